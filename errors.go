@@ -1,0 +1,186 @@
+package keyfold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The parents of every error that this package returns. Test with errors.Is;
+// ask [CodeOf] for the finer reason.
+var (
+	// ErrUnauthenticated means that the request proved no identity: 401.
+	ErrUnauthenticated = errors.New("keyfold: unauthenticated")
+	// ErrForbidden means that the key is good but not for this request: 403.
+	ErrForbidden = errors.New("keyfold: forbidden")
+	// ErrLimited means that the caller has to wait: 429. [RetryAfter] says how long.
+	ErrLimited = errors.New("keyfold: limited")
+	// ErrUnavailable means that the store could not answer in time: 503.
+	// Nothing was allowed.
+	ErrUnavailable = errors.New("keyfold: store unavailable")
+
+	// ErrNotFound means that the named thing does not exist.
+	ErrNotFound = errors.New("keyfold: not found")
+	// ErrConflict means that the state of the named thing forbids the change,
+	// or that a thing of that name exists already.
+	ErrConflict = errors.New("keyfold: conflict")
+	// ErrStale means that somebody else changed the thing since the version
+	// given was read: read it again and decide anew.
+	ErrStale = errors.New("keyfold: stale version")
+	// ErrRetry means that the database gave up the caller's own transaction
+	// (a deadlock or a serialisation failure). Roll back and run it again whole.
+	ErrRetry = errors.New("keyfold: transaction must be retried")
+	// ErrClosed means that the Service was closed.
+	ErrClosed = errors.New("keyfold: service is closed")
+	// ErrInvalid is the parent of every [InvalidError].
+	ErrInvalid = errors.New("keyfold: invalid")
+)
+
+// InvalidError reports input that was refused before anything was stored.
+// It is an [ErrInvalid].
+type InvalidError struct {
+	// Field is the name of the field, as in JSON: "name", "scopes[2]".
+	Field string
+	// Allowed says what the field may hold. It never repeats the value given.
+	Allowed string
+}
+
+// Error names the field and what it may hold.
+func (e *InvalidError) Error() string {
+	return fmt.Sprintf("keyfold: invalid %s: %s", e.Field, e.Allowed)
+}
+
+// Is reports whether target is [ErrInvalid].
+func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
+
+func invalid(field, allowed string) error { return &InvalidError{Field: field, Allowed: allowed} }
+
+// Code is the stable outcome of one [Service.Verify]. Its text is part of the
+// compatibility promise; its number is stored with every usage event, so
+// numbers are never reused.
+type Code uint8
+
+// The outcomes of a verify.
+const (
+	CodeAllowed      Code = 0  // the key is good for this request
+	CodeMissing      Code = 1  // no token was given
+	CodeMalformed    Code = 2  // wrong shape or checksum; no store call was made
+	CodeUnknown      Code = 3  // no key of that id
+	CodeWrongSecret  Code = 4  // the id exists, the secret, prefix or environment is another
+	CodeRevoked      Code = 5  // the key was revoked, for good
+	CodeDisabled     Code = 6  // the key is switched off for now
+	CodeExpired      Code = 7  // the deadline has come
+	CodeIdle         Code = 8  // unused for longer than its idle timeout
+	CodeUserDisabled Code = 9  // the key's user is disabled or gone
+	CodeScope        Code = 10 // a required scope is not held
+	CodeIP           Code = 11 // the address is not in the key's networks
+	CodeRateLimited  Code = 12 // too many requests
+	CodeCredits      Code = 13 // the key's credits are spent
+	CodeUnavailable  Code = 14 // the store could not answer in time
+)
+
+// codeNames is indexed by Code.
+var codeNames = [...]string{
+	"allowed", "missing", "malformed", "unknown", "wrong_secret", "revoked", "disabled", "expired", "idle",
+	"user_disabled", "scope", "ip", "rate_limited", "credits", "unavailable",
+}
+
+// String returns the stable text of the code: "wrong_secret", "expired".
+func (c Code) String() string {
+	if int(c) < len(codeNames) {
+		return codeNames[c]
+	}
+	return fmt.Sprintf("code_%d", uint8(c))
+}
+
+// MarshalText writes the stable text of the code.
+func (c Code) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads the stable text of a code.
+func (c *Code) UnmarshalText(text []byte) error {
+	parsed, err := ParseCode(string(text))
+	if err == nil {
+		*c = parsed
+	}
+	return err
+}
+
+// ParseCode returns the code of that text, or an [InvalidError] for the field
+// "outcome".
+func ParseCode(text string) (Code, error) {
+	for i, name := range codeNames {
+		if name == text {
+			return Code(i), nil
+		}
+	}
+	return 0, invalid("outcome", "one of allowed, missing, malformed, unknown, wrong_secret, revoked, disabled, expired, "+
+		"idle, user_disabled, scope, ip, rate_limited, credits, unavailable")
+}
+
+// refusal is the error of a verify that was decided. One value a code exists
+// for the life of the program, so refusing allocates nothing.
+type refusal struct {
+	code   Code
+	parent error
+}
+
+func (r *refusal) Error() string { return r.parent.Error() + " (" + r.code.String() + ")" }
+func (r *refusal) Unwrap() error { return r.parent }
+
+var (
+	errMissing     = &refusal{CodeMissing, ErrUnauthenticated}
+	errMalformed   = &refusal{CodeMalformed, ErrUnauthenticated}
+	errUnknown     = &refusal{CodeUnknown, ErrUnauthenticated}
+	errWrongSecret = &refusal{CodeWrongSecret, ErrUnauthenticated}
+	errRevoked     = &refusal{CodeRevoked, ErrUnauthenticated}
+	errDisabled    = &refusal{CodeDisabled, ErrUnauthenticated}
+	errExpired     = &refusal{CodeExpired, ErrUnauthenticated}
+	errIdle        = &refusal{CodeIdle, ErrUnauthenticated}
+	errScope       = &refusal{CodeScope, ErrForbidden}
+	errIP          = &refusal{CodeIP, ErrForbidden}
+)
+
+// unavailable wraps what went wrong in the store.
+type unavailable struct{ cause error }
+
+func (u *unavailable) Error() string   { return ErrUnavailable.Error() + ": " + u.cause.Error() }
+func (u *unavailable) Unwrap() []error { return []error{ErrUnavailable, u.cause} }
+
+// storeError turns an error of the store into one of this package: sentinels
+// pass, the caller's own cancellation is ctx.Err(), all else is ErrUnavailable.
+func storeError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, known := range []error{ErrNotFound, ErrConflict, ErrStale, ErrRetry, ErrInvalid, ErrUnavailable} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	if cause := ctx.Err(); cause != nil {
+		return cause
+	}
+	return &unavailable{cause: err}
+}
+
+// CodeOf returns the outcome that err stands for: [CodeAllowed] for nil,
+// [CodeUnavailable] for every error that is not a decision.
+func CodeOf(err error) Code {
+	if err == nil {
+		return CodeAllowed
+	}
+	if r, ok := errors.AsType[*refusal](err); ok {
+		return r.code
+	}
+	return CodeUnavailable
+}
+
+// RetryAfter returns how long a caller should wait before it tries again, and
+// zero when waiting does not help. It is one second for [ErrUnavailable].
+func RetryAfter(err error) time.Duration {
+	if errors.Is(err, ErrUnavailable) {
+		return time.Second
+	}
+	return 0
+}

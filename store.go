@@ -1,0 +1,340 @@
+package keyfold
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps Keyfold's state. Programs use one of the packages under store/;
+// whoever writes another proves it with store/storetest, whose cases are named
+// after the sentences below.
+//
+// Strings are opaque: a Store must compare them byte by byte, so "k1", "k1 "
+// and "K1" are three keys, and "é" in two normal forms is two owners. Times
+// are kept to the millisecond, in UTC. A Store must be safe for concurrent use.
+//
+// Every method must return promptly with an error once ctx is done. A Store
+// reports [ErrNotFound], [ErrConflict] and [ErrStale] where the methods say so
+// and [ErrRetry] as [Store.InTx] says; any other error means that the store
+// could not do its work, and then nothing of the call may have been kept,
+// unless the answer to a commit was lost.
+type Store interface {
+	KeyStore
+	UsageStore
+	FeedStore
+	AuditStore
+
+	// InTx must call fn with a Store that is bound to one transaction, commit
+	// when fn returns nil and roll back otherwise. When the database gives the
+	// transaction up (deadlock, lock timeout, serialisation failure) it must run
+	// fn again in a new one, with jitter, a bounded number of times, and then
+	// return [ErrRetry]. A Store that is bound already must call fn with itself.
+	InTx(ctx context.Context, fn func(Store) error) error
+
+	// Ping must ask the database a question that needs a working connection and
+	// the current schema.
+	Ping(ctx context.Context) error
+
+	// Close must release what the Store opened itself, and only that.
+	Close() error
+}
+
+// Tx is a Store bound to a transaction that its caller began and will end. The
+// packages under store/ make one of a driver's transaction, for [Service.With].
+type Tx struct {
+	// Store runs every statement in the caller's transaction. It never begins,
+	// commits, rolls back or retries, and it returns ErrRetry where the database
+	// gave the transaction up.
+	Store Store
+}
+
+// Mutation describes one change for the audit log. Every method that takes one
+// must write three things in one step, all or none: the change itself, one
+// change row for the feed, and one audit row.
+type Mutation struct {
+	At        time.Time
+	Actor     string // who, as told by [WithActor]; empty when nobody said
+	Address   string // from which network address; empty when unknown
+	Action    string // "key.create", "key.revoke", …
+	Target    string // the id of what changed
+	Before    string // JSON of the fields that change, as they were; empty for a creation
+	After     string // JSON of the fields that change, as they became; empty for a deletion
+	RequestID string // the host's id of the request; empty when unknown
+}
+
+// SecretHash is what is stored in place of a secret.
+type SecretHash struct {
+	Alg      string   // "kf1": SHA-256; "kf1h": HMAC-SHA-256 under a pepper
+	PepperID string   // names the pepper; empty without one
+	Sum      [32]byte // the hash itself
+}
+
+// KeyRecord is a key as it is stored.
+type KeyRecord struct {
+	Key
+	// Secret never leaves the process in any answer.
+	Secret SecretHash
+	// ActiveAt is the time from which idleness counts when there is no later
+	// use: creation, the last renewal or the last enabling.
+	ActiveAt time.Time
+}
+
+// VerifyRecord is what [Service.Verify] decides on: one narrow read.
+type VerifyRecord struct {
+	KeyID       string
+	Secret      SecretHash
+	Prefix      string
+	Environment string
+	Name        string
+	OwnerID     string
+	Tenant      string
+	Scopes      string // separated by one space, in the order given
+	Networks    string // CIDR prefixes, separated by one space
+	Metadata    string // a JSON object of strings; empty when there is none
+	ExpiresAt   int64  // unix milliseconds; [NoDeadline] when the key never expires
+	IdleTimeout int64  // milliseconds; 0 for none
+	ActiveAt    int64  // unix milliseconds
+	LastUsedAt  int64  // unix milliseconds, as of the last flush; 0 when never used, or when IdleTimeout is 0
+	Disabled    bool
+	Revoked     bool
+}
+
+// NoDeadline is the ExpiresAt of a [VerifyRecord] whose key never expires.
+const NoDeadline = int64(1<<63 - 1)
+
+// KeyIndex names the column that leads a scan over keys.
+type KeyIndex uint8
+
+// The scans over keys. All but the last are newest first, by (CreatedAt, ID).
+const (
+	KeysAll      KeyIndex = iota // every key
+	KeysByOwner                  // KeyScan.Value is an owner id
+	KeysByTenant                 // KeyScan.Value is a tenant
+	KeysExpiring                 // From <= ExpiresAt < To, soonest first, by (ExpiresAt, ID)
+)
+
+// KeyScan asks for one page of keys.
+type KeyScan struct {
+	Index KeyIndex
+	Value string
+	// From and To bound ExpiresAt for KeysExpiring and are ignored otherwise.
+	From, To time.Time
+	// After is where the page before ended; the zero Position starts.
+	After Position
+	// Limit is the greatest number of rows, at least 1.
+	Limit int
+}
+
+// Position is a place in an ordered scan: the row that was read last.
+type Position struct {
+	At time.Time
+	ID string
+}
+
+// StateChange is one of the unconditional changes of a key's state.
+type StateChange uint8
+
+// The state changes. Each is guarded by the state alone, never by a version:
+// a versioned revoke could lose to a stream of edits.
+const (
+	RevokeChange  StateChange = iota + 1 // applies where the key is not revoked
+	DisableChange                        // applies where it is neither revoked nor disabled
+	EnableChange                         // applies where it is disabled and not revoked; sets ActiveAt
+)
+
+// Rotation replaces a key by its successor.
+type Rotation struct {
+	OldID      string
+	OldVersion int64     // as read
+	OldEnd     time.Time // the old key's new ExpiresAt, never zero
+	New        KeyRecord
+}
+
+// KeyStore keeps keys.
+type KeyStore interface {
+	// CreateKey must insert the key, with Uses 0, and return ErrConflict when its
+	// id exists.
+	CreateKey(ctx context.Context, key KeyRecord, m Mutation) error
+
+	// Key must return the key with its totals, or ErrNotFound.
+	Key(ctx context.Context, id string) (KeyRecord, error)
+
+	// VerifyKey must return what a verify decides on, or ErrNotFound, in one
+	// query on the newest committed state.
+	VerifyKey(ctx context.Context, id string) (VerifyRecord, error)
+
+	// Keys must return at most scan.Limit keys in the order of the index,
+	// strictly after scan.After. Walking a scan must show every key that existed
+	// throughout exactly once, whatever is inserted or deleted meanwhile.
+	Keys(ctx context.Context, scan KeyScan) ([]KeyRecord, error)
+
+	// UpdateKey must write Name, Notes, OwnerID, Tenant, Scopes, Networks,
+	// Metadata, IdleTimeout and UpdatedAt of key, and nothing else, where its id
+	// and Version match and it is not revoked, and raise the version by one. It
+	// must return ErrNotFound when there is no such key, ErrConflict when it is
+	// revoked and ErrStale when the version is another.
+	UpdateKey(ctx context.Context, key KeyRecord, m Mutation) error
+
+	// RenewKey must set ExpiresAt (zero = never), ActiveAt and UpdatedAt to what
+	// is given where the version matches, the key is not revoked and it has no
+	// successor, and raise the version. It must return ErrNotFound, ErrConflict
+	// (revoked or rotated) or ErrStale.
+	RenewKey(ctx context.Context, id string, version int64, expiresAt time.Time, m Mutation) error
+
+	// RotateKey must, in one step, give the old key its end and successor and
+	// insert the new key, where the old one has the version given, is neither
+	// revoked nor disabled, has no successor and has not expired at m.At. It
+	// must return ErrNotFound, ErrConflict (state, or the new id exists) or
+	// ErrStale. Two feed rows are written, one for each key, and one audit row.
+	RotateKey(ctx context.Context, r Rotation, m Mutation) error
+
+	// SetKeyState must apply the change to each of the keys named where its guard
+	// holds, all in one step, raise the version of those that changed, and write
+	// a feed row and an audit row for each of them, with m.Target replaced by its
+	// id. For more than [FlushThreshold] keys one feed row with an empty target
+	// must stand for all. Ids that are unknown, or where the guard does not
+	// hold, are passed over. It must return the ids that changed, in order.
+	SetKeyState(ctx context.Context, ids []string, change StateChange, reason string, m Mutation) ([]string, error)
+
+	// DeleteKey must remove the key and its totals, or return ErrNotFound.
+	// Usage events and hours stay until they are pruned.
+	DeleteKey(ctx context.Context, id string, m Mutation) error
+
+	// RehashKey must replace the stored hash where it still equals old; it must
+	// return nil when it does not. No version, feed or audit row is involved:
+	// the secret stays the same.
+	RehashKey(ctx context.Context, id string, old, new SecretHash) error
+}
+
+// FlushThreshold is the number of keys in one state change above which the
+// feed says "anything may have changed" instead of naming each.
+const FlushThreshold = 100
+
+// UsageBatch is what a recorder gathered since its last flush. Totals, hours
+// and events of one verify are always in the same batch.
+type UsageBatch struct {
+	RecorderID string
+	Number     int64 // 1, 2, 3, … per recorder
+	At         time.Time
+	Totals     []UsageTotal
+	Hours      []UsageHour
+	Minutes    []RefusalMinute
+	Events     []UsageEvent
+}
+
+// UsageTotal adds to what a key was used.
+type UsageTotal struct {
+	KeyID      string
+	Uses       int64
+	LastUsedAt time.Time
+}
+
+// UsageHour counts one outcome of one key in one hour.
+type UsageHour struct {
+	KeyID  string
+	HourAt time.Time // start of the hour, UTC
+	Code   Code
+	Count  int64
+}
+
+// RefusalMinute counts refusals that no key can be held to: tokens that are
+// missing, malformed, unknown or wrong, and calls that the store failed.
+type RefusalMinute struct {
+	MinuteAt time.Time // start of the minute, UTC
+	Code     Code
+	Count    int64
+}
+
+// UsageResult says what became of a batch.
+type UsageResult struct {
+	// Duplicate is true when the batch had been applied before; nothing changed.
+	Duplicate bool
+	// LostUses counts uses of keys that no longer exist.
+	LostUses int64
+}
+
+// UsageScan asks for usage events or counts.
+type UsageScan struct {
+	KeyID   string // empty for all
+	OwnerID string // keys of this owner that exist now; empty for all; not beside KeyID
+	From    time.Time
+	To      time.Time // exclusive
+	Codes   []Code    // empty for all
+	After   EventPosition
+	Limit   int
+}
+
+// EventPosition is a place in a scan over events, newest first.
+type EventPosition struct {
+	At  time.Time
+	Seq int64
+}
+
+// UsageStore keeps what keys were used for.
+type UsageStore interface {
+	// RecordUsage must apply the whole batch in one step, once: the step first
+	// claims (RecorderID, Number), and a batch claimed before changes nothing.
+	// Totals must rise by exactly what is given and LastUsedAt must only move
+	// forward. Totals, hours and events of a key that does not exist must be
+	// passed over, and the rest kept. Events with an empty KeyID are samples of
+	// refusals and are kept.
+	RecordUsage(ctx context.Context, batch UsageBatch) (UsageResult, error)
+
+	// UsageEvents must return at most scan.Limit events, newest first by
+	// (At, Seq), strictly after scan.After.
+	UsageEvents(ctx context.Context, scan UsageScan) ([]UsageEvent, error)
+
+	// UsageHours must return the counts for each hour and outcome from the hour
+	// of scan.From to the last hour that begins before scan.To, summed over the
+	// keys that the scan names, by (HourAt, Code); KeyID is empty. After and
+	// Limit are ignored.
+	UsageHours(ctx context.Context, scan UsageScan) ([]UsageHour, error)
+
+	// RefusalMinutes must return the counts from the minute of from to the last
+	// that begins before to, by (MinuteAt, Code).
+	RefusalMinutes(ctx context.Context, from, to time.Time) ([]RefusalMinute, error)
+
+	// PruneUsage must delete events that are older than before, and claims of
+	// batches older than before and than a day, at most about limit rows, oldest
+	// first, and report how many events went and whether more are left.
+	PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
+}
+
+// Change is one row of the feed that tells every process what is no longer as
+// it may have been remembered.
+type Change struct {
+	Seq    int64
+	At     time.Time
+	Action string
+	Target string // the id of the key; empty: anything may have changed
+}
+
+// FeedStore tells what has changed.
+type FeedStore interface {
+	// Changes must return every change that was committed since the call that
+	// returned cursor, in no promised order, and the cursor for the next call.
+	// It may repeat changes; it must never pass over one, whatever the order in
+	// which transactions commit. With an empty cursor it must return no change
+	// and a cursor that stands for now. When it cannot know what was missed
+	// (rows pruned, a backup restored, another database) it must return one
+	// Change with an empty Target.
+	Changes(ctx context.Context, cursor string) (changes []Change, next string, err error)
+
+	// PruneChanges must delete changes older than before, at most about limit
+	// rows, and never the newest row.
+	PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, err error)
+}
+
+// AuditScan asks for one page of the audit log, newest first by Seq.
+type AuditScan struct {
+	Target   string // the id of what changed; empty for all
+	AfterSeq int64  // the last Seq of the page before; 0 starts
+	Limit    int
+}
+
+// AuditStore keeps who changed what.
+type AuditStore interface {
+	// Audit must return at most scan.Limit entries, newest first, strictly
+	// below scan.AfterSeq.
+	Audit(ctx context.Context, scan AuditScan) ([]AuditEntry, error)
+}
