@@ -1,9 +1,132 @@
 package keyfold
 
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"time"
+)
+
 // AuditEntry is one row of the audit log.
 type AuditEntry struct {
 	// Seq orders entries. It has gaps, and entries of transactions that run at
 	// the same time may become visible out of order.
 	Seq int64
 	Mutation
+}
+
+// Actor is who changes something, for the audit log.
+type Actor struct {
+	Name      string // "admin", "user 42"; the host's own words
+	Address   string // the network address it came from
+	RequestID string // the host's id of the request
+}
+
+type actorKey struct{}
+
+// maxActorField bounds each field of an Actor in the audit log, in bytes.
+const maxActorField = 256
+
+// WithActor returns a context whose changes are written to the audit log under
+// that name. Each field is cut at 256 bytes, and what is not plain UTF-8 text
+// is left out: an audit row never fails for the sake of its decoration.
+func WithActor(ctx context.Context, actor Actor) context.Context {
+	return context.WithValue(ctx, actorKey{}, Actor{
+		Name: plainText(actor.Name), Address: plainText(actor.Address), RequestID: plainText(actor.RequestID),
+	})
+}
+
+func plainText(s string) string {
+	s = strings.ToValidUTF8(s[:min(len(s), maxActorField)], "")
+	if !isText(s) {
+		return ""
+	}
+	return s
+}
+
+// fieldsOf is a thing's non-secret fields, by their names in JSON.
+type fieldsOf = map[string]any
+
+// mutation describes one change: of a thing that was before and is after, only
+// the fields that differ are kept.
+func (s *Service) mutation(ctx context.Context, at time.Time, action, target string, before, after fieldsOf) Mutation {
+	actor, _ := ctx.Value(actorKey{}).(Actor)
+	m := Mutation{At: at, Actor: actor.Name, Address: actor.Address, RequestID: actor.RequestID, Action: action, Target: target}
+	if before != nil && after != nil {
+		for name, old := range before {
+			if now, ok := after[name]; ok && reflect.DeepEqual(old, now) {
+				delete(before, name)
+				delete(after, name)
+			}
+		}
+	}
+	m.Before, m.After = encodeFields(before), encodeFields(after)
+	return m
+}
+
+func encodeFields(fields fieldsOf) string {
+	if fields == nil {
+		return ""
+	}
+	encoded, err := json.Marshal(fields)
+	if err != nil { // only strings, numbers, times and lists of them get here
+		return "{}"
+	}
+	return string(encoded)
+}
+
+// keyFields is what the audit log may tell of a key: nothing of its secret.
+func keyFields(k *Key) fieldsOf {
+	orNil := func(t time.Time) any {
+		if t.IsZero() {
+			return nil
+		}
+		return t.UTC()
+	}
+	return fieldsOf{
+		"name": k.Name, "notes": k.Notes, "owner_id": k.OwnerID, "tenant": k.Tenant,
+		"scopes": string(joinScopes(k.Scopes)), "networks": k.Networks, "metadata": k.Metadata,
+		"environment": k.Environment, "expires_at": orNil(k.ExpiresAt), "idle_timeout": k.IdleTimeout.String(),
+		"rotated_from": k.RotatedFrom, "rotated_to": k.RotatedTo,
+	}
+}
+
+// AuditQuery asks for a page of the audit log.
+type AuditQuery struct {
+	Target string // the id of what changed; empty for everything
+	Cursor string // AuditPage.Next of the page before; empty starts
+	Limit  int    // 1 to 200; zero = 50
+}
+
+// AuditPage is a page of the audit log, newest first.
+type AuditPage struct {
+	Entries []AuditEntry
+	Next    string // Cursor of the next page; empty when there is none
+}
+
+// Audit returns who changed what, newest first. Errors: [InvalidError],
+// [ErrUnavailable].
+func (s *Service) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
+	limit, err := checkLimit(q.Limit)
+	if err != nil {
+		return AuditPage{}, err
+	}
+	if err := checkBytes("target", q.Target, maxOwnerID); err != nil {
+		return AuditPage{}, err
+	}
+	filter := "audit|" + q.Target
+	after, err := readCursor(q.Cursor, filter)
+	if err != nil {
+		return AuditPage{}, err
+	}
+	entries, err := s.store.Audit(ctx, AuditScan{Target: q.Target, AfterSeq: after.Seq, Limit: limit})
+	if err != nil {
+		return AuditPage{}, storeError(ctx, err)
+	}
+	page := AuditPage{Entries: entries}
+	if len(entries) == limit {
+		page.Next = cursor{Seq: entries[limit-1].Seq}.encode(filter)
+	}
+	return page, nil
 }

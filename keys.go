@@ -1,7 +1,11 @@
 package keyfold
 
 import (
+	"context"
+	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -35,4 +39,296 @@ type Key struct {
 	Version    int64     // 1 at creation, one more with every change
 	Uses       int64     // verifies that were allowed, as of the last flush
 	LastUsedAt time.Time // zero = never used
+}
+
+// KeyState is what a key's fields amount to at one moment.
+type KeyState string
+
+// The states of a key. The first that applies is the state, in this order.
+const (
+	KeyRevoked  KeyState = "revoked"
+	KeyDisabled KeyState = "disabled"
+	KeyExpired  KeyState = "expired"
+	KeyActive   KeyState = "active"
+)
+
+// State returns the key's state at that time. It does not tell idleness: that
+// depends on uses which may not have been written yet.
+func (k *Key) State(at time.Time) KeyState {
+	switch {
+	case !k.RevokedAt.IsZero():
+		return KeyRevoked
+	case !k.DisabledAt.IsZero():
+		return KeyDisabled
+	case !k.ExpiresAt.IsZero() && !at.Before(k.ExpiresAt):
+		return KeyExpired
+	}
+	return KeyActive
+}
+
+// NewKey is what a key is created with. The zero NewKey is a nameless key
+// without scopes that lives for Options.KeyTTL.
+type NewKey struct {
+	Name        string            // at most 128 characters
+	Notes       string            // at most 2 KiB
+	OwnerID     string            // at most 128 bytes
+	Tenant      string            // at most 128 bytes
+	Scopes      []string          // at most 64, each at most 128 bytes
+	Networks    []netip.Prefix    // at most 64
+	Metadata    map[string]string // at most 32 entries, 4 KiB as JSON
+	TTL         time.Duration     // zero = Options.KeyTTL; [Never] = no end
+	ExpiresAt   time.Time         // instead of TTL: an exact time, from 1970 to 9999
+	IdleTimeout time.Duration     // zero = none; otherwise at least a minute
+	Environment string            // zero = Options.Environment
+}
+
+// CreateKey creates a key and returns it with its token. The token is not kept
+// and cannot be had again. Errors: [InvalidError], [ErrUnavailable].
+func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
+	now := s.now()
+	expires, err := deadline(now, n.TTL, n.ExpiresAt, s.opts.KeyTTL)
+	if err != nil {
+		return Key{}, Token{}, err
+	}
+	orDefault(&n.Environment, s.opts.Environment)
+	if n.Environment != "" && !isEnvironment(n.Environment) {
+		return Key{}, Token{}, invalid("environment", "1 to 16 lower-case letters and digits")
+	}
+	key := Key{
+		Prefix: s.opts.Prefix, Environment: n.Environment,
+		Name: n.Name, Notes: n.Notes, OwnerID: n.OwnerID, Tenant: n.Tenant,
+		Scopes: slices.Clone(n.Scopes), Networks: slices.Clone(n.Networks), Metadata: maps.Clone(n.Metadata),
+		ExpiresAt: expires, IdleTimeout: n.IdleTimeout.Truncate(time.Millisecond),
+	}
+	if err := s.checkKey(&key); err != nil {
+		return Key{}, Token{}, err
+	}
+	record, token := s.mint(key, now)
+	record.LineageID = record.ID
+	m := s.mutation(ctx, now, "key.create", record.ID, nil, keyFields(&record.Key))
+	if err := s.store.CreateKey(ctx, record, m); err != nil {
+		return Key{}, Token{}, storeError(ctx, err)
+	}
+	return record.Key, token, nil
+}
+
+// mint gives a key its id and secret and makes it new.
+func (s *Service) mint(key Key, now time.Time) (KeyRecord, Token) {
+	head := key.Prefix
+	if key.Environment != "" {
+		head += "_" + key.Environment
+	}
+	parts, token := newToken(head)
+	key.ID, key.Hint, key.Version = parts.id, hint(head, parts.id), 1
+	key.CreatedAt, key.UpdatedAt = now, now
+	return KeyRecord{Key: key, Secret: s.hashSecret(parts), ActiveAt: now}, token
+}
+
+// hint is how a token begins. It is made of the public part alone.
+func hint(head, id string) string { return head + "_" + id[:4] + "…" }
+
+// Key returns the key of that id. Errors: [InvalidError], [ErrNotFound],
+// [ErrUnavailable].
+func (s *Service) Key(ctx context.Context, id string) (Key, error) {
+	record, err := s.key(ctx, id)
+	return record.Key, err
+}
+
+func (s *Service) key(ctx context.Context, id string) (KeyRecord, error) {
+	if err := checkKeyID(id); err != nil {
+		return KeyRecord{}, err
+	}
+	record, err := s.store.Key(ctx, id)
+	return record, storeError(ctx, err)
+}
+
+// KeyUpdate changes what a key is labelled with and what it may do. A nil
+// field stays as it is.
+type KeyUpdate struct {
+	Version     int64 // required: Key.Version as it was read
+	Name        *string
+	Notes       *string
+	OwnerID     *string
+	Tenant      *string
+	Scopes      *[]string
+	Networks    *[]netip.Prefix
+	Metadata    *map[string]string
+	IdleTimeout *time.Duration
+}
+
+// UpdateKey changes a key that nobody else changed since it was read. Errors:
+// [InvalidError], [ErrNotFound], [ErrStale], [ErrConflict] when the key is
+// revoked, [ErrUnavailable].
+func (s *Service) UpdateKey(ctx context.Context, id string, u KeyUpdate) (Key, error) {
+	if u.Version < 1 {
+		return Key{}, invalid("version", "the version of the key as it was read, 1 or more")
+	}
+	record, err := s.key(ctx, id)
+	if err != nil {
+		return Key{}, err
+	}
+	if !record.RevokedAt.IsZero() {
+		return Key{}, fmt.Errorf("%w: key %s is revoked", ErrConflict, id)
+	}
+	if record.Version != u.Version {
+		return Key{}, fmt.Errorf("%w: key %s is at version %d", ErrStale, id, record.Version)
+	}
+	before := keyFields(&record.Key)
+	u.apply(&record.Key)
+	if err := s.checkKey(&record.Key); err != nil {
+		return Key{}, err
+	}
+	record.UpdatedAt = s.now()
+	m := s.mutation(ctx, record.UpdatedAt, "key.update", id, before, keyFields(&record.Key))
+	if err := s.store.UpdateKey(ctx, record, m); err != nil {
+		return Key{}, storeError(ctx, err)
+	}
+	record.Version++
+	return record.Key, nil
+}
+
+func (u *KeyUpdate) apply(k *Key) {
+	set(&k.Name, u.Name)
+	set(&k.Notes, u.Notes)
+	set(&k.OwnerID, u.OwnerID)
+	set(&k.Tenant, u.Tenant)
+	if u.Scopes != nil {
+		k.Scopes = slices.Clone(*u.Scopes)
+	}
+	if u.Networks != nil {
+		k.Networks = slices.Clone(*u.Networks)
+	}
+	if u.Metadata != nil {
+		k.Metadata = maps.Clone(*u.Metadata)
+	}
+	if u.IdleTimeout != nil {
+		k.IdleTimeout = u.IdleTimeout.Truncate(time.Millisecond)
+	}
+}
+
+func set[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+// KeysQuery asks for a page of keys. Every field that is set must match.
+type KeysQuery struct {
+	OwnerID string
+	Tenant  string
+	State   KeyState // empty = any
+	// ExpiringBefore lists the keys whose deadline is still to come and before
+	// that time, soonest first; otherwise the newest key comes first.
+	ExpiringBefore time.Time
+	Cursor         string // KeyPage.Next of the page before; empty starts
+	Limit          int    // 1 to 200; zero = 50
+}
+
+// KeyPage is a page of keys. A page may hold fewer keys than its limit, even
+// none, and still have a Next: filters that no index serves are applied to a
+// bounded stretch of the list at a time.
+type KeyPage struct {
+	Keys []Key
+	Next string // Cursor of the next page; empty when there is none
+}
+
+// maxStretch bounds how many stored keys one page looks at.
+const maxStretch = 2000
+
+// Keys lists keys. Errors: [InvalidError], [ErrUnavailable].
+func (s *Service) Keys(ctx context.Context, q KeysQuery) (KeyPage, error) {
+	now := s.now()
+	limit, err := checkLimit(q.Limit)
+	if err != nil {
+		return KeyPage{}, err
+	}
+	if err := q.check(); err != nil {
+		return KeyPage{}, err
+	}
+	filter := q.filter()
+	after, err := readCursor(q.Cursor, filter)
+	if err != nil {
+		return KeyPage{}, err
+	}
+	scan := q.scan(now)
+	scan.After = after.position()
+	var page KeyPage
+	for looked := 0; looked < maxStretch; looked += scan.Limit {
+		scan.Limit = max(limit, maxPage)
+		if q.leadsAlone() {
+			scan.Limit = limit
+		}
+		records, err := s.store.Keys(ctx, scan)
+		if err != nil {
+			return KeyPage{}, storeError(ctx, err)
+		}
+		for i := range records {
+			key := &records[i].Key
+			scan.After = Position{At: key.CreatedAt, ID: key.ID}
+			if scan.Index == KeysExpiring {
+				scan.After.At = key.ExpiresAt
+			}
+			if q.matches(key, now) {
+				page.Keys = append(page.Keys, *key)
+			}
+			if len(page.Keys) == limit {
+				break
+			}
+		}
+		if len(page.Keys) < limit && len(records) < scan.Limit {
+			return page, nil // the end of the list
+		}
+		if len(page.Keys) == limit {
+			break
+		}
+	}
+	page.Next = cursor{At: scan.After.At.UnixMilli(), ID: scan.After.ID}.encode(filter)
+	return page, nil
+}
+
+func (q *KeysQuery) check() error {
+	if err := checkBytes("owner_id", q.OwnerID, maxOwnerID); err != nil {
+		return err
+	}
+	if err := checkBytes("tenant", q.Tenant, maxTenant); err != nil {
+		return err
+	}
+	switch q.State {
+	case "", KeyActive, KeyExpired, KeyDisabled, KeyRevoked:
+		return nil
+	}
+	return invalid("state", "one of active, expired, disabled, revoked")
+}
+
+func (q *KeysQuery) filter() string {
+	return fmt.Sprintf("keys|%q|%q|%s|%d", q.OwnerID, q.Tenant, q.State, q.ExpiringBefore.UnixMilli())
+}
+
+// scan picks the index that leads; what it does not decide, matches does.
+func (q *KeysQuery) scan(now time.Time) KeyScan {
+	switch {
+	case !q.ExpiringBefore.IsZero():
+		return KeyScan{Index: KeysExpiring, From: now, To: q.ExpiringBefore}
+	case q.OwnerID != "":
+		return KeyScan{Index: KeysByOwner, Value: q.OwnerID}
+	case q.Tenant != "":
+		return KeyScan{Index: KeysByTenant, Value: q.Tenant}
+	}
+	return KeyScan{Index: KeysAll}
+}
+
+// leadsAlone reports whether the index decides everything.
+func (q *KeysQuery) leadsAlone() bool {
+	filters := 0
+	for _, set := range []bool{q.OwnerID != "", q.Tenant != "", q.State != "", !q.ExpiringBefore.IsZero()} {
+		if set {
+			filters++
+		}
+	}
+	return filters == 0 || filters == 1 && q.State == ""
+}
+
+func (q *KeysQuery) matches(k *Key, now time.Time) bool {
+	return (q.OwnerID == "" || q.OwnerID == k.OwnerID) && (q.Tenant == "" || q.Tenant == k.Tenant) &&
+		(q.State == "" || q.State == k.State(now))
 }

@@ -1,6 +1,12 @@
 package keyfold
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
 
 // UsageEvent is one verify. Events are kept for verifies whose secret was
 // right, and for a bounded sample of the others; counts are exact for all.
@@ -14,3 +20,159 @@ type UsageEvent struct {
 	RequestID string // empty unless Options.RecordRequestID
 	UserAgent string // empty unless Options.RecordUserAgent
 }
+
+// UsageQuery names usage. Every field that is set must match.
+type UsageQuery struct {
+	KeyID    string
+	OwnerID  string    // keys of this owner that exist now; not beside KeyID
+	From     time.Time // inclusive; zero = To - 24 hours
+	To       time.Time // exclusive; zero = now
+	Outcomes []Code    // empty = all
+	Cursor   string    // UsagePage.Next of the page before; empty starts
+	Limit    int       // 1 to 200; zero = 50
+}
+
+// UsagePage is a page of usage events, newest first.
+type UsagePage struct {
+	Events []UsageEvent
+	Next   string // Cursor of the next page; empty when there is none
+}
+
+const defaultUsageSpan = 24 * time.Hour
+
+// Usage lists single verifies, newest first. Verifies of the last
+// Options.FlushInterval may be missing; [Service.Flush] writes those of this
+// process. Errors: [InvalidError], [ErrUnavailable].
+func (s *Service) Usage(ctx context.Context, q UsageQuery) (UsagePage, error) {
+	limit, err := checkLimit(q.Limit)
+	if err != nil {
+		return UsagePage{}, err
+	}
+	filter := fmt.Sprintf("usage|%s|%q|%v|%d|%d", q.KeyID, q.OwnerID, q.Outcomes, q.From.UnixMilli(), q.To.UnixMilli())
+	after, err := readCursor(q.Cursor, filter)
+	if err != nil {
+		return UsagePage{}, err
+	}
+	scan, err := q.scan(s.now())
+	if err != nil {
+		return UsagePage{}, err
+	}
+	scan.Limit = limit
+	if q.Cursor != "" {
+		scan.After = EventPosition{At: time.UnixMilli(after.At).UTC(), Seq: after.Seq}
+	}
+	events, err := s.store.UsageEvents(ctx, scan)
+	if err != nil {
+		return UsagePage{}, storeError(ctx, err)
+	}
+	page := UsagePage{Events: events}
+	if len(events) == limit {
+		last := &events[limit-1]
+		page.Next = cursor{At: last.At.UnixMilli(), Seq: last.Seq}.encode(filter)
+	}
+	return page, nil
+}
+
+// UsageTotals counts verifies by their outcome.
+type UsageTotals struct {
+	From  time.Time // the hour that the count begins with
+	To    time.Time // as asked for
+	Count map[Code]int64
+}
+
+// UsageTotals counts verifies by outcome over whole hours: from the hour of
+// q.From to the last one that begins before q.To. Counts are exact, also where
+// single events were dropped or pruned. Without KeyID and OwnerID the refusals
+// that no key can be held to are counted too. Cursor and Limit are ignored.
+// Errors: [InvalidError], [ErrUnavailable].
+func (s *Service) UsageTotals(ctx context.Context, q UsageQuery) (UsageTotals, error) {
+	scan, err := q.scan(s.now())
+	if err != nil {
+		return UsageTotals{}, err
+	}
+	hours, err := s.store.UsageHours(ctx, scan)
+	if err != nil {
+		return UsageTotals{}, storeError(ctx, err)
+	}
+	totals := UsageTotals{From: scan.From.Truncate(time.Hour), To: scan.To, Count: map[Code]int64{}}
+	for _, hour := range hours {
+		totals.Count[hour.Code] += hour.Count
+	}
+	if q.KeyID != "" || q.OwnerID != "" {
+		return totals, nil
+	}
+	minutes, err := s.store.RefusalMinutes(ctx, totals.From, lastHour(scan.To))
+	if err != nil {
+		return UsageTotals{}, storeError(ctx, err)
+	}
+	for _, minute := range minutes {
+		if len(q.Outcomes) == 0 || slices.Contains(q.Outcomes, minute.Code) {
+			totals.Count[minute.Code] += minute.Count
+		}
+	}
+	return totals, nil
+}
+
+// lastHour is the end of the last hour that begins before to.
+func lastHour(to time.Time) time.Time {
+	start := to.Truncate(time.Hour)
+	if start.Equal(to) {
+		return to
+	}
+	return start.Add(time.Hour)
+}
+
+// scan checks the query and fills in its bounds.
+func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
+	if q.KeyID != "" && q.OwnerID != "" {
+		return UsageScan{}, invalid("owner_id", "not beside key_id")
+	}
+	if q.KeyID != "" && checkKeyID(q.KeyID) != nil {
+		return UsageScan{}, invalid("key_id", "16 letters and digits")
+	}
+	if err := checkBytes("owner_id", q.OwnerID, maxOwnerID); err != nil {
+		return UsageScan{}, err
+	}
+	for _, code := range q.Outcomes {
+		if int(code) >= len(codeNames) {
+			return UsageScan{}, invalid("outcome", "one of "+strings.Join(codeNames[:], ", "))
+		}
+	}
+	scan := UsageScan{KeyID: q.KeyID, OwnerID: q.OwnerID, From: q.From.UTC(), To: q.To.UTC(), Codes: q.Outcomes}
+	if q.To.IsZero() {
+		scan.To = now.Add(time.Millisecond)
+	}
+	if q.From.IsZero() {
+		scan.From = scan.To.Add(-defaultUsageSpan)
+	}
+	if !scan.From.Before(scan.To) || scan.From.Year() < 1970 || scan.To.Year() > 9999 {
+		return UsageScan{}, invalid("from", "a time before \"to\", both between the years 1970 and 9999")
+	}
+	return scan, nil
+}
+
+// PruneUsage deletes usage events that are older than before, in small steps
+// that let verifies through, and returns how many. Totals and counts by hour
+// stay. Errors: [ErrUnavailable]; what went before an error stays deleted.
+func (s *Service) PruneUsage(ctx context.Context, before time.Time) (int, error) {
+	total := 0
+	for {
+		deleted, more, err := s.store.PruneUsage(ctx, before, pruneStep)
+		total += deleted
+		if err != nil || !more {
+			return total, storeError(ctx, err)
+		}
+	}
+}
+
+const pruneStep = 5000
+
+// UsageStats says how the recording of usage is doing in this process.
+type UsageStats struct {
+	PendingEvents int64 // not written yet
+	DroppedEvents int64 // beyond the bounds of the Options; they are in the totals all the same
+	LostUses      int64 // of keys that were deleted before their last uses were written
+}
+
+// UsageStats returns how the recording of usage is doing in this process.
+func (s *Service) UsageStats() UsageStats { return s.recorder.snapshot() }

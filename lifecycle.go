@@ -1,0 +1,319 @@
+package keyfold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// staleTries bounds how often a change that does not depend on a version the
+// caller has seen starts over when another change came between.
+const staleTries = 16
+
+// onLatest runs fn on the key as it is now, again when it was stale.
+func (s *Service) onLatest(ctx context.Context, id string, fn func(KeyRecord) error) error {
+	for try := 1; ; try++ {
+		record, err := s.key(ctx, id)
+		if err == nil {
+			err = storeError(ctx, fn(record))
+		}
+		if !errors.Is(err, ErrStale) || try == staleTries {
+			return err
+		}
+	}
+}
+
+// RenewOptions says how long a key goes on. The zero value means
+// Options.KeyTTL from now.
+type RenewOptions struct {
+	TTL       time.Duration // from now; zero = Options.KeyTTL; [Never] = no end
+	ExpiresAt time.Time     // instead of TTL: an exact time, which may also be sooner
+}
+
+// RenewKey gives a key more time and starts its idle time anew. A time to live
+// never shortens what the key has; an exact time may. An expired key comes
+// back to life, a revoked one never does, and a disabled one stays disabled.
+// Errors: [InvalidError], [ErrNotFound], [ErrConflict] when the key is revoked
+// or was rotated, [ErrUnavailable].
+func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key, error) {
+	now := s.now()
+	expires, err := deadline(now, o.TTL, o.ExpiresAt, s.opts.KeyTTL)
+	if err != nil {
+		return Key{}, err
+	}
+	var renewed Key
+	err = s.onLatest(ctx, id, func(record KeyRecord) error {
+		switch {
+		case !record.RevokedAt.IsZero():
+			return fmt.Errorf("%w: key %s is revoked", ErrConflict, id)
+		case record.RotatedTo != "":
+			return fmt.Errorf("%w: key %s was rotated; renew %s instead", ErrConflict, id, record.RotatedTo)
+		}
+		before := keyFields(&record.Key)
+		if !o.ExpiresAt.IsZero() || later(expires, record.ExpiresAt) {
+			record.ExpiresAt = expires
+		}
+		record.UpdatedAt = now
+		m := s.mutation(ctx, now, "key.renew", id, before, keyFields(&record.Key))
+		if err := s.store.RenewKey(ctx, id, record.Version, record.ExpiresAt, m); err != nil {
+			return err
+		}
+		record.Version++
+		renewed = record.Key
+		return nil
+	})
+	return renewed, err
+}
+
+// later reports whether deadline a is after b; the zero time is the end of time.
+func later(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.After(b)) }
+
+// RotateOptions says how a key hands over to its successor.
+type RotateOptions struct {
+	// Overlap is how long the old key goes on beside the new one, at most
+	// Options.MaxOverlap. Zero = 24 hours; [NoOverlap] = it ends at once.
+	Overlap time.Duration
+	// TTL and ExpiresAt give the new key another deadline than the old one
+	// has; at most one of them.
+	TTL       time.Duration
+	ExpiresAt time.Time
+}
+
+// NoOverlap, as an overlap, ends the old key at once.
+const NoOverlap = time.Duration(-1)
+
+// RotateKey replaces a key by a new one with another id and secret, which
+// inherits everything else. The old key ends after the overlap, or at its own
+// deadline when that is sooner. Errors: [InvalidError], [ErrNotFound],
+// [ErrConflict] when the key is revoked, disabled, expired or rotated already,
+// [ErrUnavailable].
+func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Key, Token, error) {
+	now := s.now()
+	overlap, err := s.overlap(o.Overlap)
+	if err != nil {
+		return Key{}, Token{}, err
+	}
+	expires, err := deadline(now, o.TTL, o.ExpiresAt, Never)
+	if err != nil {
+		return Key{}, Token{}, err
+	}
+	var successor KeyRecord
+	var token Token
+	err = s.onLatest(ctx, id, func(old KeyRecord) error {
+		if old.RotatedTo != "" {
+			return fmt.Errorf("%w: key %s was rotated to %s", ErrConflict, id, old.RotatedTo)
+		}
+		if state := old.State(now); state != KeyActive {
+			return fmt.Errorf("%w: key %s is %s", ErrConflict, id, state)
+		}
+		inherited := old.Key
+		if o.TTL != 0 || !o.ExpiresAt.IsZero() {
+			inherited.ExpiresAt = expires
+		}
+		inherited.RotatedFrom, inherited.Uses, inherited.LastUsedAt = id, 0, time.Time{}
+		successor, token = s.mint(inherited, now)
+
+		before := keyFields(&old.Key)
+		end := now.Add(overlap)
+		if later(end, old.ExpiresAt) {
+			end = old.ExpiresAt
+		}
+		old.ExpiresAt, old.RotatedTo, old.UpdatedAt = end, successor.ID, now
+		m := s.mutation(ctx, now, "key.rotate", id, before, keyFields(&old.Key))
+		return s.store.RotateKey(ctx, Rotation{OldID: id, OldVersion: old.Version, OldEnd: end, New: successor}, m)
+	})
+	if err != nil {
+		return Key{}, Token{}, err
+	}
+	return successor.Key, token, nil
+}
+
+func (s *Service) overlap(wanted time.Duration) (time.Duration, error) {
+	if wanted == NoOverlap {
+		return 0, nil
+	}
+	if wanted == 0 {
+		return min(defaultOverlap, s.opts.MaxOverlap), nil
+	}
+	if wanted < time.Millisecond || wanted > s.opts.MaxOverlap {
+		return 0, invalid("overlap", "1 ms to "+s.opts.MaxOverlap.String()+", or none")
+	}
+	return wanted, nil
+}
+
+// RevokeKey ends a key for good. Revoking again changes nothing and is no
+// error; the first reason stays. Errors: [InvalidError], [ErrNotFound],
+// [ErrUnavailable].
+func (s *Service) RevokeKey(ctx context.Context, id, reason string) error {
+	return s.setState(ctx, id, RevokeChange, reason)
+}
+
+// DisableKey switches a key off until [Service.EnableKey]. Disabling again
+// changes nothing and is no error. Errors: [InvalidError], [ErrNotFound],
+// [ErrConflict] when the key is revoked, [ErrUnavailable].
+func (s *Service) DisableKey(ctx context.Context, id, reason string) error {
+	return s.setState(ctx, id, DisableChange, reason)
+}
+
+// EnableKey switches a disabled key on again and starts its idle time anew.
+// Enabling a key that is enabled changes nothing and is no error. Errors:
+// [InvalidError], [ErrNotFound], [ErrConflict] when the key is revoked,
+// [ErrUnavailable].
+func (s *Service) EnableKey(ctx context.Context, id string) error {
+	return s.setState(ctx, id, EnableChange, "")
+}
+
+func (s *Service) setState(ctx context.Context, id string, change StateChange, reason string) error {
+	if err := checkKeyID(id); err != nil {
+		return err
+	}
+	if err := checkReason(reason); err != nil {
+		return err
+	}
+	changed, err := s.store.SetKeyState(ctx, []string{id}, change, reason, s.stateMutation(ctx, change, reason))
+	if err != nil || len(changed) == 1 {
+		return storeError(ctx, err)
+	}
+	key, err := s.Key(ctx, id)
+	if err != nil {
+		return err
+	}
+	if change != RevokeChange && !key.RevokedAt.IsZero() {
+		return fmt.Errorf("%w: key %s is revoked", ErrConflict, id)
+	}
+	return nil
+}
+
+func (s *Service) stateMutation(ctx context.Context, change StateChange, reason string) Mutation {
+	now := s.now()
+	type fields = map[string]any
+	switch change {
+	case RevokeChange:
+		return s.mutation(ctx, now, "key.revoke", "", fields{"revoked_at": nil}, fields{"revoked_at": now, "revoked_reason": reason})
+	case DisableChange:
+		return s.mutation(ctx, now, "key.disable", "", fields{"disabled_at": nil}, fields{"disabled_at": now, "disabled_reason": reason})
+	default:
+		return s.mutation(ctx, now, "key.enable", "", fields{"disabled": true}, fields{"disabled": false})
+	}
+}
+
+// DeleteKey removes a key and its totals. What it was used for stays in the
+// usage log until it is pruned. Errors: [InvalidError], [ErrNotFound],
+// [ErrUnavailable].
+func (s *Service) DeleteKey(ctx context.Context, id string) error {
+	record, err := s.key(ctx, id)
+	if err != nil {
+		return err
+	}
+	m := s.mutation(ctx, s.now(), "key.delete", id, keyFields(&record.Key), nil)
+	return storeError(ctx, s.store.DeleteKey(ctx, id, m))
+}
+
+// KeyFilter names keys for a change in bulk. Keys must match every field that
+// is set, and at least one must be.
+type KeyFilter struct {
+	IDs     []string // at most 1000
+	OwnerID string
+	Tenant  string
+}
+
+const (
+	maxBulkIDs = 1000
+	bulkStep   = 500 // keys per transaction: short enough not to stall verifies
+)
+
+// RevokeKeys revokes every key that matches and exists when the call begins,
+// and returns how many it changed. It works in steps: after an error the steps
+// before it stand, and the call may be repeated. Errors: [InvalidError],
+// [ErrUnavailable].
+func (s *Service) RevokeKeys(ctx context.Context, filter KeyFilter, reason string) (int, error) {
+	return s.setStates(ctx, filter, RevokeChange, reason)
+}
+
+// DisableKeys disables every key that matches, as [Service.RevokeKeys] revokes.
+func (s *Service) DisableKeys(ctx context.Context, filter KeyFilter, reason string) (int, error) {
+	return s.setStates(ctx, filter, DisableChange, reason)
+}
+
+func (s *Service) setStates(ctx context.Context, filter KeyFilter, change StateChange, reason string) (int, error) {
+	if err := filter.check(); err != nil {
+		return 0, err
+	}
+	if err := checkReason(reason); err != nil {
+		return 0, err
+	}
+	m := s.stateMutation(ctx, change, reason)
+	total := 0
+	for ids, err := range s.matching(ctx, filter) {
+		if err != nil {
+			return total, err
+		}
+		changed, err := s.store.SetKeyState(ctx, ids, change, reason, m)
+		if err != nil {
+			return total, storeError(ctx, err)
+		}
+		total += len(changed)
+	}
+	return total, nil
+}
+
+func (f *KeyFilter) check() error {
+	if len(f.IDs) == 0 && f.OwnerID == "" && f.Tenant == "" {
+		return invalid("filter", "at least one of ids, owner_id and tenant")
+	}
+	if len(f.IDs) > maxBulkIDs {
+		return invalid("ids", fmt.Sprintf("at most %d", maxBulkIDs))
+	}
+	for i, id := range f.IDs {
+		if checkKeyID(id) != nil {
+			return invalid(fmt.Sprintf("ids[%d]", i), "16 letters and digits")
+		}
+	}
+	if err := checkBytes("owner_id", f.OwnerID, maxOwnerID); err != nil {
+		return err
+	}
+	return checkBytes("tenant", f.Tenant, maxTenant)
+}
+
+func (f *KeyFilter) matches(k *Key) bool {
+	return (len(f.IDs) == 0 || slices.Contains(f.IDs, k.ID)) &&
+		(f.OwnerID == "" || f.OwnerID == k.OwnerID) && (f.Tenant == "" || f.Tenant == k.Tenant)
+}
+
+// matching yields the ids of the keys that match, in steps.
+func (s *Service) matching(ctx context.Context, filter KeyFilter) func(yield func([]string, error) bool) {
+	return func(yield func([]string, error) bool) {
+		if filter.OwnerID == "" && filter.Tenant == "" {
+			for ids := range slices.Chunk(filter.IDs, bulkStep) {
+				if !yield(ids, nil) {
+					return
+				}
+			}
+			return
+		}
+		scan := KeyScan{Index: KeysByTenant, Value: filter.Tenant, Limit: bulkStep}
+		if filter.OwnerID != "" {
+			scan.Index, scan.Value = KeysByOwner, filter.OwnerID
+		}
+		for {
+			records, err := s.store.Keys(ctx, scan)
+			if err != nil {
+				yield(nil, storeError(ctx, err))
+				return
+			}
+			var ids []string
+			for i := range records {
+				if filter.matches(&records[i].Key) {
+					ids = append(ids, records[i].ID)
+				}
+			}
+			if len(ids) > 0 && !yield(ids, nil) || len(records) < scan.Limit {
+				return
+			}
+			last := &records[len(records)-1]
+			scan.After = Position{At: last.CreatedAt, ID: last.ID}
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package keyfold
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Options tunes a [Service]. A nil *Options and every zero field mean the
+// default stated. New copies what it needs: later changes have no effect.
+type Options struct {
+	// Prefix begins every token that is created: lower-case letters and digits,
+	// a letter first, single underscores between, at most 16 bytes. Default
+	// "kf". Keys created under another prefix go on working.
+	Prefix string
+
+	// Environment follows the prefix: "live", "test". Lower-case letters and
+	// digits, at most 16 bytes. Default none.
+	Environment string
+
+	// KeyTTL is the life of a key whose creator says nothing. Default 15 days;
+	// [Never] for no end.
+	KeyTTL time.Duration
+
+	// MaxOverlap bounds how long a rotated key may live beside its successor.
+	// Default 7 days.
+	MaxOverlap time.Duration
+
+	// Scopes lists the scopes that may be given to keys, wildcards aside. Keys
+	// with others are refused at creation. Default nil: any well-formed scope.
+	Scopes []string
+
+	// VerifyTimeout bounds one Verify, the wait for the store included; then it
+	// is an [ErrUnavailable]. Default 1 s.
+	VerifyTimeout time.Duration
+
+	// FlushInterval is how long usage is gathered before it is written, and so
+	// what a crash can lose. Default 1 s.
+	FlushInterval time.Duration
+
+	// MaxPendingEvents bounds the usage events that wait to be written, in
+	// number; beyond it events are dropped and counted, totals never are.
+	// Default 100 000.
+	MaxPendingEvents int
+
+	// MaxPendingBytes bounds the same in bytes, about. Default 32 MiB.
+	MaxPendingBytes int
+
+	// RecordRequestID and RecordUserAgent keep those fields of a Request with
+	// its usage event. Default off: they cost space, and a user agent is
+	// personal data in some laws.
+	RecordRequestID bool
+	RecordUserAgent bool
+
+	// Peppers are secrets that hashes may be keyed with, by their id (1 to 32
+	// letters, digits, "-" and "_"), each at least 32 bytes. Keys hashed under
+	// any of them verify. Default none.
+	Peppers map[string][]byte
+
+	// SignPepper is the id of the pepper for new keys, and existing keys move
+	// to it when they are used. Set it once every process has that pepper in
+	// Peppers. Default none: new keys are hashed without a pepper.
+	SignPepper string
+
+	// RequirePepper refuses keys that are hashed without a pepper.
+	RequirePepper bool
+
+	// Logger is told of what goes wrong in the background, without secrets.
+	// Default slog.Default().
+	Logger *slog.Logger
+
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// Never, as a time to live, stands for a key that does not expire.
+const Never = time.Duration(-1)
+
+const (
+	defaultPrefix           = "kf"
+	defaultKeyTTL           = 15 * 24 * time.Hour
+	defaultMaxOverlap       = 7 * 24 * time.Hour
+	defaultOverlap          = 24 * time.Hour
+	defaultVerifyTimeout    = time.Second
+	defaultFlushInterval    = time.Second
+	defaultMaxPendingEvents = 100_000
+	defaultMaxPendingBytes  = 32 << 20
+
+	maxHeadPart   = 16
+	minPepper     = 32 // bytes; the output length of SHA-256, RFC 2104 section 3
+	maxPepperID   = 32
+	maxKeyTTL     = 100 * 365 * 24 * time.Hour
+	minFlush      = 10 * time.Millisecond
+	maxFlush      = time.Minute
+	maxVerifyWait = time.Minute
+)
+
+// withDefaults checks the options and fills in what is not set.
+func (o *Options) withDefaults() (Options, error) {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	orDefault(&opts.Prefix, defaultPrefix)
+	orDefault(&opts.KeyTTL, defaultKeyTTL)
+	orDefault(&opts.MaxOverlap, defaultMaxOverlap)
+	orDefault(&opts.VerifyTimeout, defaultVerifyTimeout)
+	orDefault(&opts.FlushInterval, defaultFlushInterval)
+	orDefault(&opts.MaxPendingEvents, defaultMaxPendingEvents)
+	orDefault(&opts.MaxPendingBytes, defaultMaxPendingBytes)
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	switch {
+	case len(opts.Prefix) > maxHeadPart || !isHead(opts.Prefix):
+		return opts, invalid("Options.Prefix", "1 to 16 bytes: lower-case letters and digits, a letter first, single underscores between")
+	case opts.Environment != "" && !isEnvironment(opts.Environment):
+		return opts, invalid("Options.Environment", "1 to 16 lower-case letters and digits")
+	case opts.KeyTTL != Never && (opts.KeyTTL < time.Millisecond || opts.KeyTTL > maxKeyTTL):
+		return opts, invalid("Options.KeyTTL", "1 ms to 100 years, or Never")
+	case opts.MaxOverlap < 0 || opts.MaxOverlap > maxKeyTTL:
+		return opts, invalid("Options.MaxOverlap", "0 to 100 years")
+	case opts.VerifyTimeout < time.Millisecond || opts.VerifyTimeout > maxVerifyWait:
+		return opts, invalid("Options.VerifyTimeout", "1 ms to 1 minute")
+	case opts.FlushInterval < minFlush || opts.FlushInterval > maxFlush:
+		return opts, invalid("Options.FlushInterval", "10 ms to 1 minute")
+	case opts.MaxPendingEvents < 0:
+		return opts, invalid("Options.MaxPendingEvents", "a positive number")
+	case opts.MaxPendingBytes < 0:
+		return opts, invalid("Options.MaxPendingBytes", "a positive number of bytes")
+	}
+	for _, scope := range opts.Scopes {
+		if !isScope(scope) {
+			return opts, invalid("Options.Scopes", scopeAllowed)
+		}
+	}
+	return opts, opts.checkPeppers()
+}
+
+func (o *Options) checkPeppers() error {
+	for id, pepper := range o.Peppers {
+		if !isPepperID(id) {
+			return invalid("Options.Peppers", "ids of 1 to 32 letters, digits, \"-\" and \"_\"")
+		}
+		if len(pepper) < minPepper {
+			return invalid("Options.Peppers["+id+"]", "at least 32 bytes")
+		}
+	}
+	if _, ok := o.Peppers[o.SignPepper]; o.SignPepper != "" && !ok {
+		return invalid("Options.SignPepper", "the id of one of Options.Peppers")
+	}
+	if o.RequirePepper && o.SignPepper == "" {
+		return invalid("Options.RequirePepper", "only beside Options.SignPepper, or no key could be created")
+	}
+	return nil
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func isEnvironment(s string) bool {
+	if s == "" || len(s) > maxHeadPart {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+func isPepperID(s string) bool {
+	if s == "" || len(s) > maxPepperID {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c != '-' && c != '_' && !isBase62(s[i:i+1]) {
+			return false
+		}
+	}
+	return true
+}

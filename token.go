@@ -1,0 +1,224 @@
+package keyfold
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+)
+
+// A token is
+//
+//	kf_live_8fJ2kQpWm3xTzR4a_5yB…32 characters…Qe_0Zk3Ab
+//	└─head─┘ └─────id──────┘ └─────secret──────┘ └─crc─┘
+//
+// The head is the prefix and, if there is one, the environment. It may hold
+// underscores, so a token is read from its right end by fixed lengths.
+const (
+	idLen     = 16 // 95 bits: public, and the key to look a key up by
+	secretLen = 32 // 190 bits
+	crcLen    = 6  // base62 of 32 bits
+	tailLen   = 1 + idLen + 1 + secretLen + 1 + crcLen
+
+	maxTokenLen = 256
+)
+
+// TokenPattern is a regular expression (RE2) that every token matches, whatever
+// its prefix. Parsing accepts exactly the texts of at most 256 bytes that match
+// it as a whole and whose checksum is right.
+const TokenPattern = `[a-z][a-z0-9]*(?:_[a-z0-9]+)*_[0-9A-Za-z]{16}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}`
+
+// SecretScanPattern is the regular expression (RE2) to give to secret scanners
+// for tokens of the default prefix.
+const SecretScanPattern = `\bkf_(?:[a-z0-9]{1,16}_)?[0-9A-Za-z]{16}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}\b`
+
+const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// Token is a key's token with its secret. It hides itself from formatting,
+// logging and encoding: only [Token.Reveal] shows it. The zero Token is empty.
+type Token struct{ text string }
+
+var (
+	_ fmt.Formatter          = Token{}
+	_ slog.LogValuer         = Token{}
+	_ json.Marshaler         = Token{}
+	_ encoding.TextMarshaler = Token{}
+)
+
+// ParseToken checks the shape and the checksum of a token, without asking a
+// store: it says nothing about whether the key exists. Its error is an
+// [ErrUnauthenticated] with [CodeMissing] or [CodeMalformed].
+func ParseToken(text string) (Token, error) {
+	if text == "" {
+		return Token{}, errMissing
+	}
+	if _, ok := splitToken(text); !ok {
+		return Token{}, errMalformed
+	}
+	return Token{text: text}, nil
+}
+
+// Reveal returns the token as its holder must send it. Show it once, to that
+// holder, and keep it nowhere.
+func (t Token) Reveal() string { return t.text }
+
+// ID returns the public part of the token, the id of its key.
+func (t Token) ID() string {
+	parts, _ := splitToken(t.text)
+	return parts.id
+}
+
+// String returns the token without its secret: "kf_8fJ2kQpWm3xTzR4a_[secret]".
+func (t Token) String() string {
+	parts, ok := splitToken(t.text)
+	if !ok {
+		return "[no token]"
+	}
+	return parts.head + "_" + parts.id + "_[secret]"
+}
+
+// GoString is String: %#v shows no secret either.
+func (t Token) GoString() string { return t.String() }
+
+// Format writes String for every verb and flag.
+func (t Token) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, t.String()) }
+
+// LogValue is String, for log/slog.
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// MarshalText is String: encoding a Token never reveals it.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// MarshalJSON is String as a JSON string.
+func (t Token) MarshalJSON() ([]byte, error) { return json.Marshal(t.String()) }
+
+// tokenParts are slices of the token's own text.
+type tokenParts struct{ head, id, secret string }
+
+// splitToken takes a token apart and checks its checksum. It allocates nothing.
+func splitToken(text string) (tokenParts, bool) {
+	headLen := len(text) - tailLen
+	if headLen < 1 || len(text) > maxTokenLen {
+		return tokenParts{}, false
+	}
+	tail := text[headLen:]
+	const secretAt = 1 + idLen + 1
+	const crcAt = secretAt + secretLen + 1
+	if tail[0] != '_' || tail[secretAt-1] != '_' || tail[crcAt-1] != '_' {
+		return tokenParts{}, false
+	}
+	parts := tokenParts{head: text[:headLen], id: tail[1 : 1+idLen], secret: tail[secretAt : secretAt+secretLen]}
+	if !isHead(parts.head) || !isBase62(parts.id) || !isBase62(parts.secret) {
+		return tokenParts{}, false
+	}
+	body := text[:headLen+crcAt]
+	sum := encodeCRC(checksum(body))
+	if string(sum[:]) != tail[crcAt:] {
+		return tokenParts{}, false
+	}
+	return parts, true
+}
+
+// isHead reports whether s is lower-case words of letters and digits, joined
+// by single underscores, that begin with a letter.
+func isHead(s string) bool {
+	if s == "" || s[0] < 'a' || s[0] > 'z' {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		case c == '_' && s[i-1] != '_' && i != len(s)-1:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func isBase62(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// checksum is CRC-32 (IEEE 802.3) of s. It is no security feature: anyone can
+// compute it, and so anyone can reject a mistyped token without asking.
+func checksum(s string) uint32 {
+	var block [maxTokenLen]byte // a conversion of s would allocate
+	return crc32.ChecksumIEEE(block[:copy(block[:], s)])
+}
+
+// encodeCRC writes v in base62, most significant digit first, padded with "0".
+func encodeCRC(v uint32) (out [crcLen]byte) {
+	for i := crcLen - 1; i >= 0; i-- {
+		out[i] = base62[v%62]
+		v /= 62
+	}
+	return out
+}
+
+// newToken draws an id and a secret.
+func newToken(head string) (tokenParts, Token) {
+	parts := tokenParts{head: head, id: randomBase62(idLen), secret: randomBase62(secretLen)}
+	body := parts.head + "_" + parts.id + "_" + parts.secret + "_"
+	sum := encodeCRC(checksum(body))
+	return parts, Token{text: body + string(sum[:])}
+}
+
+// randomBase62 draws n characters, each equally likely: bytes of 248 and above
+// are thrown away, because 256 is no multiple of 62.
+func randomBase62(n int) string {
+	out := make([]byte, 0, n)
+	var block [64]byte
+	for len(out) < n {
+		_, _ = rand.Read(block[:]) // never fails: crypto/rand ends the program instead
+		for _, b := range block {
+			if b < 248 && len(out) < n {
+				out = append(out, base62[b%62])
+			}
+		}
+	}
+	return string(out)
+}
+
+// The algorithms of [SecretHash]. The text is stored, so it is never reused.
+const (
+	algPlain  = "kf1"  // SHA-256("kf1" ‖ 0 ‖ id ‖ secret): 52 bytes, one block
+	algPepper = "kf1h" // HMAC-SHA-256(pepper, the same 52 bytes)
+)
+
+// hashInput is the text that is hashed: domain, id and secret. The secret has
+// 190 random bits, so a fast hash is enough: there is nothing to guess.
+func hashInput(id, secret string) (in [4 + idLen + secretLen]byte) {
+	copy(in[:], "kf1\x00")
+	copy(in[4:], id)
+	copy(in[4+idLen:], secret)
+	return in
+}
+
+func plainHash(id, secret string) [32]byte {
+	in := hashInput(id, secret)
+	return sha256.Sum256(in[:])
+}
+
+func pepperHash(pepper []byte, id, secret string) (sum [32]byte) {
+	in := hashInput(id, secret)
+	mac := hmac.New(sha256.New, pepper)
+	mac.Write(in[:])
+	mac.Sum(sum[:0])
+	return sum
+}
+
+func sameHash(a, b *[32]byte) bool { return subtle.ConstantTimeCompare(a[:], b[:]) == 1 }

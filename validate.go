@@ -1,0 +1,158 @@
+package keyfold
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxName      = 128 // code points
+	maxNotes     = 2 << 10
+	maxOwnerID   = 128
+	maxTenant    = 128
+	maxNetworks  = 64
+	maxMetaItems = 32
+	maxMetaKey   = 128
+	maxMetadata  = 4 << 10 // as JSON
+	maxReason    = 256     // code points
+	maxPage      = 200
+	defaultPage  = 50
+)
+
+// isText reports whether s is valid UTF-8 without control characters.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
+
+func checkCharacters(field, text string, limit int) error {
+	if utf8.RuneCountInString(text) > limit || !isText(text) {
+		return invalid(field, fmt.Sprintf("at most %d characters of UTF-8 without control characters", limit))
+	}
+	return nil
+}
+
+func checkBytes(field, text string, limit int) error {
+	if len(text) > limit || !isText(text) {
+		return invalid(field, fmt.Sprintf("at most %d bytes of UTF-8 without control characters", limit))
+	}
+	return nil
+}
+
+func checkReason(reason string) error { return checkCharacters("reason", reason, maxReason) }
+
+// checkKeyID refuses what cannot be the id of a key, before a store is asked.
+func checkKeyID(id string) error {
+	if len(id) != idLen || !isBase62(id) {
+		return invalid("id", "16 letters and digits")
+	}
+	return nil
+}
+
+// checkKey refuses a key whose fields break their limits.
+func (s *Service) checkKey(k *Key) error {
+	if err := checkCharacters("name", k.Name, maxName); err != nil {
+		return err
+	}
+	if len(k.Notes) > maxNotes || !isText(strings.NewReplacer("\n", "", "\t", "").Replace(k.Notes)) {
+		return invalid("notes", fmt.Sprintf("at most %d bytes of UTF-8 without control characters but tab and new line", maxNotes))
+	}
+	if err := checkBytes("owner_id", k.OwnerID, maxOwnerID); err != nil {
+		return err
+	}
+	if err := checkBytes("tenant", k.Tenant, maxTenant); err != nil {
+		return err
+	}
+	if k.IdleTimeout != 0 && (k.IdleTimeout < time.Minute || k.IdleTimeout > maxKeyTTL) {
+		return invalid("idle_timeout", "0 for none, or 1 minute to 100 years")
+	}
+	if err := s.checkScopes(k.Scopes); err != nil {
+		return err
+	}
+	if err := checkNetworks(k.Networks); err != nil {
+		return err
+	}
+	return checkMetadata(k.Metadata)
+}
+
+func (s *Service) checkScopes(scopes []string) error {
+	if len(scopes) > maxScopes {
+		return invalid("scopes", fmt.Sprintf("at most %d", maxScopes))
+	}
+	seen := make(map[string]bool, len(scopes))
+	for i, scope := range scopes {
+		field := fmt.Sprintf("scopes[%d]", i)
+		switch {
+		case !isScope(scope):
+			return invalid(field, scopeAllowed)
+		case seen[scope]:
+			return invalid(field, "each scope once")
+		case !registered(s.opts.Scopes, scope):
+			return invalid(field, "one of "+strings.Join(s.opts.Scopes, ", "))
+		}
+		seen[scope] = true
+	}
+	return nil
+}
+
+func checkNetworks(networks []netip.Prefix) error {
+	if len(networks) > maxNetworks {
+		return invalid("networks", fmt.Sprintf("at most %d", maxNetworks))
+	}
+	for i, network := range networks {
+		if !network.IsValid() || network.Masked() != network || network.Addr().Is4In6() {
+			return invalid(fmt.Sprintf("networks[%d]", i),
+				"an exact CIDR prefix: no host bits set, IPv4 in its own form, \"192.0.2.0/24\" or \"2001:db8::/32\"")
+		}
+	}
+	return nil
+}
+
+func checkMetadata(metadata map[string]string) error {
+	allowed := fmt.Sprintf("at most %d entries and %d bytes as JSON; names of 1 to %d bytes; UTF-8 without control characters",
+		maxMetaItems, maxMetadata, maxMetaKey)
+	if len(metadata) > maxMetaItems {
+		return invalid("metadata", allowed)
+	}
+	for name, value := range metadata {
+		if name == "" || len(name) > maxMetaKey || !isText(name) || !isText(value) {
+			return invalid("metadata", allowed)
+		}
+	}
+	if encoded, err := json.Marshal(metadata); err != nil || len(encoded) > maxMetadata {
+		return invalid("metadata", allowed)
+	}
+	return nil
+}
+
+// deadline turns a time to live or an exact time into an ExpiresAt. Zero and
+// zero mean the fallback; both set is an error, as is a life below 1 ms.
+func deadline(now time.Time, ttl time.Duration, at time.Time, fallback time.Duration) (time.Time, error) {
+	if ttl != 0 && !at.IsZero() {
+		return time.Time{}, invalid("ttl", "not beside expires_at")
+	}
+	if !at.IsZero() {
+		if at.Year() < 1970 || at.Year() > 9999 {
+			return time.Time{}, invalid("expires_at", "a time between the years 1970 and 9999")
+		}
+		return at.UTC().Truncate(time.Millisecond), nil
+	}
+	orDefault(&ttl, fallback)
+	switch {
+	case ttl == Never:
+		return time.Time{}, nil
+	case ttl < time.Millisecond || ttl > maxKeyTTL:
+		return time.Time{}, invalid("ttl", "1 ms to 100 years, or never")
+	}
+	return now.Add(ttl), nil
+}
+
+func checkLimit(limit int) (int, error) {
+	orDefault(&limit, defaultPage)
+	if limit < 1 || limit > maxPage {
+		return 0, invalid("limit", fmt.Sprintf("1 to %d; default %d", maxPage, defaultPage))
+	}
+	return limit, nil
+}
