@@ -1,0 +1,48 @@
+# The work is in scripts/, so that it can also run where make is missing.
+
+.DEFAULT_GOAL := help
+
+# How long `make fuzz` spends on each fuzz test.
+FUZZTIME ?= 10s
+
+# Passed to go test by `make test`, for example TESTFLAGS='-run TestRenew -v'.
+TESTFLAGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: ## test every module, on real servers that are found or started (TESTFLAGS=…)
+	scripts/services run -- scripts/test $(TESTFLAGS)
+
+.PHONY: check
+check: lint verify test ## everything CI checks
+
+.PHONY: lint
+lint: ## formatting, tidy modules, vet, a build without cgo, staticcheck
+	scripts/lint
+
+.PHONY: verify
+verify: ## query/ is what sql/ generates, and the SQL keeps its rules
+	scripts/verify-sql
+
+.PHONY: generate
+generate: ## write query/ from sql/
+	scripts/tool sqlc generate
+
+.PHONY: fmt
+fmt: ## format the Go files
+	scripts/tool gofumpt -w .
+
+.PHONY: fuzz
+fuzz: ## run each fuzz test for a while (FUZZTIME=10s)
+	scripts/fuzz $(FUZZTIME)
+
+.PHONY: build
+build: ## build the command into bin/
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+.PHONY: clean
+clean: ## remove what the other targets wrote
+	rm -rf bin
