@@ -35,7 +35,8 @@ type Store interface {
 	// the current schema.
 	Ping(ctx context.Context) error
 
-	// Close must release what the Store opened itself, and only that.
+	// Close must release what the Store opened itself, and only that. Every
+	// later call must return an error, and closing again nil.
 	Close() error
 }
 
@@ -150,10 +151,11 @@ type Rotation struct {
 	New        KeyRecord
 }
 
-// KeyStore keeps keys.
+// KeyStore keeps keys. Where several errors apply, the one that a method names
+// first must be returned: a revoked key is ErrConflict whatever the version.
 type KeyStore interface {
-	// CreateKey must insert the key, with Uses 0, and return ErrConflict when its
-	// id exists.
+	// CreateKey must insert the key as given, but with Uses 0 and never used, and
+	// return ErrConflict when its id exists.
 	CreateKey(ctx context.Context, key KeyRecord, m Mutation) error
 
 	// Key must return the key with its totals, or ErrNotFound.
@@ -175,25 +177,28 @@ type KeyStore interface {
 	// revoked and ErrStale when the version is another.
 	UpdateKey(ctx context.Context, key KeyRecord, m Mutation) error
 
-	// RenewKey must set ExpiresAt (zero = never), ActiveAt and UpdatedAt to what
-	// is given where the version matches, the key is not revoked and it has no
-	// successor, and raise the version. It must return ErrNotFound, ErrConflict
-	// (revoked or rotated) or ErrStale.
+	// RenewKey must set ExpiresAt to what is given (zero = never), and ActiveAt
+	// and UpdatedAt to m.At, where the version matches, the key is not revoked
+	// and it has no successor, and raise the version. It must return ErrNotFound,
+	// ErrConflict (revoked or rotated) or ErrStale.
 	RenewKey(ctx context.Context, id string, version int64, expiresAt time.Time, m Mutation) error
 
-	// RotateKey must, in one step, give the old key its end and successor and
-	// insert the new key, where the old one has the version given, is neither
-	// revoked nor disabled, has no successor and has not expired at m.At. It
-	// must return ErrNotFound, ErrConflict (state, or the new id exists) or
-	// ErrStale. Two feed rows are written, one for each key, and one audit row.
+	// RotateKey must, in one step, give the old key its end and successor, set its
+	// UpdatedAt to m.At, raise its version and insert the new key as CreateKey
+	// does, where the old one has the version given, is neither revoked nor
+	// disabled, has no successor and has not expired at m.At. It must return
+	// ErrNotFound, ErrConflict (state, or the new id exists) or ErrStale. Two feed
+	// rows are written, one for each key, and one audit row.
 	RotateKey(ctx context.Context, r Rotation, m Mutation) error
 
 	// SetKeyState must apply the change to each of the keys named where its guard
-	// holds, all in one step, raise the version of those that changed, and write
-	// a feed row and an audit row for each of them, with m.Target replaced by its
-	// id. For more than [FlushThreshold] keys one feed row with an empty target
-	// must stand for all. Ids that are unknown, or where the guard does not
-	// hold, are passed over. It must return the ids that changed, in order.
+	// holds, all in one step: set RevokedAt or DisabledAt to m.At, with the reason,
+	// or clear both for EnableChange. Where it changed a key it must set UpdatedAt
+	// to m.At, raise the version, and write a feed row and an audit row, with
+	// m.Target replaced by the id. When more than [FlushThreshold] keys changed,
+	// one feed row with an empty target must stand for all. Ids that are unknown,
+	// or where the guard does not hold, are passed over. It must return the ids
+	// that changed, in the order of ids, each once.
 	SetKeyState(ctx context.Context, ids []string, change StateChange, reason string, m Mutation) ([]string, error)
 
 	// DeleteKey must remove the key and its totals, or return ErrNotFound.
@@ -277,7 +282,7 @@ type UsageStore interface {
 	// Totals must rise by exactly what is given and LastUsedAt must only move
 	// forward. Totals, hours and events of a key that does not exist must be
 	// passed over, and the rest kept. Events with an empty KeyID are samples of
-	// refusals and are kept.
+	// refusals and are kept. The Store numbers the events; their Seq is ignored.
 	RecordUsage(ctx context.Context, batch UsageBatch) (UsageResult, error)
 
 	// UsageEvents must return at most scan.Limit events, newest first by
