@@ -1,0 +1,192 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+// claim names a batch. It is put in the same step as what the batch adds, so a
+// recorder that lost the answer can send the batch again.
+type claim struct {
+	recorderID string
+	number     int64
+}
+
+type hour struct {
+	keyID string
+	at    int64 // unix milliseconds
+	code  keyfold.Code
+}
+
+type minute struct {
+	at   int64 // unix milliseconds
+	code keyfold.Code
+}
+
+// RecordUsage applies the batch unless it was applied before.
+func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (result keyfold.UsageResult, err error) {
+	err = s.write(ctx, func(st *state) error {
+		id := claim{batch.RecorderID, batch.Number}
+		if _, claimed := st.claims.get(id); claimed {
+			result.Duplicate = true
+			return nil
+		}
+		st.claims.put(id, milli(batch.At))
+		for _, add := range batch.Totals {
+			if !st.hasKey(add.KeyID) {
+				result.LostUses += add.Uses
+				continue
+			}
+			sum, _ := st.totals.get(add.KeyID)
+			sum.uses += add.Uses
+			if at := milli(add.LastUsedAt); at.After(sum.lastUsedAt) {
+				sum.lastUsedAt = at
+			}
+			st.totals.put(add.KeyID, sum)
+		}
+		for _, add := range batch.Hours {
+			if st.hasKey(add.KeyID) {
+				id := hour{add.KeyID, add.HourAt.UnixMilli(), add.Code}
+				count, _ := st.hours.get(id)
+				st.hours.put(id, count+add.Count)
+			}
+		}
+		for _, add := range batch.Minutes {
+			id := minute{add.MinuteAt.UnixMilli(), add.Code}
+			count, _ := st.minutes.get(id)
+			st.minutes.put(id, count+add.Count)
+		}
+		for _, event := range batch.Events {
+			if event.KeyID == "" || st.hasKey(event.KeyID) {
+				st.eventSeq++
+				event.At, event.Seq = milli(event.At), st.eventSeq
+				st.events = append(st.events, event)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return keyfold.UsageResult{}, err
+	}
+	return result, nil
+}
+
+func (s *state) hasKey(id string) bool {
+	_, ok := s.keys.get(id)
+	return ok
+}
+
+// UsageEvents returns one page of events.
+func (s *Store) UsageEvents(ctx context.Context, scan keyfold.UsageScan) (page []keyfold.UsageEvent, err error) {
+	after := keyfold.UsageEvent{At: milli(scan.After.At), Seq: scan.After.Seq}
+	from, to := milli(scan.From), milli(scan.To)
+	err = s.read(ctx, func(st *state) error {
+		for _, event := range st.events {
+			if st.names(scan, event.KeyID, event.Code) && !event.At.Before(from) && event.At.Before(to) &&
+				(scan.After == keyfold.EventPosition{} || compareEvents(event, after) < 0) {
+				page = append(page, event)
+			}
+		}
+		slices.SortFunc(page, func(a, b keyfold.UsageEvent) int { return compareEvents(b, a) })
+		page = page[:min(len(page), scan.Limit)]
+		return nil
+	})
+	return page, err
+}
+
+// UsageHours returns the counts of whole hours, summed over keys.
+func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) (sums []keyfold.UsageHour, err error) {
+	from, to := scan.From.Truncate(time.Hour).UnixMilli(), scan.To.UnixMilli()
+	err = s.read(ctx, func(st *state) error {
+		counts := map[hour]int64{}
+		for id, count := range st.hours.all() {
+			if from <= id.at && id.at < to && st.names(scan, id.keyID, id.code) {
+				counts[hour{"", id.at, id.code}] += count
+			}
+		}
+		for id, count := range counts {
+			sums = append(sums, keyfold.UsageHour{HourAt: time.UnixMilli(id.at).UTC(), Code: id.code, Count: count})
+		}
+		slices.SortFunc(sums, func(a, b keyfold.UsageHour) int {
+			return cmp.Or(a.HourAt.Compare(b.HourAt), cmp.Compare(a.Code, b.Code))
+		})
+		return nil
+	})
+	return sums, err
+}
+
+// RefusalMinutes returns the counts of whole minutes.
+func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) (counts []keyfold.RefusalMinute, err error) {
+	first, end := from.Truncate(time.Minute).UnixMilli(), to.UnixMilli()
+	err = s.read(ctx, func(st *state) error {
+		for id, count := range st.minutes.all() {
+			if first <= id.at && id.at < end {
+				counts = append(counts, keyfold.RefusalMinute{MinuteAt: time.UnixMilli(id.at).UTC(), Code: id.code, Count: count})
+			}
+		}
+		slices.SortFunc(counts, func(a, b keyfold.RefusalMinute) int {
+			return cmp.Or(a.MinuteAt.Compare(b.MinuteAt), cmp.Compare(a.Code, b.Code))
+		})
+		return nil
+	})
+	return counts, err
+}
+
+// names reports whether the scan asks for this key and outcome. Whose a key is
+// is known only while it exists.
+func (s *state) names(scan keyfold.UsageScan, keyID string, code keyfold.Code) bool {
+	if len(scan.Codes) > 0 && !slices.Contains(scan.Codes, code) {
+		return false
+	}
+	if scan.KeyID != "" {
+		return keyID == scan.KeyID
+	}
+	if scan.OwnerID != "" {
+		row, ok := s.keys.get(keyID)
+		return ok && row.record.OwnerID == scan.OwnerID
+	}
+	return true
+}
+
+// PruneUsage deletes old events and then old claims.
+func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
+	// A claim outlives the longest time for which a recorder may send its batch
+	// again, whatever the retention of events.
+	claimsBefore := time.Now().Add(-24 * time.Hour)
+	if before.Before(claimsBefore) {
+		claimsBefore = before
+	}
+	err = s.write(ctx, func(st *state) error {
+		oldest := slices.SortedFunc(slices.Values(st.events), compareEvents)
+		for deleted < min(limit, len(oldest)) && oldest[deleted].At.Before(before) {
+			deleted++
+		}
+		st.events = oldest[deleted:]
+		more = len(st.events) > 0 && st.events[0].At.Before(before)
+		room := limit - deleted
+		for id, at := range st.claims.all() {
+			switch {
+			case !at.Before(claimsBefore):
+			case room > 0:
+				room--
+				st.claims.delete(id)
+			default:
+				more = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	return deleted, more, nil
+}
+
+// compareEvents orders events, oldest first.
+func compareEvents(a, b keyfold.UsageEvent) int {
+	return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Seq, b.Seq))
+}

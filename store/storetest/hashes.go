@@ -1,0 +1,69 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func hashCases() []testCase {
+	return []testCase{
+		{name: "a rehash replaces the hash that is still the old one, and no other field", run: rehashReplaces},
+		{name: "a rehash of another hash changes nothing and is no error", run: rehashComparesWhole},
+		{name: "a rehash of an unknown key is no error", run: rehashOfUnknown},
+		{name: "a rehash writes neither a change row nor an audit row", run: rehashWritesNoRows},
+	}
+}
+
+func rehashReplaces(t *trial) {
+	key := t.full()
+	key.Uses, key.LastUsedAt = 0, time.Time{}
+	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	secret := keyfold.SecretHash{Alg: "kf1", Sum: [32]byte{0, 255, 0, 10, 39, 92}}
+	t.ok("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, secret))
+	key.Secret = secret
+	t.same("the key", t.key(key.ID), key)
+}
+
+func rehashComparesWhole(t *trial) {
+	key := live(t.full())
+	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	for _, edit := range []func(*keyfold.SecretHash){
+		func(old *keyfold.SecretHash) { old.Alg = "kf1" },
+		func(old *keyfold.SecretHash) { old.PepperID = "PEPPER-1" },
+		func(old *keyfold.SecretHash) { old.Sum[31]++ },
+	} {
+		old := key.Secret
+		edit(&old)
+		t.ok("RehashKey", t.store.RehashKey(t.ctx, key.ID, old, keyfold.SecretHash{Alg: "kf1"}))
+		t.same("the key", t.key(key.ID), key)
+	}
+}
+
+func rehashOfUnknown(t *trial) {
+	id := t.id()
+	t.ok("RehashKey", t.store.RehashKey(t.ctx, id, keyfold.SecretHash{Alg: "kf1"}, keyfold.SecretHash{Alg: "kf1h"}))
+	t.gone(id)
+}
+
+func rehashWritesNoRows(t *trial) {
+	key := t.create()
+	before, err := t.store.Audit(t.ctx, keyfold.AuditScan{Target: key.ID, Limit: 10})
+	t.ok("Audit", err)
+	_, cursor, err := t.store.Changes(t.ctx, t.cursor())
+	t.ok("Changes", err)
+	t.ok("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, keyfold.SecretHash{Alg: "kf1h", PepperID: "p"}))
+	after, err := t.store.Audit(t.ctx, keyfold.AuditScan{Target: key.ID, Limit: 10})
+	t.ok("Audit", err)
+	if len(after) != len(before) {
+		t.Errorf("the rehash wrote %d audit rows, want none", len(after)-len(before))
+	}
+	changes, _, err := t.store.Changes(t.ctx, cursor)
+	t.ok("Changes", err)
+	for _, change := range changes {
+		// Only the creation may be repeated.
+		if change.Target == key.ID && change.Action != "key.create" {
+			t.Errorf("the rehash wrote a change row %q, want none", change.Action)
+		}
+	}
+}

@@ -1,0 +1,228 @@
+package storetest
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func keyCases() []testCase {
+	return []testCase{
+		{name: "a value in every column comes back", run: everyColumnComesBack},
+		{name: "milliseconds are kept exactly, at the epoch, before 1970 and far ahead", run: timesAreExact},
+		{name: "times that are zero stay zero", run: zeroTimesStayZero},
+		{name: "slices and maps may be nil or empty", run: emptyIsNil},
+		{name: "a new key has no uses, whatever is given", run: newKeyHasNoUses},
+		{name: "an id that exists is a conflict, and nothing of the second key is kept", run: duplicateIsConflict},
+		{name: "one of eight racing creations of an id wins", run: racingCreations},
+		{name: "an unknown id is not found", run: unknownIsNotFound},
+		{name: "a store keeps no hold of what it was given or returned", run: memoryIsNotShared},
+	}
+}
+
+// full returns a key with a distinct value in every field.
+func (t *trial) full() keyfold.KeyRecord {
+	id, at := t.id(), t.now()
+	day := func(n int) time.Time { return at.AddDate(0, 0, n).Add(time.Duration(n) * time.Millisecond) }
+	key := keyfold.KeyRecord{
+		Key: keyfold.Key{
+			ID: id, Hint: "hint " + id, Prefix: "prefix", Environment: "environment", Name: "name " + id,
+			Notes: "notes " + id, OwnerID: "owner " + id, Tenant: "tenant " + id,
+			Scopes: []string{"z:last", "a:first", "m:*"},
+			Networks: []netip.Prefix{
+				netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("10.1.2.3/32"),
+			},
+			Metadata:  map[string]string{"plan": "gold", "région": "zürich \"west\" <&>", "empty": ""},
+			CreatedAt: day(1), UpdatedAt: day(2), ExpiresAt: day(3), IdleTimeout: 4*time.Hour + 5*time.Millisecond,
+			DisabledAt: day(6), DisabledReason: "disabled " + id, RevokedAt: day(7), RevokedReason: "revoked " + id,
+			LineageID: newID(16), RotatedFrom: newID(16), RotatedTo: newID(16),
+			Version: 1, Uses: 8, LastUsedAt: day(9),
+		},
+		Secret:   keyfold.SecretHash{Alg: "kf1h", PepperID: "pepper-1"},
+		ActiveAt: day(10),
+	}
+	for i := range key.Secret.Sum {
+		key.Secret.Sum[i] = byte(255 - 7*i)
+	}
+	return key
+}
+
+// live takes the fields from a full key that end its life or count its uses.
+func live(key keyfold.KeyRecord) keyfold.KeyRecord {
+	key.DisabledAt, key.DisabledReason = time.Time{}, ""
+	key.RevokedAt, key.RevokedReason = time.Time{}, ""
+	key.RotatedTo = ""
+	key.Uses, key.LastUsedAt = 0, time.Time{}
+	return key
+}
+
+func everyColumnComesBack(t *trial) {
+	key := t.full()
+	for _, field := range zeroFields("KeyRecord", reflect.ValueOf(key)) {
+		t.Errorf("the suite's own key has nothing in %s: give it a value in full", field)
+	}
+	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	_, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{
+		RecorderID: t.id(), Number: 1, At: t.now(),
+		Totals: []keyfold.UsageTotal{{KeyID: key.ID, Uses: key.Uses, LastUsedAt: key.LastUsedAt}},
+	})
+	t.ok("RecordUsage", err)
+
+	t.same("Key", t.key(key.ID), key)
+	for _, scan := range []keyfold.KeyScan{
+		{Index: keyfold.KeysByOwner, Value: key.OwnerID},
+		{Index: keyfold.KeysByTenant, Value: key.Tenant},
+		{Index: keyfold.KeysExpiring, From: key.ExpiresAt, To: key.ExpiresAt.Add(time.Millisecond)},
+	} {
+		scan.Limit = 10
+		keys, err := t.store.Keys(t.ctx, scan)
+		t.ok("Keys", err)
+		t.same(fmt.Sprintf("Keys by index %d", scan.Index), keys, []keyfold.KeyRecord{key})
+	}
+	t.verifies(key)
+}
+
+// verifies checks what VerifyKey says of a key.
+func (t *trial) verifies(key keyfold.KeyRecord) {
+	t.Helper()
+	got, err := t.store.VerifyKey(t.ctx, key.ID)
+	t.ok("VerifyKey", err)
+	want := verifyRecord(key)
+	gotMetadata, wantMetadata := decode(t, got.Metadata), decode(t, want.Metadata)
+	t.same("VerifyKey: Metadata", gotMetadata, wantMetadata)
+	got.Metadata, want.Metadata = "", ""
+	t.same("VerifyKey", got, want)
+}
+
+// zeroFields returns the names of the fields that hold nothing.
+func zeroFields(path string, value reflect.Value) []string {
+	if _, isTime := value.Interface().(time.Time); value.Kind() != reflect.Struct || isTime {
+		if value.IsZero() {
+			return []string{path}
+		}
+		return nil
+	}
+	var names []string
+	for i := range value.NumField() {
+		names = append(names, zeroFields(path+"."+value.Type().Field(i).Name, value.Field(i))...)
+	}
+	return names
+}
+
+func timesAreExact(t *trial) {
+	for _, at := range []time.Time{
+		time.UnixMilli(0), time.UnixMilli(1), time.UnixMilli(-1), time.UnixMilli(-2_208_988_800_001), time.UnixMilli(999),
+		time.UnixMilli(1_767_225_599_999), time.UnixMilli(1<<31*1000 + 7), time.UnixMilli(1 << 41), time.UnixMilli(253_402_300_799_999),
+	} {
+		at = at.UTC()
+		key := t.create(func(key *keyfold.KeyRecord) {
+			key.CreatedAt, key.UpdatedAt, key.ExpiresAt, key.ActiveAt = at, at, at, at
+			key.DisabledAt, key.RevokedAt = at, at
+		})
+		t.same(fmt.Sprint("key of ", at), t.key(key.ID), key)
+		t.verifies(key)
+	}
+	for _, idle := range []time.Duration{time.Millisecond, 90 * 24 * time.Hour, 100 * 365 * 24 * time.Hour} {
+		key := t.create(func(key *keyfold.KeyRecord) { key.IdleTimeout = idle })
+		t.same(fmt.Sprint("key with idle timeout ", idle), t.key(key.ID), key)
+	}
+}
+
+func zeroTimesStayZero(t *trial) {
+	key := t.create(func(key *keyfold.KeyRecord) { key.ExpiresAt = time.Time{} })
+	t.same("Key", t.key(key.ID), key)
+	t.verifies(key)
+}
+
+func emptyIsNil(t *trial) {
+	unset := t.create()
+	empty := t.create(func(key *keyfold.KeyRecord) {
+		key.Scopes, key.Networks, key.Metadata = []string{}, []netip.Prefix{}, map[string]string{}
+	})
+	for _, key := range []keyfold.KeyRecord{unset, empty} {
+		t.same("Key", t.key(key.ID), key)
+		t.verifies(key)
+	}
+}
+
+func newKeyHasNoUses(t *trial) {
+	key := t.create(func(key *keyfold.KeyRecord) { key.Uses, key.LastUsedAt = 12, key.CreatedAt })
+	key.Uses, key.LastUsedAt = 0, time.Time{}
+	t.same("Key", t.key(key.ID), key)
+}
+
+func duplicateIsConflict(t *trial) {
+	key := t.create()
+	other := t.full()
+	other.ID = key.ID
+	m := t.mutation("test."+t.id(), key.ID)
+	cursor := t.cursor()
+	t.fails("CreateKey of an id that exists", t.store.CreateKey(t.ctx, other, m), keyfold.ErrConflict)
+	t.same("the first key", t.key(key.ID), key)
+	t.wroteNothing(cursor, m)
+}
+
+func racingCreations(t *trial) {
+	const rounds, racers = 30, 8
+	for range rounds {
+		id := t.id()
+		keys := make([]keyfold.KeyRecord, racers)
+		for i := range keys {
+			keys[i] = t.record(func(key *keyfold.KeyRecord) { key.ID, key.Name = id, fmt.Sprint("racer ", i) })
+		}
+		m := t.mutation("test."+id, id)
+		cursor := t.cursor()
+		errs := race(racers, func(i int) error {
+			return again(func() error { return t.store.CreateKey(t.ctx, keys[i], m) })
+		})
+		winner := -1
+		for i, err := range errs {
+			if err == nil {
+				winner = i
+			}
+		}
+		if lost := count(errs, keyfold.ErrConflict); lost != racers-1 || winner < 0 {
+			t.Fatalf("racing creations: got %v, want one nil and %d conflicts", errs, racers-1)
+		}
+		t.same("the winner", t.key(id), keys[winner])
+		if got := len(t.audited(m)); got != 1 {
+			t.Errorf("racing creations wrote %d audit rows, want 1", got)
+		}
+		if got := len(t.told(cursor, m.Action)); got > 1 {
+			t.Errorf("racing creations wrote %d change rows, want 1", got)
+		}
+	}
+}
+
+func unknownIsNotFound(t *trial) {
+	for _, id := range []string{t.id(), "", " ", "%", "x' OR ''='"} {
+		t.gone(id)
+		_, err := t.store.VerifyKey(t.ctx, id)
+		t.fails(fmt.Sprintf("VerifyKey(%q)", id), err, keyfold.ErrNotFound)
+	}
+}
+
+func memoryIsNotShared(t *trial) {
+	spoil := func(key keyfold.KeyRecord) {
+		key.Scopes[0], key.Networks[0] = "spoilt", netip.Prefix{}
+		clear(key.Metadata)
+	}
+	given := live(t.full())
+	want := live(t.full())
+	want.Key = given.Key
+	want.Secret, want.ActiveAt = given.Secret, given.ActiveAt
+	want.Scopes = append([]string(nil), given.Scopes...)
+	want.Networks = append([]netip.Prefix(nil), given.Networks...)
+	want.Metadata = map[string]string{}
+	for name, value := range given.Metadata {
+		want.Metadata[name] = value
+	}
+	t.ok("CreateKey", t.store.CreateKey(t.ctx, given, t.mutation("key.create", given.ID)))
+	spoil(given)
+	t.same("after the caller wrote to what it gave", t.key(given.ID), want)
+	spoil(t.key(given.ID))
+	t.same("after the caller wrote to what it got", t.key(given.ID), want)
+}

@@ -1,0 +1,86 @@
+// Package storetest is the definition of [keyfold.Store] in code: one case for
+// each sentence of the contract.
+//
+// Whoever writes a store calls [Run] from a test of its own:
+//
+//	func TestStore(t *testing.T) {
+//		storetest.Run(t, func(t *testing.T) keyfold.Store {
+//			store, err := mystore.Open(t.Context(), newDatabase(t))
+//			if err != nil {
+//				t.Fatal(err)
+//			}
+//			t.Cleanup(func() { store.Close() })
+//			return store
+//		})
+//	}
+//
+// A store that passes can be put under a keyfold.Service; one that fails a case
+// breaks the rule that the case is named after. Cases compare what a store
+// returns, never how it does it, and allow what the contract allows: a feed
+// that repeats itself, locks that make a writer wait, [keyfold.ErrRetry].
+package storetest
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/keyfold/keyfold"
+)
+
+// Run holds the stores that newStore makes against the contract, each case in
+// a sub-test of its own.
+//
+// Every call of newStore must return an empty store that shares nothing with
+// any other, and Close of that store must end its use. It is called some thirty
+// times, from several goroutines. The suite does not close what it is given:
+// newStore registers that with t.Cleanup.
+func Run(t *testing.T, newStore func(t *testing.T) keyfold.Store) {
+	for _, g := range groups() {
+		t.Run(g.name, func(t *testing.T) {
+			t.Parallel()
+			shared := sync.OnceValue(func() keyfold.Store { return newStore(t) })
+			for _, c := range g.cases {
+				t.Run(c.name, func(t *testing.T) {
+					another := func() keyfold.Store { return newStore(t) }
+					store := shared
+					if c.alone {
+						store = another
+					}
+					c.run(newTrial(t, store(), another))
+				})
+			}
+		})
+	}
+}
+
+// group is a list of cases that share a store, one after the other. They keep
+// out of each other's way by using ids, owners and actions of their own.
+type group struct {
+	name  string
+	cases []testCase
+}
+
+// testCase is one rule of the contract.
+type testCase struct {
+	name string
+	run  func(*trial)
+	// alone gives the case a store of its own: for rules about everything that
+	// a store holds, and for those that harm the store.
+	alone bool
+}
+
+func groups() []group {
+	return []group{
+		{"strings", stringCases()},
+		{"keys", keyCases()},
+		{"updates", updateCases()},
+		{"renewals", renewalCases()},
+		{"rotations", rotationCases()},
+		{"states", stateCases()},
+		{"deletions", deletionCases()},
+		{"hashes", hashCases()},
+		{"verifying", verifyCases()},
+		{"mutations", mutationCases()},
+		{"lists", listCases()},
+	}
+}

@@ -1,0 +1,214 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+// tb is the part of *testing.T that cases use, so that the suite itself can be
+// tested: see the broken stores in this package's tests.
+type tb interface {
+	Helper()
+	Context() context.Context
+	Cleanup(func())
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// trial is one case at work on one store.
+type trial struct {
+	tb
+	ctx   context.Context
+	store keyfold.Store
+	// another makes a store that has nothing to do with the first.
+	another func() keyfold.Store
+	// clock is the time of the mutation made last. It moves by a millisecond a
+	// mutation, so no two are alike.
+	clock time.Time
+}
+
+func newTrial(t tb, store keyfold.Store, another func() keyfold.Store) *trial {
+	return &trial{
+		tb: t, ctx: t.Context(), store: store, another: another,
+		clock: time.Now().UTC().Truncate(time.Millisecond),
+	}
+}
+
+// now returns the next moment of the trial.
+func (t *trial) now() time.Time {
+	t.clock = t.clock.Add(time.Millisecond)
+	return t.clock
+}
+
+// id returns 16 base62 characters that nobody else uses.
+func (t *trial) id() string { return newID(16) }
+
+func newID(length int) string {
+	const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	text := make([]byte, length)
+	for i := range text {
+		text[i] = base62[rand.IntN(len(base62))]
+	}
+	return string(text)
+}
+
+// mutation returns a description of a change with something in every field.
+func (t *trial) mutation(action, target string) keyfold.Mutation {
+	return keyfold.Mutation{
+		At: t.now(), Actor: "olga@example", Address: "192.0.2.7", Action: action, Target: target,
+		Before: `{"name":"as it was"}`, After: `{"name":"as it became"}`, RequestID: "request-17",
+	}
+}
+
+// record returns a key with little in it, which is not stored.
+func (t *trial) record(edits ...func(*keyfold.KeyRecord)) keyfold.KeyRecord {
+	id, at := t.id(), t.now()
+	key := keyfold.KeyRecord{
+		Key: keyfold.Key{
+			ID: id, Hint: "kf_" + id[:4] + "…", Prefix: "kf", Name: "name of " + id, LineageID: id, Version: 1,
+			CreatedAt: at, UpdatedAt: at, ExpiresAt: at.Add(24 * time.Hour),
+		},
+		Secret:   keyfold.SecretHash{Alg: "kf1", Sum: [32]byte{1, 2, 3}},
+		ActiveAt: at,
+	}
+	for _, edit := range edits {
+		edit(&key)
+	}
+	return key
+}
+
+// create stores a key like record makes them.
+func (t *trial) create(edits ...func(*keyfold.KeyRecord)) keyfold.KeyRecord {
+	t.Helper()
+	key := t.record(edits...)
+	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	return key
+}
+
+// createMany stores n keys in one transaction.
+func (t *trial) createMany(n int, edits ...func(*keyfold.KeyRecord)) []keyfold.KeyRecord {
+	t.Helper()
+	keys := make([]keyfold.KeyRecord, n)
+	for i := range keys {
+		keys[i] = t.record(edits...)
+	}
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		for _, key := range keys {
+			if err := tx.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return keys
+}
+
+// key reads a key that must exist.
+func (t *trial) key(id string) keyfold.KeyRecord {
+	t.Helper()
+	key, err := t.store.Key(t.ctx, id)
+	t.ok("Key", err)
+	return key
+}
+
+// gone checks that no key of that id exists.
+func (t *trial) gone(id string) {
+	t.Helper()
+	_, err := t.store.Key(t.ctx, id)
+	t.fails("Key", err, keyfold.ErrNotFound)
+}
+
+// set changes the state of one key, which must apply.
+func (t *trial) set(id string, change keyfold.StateChange) {
+	t.Helper()
+	changed, err := t.store.SetKeyState(t.ctx, []string{id}, change, "because", t.mutation("key.state", id))
+	t.ok("SetKeyState", err)
+	if len(changed) != 1 || changed[0] != id {
+		t.Fatalf("SetKeyState changed %q, want %q", changed, id)
+	}
+}
+
+// rotate replaces a key, which must succeed, and returns its successor.
+func (t *trial) rotate(old keyfold.KeyRecord) keyfold.KeyRecord {
+	t.Helper()
+	r := t.rotation(old)
+	t.ok("RotateKey", t.store.RotateKey(t.ctx, r, t.mutation("key.rotate", old.ID)))
+	return r.New
+}
+
+// rotation returns a rotation of that key which its state allows.
+func (t *trial) rotation(old keyfold.KeyRecord) keyfold.Rotation {
+	successor := t.record(func(key *keyfold.KeyRecord) {
+		key.LineageID, key.RotatedFrom = old.LineageID, old.ID
+	})
+	return keyfold.Rotation{OldID: old.ID, OldVersion: old.Version, OldEnd: t.now().Add(time.Hour), New: successor}
+}
+
+// ok ends the case unless err is nil.
+func (t *trial) ok(what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: got error %q, want none", what, err)
+	}
+}
+
+// fails reports an error other than want.
+func (t *trial) fails(what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: got error %v, want %v", what, err, want)
+	}
+}
+
+// same reports the fields in which got differs from want.
+func (t *trial) same(what string, got, want any) {
+	t.Helper()
+	for _, line := range diff(got, want) {
+		t.Errorf("%s: %s", what, line)
+	}
+}
+
+// race calls fn n times at once, each in a goroutine, and returns what each
+// returned.
+func race(n int, fn func(i int) error) []error {
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() {
+			<-start
+			errs[i] = fn(i)
+		})
+	}
+	close(start)
+	group.Wait()
+	return errs
+}
+
+// again calls fn until the database does not give it up, as a caller would
+// that is told ErrRetry, a bounded number of times.
+func again(fn func() error) error {
+	var err error
+	for range 20 {
+		if err = fn(); !errors.Is(err, keyfold.ErrRetry) {
+			return err
+		}
+	}
+	return err
+}
+
+// count returns how many of the errors are want.
+func count(errs []error, want error) int {
+	n := 0
+	for _, err := range errs {
+		if errors.Is(err, want) {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,122 @@
+package storetest
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func verifyCases() []testCase {
+	return []testCase{
+		{name: "no stale read: VerifyKey shows a change as soon as it is committed", run: verifyIsNotStale},
+		{name: "the last use is told of keys with an idle timeout only", run: lastUseForIdleTimeout},
+	}
+}
+
+// verifyRecord returns what VerifyKey must say of a key.
+func verifyRecord(key keyfold.KeyRecord) keyfold.VerifyRecord {
+	record := keyfold.VerifyRecord{
+		KeyID: key.ID, Secret: key.Secret, Prefix: key.Prefix, Environment: key.Environment, Name: key.Name,
+		OwnerID: key.OwnerID, Tenant: key.Tenant, Scopes: strings.Join(key.Scopes, " "),
+		ExpiresAt: keyfold.NoDeadline, IdleTimeout: key.IdleTimeout.Milliseconds(), ActiveAt: key.ActiveAt.UnixMilli(),
+		Disabled: !key.DisabledAt.IsZero(), Revoked: !key.RevokedAt.IsZero(),
+	}
+	networks := make([]string, len(key.Networks))
+	for i, network := range key.Networks {
+		networks[i] = network.String()
+	}
+	record.Networks = strings.Join(networks, " ")
+	if !key.ExpiresAt.IsZero() {
+		record.ExpiresAt = key.ExpiresAt.UnixMilli()
+	}
+	if key.IdleTimeout > 0 && !key.LastUsedAt.IsZero() {
+		record.LastUsedAt = key.LastUsedAt.UnixMilli()
+	}
+	if len(key.Metadata) > 0 {
+		text, _ := json.Marshal(key.Metadata)
+		record.Metadata = string(text)
+	}
+	return record
+}
+
+// decode reads the metadata of a VerifyRecord. The order of its members is the
+// store's own affair.
+func decode(t *trial, text string) map[string]string {
+	t.Helper()
+	metadata := map[string]string{}
+	if text != "" {
+		t.ok("metadata as JSON", json.Unmarshal([]byte(text), &metadata))
+		if len(metadata) == 0 {
+			t.Errorf("metadata: got %q, want the empty string where there is none", text)
+		}
+	}
+	return metadata
+}
+
+func verifyIsNotStale(t *trial) {
+	key := live(t.full())
+	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	t.verifies(key)
+
+	key.Name, key.Scopes, key.OwnerID = "another name", []string{"other:scope"}, "another owner"
+	t.ok("UpdateKey", t.store.UpdateKey(t.ctx, key, t.mutation("key.update", key.ID)))
+	t.verifies(key)
+
+	m := t.mutation("key.renew", key.ID)
+	key.ExpiresAt, key.ActiveAt = t.now().Add(time.Hour), m.At
+	t.ok("RenewKey", t.store.RenewKey(t.ctx, key.ID, 2, key.ExpiresAt, m))
+	t.verifies(key)
+
+	secret := keyfold.SecretHash{Alg: "kf1h", PepperID: "another", Sum: [32]byte{9}}
+	t.ok("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, secret))
+	key.Secret = secret
+	t.verifies(key)
+
+	key.LastUsedAt = t.now()
+	_, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{
+		RecorderID: t.id(), Number: 1, At: t.now(),
+		Totals: []keyfold.UsageTotal{{KeyID: key.ID, Uses: 1, LastUsedAt: key.LastUsedAt}},
+	})
+	t.ok("RecordUsage", err)
+	t.verifies(key)
+
+	t.set(key.ID, keyfold.DisableChange)
+	key.DisabledAt = t.now()
+	t.verifies(key)
+
+	t.set(key.ID, keyfold.EnableChange)
+	key.DisabledAt, key.ActiveAt = time.Time{}, t.key(key.ID).ActiveAt
+	t.verifies(key)
+
+	rotation := t.rotation(t.key(key.ID))
+	t.ok("RotateKey", t.store.RotateKey(t.ctx, rotation, t.mutation("key.rotate", key.ID)))
+	key.ExpiresAt = rotation.OldEnd
+	t.verifies(key)
+	t.verifies(rotation.New)
+
+	t.set(key.ID, keyfold.RevokeChange)
+	key.RevokedAt = t.now()
+	t.verifies(key)
+
+	t.ok("DeleteKey", t.store.DeleteKey(t.ctx, key.ID, t.mutation("key.delete", key.ID)))
+	_, err = t.store.VerifyKey(t.ctx, key.ID)
+	t.fails("VerifyKey of a key that was deleted", err, keyfold.ErrNotFound)
+}
+
+func lastUseForIdleTimeout(t *trial) {
+	idle := t.create(func(key *keyfold.KeyRecord) { key.IdleTimeout = time.Hour })
+	other := t.create()
+	used := t.now()
+	_, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{
+		RecorderID: t.id(), Number: 1, At: t.now(),
+		Totals: []keyfold.UsageTotal{
+			{KeyID: idle.ID, Uses: 1, LastUsedAt: used}, {KeyID: other.ID, Uses: 1, LastUsedAt: used},
+		},
+	})
+	t.ok("RecordUsage", err)
+	idle.LastUsedAt, other.LastUsedAt = used, used
+	t.verifies(idle)
+	t.verifies(other)
+}
