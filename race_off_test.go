@@ -1,0 +1,5 @@
+//go:build !race
+
+package keyfold_test
+
+const raceEnabled = false

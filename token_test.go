@@ -1,0 +1,268 @@
+package keyfold_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/keyfold/keyfold"
+)
+
+// alphabet is base62 in the order of its digits, written out again on purpose:
+// the format is published, so the tests must not follow the code.
+const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+var tokenRegexp = regexp.MustCompile(`^(?:` + keyfold.TokenPattern + `)$`)
+
+// sealed appends the right checksum to a token's text up to its last underscore.
+func sealed(body string) string {
+	sum := crc32.ChecksumIEEE([]byte(body))
+	digits := make([]byte, 6)
+	for i := 5; i >= 0; i-- {
+		digits[i] = alphabet[sum%62]
+		sum /= 62
+	}
+	return body + string(digits)
+}
+
+func FuzzParseTokenAgreesWithThePublishedPattern(f *testing.F) {
+	id, secret := "0123456789ABCDEF", "abcdefghijklmnopqrstuvwxyz012345"
+	for _, body := range []string{
+		"kf_" + id + "_" + secret + "_", "kf_live_" + id + "_" + secret + "_", "a_b_c_d_" + id + "_" + secret + "_",
+		"KF_" + id + "_" + secret + "_", "kf__" + id + "_" + secret + "_", "_" + id + "_" + secret + "_",
+		"9f_" + id + "_" + secret + "_", strings.Repeat("k", 250) + "_" + id + "_" + secret + "_",
+		"kf_" + id + "_" + secret[:31] + "\x00_", "",
+	} {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, text := range []string{body, sealed(body)} {
+			crcRight := len(text) > 6 && sealed(text[:len(text)-6]) == text
+			want := len(text) <= 256 && tokenRegexp.MatchString(text) && crcRight
+			token, err := keyfold.ParseToken(text)
+			if got := err == nil; got != want {
+				t.Fatalf("ParseToken(%q) accepted: %v, want %v", text, got, want)
+			}
+			if err == nil && token.Reveal() != text {
+				t.Fatalf("Reveal = %q, want %q", token.Reveal(), text)
+			}
+		}
+	})
+}
+
+func TestMillionTokensRoundTrip(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	store.discard = true
+	svc := newService(t, store, nil)
+	rounds := 1_000_000
+	if raceEnabled {
+		rounds = 50_000
+	}
+	ids := make(map[string]bool, rounds)
+	for range rounds {
+		key, token, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed, err := keyfold.ParseToken(token.Reveal())
+		if err != nil || parsed.ID() != key.ID || parsed.Reveal() != token.Reveal() {
+			t.Fatalf("token of key %s came back as %v, %v", key.ID, parsed, err)
+		}
+		ids[key.ID] = true
+	}
+	if len(ids) != rounds {
+		t.Errorf("%d ids of %d differ", len(ids), rounds)
+	}
+}
+
+func TestEveryEditOfATokenIsRefusedWithoutAStoreCall(t *testing.T) {
+	t.Parallel()
+	// Mutation tried: splitToken without the checksum lets 5 898 edits through.
+	store := newSpy()
+	svc := newService(t, store, &keyfold.Options{Environment: "live"})
+	_, token, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := token.Reveal()
+	var edits []string
+	for i := range len(text) {
+		edits = append(edits, text[:i]+text[i+1:]) // deletion
+		if i+1 < len(text) && text[i] != text[i+1] {
+			edits = append(edits, text[:i]+string(text[i+1])+string(text[i])+text[i+2:]) // transposition
+		}
+		for _, c := range alphabet + "_-. \x00é" {
+			if edit := text[:i] + string(c) + text[i+1:]; edit != text { // replacement
+				edits = append(edits, edit)
+			}
+		}
+	}
+	for i := range len(text) + 1 {
+		for _, c := range alphabet + "_-. \x00é" {
+			edits = append(edits, text[:i]+string(c)+text[i:]) // insertion
+		}
+	}
+	for _, edit := range edits {
+		_, err := svc.Verify(t.Context(), keyfold.Request{Token: edit})
+		if got := keyfold.CodeOf(err); got != keyfold.CodeMalformed {
+			t.Errorf("edit %q: outcome %v, want malformed", edit, got)
+		}
+	}
+	if calls := store.reads.Load(); calls != 0 {
+		t.Errorf("%d edits cost %d store calls, want 0", len(edits), calls)
+	}
+}
+
+func TestSwappedHeadUnderARightChecksumCostsOneReadAndIsRefused(t *testing.T) {
+	t.Parallel()
+	// Mutation tried: checkSecret without isHeadOf allows all of these.
+	store := newSpy()
+	svc := newService(t, store, &keyfold.Options{Environment: "live"})
+	_, token, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := strings.TrimPrefix(token.Reveal(), "kf_live")
+	tail = tail[:len(tail)-6]
+	for i, head := range []string{"kf_test", "xx_live", "kf", "kf_live_live", "kflive", "kf_liv"} {
+		_, err := svc.Verify(t.Context(), keyfold.Request{Token: sealed(head + tail)})
+		if got := keyfold.CodeOf(err); got != keyfold.CodeWrongSecret {
+			t.Errorf("head %q: outcome %v, want wrong_secret", head, got)
+		}
+		if got, want := store.reads.Load(), int64(i+1); got != want {
+			t.Errorf("head %q: %d store reads so far, want %d", head, got, want)
+		}
+	}
+	if _, err := svc.Verify(t.Context(), keyfold.Request{Token: sealed("kf_live" + tail)}); err != nil {
+		t.Errorf("the untouched token: %v", err)
+	}
+}
+
+func TestStoredHashIsNoCredential(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	svc := newService(t, store, nil)
+	key, _, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := store.Key(t.Context(), key.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := record.Secret.Sum
+	for _, secret := range []string{fmt.Sprintf("%x", sum)[:32], fmt.Sprintf("%X", sum)[32:]} {
+		_, err := svc.Verify(t.Context(), keyfold.Request{Token: sealed("kf_" + key.ID + "_" + secret + "_")})
+		if got := keyfold.CodeOf(err); got != keyfold.CodeWrongSecret {
+			t.Errorf("a stored hash presented as a secret: outcome %v, want wrong_secret", got)
+		}
+	}
+}
+
+func TestTokenHidesItsSecret(t *testing.T) {
+	t.Parallel()
+	// Mutation tried: Token without Format prints its text for %+v and %q.
+	svc := newService(t, newSpy(), nil)
+	_, token, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := token.Reveal()
+	secret := text[len(text)-6-1-32 : len(text)-6-1]
+	nested := struct {
+		Token   keyfold.Token
+		Pointer *keyfold.Token
+		List    []keyfold.Token
+	}{token, &token, []keyfold.Token{token}}
+
+	shown := map[string]string{"String": token.String(), "GoString": token.GoString()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T %v"} {
+		shown["token "+verb] = fmt.Sprintf(strings.Replace(verb, "%T ", "", 1), token)
+		shown["nested "+verb] = fmt.Sprintf(strings.Replace(verb, "%T ", "", 1), nested)
+	}
+	encoded, err := json.Marshal(nested)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown["JSON"] = string(encoded)
+	asMap, err := json.Marshal(map[keyfold.Token]int{token: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown["JSON map key"] = string(asMap)
+	type document struct{ T keyfold.Token }
+	asXML, err := xml.Marshal(document{token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown["XML"] = string(asXML)
+	for name, handler := range map[string]func(*bytes.Buffer) slog.Handler{
+		"slog text": func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
+		"slog JSON": func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
+	} {
+		var out bytes.Buffer
+		slog.New(handler(&out)).Info("made", "token", token, "nested", nested, slog.Group("g", "token", &token))
+		shown[name] = out.String()
+	}
+	shown["panic text"] = fmt.Sprint(fmt.Errorf("made %v", token))
+
+	for how, out := range shown {
+		if strings.Contains(out, secret) || strings.Contains(strings.ToLower(out), fmt.Sprintf("%x", secret)) {
+			t.Errorf("%s shows the secret: %s", how, out)
+		}
+		if !strings.Contains(out, token.ID()) {
+			t.Errorf("%s does not name the key: %s", how, out)
+		}
+	}
+}
+
+func TestParseTokenTellsMissingFromMalformed(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]keyfold.Code{"": keyfold.CodeMissing, "x": keyfold.CodeMalformed, strings.Repeat("k", 1<<20): keyfold.CodeMalformed} {
+		_, err := keyfold.ParseToken(text)
+		if got := keyfold.CodeOf(err); got != want || !errors.Is(err, keyfold.ErrUnauthenticated) {
+			t.Errorf("%.20q: %v, want %v", text, err, want)
+		}
+	}
+	var zero keyfold.Token
+	if zero.ID() != "" || zero.Reveal() != "" || zero.String() != "[no token]" {
+		t.Errorf("the zero Token is %v", zero)
+	}
+}
+
+func TestSecretScanPatternFindsTokensInText(t *testing.T) {
+	t.Parallel()
+	scan := regexp.MustCompile(keyfold.SecretScanPattern)
+	for _, environment := range []string{"", "live"} {
+		svc := newService(t, newSpy(), &keyfold.Options{Environment: environment})
+		_, token, err := svc.CreateKey(context.Background(), keyfold.NewKey{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := `API_KEY="` + token.Reveal() + `" # prod`
+		if got := scan.FindString(line); got != token.Reveal() {
+			t.Errorf("found %q in a line with a token of environment %q", got, environment)
+		}
+	}
+}
+
+func TestParsingAllocatesNothing(t *testing.T) {
+	svc := newService(t, newSpy(), nil)
+	_, token, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := token.Reveal()
+	if n := testing.AllocsPerRun(100, func() { _, _ = keyfold.ParseToken(text) }); n != 0 {
+		t.Errorf("ParseToken allocates %v times", n)
+	}
+}

@@ -1,0 +1,358 @@
+package keyfold_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/memory"
+)
+
+func TestEveryVerifyIsCountedExactly(t *testing.T) {
+	// Mutation tried: one lost increment in a thousand fails this.
+	t.Parallel()
+	svc := newService(t, memory.New(), &keyfold.Options{FlushInterval: 10 * time.Millisecond})
+	const keys, workers, rounds = 5, 20, 500
+	var ids, tokens []string
+	for range keys {
+		key, token := create(t, svc, keyfold.NewKey{Scopes: []string{"a:b"}})
+		ids, tokens = append(ids, key.ID), append(tokens, token)
+	}
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for i := range rounds {
+				outcome(svc, tokens[i%keys], "a:b")
+				if i%5 == 0 {
+					outcome(svc, tokens[i%keys], "x:y")
+					outcome(svc, "garbage")
+				}
+			}
+		})
+	}
+	group.Wait()
+	if err := svc.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range ids {
+		key, err := svc.Key(t.Context(), id)
+		if err != nil || key.Uses != workers*rounds/keys {
+			t.Errorf("key %d: %d uses, %v; want %d", i, key.Uses, err, workers*rounds/keys)
+		}
+	}
+	totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[keyfold.Code]int64{
+		keyfold.CodeAllowed: workers * rounds, keyfold.CodeScope: workers * rounds / 5, keyfold.CodeMalformed: workers * rounds / 5,
+	}
+	if fmt.Sprint(totals.Count) != fmt.Sprint(want) {
+		t.Errorf("totals %v, want %v", totals.Count, want)
+	}
+}
+
+func TestUsageEventTellsWhatWasAsked(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	svc := newService(t, memory.New(), &keyfold.Options{Now: clock.now, RecordRequestID: true, RecordUserAgent: true})
+	key, token := create(t, svc, keyfold.NewKey{})
+	_, err := svc.Verify(t.Context(), keyfold.Request{
+		Token: token, IP: netip.MustParseAddr("::ffff:192.0.2.7"), Route: "GET /reports/{id}", RequestID: "r-1", UserAgent: "curl/8",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := svc.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: key.ID})
+	if err != nil || len(page.Events) != 1 {
+		t.Fatalf("%d events, %v", len(page.Events), err)
+	}
+	got := page.Events[0]
+	got.Seq = 0
+	want := keyfold.UsageEvent{
+		At: clock.now(), KeyID: key.ID, Route: "GET /reports/{id}", IP: "192.0.2.7", RequestID: "r-1", UserAgent: "curl/8",
+	}
+	if got != want {
+		t.Errorf("event %+v, want %+v", got, want)
+	}
+	stored, err := svc.Key(t.Context(), key.ID)
+	if err != nil || !stored.LastUsedAt.Equal(clock.now()) {
+		t.Errorf("LastUsedAt = %v, %v; want %v", stored.LastUsedAt, err, clock.now())
+	}
+}
+
+func TestPersonalFieldsAreOffByDefaultAndTextsAreTamed(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, memory.New(), nil)
+	key, token := create(t, svc, keyfold.NewKey{})
+	_, _ = svc.Verify(t.Context(), keyfold.Request{
+		Token: token, RequestID: "r-1", UserAgent: "curl/8", Route: strings.Repeat("é", 300),
+	})
+	_, _ = svc.Verify(t.Context(), keyfold.Request{Token: token, Route: "GET \x00"})
+	if err := svc.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: key.ID})
+	if err != nil || len(page.Events) != 2 {
+		t.Fatalf("%d events, %v", len(page.Events), err)
+	}
+	for _, event := range page.Events {
+		if event.RequestID != "" || event.UserAgent != "" || len(event.Route) > 256 || strings.Contains(event.Route, "\x00") {
+			t.Errorf("event %+v", event)
+		}
+	}
+}
+
+func TestGarbageWritesABoundedSample(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	store := memory.New()
+	svc := newService(t, store, &keyfold.Options{Now: clock.now})
+	const garbage = 1000
+	for range garbage {
+		outcome(svc, "garbage")
+	}
+	if err := svc.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{Limit: 200, To: clock.now().Add(time.Second)})
+	if err != nil || len(page.Events) != 10 {
+		t.Errorf("%d events, %v; want 10 samples of one second", len(page.Events), err)
+	}
+	totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{})
+	if err != nil || totals.Count[keyfold.CodeMalformed] != garbage {
+		t.Errorf("counted %v, %v; want all %d", totals.Count, err, garbage)
+	}
+}
+
+func TestFailingBatchIsTriedAgainWholeUnderItsNumber(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		lost := &lostAnswers{spy: store}
+		svc := newService(t, lost, &keyfold.Options{Now: time.Now})
+		key, token := create(t, svc, keyfold.NewKey{})
+		lost.fail.Store(3) // the store keeps the batch, but its answer is lost, three times
+		for range 40 {
+			outcome(svc, token)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if err := svc.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := store.Key(t.Context(), key.ID)
+		if err != nil || got.Uses != 40 {
+			t.Errorf("%d uses, %v; want 40", got.Uses, err)
+		}
+		events, err := store.UsageEvents(t.Context(), keyfold.UsageScan{From: time.Unix(0, 0), To: time.Now().Add(time.Hour), Limit: 100})
+		if err != nil || len(events) != 40 {
+			t.Errorf("%d events, %v; want 40", len(events), err)
+		}
+	})
+}
+
+func TestBlockedStoreDoesNotSlowAVerify(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now, MaxPendingEvents: 100})
+		key, token := create(t, svc, keyfold.NewKey{})
+		on(&store.record, hang)
+		start := time.Now()
+		for range 50 {
+			for range 10 {
+				outcome(svc, token)
+			}
+			if took := time.Since(start); took != 0 { // the fake clock moves only when all wait
+				t.Fatalf("verifies waited %v for a store that takes no usage", took)
+			}
+			time.Sleep(time.Second)
+			start = time.Now()
+		}
+		stats := svc.UsageStats()
+		if stats.PendingEvents != 100 || stats.DroppedEvents != 400 {
+			t.Errorf("%+v, want 100 pending and 400 dropped", stats)
+		}
+		on(&store.record, nil)
+		if err := svc.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := store.Key(t.Context(), key.ID)
+		if err != nil || got.Uses != 500 {
+			t.Errorf("%d uses, %v; totals must not drop: want 500", got.Uses, err)
+		}
+	})
+}
+
+func TestPendingEventsAreBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	svc := newService(t, store, &keyfold.Options{MaxPendingBytes: 10_000, FlushInterval: time.Minute})
+	_, token := create(t, svc, keyfold.NewKey{})
+	for range 100 {
+		_, _ = svc.Verify(t.Context(), keyfold.Request{Token: token, Route: strings.Repeat("r", 200)})
+	}
+	if stats := svc.UsageStats(); stats.PendingEvents > 10_000/200 || stats.PendingEvents+stats.DroppedEvents != 100 {
+		t.Errorf("%+v: more than 10 000 bytes are kept, or some are not accounted for", stats)
+	}
+}
+
+func TestUsesOfADeletedKeyAreCountedAsLost(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, memory.New(), &keyfold.Options{FlushInterval: time.Minute})
+	gone, goneToken := create(t, svc, keyfold.NewKey{})
+	kept, keptToken := create(t, svc, keyfold.NewKey{})
+	outcome(svc, goneToken)
+	outcome(svc, keptToken)
+	if err := svc.DeleteKey(t.Context(), gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := svc.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := svc.Key(t.Context(), kept.ID)
+	if err != nil || got.Uses != 1 || svc.UsageStats().LostUses != 1 {
+		t.Errorf("%d uses, %v, %d lost; want 1 and 1", got.Uses, err, svc.UsageStats().LostUses)
+	}
+}
+
+func TestCloseDrainsEvenWhenItsContextIsDone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now, FlushInterval: time.Minute})
+		key, token := create(t, svc, keyfold.NewKey{})
+		outcome(svc, token)
+		tries := 0
+		on(&store.record, func(context.Context) error {
+			if tries++; tries < 4 {
+				return errors.New("away")
+			}
+			return nil
+		})
+		done, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := svc.Close(done); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := store.Key(t.Context(), key.ID); got.Uses != 1 {
+			t.Errorf("%d uses, want 1", got.Uses)
+		}
+		if err := svc.Close(t.Context()); err != nil {
+			t.Errorf("second Close: %v", err)
+		}
+		_, err := svc.Verify(t.Context(), keyfold.Request{Token: token})
+		if !errors.Is(err, keyfold.ErrClosed) || !errors.Is(err, keyfold.ErrUnavailable) {
+			t.Errorf("Verify after Close: %v, want ErrClosed and ErrUnavailable", err)
+		}
+	})
+}
+
+func TestCloseGivesUpWithinItsBudgetAndSaysWhatIsLost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now})
+		_, token := create(t, svc, keyfold.NewKey{})
+		outcome(svc, token)
+		on(&store.record, hang)
+		for name, row := range map[string]time.Duration{"no end": 10 * time.Second} {
+			start := time.Now()
+			err := svc.Close(context.Background())
+			if !errors.Is(err, keyfold.ErrUnavailable) || !strings.Contains(err.Error(), "1 events") {
+				t.Errorf("%s: %v", name, err)
+			}
+			if took := time.Since(start); took > row {
+				t.Errorf("%s: took %v, want at most %v", name, took, row)
+			}
+		}
+	})
+}
+
+func TestNothingRunsUntilTheServiceIsUsed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		// A goroutine left behind would keep the bubble from ending.
+		if _, err := keyfold.New(memory.New(), nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestLogTellsWhenUsageCannotBeWrittenOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		_, token := create(t, svc, keyfold.NewKey{})
+		outcome(svc, token)
+		on(&store.record, func(context.Context) error { return errors.New("disk is full") })
+		time.Sleep(10 * time.Second)
+		on(&store.record, nil)
+		time.Sleep(2 * time.Second)
+		if err := svc.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "disk is full") {
+			t.Errorf("%d lines in the log, want one for the fault and one for its end:\n%s", lines, log.String())
+		}
+	})
+}
+
+func TestUsagePagesAndPrunes(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	svc := newService(t, memory.New(), &keyfold.Options{Now: clock.now})
+	key, token := create(t, svc, keyfold.NewKey{OwnerID: "o", TTL: keyfold.Never})
+	_, other := create(t, svc, keyfold.NewKey{TTL: keyfold.Never})
+	for range 25 {
+		outcome(svc, token)
+		outcome(svc, other)
+		clock.add(time.Hour)
+	}
+	if err := svc.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, q := range map[string]keyfold.UsageQuery{"by key": {KeyID: key.ID}, "by owner": {OwnerID: "o"}} {
+		q.From, q.Limit = clock.now().Add(-100*time.Hour), 10
+		var seen []keyfold.UsageEvent
+		for pages := 1; ; pages++ {
+			page, err := svc.Usage(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen = append(seen, page.Events...)
+			if q.Cursor = page.Next; q.Cursor == "" {
+				break
+			}
+		}
+		if len(seen) != 25 {
+			t.Errorf("%s: %d events, want 25", name, len(seen))
+		}
+		for i := 1; i < len(seen); i++ {
+			if !seen[i].At.Before(seen[i-1].At) || seen[i].KeyID != key.ID {
+				t.Errorf("%s: event %d is out of order or of another key", name, i)
+			}
+		}
+	}
+	deleted, err := svc.PruneUsage(t.Context(), clock.now().Add(-5*time.Hour))
+	if err != nil || deleted != 40 {
+		t.Errorf("pruned %d, %v; want 40", deleted, err)
+	}
+	if got, err := svc.Key(t.Context(), key.ID); err != nil || got.Uses != 25 {
+		t.Errorf("%d uses after pruning, %v; want 25", got.Uses, err)
+	}
+}
