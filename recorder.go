@@ -2,8 +2,6 @@ package keyfold
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -28,7 +26,6 @@ type recorder struct {
 	pending      usage
 	flyingEvents int // size of the batch in flight, which counts towards the bounds
 	flyingBytes  int64
-	seq          int64 // of the next event; begins at random, so that no two recorders meet
 	sample       sampler
 	stats        UsageStats
 	started      bool
@@ -87,11 +84,8 @@ func (u *usage) empty() bool {
 }
 
 func newRecorder(store Store, opts *Options) *recorder {
-	var start [8]byte
-	_, _ = rand.Read(start[:])
 	return &recorder{
 		store: store, opts: opts, id: randomBase62(recorderIDBytes), pending: newUsage(),
-		seq:      int64(binary.LittleEndian.Uint64(start[:]) >> 2), // far from the end of int64
 		flushing: make(chan struct{}, 1), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -134,7 +128,7 @@ func mod(now int64, unit time.Duration) int64 { return now % unit.Milliseconds()
 
 // keep adds an event, or counts it as dropped when the bounds are reached.
 func (r *recorder) keep(keyID string, code Code, req *Request, now int64) {
-	event := UsageEvent{At: time.UnixMilli(now).UTC(), Seq: r.seq, KeyID: keyID, Code: code, Route: clip(req.Route)}
+	event := UsageEvent{At: time.UnixMilli(now).UTC(), KeyID: keyID, Code: code, Route: clip(req.Route)}
 	if req.IP.IsValid() {
 		event.IP = req.IP.Unmap().WithZone("").String()
 	}
@@ -150,7 +144,6 @@ func (r *recorder) keep(keyID string, code Code, req *Request, now int64) {
 		r.stats.DroppedEvents++
 		return
 	}
-	r.seq++
 	r.pending.events = append(r.pending.events, event)
 	r.pending.bytes += size
 	if len(r.pending.events) == flushEvents {
