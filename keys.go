@@ -98,7 +98,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 		Prefix: s.opts.Prefix, Environment: n.Environment,
 		Name: n.Name, Notes: n.Notes, OwnerID: n.OwnerID, Tenant: n.Tenant,
 		Scopes: slices.Clone(n.Scopes), Networks: slices.Clone(n.Networks), Metadata: maps.Clone(n.Metadata),
-		ExpiresAt: expires, IdleTimeout: n.IdleTimeout.Truncate(time.Millisecond),
+		ExpiresAt: expires, IdleTimeout: n.IdleTimeout,
 	}
 	if err := s.checkKey(&key); err != nil {
 		return Key{}, Token{}, err
@@ -201,9 +201,7 @@ func (u *KeyUpdate) apply(k *Key) {
 	if u.Metadata != nil {
 		k.Metadata = maps.Clone(*u.Metadata)
 	}
-	if u.IdleTimeout != nil {
-		k.IdleTimeout = u.IdleTimeout.Truncate(time.Millisecond)
-	}
+	set(&k.IdleTimeout, u.IdleTimeout)
 }
 
 func set[T any](field *T, value *T) {
@@ -308,7 +306,7 @@ func (q *KeysQuery) filter() string {
 func (q *KeysQuery) scan(now time.Time) KeyScan {
 	switch {
 	case !q.ExpiringBefore.IsZero():
-		return KeyScan{Index: KeysExpiring, From: now, To: q.ExpiringBefore}
+		return KeyScan{Index: KeysExpiring, From: now.Add(time.Millisecond), To: q.ExpiringBefore}
 	case q.OwnerID != "":
 		return KeyScan{Index: KeysByOwner, Value: q.OwnerID}
 	case q.Tenant != "":

@@ -51,7 +51,8 @@ func checkKeyID(id string) error {
 	return nil
 }
 
-// checkKey refuses a key whose fields break their limits.
+// checkKey refuses a key whose fields break their limits, and cuts its times to
+// the millisecond that is stored.
 func (s *Service) checkKey(k *Key) error {
 	if err := checkCharacters("name", k.Name, maxName); err != nil {
 		return err
@@ -68,6 +69,7 @@ func (s *Service) checkKey(k *Key) error {
 	if k.IdleTimeout != 0 && (k.IdleTimeout < time.Minute || k.IdleTimeout > maxKeyTTL) {
 		return invalid("idle_timeout", "0 for none, or 1 minute to 100 years")
 	}
+	k.IdleTimeout = k.IdleTimeout.Truncate(time.Millisecond)
 	if err := s.checkScopes(k.Scopes); err != nil {
 		return err
 	}
