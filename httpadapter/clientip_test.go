@@ -1,0 +1,135 @@
+package httpadapter_test
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/keyfold/keyfold/httpadapter"
+)
+
+func prefixes(texts ...string) (out []netip.Prefix) {
+	for _, text := range texts {
+		out = append(out, netip.MustParsePrefix(text))
+	}
+	return out
+}
+
+// The mutations that made this fail: reading the list from the left, reading
+// only the last header, skipping garbage, no bound on hops, and no Unmap of hops
+// or prefixes.
+func TestClientIPIsTheRightMostUntrustedHop(t *testing.T) {
+	t.Parallel()
+	v4, v6 := prefixes("10.0.0.0/8"), prefixes("2001:db8:f::/48", "fe80::/10")
+	for _, row := range []struct {
+		name    string
+		peer    string
+		headers []string
+		trusted []netip.Prefix
+		want    string // empty: unknown
+	}{
+		{"nobody is trusted", "10.0.0.1:80", []string{"203.0.113.9"}, nil, "10.0.0.1"},
+		{"the peer is not trusted", "192.0.2.1:80", []string{"203.0.113.9"}, v4, "192.0.2.1"},
+		{"one proxy", "10.0.0.1:80", []string{"203.0.113.9"}, v4, "203.0.113.9"},
+		{"a claim of the client's own", "10.0.0.1:80", []string{"127.0.0.1, 203.0.113.9"}, v4, "203.0.113.9"},
+		{"a claim to be a proxy", "10.0.0.1:80", []string{"10.9.9.9, 203.0.113.9"}, v4, "203.0.113.9"},
+		{"two proxies", "10.0.0.1:80", []string{"203.0.113.9, 10.0.0.2"}, v4, "203.0.113.9"},
+		{"several headers are one list", "10.0.0.1:80", []string{"127.0.0.1", "203.0.113.9", "10.0.0.2,10.0.0.3"}, v4, "203.0.113.9"},
+		{"no header", "10.0.0.1:80", nil, v4, "10.0.0.1"},
+		{"every hop is trusted", "10.0.0.1:80", []string{"10.0.0.3, 10.0.0.2"}, v4, "10.0.0.3"},
+		{"garbage from the proxy", "10.0.0.1:80", []string{"203.0.113.9, unknown"}, v4, ""},
+		{"nothing from the proxy", "10.0.0.1:80", []string{"203.0.113.9, "}, v4, ""},
+		{"an empty header", "10.0.0.1:80", []string{"203.0.113.9", ""}, v4, ""},
+		{"garbage left of the client", "10.0.0.1:80", []string{"\x00~,,,203.0.113.9"}, v4, "203.0.113.9"},
+		{"a port", "10.0.0.1:80", []string{"203.0.113.9:4711"}, v4, "203.0.113.9"},
+		{"no port after the colon", "10.0.0.1:80", []string{"203.0.113.9:"}, v4, ""},
+		{"a port in words", "10.0.0.1:80", []string{"203.0.113.9:http"}, v4, ""},
+		{"IPv6", "[2001:db8:f::1]:80", []string{"2001:db8::9"}, v6, "2001:db8::9"},
+		{"IPv6 in brackets", "[2001:db8:f::1]:80", []string{"[2001:db8::9]"}, v6, "2001:db8::9"},
+		{"IPv6 with a port", "[2001:db8:f::1]:80", []string{"[2001:db8::9]:4711"}, v6, "2001:db8::9"},
+		{"IPv4 in brackets", "10.0.0.1:80", []string{"[203.0.113.9]:1"}, v4, ""},
+		{"half a bracket", "10.0.0.1:80", []string{"[2001:db8::9"}, v4, ""},
+		{"a zone on the peer", "[fe80::1%eth0]:80", []string{"203.0.113.9"}, v6, "203.0.113.9"},
+		{"a zone on a hop", "[fe80::1%eth0]:80", []string{"fd00::9%eth1"}, v6, "fd00::9"},
+		{"an empty zone", "10.0.0.1:80", []string{"fd00::9%"}, v4, ""},
+		{"a zone on IPv4", "10.0.0.1:80", []string{"203.0.113.9%eth0"}, v4, ""},
+		{"a peer mapped into IPv6", "[::ffff:10.0.0.1]:80", []string{"203.0.113.9"}, v4, "203.0.113.9"},
+		{"a hop mapped into IPv6", "10.0.0.1:80", []string{"203.0.113.9, ::ffff:10.0.0.2"}, v4, "203.0.113.9"},
+		{"a client mapped into IPv6", "10.0.0.1:80", []string{"::ffff:203.0.113.9"}, v4, "203.0.113.9"},
+		{"a prefix mapped into IPv6", "10.0.0.1:80", []string{"203.0.113.9"}, prefixes("::ffff:10.0.0.0/104"), "203.0.113.9"},
+		{"a prefix that is none", "10.0.0.1:80", []string{"203.0.113.9"}, []netip.Prefix{{}}, "10.0.0.1"},
+		{"leading zeros", "10.0.0.1:80", []string{"203.0.113.009"}, v4, ""},
+		{"a Unix socket", "@", []string{"203.0.113.9"}, prefixes("0.0.0.0/0", "::/0"), ""},
+		{"no peer", "", []string{"203.0.113.9"}, prefixes("0.0.0.0/0", "::/0"), ""},
+		{"a peer without a port", "192.0.2.1", nil, nil, "192.0.2.1"},
+		{"32 proxies", "10.0.0.1:80", []string{"10.0.0.3" + strings.Repeat(",10.0.0.2", 31)}, v4, "10.0.0.3"},
+		{"more than 32 hops", "10.0.0.1:80", []string{"203.0.113.9" + strings.Repeat(",10.0.0.2", 32)}, v4, ""},
+		{"a megabyte", "10.0.0.1:80", []string{strings.Repeat("1", 1<<20)}, v4, ""},
+		{"a megabyte of proxies", "10.0.0.1:80", []string{strings.Repeat("10.0.0.2,", 1<<17)}, v4, ""},
+	} {
+		var want netip.Addr
+		if row.want != "" {
+			want = netip.MustParseAddr(row.want)
+		}
+		if got := httpadapter.ClientIP(row.peer, row.headers, row.trusted...); got != want {
+			t.Errorf("%s: got %v, want %v", row.name, got, want)
+		}
+	}
+}
+
+// The mutation that made this fail: reading the header whoever the peer is.
+func TestGuardBelievesOnlyTrustedProxies(t *testing.T) {
+	t.Parallel()
+	forwarded := []string{"X-Forwarded-For", "203.0.113.9", "Forwarded", "for=203.0.113.8", "X-Real-IP", "203.0.113.7"}
+	for _, row := range []struct {
+		name    string
+		options []httpadapter.Option
+		want    string
+	}{
+		{"by default the connection's peer", nil, "192.0.2.1"},
+		{"behind another proxy", []httpadapter.Option{httpadapter.TrustedProxies(prefixes("10.0.0.0/8")...)}, "192.0.2.1"},
+		{"behind a trusted proxy", []httpadapter.Option{
+			httpadapter.TrustedProxies(prefixes("10.0.0.0/8")...), httpadapter.TrustedProxies(prefixes("192.0.2.0/24")...),
+		}, "203.0.113.9"},
+	} {
+		verifier := &spy{id: somebody(t)}
+		send(httpadapter.RequireKey(verifier, row.options...)(http.NotFoundHandler()), "GET", "/", forwarded...)
+		if got := verifier.seen[0].IP; got != netip.MustParseAddr(row.want) {
+			t.Errorf("%s: got %v, want %s", row.name, got, row.want)
+		}
+	}
+}
+
+func FuzzClientIP(f *testing.F) {
+	f.Add("10.0.0.1:80", "203.0.113.9, 10.0.0.2", "127.0.0.1")
+	f.Add("[fe80::1%eth0]:80", "[2001:db8::9%x]:1", "::ffff:10.0.0.1")
+	f.Add("@", ",,,", "")
+	f.Fuzz(func(t *testing.T, peer, forwarded, claim string) {
+		trusted := prefixes("10.0.0.0/8", "fe80::/10")
+		alone := httpadapter.ClientIP(peer, nil)
+		got := httpadapter.ClientIP(peer, []string{forwarded}, trusted...)
+		if got.Zone() != "" || got.Is4In6() {
+			t.Errorf("got %v, with a zone or mapped", got)
+		}
+		believed := false
+		for _, prefix := range trusted {
+			believed = believed || prefix.Contains(alone)
+		}
+		if !believed && got != alone {
+			t.Errorf("got %v from an untrusted peer %v", got, alone)
+		}
+		// A client that is known and not a proxy cannot be moved by what it writes
+		// to the left of its address.
+		for _, prefix := range trusted {
+			if !got.IsValid() || prefix.Contains(got) {
+				return
+			}
+		}
+		for _, headers := range [][]string{{claim + "," + forwarded}, {claim, forwarded}} {
+			if moved := httpadapter.ClientIP(peer, headers, trusted...); moved != got {
+				t.Errorf("got %v with the claim %q, want %v", moved, claim, got)
+			}
+		}
+	})
+}

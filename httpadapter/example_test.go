@@ -1,0 +1,181 @@
+package httpadapter_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter"
+	"github.com/keyfold/keyfold/store/memory"
+)
+
+// exampleService returns a Service and the token of a key with that scope.
+func exampleService(scope string) (*keyfold.Service, string) {
+	svc, err := keyfold.New(memory.New(), nil)
+	if err != nil {
+		panic(err)
+	}
+	_, token, err := svc.CreateKey(context.Background(), keyfold.NewKey{
+		Name: "ci", OwnerID: "cust_42", Scopes: []string{scope},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return svc, token.Reveal()
+}
+
+// get prints the answer to a request with that token.
+func get(h http.Handler, target, token string) {
+	r := httptest.NewRequest("GET", target, nil)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	fmt.Println(w.Code, w.Body)
+}
+
+func ExampleRequireKey() {
+	svc, token := exampleService("reports:read")
+	reports := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, _ := httpadapter.IdentityFrom(r.Context())
+		fmt.Fprintf(w, "the reports of %s", id.OwnerID())
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /reports", httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"))(reports))
+	mux.Handle("POST /reports", httpadapter.RequireKey(svc, httpadapter.Scopes("reports:write"))(reports))
+
+	get(mux, "/reports", token)
+	get(mux, "/reports", "")
+	// Output:
+	// 200 the reports of cust_42
+	// 401 {"title":"Unauthorized","status":401,"detail":"Present a valid API key, as Authorization: Bearer or X-API-Key.","code":"invalid_token"}
+}
+
+func ExampleOptionalKey() {
+	svc, token := exampleService("reports:read")
+	h := httpadapter.OptionalKey(svc)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if id, ok := httpadapter.IdentityFrom(r.Context()); ok {
+			fmt.Fprintf(w, "hello %s", id.Name())
+			return
+		}
+		fmt.Fprint(w, "hello stranger")
+	}))
+	get(h, "/", token)
+	get(h, "/", "")
+	// Output:
+	// 200 hello ci
+	// 200 hello stranger
+}
+
+func ExampleIdentityFrom() {
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		id, ok := httpadapter.IdentityFrom(r.Context())
+		if !ok {
+			httpadapter.ProblemOf(keyfold.ErrUnauthenticated).Write(w)
+			return
+		}
+		if !id.HasScope("reports:read") {
+			httpadapter.ProblemOf(keyfold.ErrForbidden).Write(w)
+			return
+		}
+		fmt.Fprintf(w, "%s may read", id.Name())
+	}
+	svc, token := exampleService("reports:*")
+	get(httpadapter.RequireKey(svc)(http.HandlerFunc(handler)), "/", token)
+	// Output: 200 ci may read
+}
+
+func ExampleScopes() {
+	svc, token := exampleService("reports:read")
+	h := httpadapter.RequireKey(svc, httpadapter.Scopes("reports:write"))(http.NotFoundHandler())
+	get(h, "/", token)
+	// Output: 403 {"title":"Forbidden","status":403,"detail":"The key does not hold a scope that this needs.","code":"scope"}
+}
+
+func ExampleFromQuery() {
+	svc, token := exampleService("feed:read")
+	feed := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<rss/>") })
+	h := httpadapter.RequireKey(svc, httpadapter.FromQuery("key"), httpadapter.Scopes("feed:read"))(feed)
+	get(h, "/feed.xml?key="+token, "")
+	// Output: 200 <rss/>
+}
+
+func ExampleTrustedProxies() {
+	svc, _ := exampleService("reports:read")
+	guard := httpadapter.RequireKey(svc, httpadapter.TrustedProxies(
+		netip.MustParsePrefix("10.0.0.0/24"), // the load balancers, and nothing else
+	))
+	http.Handle("GET /behind-proxy", guard(http.NotFoundHandler()))
+}
+
+func ExampleRoute() {
+	// For a router that keeps its pattern in the context.
+	type patternKey struct{}
+	svc, _ := exampleService("reports:read")
+	guard := httpadapter.RequireKey(svc, httpadapter.Route(func(r *http.Request) string {
+		pattern, _ := r.Context().Value(patternKey{}).(string)
+		return pattern
+	}))
+	http.Handle("GET /other-router", guard(http.NotFoundHandler()))
+}
+
+func ExampleWithErrorHandler() {
+	svc, _ := exampleService("reports:read")
+	h := httpadapter.RequireKey(svc, httpadapter.WithErrorHandler(func(w http.ResponseWriter, _ *http.Request, err error) {
+		fmt.Println("log:", keyfold.CodeOf(err))
+		httpadapter.ProblemOf(err).Write(w)
+	}))(http.NotFoundHandler())
+	get(h, "/", "kf_mistyped")
+	// Output:
+	// log: malformed
+	// 401 {"title":"Unauthorized","status":401,"detail":"Present a valid API key, as Authorization: Bearer or X-API-Key.","code":"invalid_token"}
+}
+
+// A framework that is not net/http needs three calls.
+func ExampleExtract() {
+	svc, token := exampleService("reports:read")
+	header := http.Header{"X-Api-Key": {token}} // the framework's own
+
+	presented, err := httpadapter.Extract(func(name string) []string { return header[name] })
+	var id keyfold.Identity
+	if err == nil {
+		id, err = svc.Verify(context.Background(), keyfold.Request{Token: presented, Route: "GET /reports"})
+	}
+	if err != nil {
+		status, header, body := httpadapter.Reply(err)
+		fmt.Println(status, header, body) // write them
+		return
+	}
+	fmt.Println(id.Name())
+	// Output: ci
+}
+
+func ExampleReply() {
+	status, header, body := httpadapter.Reply(keyfold.ErrUnauthenticated)
+	fmt.Println(status)
+	fmt.Println(header.Get("WWW-Authenticate"))
+	fmt.Println(string(body))
+	// Output:
+	// 401
+	// Bearer realm="api", error="invalid_token"
+	// {"title":"Unauthorized","status":401,"detail":"Present a valid API key, as Authorization: Bearer or X-API-Key.","code":"invalid_token"}
+}
+
+func ExampleProblemOf() {
+	p := httpadapter.ProblemOf(&keyfold.InvalidError{Field: "name", Allowed: "at most 128 characters"})
+	fmt.Println(p.Status, p.Code, p.Field)
+	// Output: 422 invalid name
+}
+
+func ExampleClientIP() {
+	proxies := netip.MustParsePrefix("10.0.0.0/24")
+	fmt.Println(httpadapter.ClientIP("10.0.0.1:443", []string{"127.0.0.1, 203.0.113.9"}, proxies))
+	fmt.Println(httpadapter.ClientIP("198.51.100.7:443", []string{"127.0.0.1"}, proxies))
+	// Output:
+	// 203.0.113.9
+	// 198.51.100.7
+}

@@ -1,0 +1,139 @@
+package httpadapter
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/keyfold/keyfold"
+)
+
+// Verifier decides on requests; a [keyfold.Service] is one.
+type Verifier interface {
+	// Verify must return a nil error only beside the Identity that the token
+	// proved. It must not change the Request's Scopes, which are shared by all
+	// requests.
+	Verify(ctx context.Context, r keyfold.Request) (keyfold.Identity, error)
+}
+
+// RequireKey returns a middleware that lets a request through to its handler
+// when the key that it presents is good for it, and answers it with a
+// [Problem] otherwise. The handler learns whose key it was from
+// [IdentityFrom].
+//
+// Each request is one Verify; nothing is remembered between requests. A request
+// without a key is verified as well, so that it is counted. Only a request with
+// two different keys is refused without, by [ErrAmbiguous].
+//
+// The usage log names requests by their route. It is [http.Request.Pattern],
+// which a [http.ServeMux] sets before it calls the handlers registered with
+// it: wrap those, one by one. A middleware around the mux as a whole runs before
+// any route is known and records none. [Route] helps with other routers.
+//
+// A nil Verifier panics here, at start, rather than in requests.
+func RequireKey(v Verifier, opts ...Option) func(http.Handler) http.Handler {
+	return newGuard(v, opts).wrap
+}
+
+// OptionalKey is [RequireKey], except that a request which presents no key at
+// all reaches the handler too, without an Identity: [IdentityFrom] then reports
+// false, and the handler must treat the caller as a stranger. A key that is
+// presented has to be good, scopes included; a bad one is refused, not ignored.
+//
+// Any Bearer token counts as a key that is presented. Where strangers come with
+// Bearer tokens of another system, route them elsewhere before OptionalKey.
+func OptionalKey(v Verifier, opts ...Option) func(http.Handler) http.Handler {
+	g := newGuard(v, opts)
+	g.optional = true
+	return g.wrap
+}
+
+// guard is one configured middleware.
+type guard struct {
+	verifier Verifier
+	optional bool
+	scopes   []string
+	query    string // name of the query parameter; empty: none is read
+	trusted  []netip.Prefix
+	route    func(*http.Request) string
+	refuse   func(http.ResponseWriter, *http.Request, error)
+}
+
+func newGuard(v Verifier, opts []Option) *guard {
+	if v == nil {
+		panic("keyfold/httpadapter: nil Verifier")
+	}
+	var routes routeNames
+	g := &guard{
+		verifier: v,
+		route:    routes.of,
+		refuse:   func(w http.ResponseWriter, _ *http.Request, err error) { ProblemOf(err).Write(w) },
+	}
+	for _, opt := range opts {
+		opt(g)
+	}
+	return g
+}
+
+func (g *guard) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, err := g.credential(r)
+		if err != nil {
+			g.refuse(w, r, err)
+			return
+		}
+		if token == "" && g.optional {
+			next.ServeHTTP(w, r)
+			return
+		}
+		id, err := g.verifier.Verify(r.Context(), g.request(r, token))
+		if err == nil && id.IsZero() {
+			err = keyfold.ErrUnauthenticated // nobody is nobody, whatever the Verifier says
+		}
+		if err != nil {
+			g.refuse(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, id)))
+	})
+}
+
+func (g *guard) credential(r *http.Request) (string, error) {
+	var found credentials
+	found.fromHeaders(func(name string) []string { return r.Header[name] })
+	if g.query != "" {
+		found.fromQuery(r.URL.RawQuery, g.query)
+	}
+	return found.choose()
+}
+
+func (g *guard) request(r *http.Request, token string) keyfold.Request {
+	return keyfold.Request{
+		Token:     token,
+		Scopes:    g.scopes,
+		IP:        ClientIP(r.RemoteAddr, r.Header["X-Forwarded-For"], g.trusted...),
+		Route:     g.route(r),
+		RequestID: bounded(first(r.Header["X-Request-Id"])),
+		UserAgent: bounded(first(r.Header["User-Agent"])),
+	}
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+// maxText bounds what is handed on of a header, in bytes.
+const maxText = 256
+
+// bounded cuts s. It copies the rest, because usage events outlive requests and
+// would keep all of a long header in memory.
+func bounded(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.Clone(s[:maxText])
+}

@@ -1,0 +1,61 @@
+package httpadapter
+
+import (
+	"net/http"
+	"net/netip"
+)
+
+// Option tunes [RequireKey] and [OptionalKey].
+type Option func(*guard)
+
+// Scopes makes the middleware refuse keys that do not hold all of these scopes
+// (403). Several Scopes add up. Without any, every good key will do.
+func Scopes(scopes ...string) Option {
+	return func(g *guard) { g.scopes = append(g.scopes, scopes...) }
+}
+
+// FromQuery makes the middleware take a key from the query parameter of that
+// name as well. It is off by default, and an empty name leaves it off: URLs end
+// up in the logs of every proxy on the way, in browser histories and in Referer
+// headers (RFC 6750 section 5.3), so use it only for clients that cannot set a
+// header, and with keys that can do little.
+func FromQuery(name string) Option {
+	return func(g *guard) { g.query = name }
+}
+
+// TrustedProxies names the networks of the proxies whose X-Forwarded-For is
+// believed; several TrustedProxies add up. By default none is, and the client's
+// address is that of the connection. See [ClientIP] for the rules.
+//
+// Name only the proxies themselves: whoever can connect from these networks can
+// claim to be any address, and so get past the networks of a key.
+func TrustedProxies(prefixes ...netip.Prefix) Option {
+	return func(g *guard) { g.trusted = append(g.trusted, prefixes...) }
+}
+
+// Route makes the middleware ask pattern for the route that the usage log names
+// a request by, instead of reading [http.Request.Pattern]. It is for routers
+// that keep their pattern elsewhere. It must return a pattern such as
+// "GET /reports/{id}", never the path: paths hold ids and secrets, and every new
+// one is kept. A nil pattern changes nothing.
+func Route(pattern func(*http.Request) string) Option {
+	return func(g *guard) {
+		if pattern != nil {
+			g.route = pattern
+		}
+	}
+}
+
+// WithErrorHandler makes handle answer every request that is refused. It must
+// write a response, or the caller sees an empty 200; [ProblemOf] has the one to
+// fall back on. The error is as Verify returned it, or [ErrAmbiguous];
+// [keyfold.CodeOf] has the reason for the log, which the response must not tell:
+// a caller who learns that a key is revoked rather than unknown has learned that
+// it was real. The request holds no Identity. A nil handle changes nothing.
+func WithErrorHandler(handle func(w http.ResponseWriter, r *http.Request, err error)) Option {
+	return func(g *guard) {
+		if handle != nil {
+			g.refuse = handle
+		}
+	}
+}
