@@ -1,0 +1,148 @@
+-- Times are unix milliseconds, UTC. Text is never NULL: empty means none.
+-- Text is VARBINARY, because every collation of MySQL takes some strings that
+-- differ for equal. Statements commit by themselves here, so each of them must
+-- be safe to repeat: whatever ran before a crash runs again.
+
+-- One row: the version of this schema, which feed the changes belong to, and
+-- how far the feed has been pruned.
+CREATE TABLE IF NOT EXISTS keyfold_meta (
+    id             BIGINT        NOT NULL PRIMARY KEY,
+    schema_version BIGINT        NOT NULL,
+    feed_id        VARBINARY(64) NOT NULL,
+    pruned_seq     BIGINT        NOT NULL,
+    pruned_tx      BIGINT        NOT NULL
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+CREATE TABLE IF NOT EXISTS keyfold_keys (
+    id              VARBINARY(128)   NOT NULL PRIMARY KEY,
+    secret_alg      VARBINARY(32)    NOT NULL,
+    secret_pepper   VARBINARY(128)   NOT NULL,
+    secret_sum      BINARY(32)       NOT NULL,
+    hint            VARBINARY(128)   NOT NULL,
+    prefix          VARBINARY(128)   NOT NULL,
+    environment     VARBINARY(128)   NOT NULL,
+    name            VARBINARY(512)   NOT NULL,
+    notes           VARBINARY(2048)  NOT NULL,
+    owner_id        VARBINARY(128)   NOT NULL,
+    tenant          VARBINARY(128)   NOT NULL,
+    scopes          VARBINARY(8256)  NOT NULL, -- separated by one space
+    networks        VARBINARY(4096)  NOT NULL, -- separated by one space
+    metadata        VARBINARY(32768) NOT NULL, -- a JSON object, or empty
+    created_at      BIGINT           NOT NULL,
+    updated_at      BIGINT           NOT NULL,
+    expires_at      BIGINT,
+    idle_timeout    BIGINT           NOT NULL, -- milliseconds, 0 for none
+    active_at       BIGINT           NOT NULL,
+    disabled_at     BIGINT,
+    disabled_reason VARBINARY(1024)  NOT NULL,
+    revoked_at      BIGINT,
+    revoked_reason  VARBINARY(1024)  NOT NULL,
+    lineage_id      VARBINARY(128)   NOT NULL,
+    rotated_from    VARBINARY(128)   NOT NULL,
+    rotated_to      VARBINARY(128)   NOT NULL,
+    version         BIGINT           NOT NULL,
+    INDEX keyfold_keys_created (created_at, id),
+    INDEX keyfold_keys_owner (owner_id, created_at, id),
+    INDEX keyfold_keys_tenant (tenant, created_at, id),
+    INDEX keyfold_keys_expires (expires_at, id)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- Apart from the keys, so that counting never contends with editing. A key has
+-- its row from creation to deletion. last_used_at is 0 for a key never used.
+CREATE TABLE IF NOT EXISTS keyfold_key_totals (
+    key_id       VARBINARY(128) NOT NULL PRIMARY KEY,
+    uses         BIGINT         NOT NULL,
+    last_used_at BIGINT         NOT NULL
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- No index but the primary key: inserts have to stay fast. Events of one key
+-- are found by way of keyfold_usage_hours.
+CREATE TABLE IF NOT EXISTS keyfold_usage_events (
+    at         BIGINT         NOT NULL,
+    seq        BIGINT         NOT NULL,
+    route_id   BIGINT         NOT NULL, -- a word, or 0
+    agent_id   BIGINT         NOT NULL, -- a word, or 0
+    code       INTEGER        NOT NULL,
+    key_id     VARBINARY(128) NOT NULL,
+    ip         VARBINARY(64)  NOT NULL,
+    request_id VARBINARY(256) NOT NULL,
+    PRIMARY KEY (at, seq)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- Routes and user agents, each stored once. The id is taken from the hash of
+-- the word.
+CREATE TABLE IF NOT EXISTS keyfold_words (
+    id   BIGINT          NOT NULL PRIMARY KEY,
+    word VARBINARY(1024) NOT NULL
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- The rows of the key '' are the sums over all keys.
+CREATE TABLE IF NOT EXISTS keyfold_usage_hours (
+    key_id  VARBINARY(128) NOT NULL,
+    hour_at BIGINT         NOT NULL,
+    code    INTEGER        NOT NULL,
+    uses    BIGINT         NOT NULL,
+    PRIMARY KEY (key_id, hour_at, code)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+CREATE TABLE IF NOT EXISTS keyfold_refusal_minutes (
+    minute_at BIGINT  NOT NULL,
+    code      INTEGER NOT NULL,
+    refusals  BIGINT  NOT NULL,
+    PRIMARY KEY (minute_at, code)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- Which batches of usage have been applied.
+CREATE TABLE IF NOT EXISTS keyfold_batches (
+    recorder_id VARBINARY(128) NOT NULL,
+    batch_no    BIGINT         NOT NULL,
+    at          BIGINT         NOT NULL,
+    PRIMARY KEY (recorder_id, batch_no),
+    INDEX keyfold_batches_at (at)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- seq is handed out before a transaction commits, so it is not the order of
+-- commits: readers come back for the numbers that they have not seen. The
+-- comment in the options is for TiDB, whose servers would otherwise hand out
+-- numbers from ranges far apart. tx is used by PostgreSQL only.
+CREATE TABLE IF NOT EXISTS keyfold_changes (
+    seq        BIGINT         NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    tx         BIGINT         NOT NULL,
+    at         BIGINT         NOT NULL,
+    action     VARBINARY(64)  NOT NULL,
+    target     VARBINARY(128) NOT NULL,
+    INDEX keyfold_changes_at (at, seq)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 /*T![auto_id_cache] AUTO_ID_CACHE 1 */;
+
+CREATE TABLE IF NOT EXISTS keyfold_audit (
+    seq          BIGINT         NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    at           BIGINT         NOT NULL,
+    actor        VARBINARY(512) NOT NULL,
+    address      VARBINARY(128) NOT NULL,
+    action       VARBINARY(64)  NOT NULL,
+    target       VARBINARY(128) NOT NULL,
+    state_before MEDIUMBLOB     NOT NULL,
+    state_after  MEDIUMBLOB     NOT NULL,
+    request_id   VARBINARY(256) NOT NULL,
+    INDEX keyfold_audit_target (target, seq)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- What a verify decides on. The totals are read only where a key has an idle
+-- timeout: a CASE is evaluated lazily, a join is not.
+CREATE OR REPLACE VIEW keyfold_verify AS
+SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environment, k.name, k.owner_id, k.tenant,
+       k.scopes, k.networks, k.metadata, k.expires_at, k.idle_timeout, k.active_at, k.disabled_at, k.revoked_at,
+       CASE WHEN k.idle_timeout > 0
+            THEN (SELECT t.last_used_at FROM keyfold_key_totals t WHERE t.key_id = k.id) END AS last_used_at
+FROM keyfold_keys k;
+
+CREATE OR REPLACE VIEW keyfold_key_rows AS
+SELECT k.*, COALESCE(t.uses, 0) AS uses, COALESCE(t.last_used_at, 0) AS last_used_at
+FROM keyfold_keys k LEFT JOIN keyfold_key_totals t ON t.key_id = k.id;
+
+CREATE OR REPLACE VIEW keyfold_event_rows AS
+SELECT e.at, e.seq, e.code, e.key_id, e.ip, e.request_id,
+       COALESCE(r.word, '') AS route, COALESCE(a.word, '') AS agent
+FROM keyfold_usage_events e
+LEFT JOIN keyfold_words r ON r.id = e.route_id
+LEFT JOIN keyfold_words a ON a.id = e.agent_id;

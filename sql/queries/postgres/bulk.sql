@@ -1,0 +1,36 @@
+-- Each statement takes a whole batch: a round trip a row would be most of the time.
+
+-- name: LockTotals :many
+SELECT key_id FROM keyfold_key_totals
+WHERE key_id = ANY(sqlc.arg(key_ids)::text[]) ORDER BY key_id FOR NO KEY UPDATE;
+
+-- name: AddUses :exec
+UPDATE keyfold_key_totals t
+SET uses = t.uses + b.uses, last_used_at = GREATEST(t.last_used_at, b.last_used_at)
+FROM (
+    SELECT unnest(sqlc.arg(key_ids)::text[]) AS key_id, unnest(sqlc.arg(uses)::bigint[]) AS uses,
+           unnest(sqlc.arg(last_used_ats)::bigint[]) AS last_used_at
+) b
+WHERE t.key_id = b.key_id;
+
+-- name: AddHours :exec
+INSERT INTO keyfold_usage_hours AS h (key_id, hour_at, code, uses)
+SELECT unnest(sqlc.arg(key_ids)::text[]), unnest(sqlc.arg(hour_ats)::bigint[]), unnest(sqlc.arg(codes)::bigint[]),
+       unnest(sqlc.arg(uses)::bigint[])
+ON CONFLICT (key_id, hour_at, code) DO UPDATE SET uses = h.uses + excluded.uses;
+
+-- name: AddMinutes :exec
+INSERT INTO keyfold_refusal_minutes AS m (minute_at, code, refusals)
+SELECT unnest(sqlc.arg(minute_ats)::bigint[]), unnest(sqlc.arg(codes)::bigint[]), unnest(sqlc.arg(refusals)::bigint[])
+ON CONFLICT (minute_at, code) DO UPDATE SET refusals = m.refusals + excluded.refusals;
+
+-- name: AddWords :exec
+INSERT INTO keyfold_words (id, word)
+SELECT unnest(sqlc.arg(ids)::bigint[]), unnest(sqlc.arg(words)::text[])
+ON CONFLICT (id) DO NOTHING;
+
+-- name: AddEvents :exec
+INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id)
+SELECT unnest(sqlc.arg(ats)::bigint[]), unnest(sqlc.arg(seqs)::bigint[]), unnest(sqlc.arg(route_ids)::bigint[]),
+       unnest(sqlc.arg(agent_ids)::bigint[]), unnest(sqlc.arg(codes)::bigint[]), unnest(sqlc.arg(key_ids)::text[]),
+       unnest(sqlc.arg(ips)::text[]), unnest(sqlc.arg(request_ids)::text[]);

@@ -1,0 +1,29 @@
+-- One row at a time, in one transaction, prepared once: SQLite has no round trip to save.
+
+-- name: HasTotal :one
+SELECT key_id FROM keyfold_key_totals WHERE key_id = sqlc.arg(key_id);
+
+-- name: AddUses :exec
+UPDATE keyfold_key_totals
+SET uses = uses + sqlc.arg(uses), last_used_at = max(last_used_at, CAST(sqlc.arg(last_used_at) AS INTEGER))
+WHERE key_id = sqlc.arg(key_id);
+
+-- name: AddHour :exec
+INSERT INTO keyfold_usage_hours (key_id, hour_at, code, uses)
+VALUES (sqlc.arg(key_id), sqlc.arg(hour_at), sqlc.arg(code), sqlc.arg(uses))
+ON CONFLICT (key_id, hour_at, code) DO UPDATE SET uses = keyfold_usage_hours.uses + excluded.uses;
+
+-- name: AddMinute :exec
+INSERT INTO keyfold_refusal_minutes (minute_at, code, refusals)
+VALUES (sqlc.arg(minute_at), sqlc.arg(code), sqlc.arg(refusals))
+ON CONFLICT (minute_at, code) DO UPDATE SET refusals = keyfold_refusal_minutes.refusals + excluded.refusals;
+
+-- name: AddWord :exec
+INSERT INTO keyfold_words (id, word) VALUES (sqlc.arg(id), sqlc.arg(word)) ON CONFLICT (id) DO NOTHING;
+
+-- name: AddEvent :exec
+INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id)
+VALUES (
+    sqlc.arg(at), sqlc.arg(seq), sqlc.arg(route_id), sqlc.arg(agent_id), sqlc.arg(code), sqlc.arg(key_id),
+    sqlc.arg(ip), sqlc.arg(request_id)
+);

@@ -1,0 +1,139 @@
+package sqlstore
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/query/model"
+)
+
+// Cursor is a place in the feed.
+type Cursor struct {
+	// Feed names the database that the other fields are about.
+	Feed string
+	// Mark and MarkAt are the number and the time of the newest change seen; 0
+	// when there was none. In another history of the database, such as a backup
+	// that was restored, that number belongs to nothing or to another change.
+	Mark, MarkAt int64
+	// Pruned is the highest number that had been pruned.
+	Pruned int64
+	// Rest is what the engine needs beside.
+	Rest string
+}
+
+const cursorFormat = "1" // changes when what follows it does
+
+// String returns the text that [ParseCursor] reads.
+func (c Cursor) String() string {
+	return strings.Join([]string{
+		cursorFormat, c.Feed, strconv.FormatInt(c.Mark, 10), strconv.FormatInt(c.MarkAt, 10),
+		strconv.FormatInt(c.Pruned, 10), c.Rest,
+	}, "/")
+}
+
+// ParseCursor reads what Cursor.String wrote. It reports false for anything else.
+func ParseCursor(text string) (Cursor, bool) {
+	fields := strings.SplitN(text, "/", 6)
+	if len(fields) != 6 || fields[0] != cursorFormat {
+		return Cursor{}, false
+	}
+	cursor := Cursor{Feed: fields[1], Rest: fields[5]}
+	for i, number := range []*int64{&cursor.Mark, &cursor.MarkAt, &cursor.Pruned} {
+		var err error
+		if *number, err = strconv.ParseInt(fields[2+i], 10, 64); err != nil {
+			return Cursor{}, false
+		}
+	}
+	return cursor, true
+}
+
+// Continues reports whether the feed is the one that c was made of, in a state
+// that came after it. mark is the change numbered c.Mark as it is now, nil when
+// there is none.
+func (c Cursor) Continues(feedID string, pruned int64, markAt *int64) bool {
+	switch {
+	case feedID != c.Feed, pruned < c.Pruned:
+		return false
+	case c.Mark == 0:
+		return true
+	case markAt == nil:
+		return pruned > c.Pruned && pruned >= c.Mark // it was pruned, not undone
+	}
+	return *markAt == c.MarkAt
+}
+
+// Changes implements keyfold.FeedStore.
+func (s *Store) Changes(ctx context.Context, cursor string) ([]keyfold.Change, string, error) {
+	var changes []keyfold.Change
+	var next Cursor
+	err := s.read(ctx, "read changes", func(session *Session) (err error) {
+		if since, ok := ParseCursor(cursor); ok {
+			var known bool
+			changes, next, known, err = session.Feed.Poll(ctx, since)
+			if err != nil || known {
+				return err
+			}
+		}
+		changes = nil
+		if next, err = session.Feed.Now(ctx); err == nil && cursor != "" {
+			// What the cursor stood for cannot be told any more.
+			changes = []keyfold.Change{{Seq: next.Mark, At: moment(next.MarkAt), Action: "feed.lost"}}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return changes, next.String(), nil
+}
+
+// ChangeOf returns the change that a row stands for.
+func ChangeOf(row model.Change) keyfold.Change {
+	return keyfold.Change{Seq: row.Seq, At: moment(row.At), Action: row.Action, Target: row.Target}
+}
+
+// PruneChanges implements keyfold.FeedStore. How far it went is stored in the
+// same step, so that whoever stands before that learns that rows are missing.
+func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, err error) {
+	err = s.write(ctx, "prune changes", usageDeadline, func(ctx context.Context, session *Session) error {
+		q := session.Querier
+		deleted = 0
+		rows, err := q.ChangesOlder(ctx, before.UnixMilli(), int64(limit)+1)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		newest, err := q.ChangesBefore(ctx, math.MaxInt64, 1)
+		if err != nil {
+			return err
+		}
+		meta, err := q.Meta(ctx)
+		if err != nil {
+			return err
+		}
+		var last model.Change
+		seq, tx := int64(0), meta.PrunedTx
+		for _, row := range rows {
+			if row.Seq != newest[0].Seq && deleted < limit {
+				last, deleted = row, deleted+1
+				seq, tx = max(seq, row.Seq), max(tx, row.Tx)
+			}
+		}
+		if deleted == 0 {
+			return nil
+		}
+		n, err := q.DeleteChanges(ctx, last.At, last.At, last.Seq, seq)
+		if err != nil {
+			return err
+		}
+		deleted = int(n)
+		return q.SetPruned(ctx, max(meta.PrunedSeq, seq), tx)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return deleted, nil
+}

@@ -1,0 +1,90 @@
+// Package sqlstore turns the queries that sqlc generates into a keyfold.Store.
+// It knows SQL by the names of its queries only, and imports no driver: what
+// the databases do not have in common is given to it as an [Engine].
+package sqlstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/query/mysqldb"
+)
+
+// Querier is the set of queries that all engines share. MySQL's is exactly
+// that set; the others have queries of their own beside it.
+type Querier = mysqldb.Querier
+
+// Class says what an error of the database means.
+type Class uint8
+
+// The classes of errors.
+const (
+	Other    Class = iota // the database could not do its work
+	Conflict              // a unique value exists already
+	Lost                  // the database gave the transaction up; running it again may succeed
+)
+
+// Engine is what the databases do not have in common.
+type Engine struct {
+	// Name begins every error: "keyfold/sqlite".
+	Name string
+	// Schema is the version that this build needs, as [Migrate] returns it.
+	Schema int64
+	// Pool runs statements outside of transactions. It has no Bulk, Exec, Commit
+	// or Rollback.
+	Pool Session
+	// Begin begins a transaction that the store owns.
+	Begin func(ctx context.Context) (Session, error)
+	// Class tells what an error of the driver means.
+	Class func(err error) Class
+	// Close releases what the store opened itself; nil when that is nothing.
+	Close func() error
+}
+
+// Session is one way to the database: a pool, or one transaction.
+type Session struct {
+	Querier Querier
+	Bulk    Bulk
+	Feed    Feed
+	// Exec runs a statement without arguments or rows, for savepoints.
+	Exec func(ctx context.Context, statement string) error
+	// Commit and Rollback are nil when the transaction is somebody else's.
+	Commit   func(ctx context.Context) error
+	Rollback func(ctx context.Context) error
+}
+
+// Bulk writes a batch of usage inside a transaction. Every slice it is given
+// is sorted by the primary key of its table and names no key twice.
+type Bulk interface {
+	// Lock returns which of the keys exist, and keeps them from being deleted or
+	// counted by others until the transaction ends.
+	Lock(ctx context.Context, keyIDs []string) ([]string, error)
+	AddUses(ctx context.Context, rows []model.KeyTotal) error
+	AddHours(ctx context.Context, rows []model.UsageHour) error
+	AddMinutes(ctx context.Context, rows []model.RefusalMinute) error
+	AddWords(ctx context.Context, rows []model.Word) error
+	AddEvents(ctx context.Context, rows []model.UsageEvent) error
+}
+
+// Feed reads the changes.
+type Feed interface {
+	// Now returns a cursor that stands for now.
+	Now(ctx context.Context) (Cursor, error)
+	// Poll returns the changes since the cursor, at most MaxChanges, and the
+	// cursor for the next poll. known is false when it cannot tell what was
+	// missed.
+	Poll(ctx context.Context, since Cursor) (changes []keyfold.Change, next Cursor, known bool, err error)
+}
+
+// MaxChanges is the greatest number of changes of one poll. Whoever missed
+// more is told that anything may have changed.
+const MaxChanges = 10_000
+
+const (
+	maxTries      = 10
+	maxPause      = 100 * time.Millisecond
+	writeDeadline = 5 * time.Second  // of a transaction that the store owns; the feed of MySQL relies on it
+	usageDeadline = 30 * time.Second // of a batch of usage, which writes no changes
+)

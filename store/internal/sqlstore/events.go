@@ -1,0 +1,237 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/query/model"
+)
+
+// UsageEvents implements keyfold.UsageStore.
+func (s *Store) UsageEvents(ctx context.Context, scan keyfold.UsageScan) ([]keyfold.UsageEvent, error) {
+	var rows []model.EventRow
+	err := s.read(ctx, "list usage events", func(session *Session) (err error) {
+		rows, err = eventRows(ctx, session.Querier, scan)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	events := make([]keyfold.UsageEvent, 0, len(rows))
+	for _, row := range rows {
+		events = append(events, keyfold.UsageEvent{
+			At: moment(row.At), Seq: row.Seq, KeyID: row.KeyID, Code: keyfold.Code(row.Code), Route: row.Route,
+			IP: row.IP, RequestID: row.RequestID, UserAgent: row.Agent,
+		})
+	}
+	return events, nil
+}
+
+// eventPage is the range of events that is still to be read, newest first.
+type eventPage struct {
+	from, upto int64 // both inclusive
+	before     int64 // events of this time count only below beforeSeq
+	beforeSeq  int64
+	codes      string // as codeSet returns it
+	limit      int
+}
+
+func eventRows(ctx context.Context, q Querier, scan keyfold.UsageScan) ([]model.EventRow, error) {
+	page := eventPage{
+		from: scan.From.UnixMilli(), upto: scan.To.UnixMilli() - 1, before: math.MaxInt64, codes: codeSet(scan.Codes),
+		limit: scan.Limit,
+	}
+	if scan.After != (keyfold.EventPosition{}) {
+		page.before, page.beforeSeq = scan.After.At.UnixMilli(), scan.After.Seq
+		page.upto = min(page.upto, page.before)
+	}
+	var keyIDs []string
+	switch {
+	case scan.KeyID != "":
+		keyIDs = []string{scan.KeyID}
+	case scan.OwnerID != "":
+		var err error
+		if keyIDs, err = q.KeyIDsByOwner(ctx, scan.OwnerID); err != nil {
+			return nil, err
+		}
+	default:
+		return q.EventsAll(ctx, page.from, page.upto, page.before, page.beforeSeq, page.codes, int64(page.limit))
+	}
+	// Hours outlive events. Nothing is older than the oldest event.
+	oldest, err := q.NthEvent(ctx, math.MaxInt64, 0)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	page.from = max(page.from, oldest.At)
+	return walkHours(ctx, q, scan, keyIDs, page)
+}
+
+// walkHours reads the events of the hours in which the keys have counts, newest
+// hour first: events have no index by key.
+func walkHours(ctx context.Context, q Querier, scan keyfold.UsageScan, keyIDs []string, page eventPage) ([]model.EventRow, error) {
+	first := hourOf(page.from)
+	latest := make(map[string]int64, len(keyIDs)) // of each key that has hours left
+	advance := func(id string, upto int64) error {
+		hour, err := q.LatestHour(ctx, id, first, upto, page.codes)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			delete(latest, id)
+			return nil
+		case err == nil:
+			latest[id] = hour
+		}
+		return err
+	}
+	for _, id := range keyIDs {
+		if err := advance(id, page.upto); err != nil {
+			return nil, err
+		}
+	}
+	var rows []model.EventRow
+	for len(latest) > 0 && len(rows) < page.limit {
+		hour := int64(math.MinInt64)
+		for _, at := range latest {
+			hour = max(hour, at)
+		}
+		start, upto := max(hour, page.from), min(hour+time.Hour.Milliseconds()-1, page.upto)
+		left := int64(page.limit - len(rows))
+		var more []model.EventRow
+		var err error
+		if scan.KeyID != "" {
+			more, err = q.EventsOfKey(ctx, start, upto, page.before, page.beforeSeq, scan.KeyID, page.codes, left)
+		} else {
+			more, err = q.EventsOfOwner(ctx, start, upto, page.before, page.beforeSeq, page.codes, scan.OwnerID, left)
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
+		for id, at := range latest {
+			if at == hour {
+				if err := advance(id, hour-1); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return rows, nil
+}
+
+// codeSet returns a text whose byte n is '1' for every code n that is wanted;
+// no codes want all.
+func codeSet(codes []keyfold.Code) string {
+	if len(codes) == 0 {
+		return strings.Repeat("1", math.MaxUint8+1)
+	}
+	set := []byte(strings.Repeat("0", math.MaxUint8+1))
+	for _, code := range codes {
+		set[code] = '1'
+	}
+	return string(set)
+}
+
+func hourOf(millis int64) int64 { return moment(millis).Truncate(time.Hour).UnixMilli() }
+
+// UsageHours implements keyfold.UsageStore.
+func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfold.UsageHour, error) {
+	from, to, codes := hourOf(scan.From.UnixMilli()), scan.To.UnixMilli(), codeSet(scan.Codes)
+	var rows []model.UsageHour
+	err := s.read(ctx, "list usage hours", func(session *Session) (err error) {
+		if scan.OwnerID != "" && scan.KeyID == "" {
+			rows, err = session.Querier.HoursOfOwner(ctx, scan.OwnerID, from, to)
+		} else {
+			rows, err = session.Querier.HoursOfKey(ctx, scan.KeyID, from, to)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	rows = slices.DeleteFunc(rows, func(row model.UsageHour) bool {
+		return row.Uses == 0 || row.Code < 0 || row.Code > math.MaxUint8 || codes[row.Code] == '0'
+	})
+	rows = merge(rows,
+		func(a, b model.UsageHour) int {
+			return cmp.Or(cmp.Compare(a.HourAt, b.HourAt), cmp.Compare(a.Code, b.Code))
+		},
+		func(into *model.UsageHour, row model.UsageHour) { into.Uses += row.Uses })
+	hours := make([]keyfold.UsageHour, 0, len(rows))
+	for _, row := range rows {
+		hours = append(hours, keyfold.UsageHour{HourAt: moment(row.HourAt), Code: keyfold.Code(row.Code), Count: row.Uses})
+	}
+	return hours, nil
+}
+
+// RefusalMinutes implements keyfold.UsageStore.
+func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) ([]keyfold.RefusalMinute, error) {
+	var rows []model.RefusalMinute
+	err := s.read(ctx, "list refusals", func(session *Session) (err error) {
+		rows, err = session.Querier.RefusalMinutes(ctx, from.Truncate(time.Minute).UnixMilli(), to.UnixMilli())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	minutes := make([]keyfold.RefusalMinute, 0, len(rows))
+	for _, row := range rows {
+		minutes = append(minutes, keyfold.RefusalMinute{
+			MinuteAt: moment(row.MinuteAt), Code: keyfold.Code(row.Code), Count: row.Refusals,
+		})
+	}
+	return minutes, nil
+}
+
+// PruneUsage implements keyfold.UsageStore.
+func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
+	err = s.write(ctx, "prune usage events", usageDeadline, func(ctx context.Context, session *Session) error {
+		q := session.Querier
+		upto, end, endSeq := before.UnixMilli()-1, int64(math.MaxInt64), int64(0)
+		kept, err := q.NthEvent(ctx, before.UnixMilli(), int64(limit))
+		if more = err == nil; more {
+			upto, end, endSeq = kept.At, kept.At, kept.Seq
+		} else if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		n, err := q.DeleteEvents(ctx, upto, end, endSeq)
+		deleted = int(n)
+		return err
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	moreClaims, err := s.pruneClaims(ctx, before, limit)
+	return deleted, more || moreClaims, err
+}
+
+// claimAge is how long the claim of a batch is kept at least: longer than any
+// recorder tries to deliver it.
+const claimAge = 24 * time.Hour
+
+func (s *Store) pruneClaims(ctx context.Context, before time.Time, limit int) (more bool, err error) {
+	end := min(before.UnixMilli(), time.Now().Add(-claimAge).UnixMilli())
+	err = s.write(ctx, "prune batches", usageDeadline, func(ctx context.Context, session *Session) error {
+		kept, err := session.Querier.NthBatchAt(ctx, end, int64(limit))
+		if more = err == nil; !more {
+			if !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+			kept = end
+		}
+		n, err := session.Querier.DeleteBatches(ctx, kept)
+		if err == nil && n == 0 && more {
+			_, err = session.Querier.DeleteBatches(ctx, kept+1) // more of them at one moment than the limit
+		}
+		return err
+	})
+	return more, err
+}

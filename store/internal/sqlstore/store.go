@@ -1,0 +1,262 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+// Store implements keyfold.Store over an [Engine].
+type Store struct {
+	engine *Engine
+	// bound is the transaction that every call runs in; nil for a Store that
+	// begins its own.
+	bound *transaction
+}
+
+var _ keyfold.Store = (*Store)(nil)
+
+// transaction is one that several calls run in.
+type transaction struct {
+	Session
+	// lost is set once the database gave the transaction up. From then on the
+	// connection must not be touched: MySQL has begun to commit by itself.
+	lost atomic.Bool
+}
+
+// New returns a Store that begins and ends its transactions.
+func New(engine Engine) *Store { return &Store{engine: &engine} }
+
+// Bind returns a Store that runs everything in a transaction of the caller.
+func Bind(engine Engine, session Session) keyfold.Tx {
+	return keyfold.Tx{Store: &Store{engine: &engine, bound: &transaction{Session: session}}}
+}
+
+const (
+	savepoint = "SAVEPOINT keyfold_step"
+	undo      = "ROLLBACK TO SAVEPOINT keyfold_step"
+	release   = "RELEASE SAVEPOINT keyfold_step"
+)
+
+// read runs fn outside of a transaction, or in the one that s is bound to.
+func (s *Store) read(ctx context.Context, what string, fn func(*Session) error) error {
+	if s.bound == nil {
+		err := fn(&s.engine.Pool)
+		if s.engine.class(err) == Lost {
+			err = s.engine.retry(ctx, writeDeadline, func(context.Context) error { return fn(&s.engine.Pool) })
+		}
+		return s.wrap(what, err)
+	}
+	if s.bound.lost.Load() {
+		return keyfold.ErrRetry
+	}
+	err := fn(&s.bound.Session)
+	if s.engine.class(err) == Lost {
+		s.bound.lost.Store(true)
+	}
+	return s.wrap(what, err)
+}
+
+// write runs fn in a transaction of its own, which it repeats as long as the
+// database gives it up, or in the one that s is bound to. Either everything
+// that fn did is kept or nothing.
+func (s *Store) write(ctx context.Context, what string, limit time.Duration, fn func(context.Context, *Session) error) error {
+	if s.bound == nil {
+		return s.wrap(what, s.engine.retry(ctx, limit, func(ctx context.Context) error {
+			return s.engine.run(ctx, func(session *Session) error { return fn(ctx, session) })
+		}))
+	}
+	return s.wrap(what, s.engine.step(ctx, s.bound, fn))
+}
+
+// step runs fn inside a transaction that goes on after it, behind a savepoint.
+func (e *Engine) step(ctx context.Context, t *transaction, fn func(context.Context, *Session) error) error {
+	if t.lost.Load() {
+		return keyfold.ErrRetry
+	}
+	err := ctx.Err()
+	if err != nil {
+		return err
+	}
+	if err = t.Exec(ctx, savepoint); err != nil {
+		// Nothing was done, but a transaction that takes no savepoint is none.
+		t.lost.Store(true)
+		return err
+	}
+	if err = fn(ctx, &t.Session); err == nil {
+		if err = t.Exec(ctx, release); err == nil {
+			return nil
+		}
+	}
+	if e.class(err) == Lost {
+		t.lost.Store(true)
+		return err
+	}
+	// The caller's context may be why fn failed; its transaction must not keep
+	// half a change for that.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeDeadline)
+	defer cancel()
+	if undone := t.Exec(ctx, undo); undone != nil {
+		t.lost.Store(true) // the database ended the transaction: SQLite does when it is interrupted or full
+	} else if t.Exec(ctx, release) != nil {
+		t.lost.Store(true)
+	}
+	return err
+}
+
+// run begins a transaction, runs fn in it and commits.
+func (e *Engine) run(ctx context.Context, fn func(*Session) error) error {
+	session, err := e.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	committed := false
+	defer func() {
+		if !committed { // also when fn panics
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeDeadline)
+			defer cancel()
+			_ = session.Rollback(ctx) // the driver drops a connection on which this fails
+		}
+	}()
+	if err := fn(&session); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := session.Commit(ctx); err != nil {
+		return err
+	}
+	committed = true
+	return nil
+}
+
+// retry runs fn again, with jitter, as long as the database gives up what it
+// did. Each try has limit, and none begins later than that after the first.
+func (e *Engine) retry(ctx context.Context, limit time.Duration, fn func(context.Context) error) error {
+	began := time.Now()
+	pause := 2 * time.Millisecond
+	for try := 1; ; try++ {
+		err := e.try(ctx, limit, fn)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, keyfold.ErrRetry) && e.class(err) != Lost {
+			return err
+		}
+		if try == maxTries || time.Since(began) > limit {
+			return fmt.Errorf("given up after %d tries: %w", try, err)
+		}
+		if err := sleep(ctx, time.Duration(rand.Int64N(int64(pause)))); err != nil {
+			return err
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+func (e *Engine) try(ctx context.Context, limit time.Duration, fn func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := fn(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("transaction took longer than %v: %w", limit, context.DeadlineExceeded)
+	}
+	return err
+}
+
+func sleep(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// InTx implements keyfold.Store.
+func (s *Store) InTx(ctx context.Context, fn func(keyfold.Store) error) error {
+	if s.bound != nil {
+		if s.bound.lost.Load() {
+			return keyfold.ErrRetry
+		}
+		return fn(s)
+	}
+	err := s.engine.retry(ctx, writeDeadline, func(ctx context.Context) error {
+		return s.engine.run(ctx, func(session *Session) error {
+			t := &transaction{Session: *session}
+			defer t.lost.Store(true) // a Store that outlives its transaction must not reach the connection
+			err := fn(&Store{engine: s.engine, bound: t})
+			switch {
+			case t.lost.Load() && err == nil:
+				return keyfold.ErrRetry // whatever fn made of it, there is nothing left to commit
+			case t.lost.Load():
+				return fmt.Errorf("%w: %w", keyfold.ErrRetry, err)
+			case err != nil:
+				return &callerError{err}
+			}
+			return nil
+		})
+	})
+	if own, ok := err.(*callerError); ok {
+		return own.error
+	}
+	return s.wrap("transaction", err)
+}
+
+// callerError is what the caller's function returned. It comes back as it is.
+type callerError struct{ error }
+
+func (e *callerError) Unwrap() error { return e.error }
+
+// Ping implements keyfold.Store.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.read(ctx, "ping", func(session *Session) error {
+		meta, err := session.Querier.Meta(ctx)
+		if errors.Is(err, sql.ErrNoRows) || err == nil && meta.SchemaVersion < s.engine.Schema {
+			return errors.New("the schema is not the current one")
+		}
+		return err
+	})
+}
+
+// Close implements keyfold.Store. A bound Store has nothing to release.
+func (s *Store) Close() error {
+	if s.bound != nil || s.engine.Close == nil {
+		return nil
+	}
+	return s.engine.Close()
+}
+
+func (e *Engine) class(err error) Class {
+	if err == nil {
+		return Other
+	}
+	return e.Class(err)
+}
+
+// wrap turns an error of the driver into one of the contract. The sentinels
+// pass as they are.
+func (s *Store) wrap(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, keyfold.ErrRetry):
+		return err
+	case err == keyfold.ErrNotFound, err == keyfold.ErrConflict, err == keyfold.ErrStale:
+		return err
+	case errors.Is(err, sql.ErrNoRows):
+		return keyfold.ErrNotFound
+	}
+	switch s.engine.class(err) {
+	case Conflict:
+		return keyfold.ErrConflict
+	case Lost:
+		return fmt.Errorf("%s: %s: %w: %w", s.engine.Name, what, keyfold.ErrRetry, err)
+	}
+	return fmt.Errorf("%s: %s: %w", s.engine.Name, what, err)
+}

@@ -1,0 +1,79 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+
+	"github.com/keyfold/keyfold/store/internal/sqlstore"
+)
+
+// migrator migrates in one immediate transaction a step: others wait for it,
+// and a crash leaves nothing behind.
+type migrator struct{ db *sql.DB }
+
+func (m migrator) Version(ctx context.Context) (int64, error) { return version(ctx, m.db) }
+
+// querier is what *sql.DB and *sql.Conn have in common here.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func version(ctx context.Context, db querier) (int64, error) {
+	var version int64
+	err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'keyfold_meta'").
+		Scan(&version)
+	if err != nil || version == 0 {
+		return 0, err
+	}
+	err = db.QueryRowContext(ctx, "SELECT schema_version FROM keyfold_meta WHERE id = 1").Scan(&version)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, errors.New("the table keyfold_meta has lost its row")
+	}
+	return version, err
+}
+
+func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
+	conn, err := m.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = patiently(ctx, func(ctx context.Context) error {
+		_, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE")
+		return err
+	})
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return &migration{conn: conn}, nil
+}
+
+type migration struct {
+	conn  *sql.Conn
+	ended bool
+}
+
+func (m *migration) Version(ctx context.Context) (int64, error) { return version(ctx, m.conn) }
+
+func (m *migration) Exec(ctx context.Context, statement string) error {
+	_, err := m.conn.ExecContext(ctx, statement)
+	return err
+}
+
+func (m *migration) Commit(ctx context.Context) error {
+	_, err := m.conn.ExecContext(ctx, "COMMIT")
+	m.ended = err == nil
+	return err
+}
+
+func (m *migration) Rollback(ctx context.Context) {
+	if !m.ended {
+		if _, err := m.conn.ExecContext(ctx, "ROLLBACK"); err != nil {
+			// The pool must not hand out a connection that is in a transaction.
+			_ = m.conn.Raw(func(any) error { return driver.ErrBadConn })
+		}
+	}
+	_ = m.conn.Close()
+}

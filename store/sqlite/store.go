@@ -1,0 +1,260 @@
+// Package sqlite keeps Keyfold's state in a SQLite file, by modernc.org/sqlite,
+// which needs no C compiler.
+//
+// One process at a time writes; others wait for it, up to five seconds. Every
+// commit is on disk when it returns (synchronous=FULL).
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"modernc.org/sqlite"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/query/sqlitedb"
+	migrations "github.com/keyfold/keyfold/sql"
+	"github.com/keyfold/keyfold/store/internal/sqlstore"
+)
+
+const (
+	name        = "keyfold/sqlite"
+	openTimeout = 10 * time.Second
+)
+
+// Store is a [keyfold.Store] in a SQLite file. It is safe for concurrent use.
+type Store struct {
+	keyfold.Store
+	writer *sql.DB
+}
+
+// Open opens the file, which it creates with mode 0600 where there is none, and
+// brings the schema up to date. SQLite gives the files that it puts beside it,
+// ending in -wal and -shm, the same mode. A file that exists keeps its mode.
+//
+// The directory must be on a local disk: the file locks of network file systems
+// do not hold. An in-memory database is refused, because every connection of a
+// pool would have one of its own.
+//
+// Open takes at most ten seconds unless ctx has a deadline of its own. Errors
+// name the file. The caller must call Close.
+func Open(ctx context.Context, path string) (*Store, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	if path == "" || strings.HasPrefix(path, ":memory:") || strings.HasPrefix(path, "file:") {
+		return nil, errors.New(name + ": want the path of a file, not a URI or an in-memory database")
+	}
+	store, err := open(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: open %q: %w", name, path, err)
+	}
+	return store, nil
+}
+
+func open(ctx context.Context, path string) (*Store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	// SQLite would create the file with whatever mode the umask leaves.
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		var detail *fs.PathError
+		if errors.As(err, &detail) {
+			err = detail.Err // the caller names the file
+		}
+		return nil, err
+	}
+	if err := file.Close(); err != nil {
+		return nil, err
+	}
+	location := (&url.URL{Scheme: "file", Path: path}).String()
+	common := location + "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
+	writer, err := sql.Open("sqlite", common+"&_pragma=journal_mode(WAL)&_txlock=immediate")
+	if err != nil {
+		return nil, err
+	}
+	writer.SetMaxOpenConns(1)
+	readers, err := sql.Open("sqlite", common+"&_query_only=1")
+	if err != nil {
+		_ = writer.Close()
+		return nil, err
+	}
+	count := max(4, runtime.GOMAXPROCS(0))
+	readers.SetMaxOpenConns(count)
+	readers.SetMaxIdleConns(count)
+	closeBoth := func() error { return errors.Join(readers.Close(), writer.Close()) }
+	store, err := start(ctx, writer, readers, closeBoth, false)
+	if err != nil {
+		_ = closeBoth()
+		return nil, err
+	}
+	return store, nil
+}
+
+// New returns a Store in a database that the program has open, by the driver
+// modernc.org/sqlite, and brings the schema up to date. It refuses a database
+// that is not in WAL mode or has no busy_timeout: verifies would fail whenever
+// something is written. Open one like this:
+//
+//	sql.Open("sqlite", "file:/path/app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_txlock=immediate")
+//
+// The pool stays the caller's: Close leaves it open.
+func New(ctx context.Context, db *sql.DB) (*Store, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	if _, ok := db.Driver().(*sqlite.Driver); !ok {
+		return nil, errors.New(name + ": want a pool of the driver modernc.org/sqlite")
+	}
+	if err := fit(ctx, db); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	store, err := start(ctx, db, db, nil, true)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return store, nil
+}
+
+// fit refuses what only shows under load.
+func fit(ctx context.Context, db *sql.DB) error {
+	var mode string
+	if err := db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+		return err
+	}
+	if !strings.EqualFold(mode, "wal") {
+		return fmt.Errorf("the database is in journal mode %q: "+
+			"add _pragma=journal_mode(WAL) to the data source name, and use a file", mode)
+	}
+	var timeout int64
+	if err := db.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&timeout); err != nil {
+		return err
+	}
+	if timeout == 0 {
+		return errors.New("the database has no busy_timeout: add _pragma=busy_timeout(5000) to the data source name")
+	}
+	return nil
+}
+
+func start(ctx context.Context, writer, readers *sql.DB, closeAll func() error, foreign bool) (*Store, error) {
+	if err := patiently(ctx, writer.PingContext); err != nil {
+		return nil, err
+	}
+	schema, err := sqlstore.Migrate(ctx, migrator{writer}, migrations.SQLite())
+	if err != nil {
+		return nil, err
+	}
+	pool := sqlitedb.New(sqlstore.NewPrepared(readers))
+	store := sqlstore.New(sqlstore.Engine{
+		Name:   name,
+		Schema: schema,
+		Pool:   sqlstore.Session{Querier: pool, Feed: sqlstore.SequenceFeed{Querier: pool, Clock: sqlstore.NewClock()}},
+		Begin:  func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, writer, foreign) },
+		Class:  class,
+		Close:  closeAll,
+	})
+	return &Store{Store: store, writer: writer}, nil
+}
+
+// DB returns the pool that writes, for the program's own tables and for
+// transactions that Keyfold takes part in by [Tx]. It holds one connection: a
+// transaction that is not ended stops every write, and a call of this Store
+// from within one waits for it in vain; use the one that [Tx] returns there.
+// The pool belongs to the Store, unless that was made by [New].
+func (s *Store) DB() *sql.DB { return s.writer }
+
+// Tx returns a [keyfold.Tx] for a transaction that the caller began on the
+// database of a Store and will end. Begin it with _txlock=immediate, as those of
+// [Store.DB] do: a transaction that reads first and writes later fails at once
+// when another one wrote meanwhile.
+func Tx(tx *sql.Tx) keyfold.Tx {
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Class: class}, session(tx))
+}
+
+// begin begins a transaction that may write from the start. A pool of the
+// program's own may begin deferred ones; a statement that writes, though it
+// changes nothing, makes such a one wait for its turn here and not fail later.
+func begin(ctx context.Context, db *sql.DB, foreign bool) (sqlstore.Session, error) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return sqlstore.Session{}, err
+	}
+	if foreign {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM keyfold_meta WHERE id = 0"); err != nil {
+			_ = tx.Rollback()
+			return sqlstore.Session{}, err
+		}
+	}
+	session := session(tx)
+	session.Commit = func(context.Context) error { return tx.Commit() }
+	session.Rollback = func(context.Context) error { return tx.Rollback() }
+	return session, nil
+}
+
+func session(tx *sql.Tx) sqlstore.Session {
+	queries := sqlitedb.New(tx)
+	return sqlstore.Session{
+		Querier: queries,
+		Bulk:    bulk{sqlitedb.New(sqlstore.NewPrepared(tx))},
+		Feed:    sqlstore.SequenceFeed{Querier: queries, Clock: sqlstore.NewClock()},
+		Exec: func(ctx context.Context, statement string) error {
+			_, err := tx.ExecContext(ctx, statement)
+			return err
+		},
+	}
+}
+
+// Result codes of SQLite, see https://www.sqlite.org/rescode.html.
+const (
+	codeBusy                 = 5 // and every extended code of it
+	codeLocked               = 6
+	codeConstraintPrimaryKey = 1555
+	codeConstraintUnique     = 2067
+)
+
+func class(err error) sqlstore.Class {
+	var detail *sqlite.Error
+	if !errors.As(err, &detail) {
+		return sqlstore.Other
+	}
+	switch code := detail.Code(); {
+	case code == codeConstraintPrimaryKey, code == codeConstraintUnique:
+		return sqlstore.Conflict
+	case code&0xff == codeBusy, code&0xff == codeLocked:
+		return sqlstore.Lost
+	}
+	return sqlstore.Other
+}
+
+// patiently calls fn again while other processes keep it from the lock. The
+// switch to WAL does not wait for busy_timeout.
+func patiently(ctx context.Context, fn func(context.Context) error) error {
+	for {
+		err := fn(ctx)
+		if class(err) != sqlstore.Lost {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Millisecond + rand.N(20*time.Millisecond)):
+		}
+	}
+}
+
+func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, openTimeout)
+}
