@@ -175,30 +175,28 @@ func revokeWins(t *trial) {
 	const editors = 4
 	key := t.create(func(key *keyfold.KeyRecord) { key.Metadata = map[string]string{"count": "0"} })
 	edit, revoke := t.mutation(t.action(), key.ID), t.mutation(t.action(), key.ID)
-	// The revocation starts once the stream flows; every editor goes on until
-	// it is refused, so the case ends only if the revocation lands.
+	// The revocation starts once the stream flows, and every editor goes on
+	// until it is refused.
 	var flowing atomic.Int32
+	var revoked atomic.Bool
 	flows := make(chan struct{})
 	errs := race(editors+1, func(i int) error {
 		if i == editors {
 			<-flows
-			changed, err := []string(nil), error(nil)
-			err = again(func() error {
-				changed, err = t.store.SetKeyState(t.ctx, []string{key.ID}, keyfold.RevokeChange, "leaked", revoke)
-				return err
-			})
-			if err == nil && len(changed) != 1 {
-				err = errors.New("SetKeyState passed the key over")
-			}
-			return err
+			defer revoked.Store(true)
+			return t.revoke(key.ID, revoke)
 		}
 		for n := 0; ; n++ {
+			late := revoked.Load()
 			err := t.increment(key.ID, edit)
 			if n == 0 && flowing.Add(1) == editors {
 				close(flows)
 			}
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
+			case late:
+				return errors.New("an update was accepted after the revocation")
 			}
 		}
 	})
@@ -208,8 +206,20 @@ func revokeWins(t *trial) {
 	}
 	got := t.key(key.ID)
 	if !got.RevokedAt.Equal(revoke.At) || got.RevokedReason != "leaked" {
-		t.Errorf("after the stream the key is revoked at %v for %q, want %v for %q", got.RevokedAt, got.RevokedReason, revoke.At, "leaked")
+		t.Errorf("after the stream the key is revoked at %v for %q, want %v for %q",
+			got.RevokedAt, got.RevokedReason, revoke.At, "leaked")
 	}
+}
+
+// revoke revokes one key, which must apply.
+func (t *trial) revoke(id string, m keyfold.Mutation) error {
+	return again(func() error {
+		changed, err := t.store.SetKeyState(t.ctx, []string{id}, keyfold.RevokeChange, "leaked", m)
+		if err == nil && len(changed) != 1 {
+			err = errors.New("SetKeyState passed the key over")
+		}
+		return err
+	})
 }
 
 func racingStates(t *trial) {

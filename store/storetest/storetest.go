@@ -82,5 +82,13 @@ func groups() []group {
 		{"verifying", verifyCases()},
 		{"mutations", mutationCases()},
 		{"lists", listCases()},
+		{"usage", usageCases()},
+		{"usage lists", usageListCases()},
+		{"pruning", pruningCases()},
+		{"feed", feedCases()},
+		{"audit", auditCases()},
+		{"transactions", transactionCases()},
+		{"contexts", contextCases()},
+		{"limits", limitCases()},
 	}
 }

@@ -1,7 +1,14 @@
 package storetest_test
 
 import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/store/memory"
@@ -10,4 +17,107 @@ import (
 
 func TestMemoryKeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(*testing.T) keyfold.Store { return memory.New() })
+}
+
+func TestCaseNamesAreUnique(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, c := range storetest.Cases() {
+		if seen[c.Name] {
+			t.Errorf("two cases are named %q", c.Name)
+		}
+		seen[c.Name] = true
+	}
+}
+
+// TestEachDefectFailsItsOwnRule is the proof that the suite can fail: each
+// store breaks one rule, and no case but that rule's may notice.
+func TestEachDefectFailsItsOwnRule(t *testing.T) {
+	t.Parallel()
+	for _, defect := range []struct {
+		name     string
+		newStore func() keyfold.Store
+		rules    []string // how the names of the cases that must fail begin
+	}{
+		{"none", func() keyfold.Store { return memory.New() }, nil},
+		{"lost update", newLostUpdate, []string{"updates/no lost update:"}},
+		{"stale read", newStaleRead, []string{"verifying/no stale read:"}},
+		{"wrong collation", newWrongCollation, []string{"strings/no wrong collation:"}},
+		{"wrong collation of owners", newOwnerCollation, []string{"strings/owner ids are compared byte by byte:"}},
+		{"key committed without its change row", newSilentCreation, []string{"mutations/no key committed without its change row:"}},
+		{"half rotation", newHalfRotation, []string{"rotations/no half rotation:"}},
+		{"newest change row pruned", newDeafFeed, []string{"pruning/no pruned newest change:"}},
+		{"batch counted twice", newDoubleCounting, []string{
+			"usage/a batch that arrives twice at once is applied once", "usage/no batch counted twice:",
+		}},
+		{"revocation undone by an update", newUndoneRevocation, []string{
+			"states/revoking wins against a stream of updates", "updates/an update of a revoked key is a conflict",
+		}},
+		{"change passed over", newLeakyFeed, []string{"feed/no change passed over,"}},
+	} {
+		t.Run(defect.name, func(t *testing.T) {
+			t.Parallel()
+			var failed []string
+			for _, c := range storetest.Cases() {
+				if lines := runAlone(t.Context(), c, defect.newStore); len(lines) > 0 {
+					failed = append(failed, c.Name)
+					t.Logf("%s\n\t%s", c.Name, lines[0])
+				}
+			}
+			slices.Sort(failed)
+			if !slices.EqualFunc(failed, defect.rules, strings.HasPrefix) {
+				t.Errorf("failing cases:\n\t%s\nwant those that begin with:\n\t%s",
+					strings.Join(failed, "\n\t"), strings.Join(defect.rules, "\n\t"))
+			}
+		})
+	}
+}
+
+// runAlone runs one case on a store of its own and returns what it reported.
+func runAlone(ctx context.Context, c storetest.Case, newStore func() keyfold.Store) []string {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	report := &report{ctx: ctx}
+	done := make(chan struct{})
+	go func() { // of its own, because Fatalf ends it
+		defer close(done)
+		defer report.cleanUp()
+		defer func() {
+			if value := recover(); value != nil {
+				report.Errorf("panic: %v", value)
+			}
+		}()
+		c.Run(report, newStore)
+	}()
+	<-done
+	return report.lines
+}
+
+// report is a test whose failure is no failure.
+type report struct {
+	ctx      context.Context
+	mu       sync.Mutex
+	lines    []string
+	cleanups []func()
+}
+
+func (r *report) Helper()                  {}
+func (r *report) Context() context.Context { return r.ctx }
+func (r *report) Cleanup(fn func())        { r.cleanups = append(r.cleanups, fn) }
+
+func (r *report) Errorf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, fmt.Sprintf(format, args...))
+}
+
+func (r *report) Fatalf(format string, args ...any) {
+	r.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+func (r *report) cleanUp() {
+	for _, fn := range slices.Backward(r.cleanups) {
+		fn()
+	}
 }

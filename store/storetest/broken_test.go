@@ -1,0 +1,230 @@
+package storetest_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/memory"
+)
+
+// The stores in this file break one rule each. What goes through InTx is left
+// whole, which keeps a defect away from the rules about transactions.
+
+// lostUpdate writes whatever version the caller has read.
+type lostUpdate struct{ keyfold.Store }
+
+func newLostUpdate() keyfold.Store { return &lostUpdate{memory.New()} }
+
+func (s *lostUpdate) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
+	for {
+		now, err := s.Key(ctx, key.ID)
+		if err != nil {
+			return err
+		}
+		key.Version = now.Version
+		if err := s.Store.UpdateKey(ctx, key, m); !errors.Is(err, keyfold.ErrStale) {
+			return err
+		}
+	}
+}
+
+// staleRead answers from a cache that nothing invalidates.
+type staleRead struct {
+	keyfold.Store
+	cache sync.Map
+}
+
+func newStaleRead() keyfold.Store { return &staleRead{Store: memory.New()} }
+
+func (s *staleRead) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRecord, error) {
+	if record, ok := s.cache.Load(id); ok {
+		return record.(keyfold.VerifyRecord), nil
+	}
+	record, err := s.Store.VerifyKey(ctx, id)
+	if err == nil {
+		s.cache.Store(id, record)
+	}
+	return record, err
+}
+
+// fold is what a collation makes of a string: case and trailing blanks do not
+// count.
+func fold(text string) string { return strings.ToLower(strings.TrimRight(text, " ")) }
+
+// wrongCollation takes ids for one that fold to one.
+type wrongCollation struct {
+	keyfold.Store
+	first sync.Map // from the fold of an id to the id that came first
+}
+
+func newWrongCollation() keyfold.Store { return &wrongCollation{Store: memory.New()} }
+
+func (s *wrongCollation) stored(id string) string {
+	if first, ok := s.first.Load(fold(id)); ok {
+		return first.(string)
+	}
+	return id
+}
+
+func (s *wrongCollation) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
+	key.ID = s.stored(key.ID)
+	err := s.Store.CreateKey(ctx, key, m)
+	if err == nil {
+		s.first.Store(fold(key.ID), key.ID)
+	}
+	return err
+}
+
+func (s *wrongCollation) Key(ctx context.Context, id string) (keyfold.KeyRecord, error) {
+	return s.Store.Key(ctx, s.stored(id))
+}
+
+func (s *wrongCollation) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRecord, error) {
+	return s.Store.VerifyKey(ctx, s.stored(id))
+}
+
+// ownerCollation lists the keys of every owner whose id folds to the one given.
+type ownerCollation struct{ keyfold.Store }
+
+func newOwnerCollation() keyfold.Store { return &ownerCollation{memory.New()} }
+
+func (s *ownerCollation) Keys(ctx context.Context, scan keyfold.KeyScan) ([]keyfold.KeyRecord, error) {
+	if scan.Index != keyfold.KeysByOwner {
+		return s.Store.Keys(ctx, scan)
+	}
+	all := scan
+	all.Index, all.Limit = keyfold.KeysAll, 1<<30
+	keys, err := s.Store.Keys(ctx, all)
+	keys = slices.DeleteFunc(keys, func(key keyfold.KeyRecord) bool { return fold(key.OwnerID) != fold(scan.Value) })
+	return keys[:min(len(keys), scan.Limit)], err
+}
+
+// silentCreation commits a key and not its change row.
+type silentCreation struct {
+	keyfold.Store
+	actions sync.Map // by the ids of keys that were created
+}
+
+func newSilentCreation() keyfold.Store { return &silentCreation{Store: memory.New()} }
+
+func (s *silentCreation) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
+	err := s.Store.CreateKey(ctx, key, m)
+	if err == nil {
+		s.actions.Store(key.ID, m.Action)
+	}
+	return err
+}
+
+func (s *silentCreation) Changes(ctx context.Context, cursor string) ([]keyfold.Change, string, error) {
+	changes, next, err := s.Store.Changes(ctx, cursor)
+	return slices.DeleteFunc(changes, func(change keyfold.Change) bool {
+		action, ok := s.actions.Load(change.Target)
+		return ok && action == change.Action
+	}), next, err
+}
+
+// halfRotation ends the old key before it finds that the new id is taken.
+type halfRotation struct{ keyfold.Store }
+
+func newHalfRotation() keyfold.Store { return &halfRotation{memory.New()} }
+
+func (s *halfRotation) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mutation) error {
+	if _, err := s.Key(ctx, r.New.ID); err == nil {
+		taken := r
+		taken.New.ID += "'"
+		if err := s.Store.RotateKey(ctx, taken, m); err != nil {
+			return err
+		}
+		if err := s.DeleteKey(ctx, taken.New.ID, m); err != nil {
+			return err
+		}
+	}
+	return s.Store.RotateKey(ctx, r, m)
+}
+
+// deafFeed prunes the newest change row with the others. As memory keeps it,
+// only the count tells.
+type deafFeed struct{ keyfold.Store }
+
+func newDeafFeed() keyfold.Store { return &deafFeed{memory.New()} }
+
+func (s *deafFeed) PruneChanges(ctx context.Context, before time.Time, limit int) (int, error) {
+	newest, err := s.Audit(ctx, keyfold.AuditScan{Limit: 1})
+	if err != nil {
+		return 0, err
+	}
+	deleted, err := s.Store.PruneChanges(ctx, before, limit)
+	if deleted < limit && len(newest) == 1 && newest[0].At.Before(before) {
+		deleted++
+	}
+	return deleted, err
+}
+
+// doubleCounting applies a batch whenever it comes.
+type doubleCounting struct {
+	keyfold.Store
+	mu    sync.Mutex
+	extra int64
+}
+
+func newDoubleCounting() keyfold.Store { return &doubleCounting{Store: memory.New()} }
+
+func (s *doubleCounting) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyfold.UsageResult, error) {
+	result, err := s.Store.RecordUsage(ctx, batch)
+	if err != nil || !result.Duplicate {
+		return result, err
+	}
+	s.mu.Lock()
+	s.extra--
+	batch.Number = s.extra
+	s.mu.Unlock()
+	_, err = s.Store.RecordUsage(ctx, batch)
+	return result, err
+}
+
+// undoneRevocation lets an update write over a revocation, as a store does that
+// guards an update by what the caller has read and writes whole rows.
+type undoneRevocation struct{ keyfold.Store }
+
+func newUndoneRevocation() keyfold.Store { return &undoneRevocation{memory.New()} }
+
+func (s *undoneRevocation) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
+	err := s.Store.UpdateKey(ctx, key, m)
+	if !errors.Is(err, keyfold.ErrConflict) {
+		return err
+	}
+	if err := s.DeleteKey(ctx, key.ID, m); err != nil {
+		return err
+	}
+	key.RevokedAt = time.Time{}
+	return s.CreateKey(ctx, key, m)
+}
+
+// leakyFeed loses the changes that a poll finds while transactions run side by
+// side, as one does that takes the highest number for the end of the feed.
+type leakyFeed struct {
+	keyfold.Store
+	open atomic.Int32
+}
+
+func newLeakyFeed() keyfold.Store { return &leakyFeed{Store: memory.New()} }
+
+func (s *leakyFeed) InTx(ctx context.Context, fn func(keyfold.Store) error) error {
+	s.open.Add(1)
+	defer s.open.Add(-1)
+	return s.Store.InTx(ctx, fn)
+}
+
+func (s *leakyFeed) Changes(ctx context.Context, cursor string) ([]keyfold.Change, string, error) {
+	changes, next, err := s.Store.Changes(ctx, cursor)
+	if s.open.Load() > 1 {
+		changes = nil
+	}
+	return changes, next, err
+}

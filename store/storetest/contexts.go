@@ -1,0 +1,147 @@
+package storetest
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func contextCases() []testCase {
+	return []testCase{
+		{name: "every method returns an error once its context is done, and changes nothing", run: doneContexts},
+		{name: "a method fails when its deadline has passed", run: passedDeadline},
+		{name: "a transaction whose context is done before the end keeps nothing", run: cancelledTransaction},
+		{name: "a store answers when it is asked whether it works", run: pings},
+		{name: "after Close every method returns an error, and Close may be called again", run: closedStore, alone: true},
+	}
+}
+
+// call is one method with arguments that would make it succeed.
+type call struct {
+	name string
+	do   func(ctx context.Context) error
+}
+
+// calls returns every method of a store but Close, on the keys given. Called
+// one after the other they would change something each.
+func (t *trial) calls(live, disabled, fresh keyfold.KeyRecord, m keyfold.Mutation) []call {
+	s := t.store
+	rotation := t.rotation(live)
+	batch := t.used(live.ID)
+	scan := keyfold.UsageScan{From: t.clock.Add(-time.Hour), To: t.clock, Limit: 1}
+	secret := keyfold.SecretHash{Alg: "kf1h", PepperID: "another"}
+	return []call{
+		{"CreateKey", func(ctx context.Context) error { return s.CreateKey(ctx, fresh, m) }},
+		{"Key", func(ctx context.Context) error { _, err := s.Key(ctx, live.ID); return err }},
+		{"VerifyKey", func(ctx context.Context) error { _, err := s.VerifyKey(ctx, live.ID); return err }},
+		{"Keys", func(ctx context.Context) error { _, err := s.Keys(ctx, keyfold.KeyScan{Limit: 1}); return err }},
+		{"UpdateKey", func(ctx context.Context) error { return s.UpdateKey(ctx, live, m) }},
+		{"RenewKey", func(ctx context.Context) error { return s.RenewKey(ctx, live.ID, live.Version, time.Time{}, m) }},
+		{"RotateKey", func(ctx context.Context) error { return s.RotateKey(ctx, rotation, m) }},
+		{"SetKeyState", func(ctx context.Context) error {
+			_, err := s.SetKeyState(ctx, []string{disabled.ID}, keyfold.EnableChange, "", m)
+			return err
+		}},
+		{"DeleteKey", func(ctx context.Context) error { return s.DeleteKey(ctx, live.ID, m) }},
+		{"RehashKey", func(ctx context.Context) error { return s.RehashKey(ctx, live.ID, live.Secret, secret) }},
+		{"RecordUsage", func(ctx context.Context) error { _, err := s.RecordUsage(ctx, batch); return err }},
+		{"UsageEvents", func(ctx context.Context) error { _, err := s.UsageEvents(ctx, scan); return err }},
+		{"UsageHours", func(ctx context.Context) error { _, err := s.UsageHours(ctx, scan); return err }},
+		{"RefusalMinutes", func(ctx context.Context) error { _, err := s.RefusalMinutes(ctx, scan.From, scan.To); return err }},
+		{"PruneUsage", func(ctx context.Context) error { _, _, err := s.PruneUsage(ctx, t.clock, 10); return err }},
+		{"Changes", func(ctx context.Context) error { _, _, err := s.Changes(ctx, ""); return err }},
+		{"PruneChanges", func(ctx context.Context) error { _, err := s.PruneChanges(ctx, t.clock, 10); return err }},
+		{"Audit", func(ctx context.Context) error { _, err := s.Audit(ctx, keyfold.AuditScan{Limit: 1}); return err }},
+		{"InTx", func(ctx context.Context) error {
+			return s.InTx(ctx, func(tx keyfold.Store) error { return tx.CreateKey(ctx, fresh, m) })
+		}},
+		{"Ping", func(ctx context.Context) error { return s.Ping(ctx) }},
+	}
+}
+
+// complete reports methods of a store that are not among the calls.
+func (t *trial) complete(calls []call) {
+	t.Helper()
+	for method := range reflect.TypeFor[keyfold.Store]().Methods() {
+		if method.Name != "Close" && !slices.ContainsFunc(calls, func(c call) bool { return c.name == method.Name }) {
+			t.Errorf("the suite's own list of calls lacks %s", method.Name)
+		}
+	}
+}
+
+// refuseAll checks that every call fails with that context and that nothing of
+// it was kept.
+func (t *trial) refuseAll(ctx context.Context) {
+	t.Helper()
+	live, disabled, fresh := t.create(), t.create(), t.record()
+	t.set(disabled.ID, keyfold.DisableChange)
+	disabled = t.key(disabled.ID)
+	m := t.mutation(t.action(), live.ID)
+	cursor := t.cursor()
+	calls := t.calls(live, disabled, fresh, m)
+	t.complete(calls)
+	for _, call := range calls {
+		if err := call.do(ctx); err == nil {
+			t.Errorf("%s: got no error, want one", call.name)
+		}
+	}
+	t.same("the key that was to change", t.key(live.ID), live)
+	t.same("the key that was to be enabled", t.key(disabled.ID), disabled)
+	t.gone(fresh.ID)
+	t.counts("after the calls", live.ID, 0)
+	t.wroteNothing(cursor, m)
+}
+
+func doneContexts(t *trial) {
+	ctx, cancel := context.WithCancel(t.ctx)
+	cancel()
+	t.refuseAll(ctx)
+}
+
+func passedDeadline(t *trial) {
+	ctx, cancel := context.WithDeadline(t.ctx, time.Now().Add(-time.Second))
+	defer cancel()
+	t.refuseAll(ctx)
+}
+
+func cancelledTransaction(t *trial) {
+	key := t.record()
+	m := t.mutation(t.action(), key.ID)
+	cursor := t.cursor()
+	ctx, cancel := context.WithCancel(t.ctx)
+	defer cancel()
+	err := t.store.InTx(ctx, func(tx keyfold.Store) error {
+		err := tx.CreateKey(ctx, key, m)
+		cancel()
+		return err
+	})
+	if err == nil {
+		t.Errorf("InTx whose context was cancelled inside: got no error")
+	}
+	t.gone(key.ID)
+	t.wroteNothing(cursor, m)
+	t.create()
+}
+
+func pings(t *trial) {
+	for range 2 {
+		t.ok("Ping", t.store.Ping(t.ctx))
+	}
+	t.ok("Ping inside a transaction", t.store.InTx(t.ctx, func(tx keyfold.Store) error { return tx.Ping(t.ctx) }))
+}
+
+func closedStore(t *trial) {
+	live, disabled, fresh := t.create(), t.create(), t.record()
+	t.set(disabled.ID, keyfold.DisableChange)
+	calls := t.calls(live, t.key(disabled.ID), fresh, t.mutation("test", live.ID))
+	t.ok("Close", t.store.Close())
+	t.ok("Close again", t.store.Close())
+	for _, call := range calls {
+		if err := call.do(t.ctx); err == nil {
+			t.Errorf("%s after Close: got no error, want one", call.name)
+		}
+	}
+}

@@ -1,0 +1,304 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func feedCases() []testCase {
+	return []testCase{
+		{name: "an empty cursor stands for now", run: emptyCursor},
+		{name: "each change after the cursor is told", run: changesAfterCursor},
+		{name: "a change is told whatever time it bears", run: changesOfAnyTime},
+		{name: "a cursor can be used again", run: cursorIsReusable},
+		{name: "no change passed over, whatever the order of commits", run: nothingPassedOver},
+		{name: "a transaction that was open when the cursor was taken is told", run: openTransactionIsTold},
+		{name: "changes of one transaction are told together", run: transactionIsToldWhole},
+		{name: "what was rolled back is not told", run: rolledBackIsNotTold},
+		{name: "a cursor that means nothing flushes", run: garbageCursor},
+		{name: "a cursor of another store flushes", run: foreignCursor},
+		{name: "a feed that flushed goes on", run: feedGoesOn},
+		{name: "a new store has a feed", run: newFeed, alone: true},
+	}
+}
+
+// touch changes a key in a small way, at a time of the caller's, and returns
+// the action by which the feed tells it.
+func (t *trial) touch(id string, at time.Time) string {
+	t.Helper()
+	m := t.mutation(t.action(), id)
+	m.At = at
+	key := t.key(id)
+	t.ok("RenewKey", t.store.RenewKey(t.ctx, id, key.Version, key.ExpiresAt, m))
+	return m.Action
+}
+
+// follow reads the feed once and returns the next cursor.
+func (t *trial) follow(cursor string) string {
+	t.Helper()
+	_, next, err := t.store.Changes(t.ctx, cursor)
+	t.ok("Changes", err)
+	if next == "" {
+		t.Errorf("Changes returned an empty cursor, want one for the next call")
+	}
+	return next
+}
+
+// flushes reports whether the cursor gets "anything may have changed".
+func (t *trial) flushes(cursor string) bool {
+	t.Helper()
+	changes, next, err := t.store.Changes(t.ctx, cursor)
+	t.ok("Changes", err)
+	if next == "" {
+		t.Errorf("Changes returned an empty cursor, want one for the next call")
+	}
+	return slices.ContainsFunc(changes, func(change keyfold.Change) bool { return change.Target == "" })
+}
+
+func emptyCursor(t *trial) {
+	key := t.create()
+	cursor := t.cursor() // checks that nothing is told
+	if cursor == "" {
+		t.Errorf("Changes of an empty cursor returned an empty cursor")
+	}
+	action := t.touch(key.ID, t.now())
+	if got := t.told(cursor, action); len(got) != 1 {
+		t.Errorf("the first change after the cursor was told %d times, want once", len(got))
+	}
+}
+
+func changesAfterCursor(t *trial) {
+	keys := t.createMany(3)
+	cursor := t.cursor()
+	for round := range 3 {
+		var actions []string
+		for _, key := range keys {
+			actions = append(actions, t.touch(key.ID, t.now()))
+		}
+		changes, next, err := t.store.Changes(t.ctx, cursor)
+		t.ok("Changes", err)
+		for i, action := range actions {
+			at := slices.IndexFunc(changes, func(change keyfold.Change) bool { return change.Action == action })
+			if at < 0 {
+				t.Errorf("round %d: change %d was not told", round, i)
+				continue
+			}
+			if got := changes[at].Target; got != keys[i].ID {
+				t.Errorf("round %d: change %d has target %q, want %q", round, i, got, keys[i].ID)
+			}
+		}
+		cursor = next
+	}
+}
+
+func changesOfAnyTime(t *trial) {
+	key := t.create()
+	for _, late := range []time.Duration{-1000 * time.Hour, -time.Minute, 0, time.Minute, 1000 * time.Hour, -time.Second} {
+		cursor := t.follow(t.cursor())
+		at := t.now().Add(late)
+		action := t.touch(key.ID, at)
+		got := t.told(cursor, action)
+		if len(got) != 1 || !got[0].At.Equal(at) {
+			t.Errorf("a change that bears a time %v from now: got %v, want it told with that time", late, got)
+		}
+	}
+}
+
+func cursorIsReusable(t *trial) {
+	key := t.create()
+	cursor := t.cursor()
+	first, second := t.touch(key.ID, t.now()), t.touch(key.ID, t.now())
+	t.follow(cursor)
+	for range 2 {
+		if len(t.told(cursor, first)) != 1 || len(t.told(cursor, second)) != 1 {
+			t.Errorf("a cursor that was used before passed over a change")
+		}
+	}
+}
+
+func nothingPassedOver(t *trial) {
+	const writers, rounds = 8, 15
+	keys := t.createMany(writers)
+	prefix := t.action()
+	action := func(writer, round, part int) string { return fmt.Sprintf("%s.%d.%d.%d", prefix, writer, round, part) }
+	cursor := t.cursor()
+	at := t.now()
+
+	written := make(chan struct{})
+	var errs []error
+	var group sync.WaitGroup
+	group.Go(func() {
+		defer close(written)
+		errs = race(writers, func(i int) error {
+			for round := range rounds {
+				// Long transactions and short ones overtake each other.
+				if err := t.writeRound(keys[i], i, round, at, action); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	seen := map[string]bool{}
+	poll := func() error {
+		changes, next, err := t.store.Changes(t.ctx, cursor)
+		for _, change := range changes {
+			seen[change.Action] = true
+		}
+		cursor = next
+		return err
+	}
+	var pollErr error
+	for done := false; !done && pollErr == nil; {
+		select {
+		case <-written:
+			done = true // all is committed: what this last poll does not tell was passed over
+		default:
+		}
+		pollErr = poll()
+	}
+	group.Wait()
+	t.ok("writing", errors.Join(errs...))
+	t.ok("polling", pollErr)
+	for i := range writers {
+		for round := range rounds {
+			for part := range 1 + i%2*round%3 {
+				if !seen[action(i, round, part)] {
+					t.Errorf("no poll told change %d of round %d of writer %d", part, round, i)
+				}
+			}
+		}
+	}
+}
+
+// writeRound makes the changes of one round: writers with an odd number make
+// one to three in a transaction, the others one alone.
+func (t *trial) writeRound(key keyfold.KeyRecord, writer, round int, at time.Time, action func(writer, round, part int) string) error {
+	return again(func() error {
+		return t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+			for part := range 1 + writer%2*round%3 {
+				now, err := tx.Key(t.ctx, key.ID)
+				if err != nil {
+					return err
+				}
+				m := keyfold.Mutation{At: at, Action: action(writer, round, part), Target: key.ID}
+				if err := tx.RenewKey(t.ctx, key.ID, now.Version, time.Time{}, m); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func openTransactionIsTold(t *trial) {
+	key := t.create()
+	m := t.mutation(t.action(), key.ID)
+	var cursor string
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		if err := tx.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, m); err != nil {
+			return err
+		}
+		var err error
+		_, cursor, err = t.store.Changes(t.ctx, "")
+		return err
+	}))
+	t.tells(cursor, m.Action)
+}
+
+// tells reports a change that the cursor does not get.
+func (t *trial) tells(cursor, action string) {
+	t.Helper()
+	changes, _, err := t.store.Changes(t.ctx, cursor)
+	t.ok("Changes", err)
+	if !slices.ContainsFunc(changes, func(change keyfold.Change) bool { return change.Action == action }) {
+		t.Errorf("a change that was committed after the cursor was taken was not told")
+	}
+}
+
+func transactionIsToldWhole(t *trial) {
+	keys := t.createMany(3)
+	cursor := t.cursor()
+	m := t.mutation(t.action(), "")
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		for _, key := range keys {
+			m.Target = key.ID
+			if err := tx.RenewKey(t.ctx, key.ID, 1, time.Time{}, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	t.fed(cursor, m, t.ids(keys)...)
+}
+
+func rolledBackIsNotTold(t *trial) {
+	key := t.create()
+	cursor := t.cursor()
+	m := t.mutation(t.action(), key.ID)
+	refused := errors.New("rolled back")
+	err := t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		return errors.Join(tx.RenewKey(t.ctx, key.ID, 1, time.Time{}, m), refused)
+	})
+	t.fails("InTx", err, refused)
+	t.wroteNothing(cursor, m)
+	// Nor is it told later, behind another change.
+	t.touch(key.ID, t.now())
+	t.wroteNothing(cursor, m)
+}
+
+func garbageCursor(t *trial) {
+	t.create()
+	good := t.cursor()
+	for _, cursor := range []string{
+		"garbage", " ", "0", "-1", "9223372036854775807", "99999999999999999999", ":", "::", "{}", "\x00", "é",
+		good + "x", "x" + good,
+	} {
+		if !t.flushes(cursor) {
+			t.Errorf("cursor %q got no change with an empty target", cursor)
+		}
+	}
+}
+
+func foreignCursor(t *trial) {
+	other := t.another()
+	key := t.record()
+	t.ok("CreateKey", other.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	_, cursor, err := other.Changes(t.ctx, "")
+	t.ok("Changes", err)
+	t.create()
+	if !t.flushes(cursor) {
+		t.Errorf("a cursor of another store got no change with an empty target")
+	}
+}
+
+func feedGoesOn(t *trial) {
+	key := t.create()
+	_, cursor, err := t.store.Changes(t.ctx, "garbage")
+	t.ok("Changes", err)
+	if t.flushes(cursor) {
+		t.Errorf("the cursor that came with a flush flushes again")
+	}
+	action := t.touch(key.ID, t.now())
+	t.tells(cursor, action)
+}
+
+func newFeed(t *trial) {
+	cursor := t.cursor()
+	for range 2 {
+		changes, next, err := t.store.Changes(t.ctx, cursor)
+		t.ok("Changes", err)
+		if len(changes) != 0 {
+			t.Errorf("a store in which nothing happened told %v", changes)
+		}
+		cursor = next
+	}
+	key := t.create()
+	action := t.touch(key.ID, t.now())
+	t.tells(cursor, action)
+}

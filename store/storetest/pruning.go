@@ -1,0 +1,193 @@
+package storetest
+
+import (
+	"slices"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func pruningCases() []testCase {
+	return []testCase{
+		{name: "pruning deletes events that are older, and those only", run: pruneBound, alone: true},
+		{name: "pruning goes in small steps, oldest first, and says when more is left", run: pruneInSteps, alone: true},
+		{name: "pruning forgets batches that are older than a day, and those only", run: pruneClaims, alone: true},
+		{name: "pruning events leaves totals and hours alone", run: pruneLeavesCounts, alone: true},
+		{name: "no pruned newest change: the feed keeps its newest row", run: pruneKeepsNewestChange, alone: true},
+		{name: "pruning the feed deletes changes that are older, and those only", run: pruneChangesBound, alone: true},
+		{name: "pruning the feed goes in small steps", run: pruneChangesInSteps, alone: true},
+	}
+}
+
+// prune prunes usage until nothing is left to prune, and returns how many
+// events went.
+func (t *trial) prune(before time.Time, limit int) int {
+	t.Helper()
+	sum := 0
+	for range 100 {
+		deleted, more, err := t.store.PruneUsage(t.ctx, before, limit)
+		t.ok("PruneUsage", err)
+		if deleted > 2*limit {
+			t.Errorf("PruneUsage deleted %d events at once, want about %d at most", deleted, limit)
+		}
+		sum += deleted
+		if !more {
+			return sum
+		}
+	}
+	t.Fatalf("PruneUsage does not end after %d events", sum)
+	return sum
+}
+
+func pruneBound(t *trial) {
+	key, before := t.create(), t.now().Add(-time.Hour)
+	batch := t.batch()
+	for route, late := range map[string]time.Duration{"old": -time.Hour, "just old": -1 * time.Millisecond, "at": 0, "young": time.Minute} {
+		batch.Events = append(batch.Events, keyfold.UsageEvent{At: before.Add(late), KeyID: key.ID, Route: route})
+	}
+	t.records(batch)
+	if got := t.prune(before, 100); got != 2 {
+		t.Errorf("PruneUsage deleted %d events, want 2", got)
+	}
+	scan := keyfold.UsageScan{KeyID: key.ID, From: before.Add(-24 * time.Hour), To: before.Add(24 * time.Hour), Limit: 10}
+	if got := routes(t.events(scan, nil)); !slices.Equal(got, []string{"young", "at"}) {
+		t.Errorf("left are %q, want young and at", got)
+	}
+	if got := t.prune(before, 100); got != 0 {
+		t.Errorf("PruneUsage deleted %d more events, want none", got)
+	}
+}
+
+func pruneInSteps(t *trial) {
+	const events, limit = 25, 10
+	key, before := t.create(), t.now().Add(-time.Hour)
+	batch := t.batch()
+	for n := range events {
+		batch.Events = append(batch.Events, keyfold.UsageEvent{At: before.Add(-time.Duration(n+1) * time.Second), KeyID: key.ID})
+	}
+	t.records(batch)
+	scan := keyfold.UsageScan{KeyID: key.ID, From: before.Add(-24 * time.Hour), To: before, Limit: 100}
+	all := t.events(scan, nil)
+
+	deleted, more, err := t.store.PruneUsage(t.ctx, before, limit)
+	t.ok("PruneUsage", err)
+	if deleted < 1 || deleted > 2*limit || !more {
+		t.Fatalf("the first step deleted %d events and said more is %t, want about %d and true", deleted, more, limit)
+	}
+	t.same("what the first step left", t.events(scan, nil), all[:events-deleted])
+	if rest := t.prune(before, limit); deleted+rest != events {
+		t.Errorf("all steps deleted %d events, want %d", deleted+rest, events)
+	}
+}
+
+func pruneClaims(t *trial) {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	old, young := t.batch(), t.batch()
+	old.At, young.At = now.Add(-50*time.Hour), now.Add(-22*time.Hour)
+	between := t.batch()
+	between.At = now.Add(-30 * time.Hour)
+	for _, batch := range []keyfold.UsageBatch{old, young, between} {
+		t.records(batch)
+	}
+	sendAgain := func(name string, batch keyfold.UsageBatch, want bool) {
+		t.Helper()
+		result, err := t.store.RecordUsage(t.ctx, batch)
+		t.ok("RecordUsage", err)
+		if result.Duplicate != want {
+			t.Errorf("%s: duplicate is %t, want %t", name, result.Duplicate, want)
+		}
+	}
+	t.prune(now.Add(-40*time.Hour), 10)
+	sendAgain("a batch younger than the bound", between, true)
+	sendAgain("a batch older than the bound", old, false)
+	t.prune(now, 10)
+	sendAgain("a batch younger than a day", young, true)
+	sendAgain("a batch older than a day", between, false)
+}
+
+func pruneLeavesCounts(t *trial) {
+	key := t.create()
+	t.records(t.used(key.ID))
+	if got := t.prune(t.clock.Add(time.Hour), 10); got != 1 {
+		t.Errorf("PruneUsage deleted %d events, want 1", got)
+	}
+	hours, err := t.store.UsageHours(t.ctx, keyfold.UsageScan{KeyID: key.ID, From: t.clock.Add(-2 * time.Hour), To: t.clock.Add(time.Hour)})
+	t.ok("UsageHours", err)
+	if uses := t.key(key.ID).Uses; uses != 1 || len(hours) != 1 {
+		t.Errorf("after pruning the key has %d uses and %d hours, want 1 and 1", uses, len(hours))
+	}
+}
+
+func pruneKeepsNewestChange(t *trial) {
+	key := t.create()
+	cursor := t.follow(t.cursor())
+	for range 3 {
+		t.touch(key.ID, t.now().Add(-48*time.Hour))
+	}
+	deleted, err := t.store.PruneChanges(t.ctx, t.clock.Add(time.Hour), 100)
+	t.ok("PruneChanges", err)
+	if deleted != 3 {
+		t.Errorf("PruneChanges deleted %d of 4 changes, want all but the newest", deleted)
+	}
+	deleted, err = t.store.PruneChanges(t.ctx, t.clock.Add(time.Hour), 100)
+	t.ok("PruneChanges", err)
+	if deleted != 0 {
+		t.Errorf("PruneChanges deleted %d of 1 change, want none: the newest row stays", deleted)
+	}
+	if !t.flushes(cursor) {
+		t.Errorf("a cursor from before changes that were pruned got no change with an empty target")
+	}
+	// The feed goes on where it was: numbers do not begin anew.
+	cursor = t.cursor()
+	action := t.touch(key.ID, t.now())
+	if len(t.told(cursor, action)) != 1 {
+		t.Errorf("after pruning a new change was not told")
+	}
+}
+
+func pruneChangesBound(t *trial) {
+	key, before := t.record(), t.now().Add(-48*time.Hour)
+	m := t.mutation("key.create", key.ID)
+	m.At = before.Add(-2 * time.Hour)
+	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, m))
+	for _, late := range []time.Duration{-time.Hour, -time.Millisecond} {
+		t.touch(key.ID, before.Add(late))
+	}
+	cursor := t.follow(t.cursor())
+	young := []string{t.touch(key.ID, before), t.touch(key.ID, before.Add(time.Hour)), t.touch(key.ID, t.now())}
+	deleted, err := t.store.PruneChanges(t.ctx, before, 100)
+	t.ok("PruneChanges", err)
+	if deleted != 3 {
+		t.Errorf("PruneChanges deleted %d changes, want the 3 that are older", deleted)
+	}
+	if t.flushes(cursor) {
+		return // it cannot know, which is allowed
+	}
+	for _, action := range young {
+		t.tells(cursor, action)
+	}
+}
+
+func pruneChangesInSteps(t *trial) {
+	const changes, limit = 12, 5
+	key := t.record()
+	m := t.mutation("key.create", key.ID)
+	m.At = m.At.Add(-48 * time.Hour)
+	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, m))
+	for range changes {
+		t.touch(key.ID, m.At)
+	}
+	t.touch(key.ID, t.now())
+	sum := 0
+	for range 20 {
+		deleted, err := t.store.PruneChanges(t.ctx, m.At.Add(time.Hour), limit)
+		t.ok("PruneChanges", err)
+		if deleted > 2*limit {
+			t.Errorf("PruneChanges deleted %d changes at once, want about %d at most", deleted, limit)
+		}
+		sum += deleted
+	}
+	if sum != 1+changes {
+		t.Errorf("all steps deleted %d changes, want the %d that are older", sum, 1+changes)
+	}
+}

@@ -1,0 +1,296 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func transactionCases() []testCase {
+	return []testCase{
+		{name: "when the function returns nil everything is committed", run: txCommits},
+		{name: "when the function fails everything is rolled back and its error returned", run: txRollsBack},
+		{name: "when the function panics everything is rolled back and the panic goes on", run: txPanics},
+		{name: "inside, a transaction sees what it wrote", run: txSeesItself},
+		{name: "outside, nothing is seen before the commit", run: txIsIsolated},
+		{name: "a bound store calls the function with itself", run: txNests},
+		{name: "a conflict leaves the rest of the transaction whole", run: txSurvivesConflict},
+		{name: "a refused change inside a transaction leaves nothing of itself", run: txRefusals},
+		{name: "racing transactions lose nothing", run: racingTransactions},
+		{name: "a bound store cannot be used after its transaction", run: txEnds},
+		{name: "a transaction that only reads is fine", run: txReads},
+	}
+}
+
+func txCommits(t *trial) {
+	a, b := t.record(), t.create()
+	ma, mb := t.mutation(t.action(), a.ID), t.mutation(t.action(), b.ID)
+	batch := t.used(b.ID)
+	cursor := t.cursor()
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		if err := tx.CreateKey(t.ctx, a, ma); err != nil {
+			return err
+		}
+		if _, err := tx.SetKeyState(t.ctx, []string{b.ID}, keyfold.RevokeChange, "", mb); err != nil {
+			return err
+		}
+		_, err := tx.RecordUsage(t.ctx, batch)
+		return err
+	}))
+	t.same("the key created", t.key(a.ID), a)
+	if t.key(b.ID).RevokedAt.IsZero() {
+		t.Errorf("the key revoked in the transaction is not revoked")
+	}
+	t.counts("after the transaction", b.ID, 1)
+	t.wrote(cursor, mb, b.ID)
+	if len(t.audited(ma)) != 1 {
+		t.Errorf("the creation in the transaction has %d audit rows, want 1", len(t.audited(ma)))
+	}
+}
+
+// attempt makes several changes through tx.
+func (t *trial) attempt(tx keyfold.Store, created, old keyfold.KeyRecord, m keyfold.Mutation) error {
+	if err := tx.CreateKey(t.ctx, created, m); err != nil {
+		return err
+	}
+	if err := tx.RenewKey(t.ctx, old.ID, old.Version, time.Time{}, m); err != nil {
+		return err
+	}
+	_, err := tx.RecordUsage(t.ctx, t.used(old.ID))
+	return err
+}
+
+// undone checks that nothing is left of what attempt did.
+func (t *trial) undone(cursor string, created, old keyfold.KeyRecord, m keyfold.Mutation) {
+	t.Helper()
+	t.gone(created.ID)
+	t.same("the key renewed in the transaction", t.key(old.ID), old)
+	t.counts("after the transaction", old.ID, 0)
+	t.wroteNothing(cursor, m)
+}
+
+func txRollsBack(t *trial) {
+	created, old := t.record(), t.create()
+	m := t.mutation(t.action(), old.ID)
+	cursor := t.cursor()
+	refused := errors.New("refused")
+	err := t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		if err := t.attempt(tx, created, old, m); err != nil {
+			return err
+		}
+		return fmt.Errorf("in the function: %w", refused)
+	})
+	t.fails("InTx", err, refused)
+	t.undone(cursor, created, old, m)
+	t.ok("CreateKey after the rollback", t.store.CreateKey(t.ctx, created, t.mutation("key.create", created.ID)))
+}
+
+func txPanics(t *trial) {
+	created, old := t.record(), t.create()
+	m := t.mutation(t.action(), old.ID)
+	cursor := t.cursor()
+	recovered := func() (value any) {
+		defer func() { value = recover() }()
+		_ = t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+			if err := t.attempt(tx, created, old, m); err != nil {
+				return err
+			}
+			panic("in the function")
+		})
+		return nil
+	}()
+	if recovered != "in the function" {
+		t.Errorf("InTx panicked with %v, want the panic of the function", recovered)
+	}
+	t.undone(cursor, created, old, m)
+	t.ok("CreateKey after the panic", t.store.CreateKey(t.ctx, created, t.mutation("key.create", created.ID)))
+}
+
+func txSeesItself(t *trial) {
+	owner := t.id()
+	created := t.record(func(key *keyfold.KeyRecord) { key.OwnerID, key.IdleTimeout = owner, time.Hour })
+	m := t.mutation(t.action(), created.ID)
+	batch := t.used(created.ID)
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		if err := tx.CreateKey(t.ctx, created, m); err != nil {
+			return err
+		}
+		key, err := tx.Key(t.ctx, created.ID)
+		t.ok("Key inside", err)
+		t.same("Key inside", key, created)
+		if _, err := tx.RecordUsage(t.ctx, batch); err != nil {
+			return err
+		}
+		record, err := tx.VerifyKey(t.ctx, created.ID)
+		t.ok("VerifyKey inside", err)
+		used := created
+		used.LastUsedAt, used.Uses = batch.Totals[0].LastUsedAt, 1
+		t.same("VerifyKey inside", record, verifyRecord(used))
+		keys, err := tx.Keys(t.ctx, keyfold.KeyScan{Index: keyfold.KeysByOwner, Value: owner, Limit: 10})
+		t.ok("Keys inside", err)
+		t.same("Keys inside", keys, []keyfold.KeyRecord{used})
+		entries, err := tx.Audit(t.ctx, keyfold.AuditScan{Target: created.ID, Limit: 10})
+		t.ok("Audit inside", err)
+		if len(entries) != 1 {
+			t.Errorf("Audit inside returned %d entries, want 1", len(entries))
+		}
+		return nil
+	}))
+}
+
+func txIsIsolated(t *trial) {
+	created, old := t.record(), t.create()
+	m := t.mutation(t.action(), old.ID)
+	cursor := t.cursor()
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		if err := t.attempt(tx, created, old, m); err != nil {
+			return err
+		}
+		t.undone(cursor, created, old, m)
+		return nil
+	}))
+	if t.key(created.ID).ID != created.ID || t.key(old.ID).Version != 2 {
+		t.Errorf("after the commit the changes are not seen")
+	}
+}
+
+func txNests(t *trial) {
+	created, inner := t.record(), t.record()
+	refused := errors.New("refused")
+	err := t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		if err := tx.CreateKey(t.ctx, created, t.mutation("key.create", created.ID)); err != nil {
+			return err
+		}
+		err := tx.InTx(t.ctx, func(bound keyfold.Store) error {
+			if _, err := bound.Key(t.ctx, created.ID); err != nil {
+				return fmt.Errorf("the inner function does not see the transaction: %w", err)
+			}
+			return bound.CreateKey(t.ctx, inner, t.mutation("key.create", inner.ID))
+		})
+		if err != nil {
+			return err
+		}
+		// The inner InTx committed nothing: what it did falls with the rest.
+		return refused
+	})
+	t.fails("InTx", err, refused)
+	t.gone(created.ID)
+	t.gone(inner.ID)
+
+	err = t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		return tx.InTx(t.ctx, func(keyfold.Store) error { return refused })
+	})
+	t.fails("the error of the inner function", err, refused)
+}
+
+func txSurvivesConflict(t *trial) {
+	taken, other, after := t.create(), t.record(), t.record()
+	second := taken
+	second.Name = "another key of that id"
+	ma, mb := t.mutation(t.action(), taken.ID), t.mutation(t.action(), after.ID)
+	cursor := t.cursor()
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		if err := tx.CreateKey(t.ctx, other, t.mutation("key.create", other.ID)); err != nil {
+			return err
+		}
+		t.fails("CreateKey of an id that exists", tx.CreateKey(t.ctx, second, ma), keyfold.ErrConflict)
+		t.fails("CreateKey of an id of this transaction", tx.CreateKey(t.ctx, other, ma), keyfold.ErrConflict)
+		return tx.CreateKey(t.ctx, after, mb)
+	}))
+	t.same("the key that was there", t.key(taken.ID), taken)
+	t.same("the key from before the conflict", t.key(other.ID), other)
+	t.same("the key from after the conflict", t.key(after.ID), after)
+	t.wroteNothing(cursor, ma)
+}
+
+func txRefusals(t *trial) {
+	old, revoked, taken, after := t.create(), t.create(), t.create(), t.record()
+	t.set(revoked.ID, keyfold.RevokeChange)
+	revoked = t.key(revoked.ID)
+	m := t.mutation(t.action(), old.ID)
+	cursor := t.cursor()
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		half := t.rotation(old)
+		half.New.ID = taken.ID
+		t.fails("RotateKey to an id that exists", tx.RotateKey(t.ctx, half, m), keyfold.ErrConflict)
+		t.fails("UpdateKey of a revoked key", tx.UpdateKey(t.ctx, revoked, m), keyfold.ErrConflict)
+		t.fails("RenewKey of another version", tx.RenewKey(t.ctx, old.ID, 7, time.Time{}, m), keyfold.ErrStale)
+		t.fails("DeleteKey of an unknown key", tx.DeleteKey(t.ctx, t.id(), m), keyfold.ErrNotFound)
+		_, err := tx.Key(t.ctx, t.id())
+		t.fails("Key of an unknown key", err, keyfold.ErrNotFound)
+		return tx.CreateKey(t.ctx, after, t.mutation("key.create", after.ID))
+	}))
+	t.same("the key that was not rotated", t.key(old.ID), old)
+	t.same("the revoked key", t.key(revoked.ID), revoked)
+	t.same("the key whose id was taken", t.key(taken.ID), taken)
+	t.key(after.ID)
+	t.wroteNothing(cursor, m)
+}
+
+func racingTransactions(t *trial) {
+	const racers, rounds = 6, 5
+	owner := t.id()
+	shared := t.create()
+	keys := make([][]keyfold.KeyRecord, racers)
+	for i := range keys {
+		for range rounds {
+			keys[i] = append(keys[i], t.record(func(key *keyfold.KeyRecord) { key.OwnerID = owner }))
+		}
+	}
+	m := t.mutation(t.action(), shared.ID)
+	errs := race(racers, func(i int) error {
+		for _, key := range keys[i] {
+			// A new key for each version of the shared one, or neither.
+			for stale := true; stale; {
+				err := again(func() error {
+					return t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+						now, err := tx.Key(t.ctx, shared.ID)
+						if err != nil {
+							return err
+						}
+						if err := tx.CreateKey(t.ctx, key, m); err != nil {
+							return err
+						}
+						return tx.RenewKey(t.ctx, shared.ID, now.Version, time.Time{}, m)
+					})
+				})
+				if stale = errors.Is(err, keyfold.ErrStale); err != nil && !stale {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	t.ok("racing transactions", errors.Join(errs...))
+	found := t.walk(keyfold.KeyScan{Index: keyfold.KeysByOwner, Value: owner, Limit: 200}, nil)
+	version := t.key(shared.ID).Version
+	if len(found) != racers*rounds || version != 1+racers*rounds {
+		t.Errorf("%d transactions left %d keys and version %d, want %d and %d",
+			racers*rounds, len(found), version, racers*rounds, 1+racers*rounds)
+	}
+}
+
+func txEnds(t *trial) {
+	var bound keyfold.Store
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		bound = tx
+		return nil
+	}))
+	key := t.record()
+	if err := bound.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)); err == nil {
+		t.Errorf("CreateKey through a transaction that has ended: got no error")
+	}
+	t.gone(key.ID)
+}
+
+func txReads(t *trial) {
+	key := t.create()
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		got, err := tx.Key(t.ctx, key.ID)
+		t.same("Key", got, key)
+		return err
+	}))
+	t.ok("InTx that does nothing", t.store.InTx(t.ctx, func(keyfold.Store) error { return nil }))
+}

@@ -1,0 +1,322 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func usageCases() []testCase {
+	return []testCase{
+		{name: "totals rise by exactly what concurrent recorders give", run: totalsAreExact},
+		{name: "no batch counted twice: a batch that was applied before changes nothing", run: duplicateBatch},
+		{name: "a batch that arrives twice at once is applied once", run: racingBatches},
+		{name: "batches of one recorder may come in any order", run: batchesInAnyOrder},
+		{name: "the last use only moves forward", run: lastUseMovesForward},
+		{name: "what is given twice in one batch is added", run: repeatedRowsAreAdded},
+		{name: "usage of a key that does not exist is passed over and the rest kept", run: lostUses},
+		{name: "a value in every column of an event comes back", run: everyEventColumn},
+		{name: "an empty batch is applied and claimed", run: emptyBatch},
+		{name: "a batch of thousands of keys and events is applied whole", run: largeBatch},
+		{name: "a batch that fails keeps nothing and can be sent again", run: failedBatch},
+	}
+}
+
+// batch returns an empty batch of a recorder of its own.
+func (t *trial) batch() keyfold.UsageBatch {
+	return keyfold.UsageBatch{RecorderID: t.id(), Number: 1, At: t.now()}
+}
+
+// records applies a batch, which must not have been applied before.
+func (t *trial) records(batch keyfold.UsageBatch) {
+	t.Helper()
+	result, err := t.store.RecordUsage(t.ctx, batch)
+	t.ok("RecordUsage", err)
+	t.same("RecordUsage", result, keyfold.UsageResult{})
+}
+
+// day is a scan from midnight to midnight around a time.
+func day(at time.Time) keyfold.UsageScan {
+	from := at.Truncate(24 * time.Hour)
+	return keyfold.UsageScan{From: from, To: from.Add(24 * time.Hour), Limit: 10_000}
+}
+
+// used returns a batch with one use of each key in totals, hours and events.
+func (t *trial) used(ids ...string) keyfold.UsageBatch {
+	batch, at := t.batch(), t.now()
+	for _, id := range ids {
+		batch.Totals = append(batch.Totals, keyfold.UsageTotal{KeyID: id, Uses: 1, LastUsedAt: at})
+		batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: id, HourAt: at.Truncate(time.Hour), Count: 1})
+		batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: id, Route: "GET /"})
+	}
+	return batch
+}
+
+// counts checks uses, the sum of hours and the number of events of a key.
+func (t *trial) counts(what, id string, want int) {
+	t.Helper()
+	// Two days, in case that midnight passes while a case runs.
+	scan := keyfold.UsageScan{KeyID: id, From: t.clock.Add(-24 * time.Hour), To: t.clock.Add(24 * time.Hour), Limit: 10_000}
+	events, err := t.store.UsageEvents(t.ctx, scan)
+	t.ok("UsageEvents", err)
+	hours, err := t.store.UsageHours(t.ctx, scan)
+	t.ok("UsageHours", err)
+	var sum int64
+	for _, hour := range hours {
+		sum += hour.Count
+	}
+	if uses := t.key(id).Uses; uses != int64(want) || sum != int64(want) || len(events) != want {
+		t.Errorf("%s: key has %d uses, %d in its hours and %d events, want %d of each", what, uses, sum, len(events), want)
+	}
+}
+
+func totalsAreExact(t *trial) {
+	const recorders, batches = 6, 8
+	ids := t.ids(t.createMany(5))
+	all := make([][]keyfold.UsageBatch, recorders)
+	last := t.clock
+	for i := range all {
+		recorder := t.id()
+		for n := range batches {
+			batch := t.used(ids...)
+			batch.RecorderID, batch.Number = recorder, int64(n+1)
+			last = batch.Totals[0].LastUsedAt
+			all[i] = append(all[i], batch)
+		}
+	}
+	errs := race(recorders, func(i int) error {
+		for _, batch := range all[i] {
+			err := again(func() error {
+				result, err := t.store.RecordUsage(t.ctx, batch)
+				if err == nil && result != (keyfold.UsageResult{}) {
+					err = fmt.Errorf("RecordUsage returned %+v, want the zero result", result)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	t.ok("racing batches", errors.Join(errs...))
+	for _, id := range ids {
+		t.counts("after racing batches", id, recorders*batches)
+		if got := t.key(id).LastUsedAt; !got.Equal(last) {
+			t.Errorf("last use is %v, want %v", got, last)
+		}
+	}
+}
+
+func duplicateBatch(t *trial) {
+	key := t.create()
+	batch := t.used(key.ID)
+	batch.Minutes = []keyfold.RefusalMinute{{MinuteAt: time.UnixMilli(60_000).UTC(), Code: keyfold.CodeMalformed, Count: 1}}
+	t.records(batch)
+	for range 2 {
+		result, err := t.store.RecordUsage(t.ctx, batch)
+		t.ok("RecordUsage of the same batch", err)
+		t.same("RecordUsage of the same batch", result, keyfold.UsageResult{Duplicate: true})
+	}
+	// The claim alone decides, whatever else the second batch holds.
+	other := t.used(key.ID)
+	other.RecorderID, other.Number = batch.RecorderID, batch.Number
+	result, err := t.store.RecordUsage(t.ctx, other)
+	t.ok("RecordUsage of another batch with the same claim", err)
+	t.same("RecordUsage of another batch with the same claim", result, keyfold.UsageResult{Duplicate: true})
+	t.counts("after one batch that came four times", key.ID, 1)
+	minutes, err := t.store.RefusalMinutes(t.ctx, time.UnixMilli(0), time.UnixMilli(120_000))
+	t.ok("RefusalMinutes", err)
+	t.same("RefusalMinutes", minutes, batch.Minutes)
+}
+
+func racingBatches(t *trial) {
+	const racers = 6
+	key := t.create()
+	batch := t.used(key.ID)
+	var results [racers]keyfold.UsageResult
+	errs := race(racers, func(i int) error {
+		return again(func() (err error) {
+			results[i], err = t.store.RecordUsage(t.ctx, batch)
+			return err
+		})
+	})
+	t.ok("racing batches", errors.Join(errs...))
+	applied := 0
+	for _, result := range results {
+		if !result.Duplicate {
+			applied++
+		}
+	}
+	if applied != 1 {
+		t.Errorf("of %d equal batches %d were applied, want 1", racers, applied)
+	}
+	t.counts("after one batch that came six times", key.ID, 1)
+}
+
+func batchesInAnyOrder(t *trial) {
+	key := t.create()
+	recorder := t.id()
+	for _, number := range []int64{3, 1, 1 << 40, 2} {
+		batch := t.used(key.ID)
+		batch.RecorderID, batch.Number = recorder, number
+		t.records(batch)
+	}
+	t.counts("after four batches", key.ID, 4)
+}
+
+func lastUseMovesForward(t *trial) {
+	key := t.create()
+	want := t.now()
+	for _, used := range []time.Time{want.Add(-time.Hour), want, want.Add(-time.Minute), want} {
+		batch := t.batch()
+		batch.Totals = []keyfold.UsageTotal{{KeyID: key.ID, Uses: 2, LastUsedAt: used}}
+		t.records(batch)
+	}
+	if got := t.key(key.ID); !got.LastUsedAt.Equal(want) || got.Uses != 8 {
+		t.Errorf("key has %d uses, the last at %v, want 8 and %v", got.Uses, got.LastUsedAt, want)
+	}
+}
+
+func repeatedRowsAreAdded(t *trial) {
+	key := t.create()
+	batch := t.used(key.ID, key.ID, key.ID)
+	minute := time.UnixMilli(180_000).UTC()
+	batch.Minutes = []keyfold.RefusalMinute{
+		{MinuteAt: minute, Code: keyfold.CodeMissing, Count: 2}, {MinuteAt: minute, Code: keyfold.CodeMissing, Count: 5},
+	}
+	batch.Totals[0].LastUsedAt = batch.Totals[0].LastUsedAt.Add(time.Hour)
+	t.records(batch)
+	t.counts("after a batch that names the key three times", key.ID, 3)
+	if got, want := t.key(key.ID).LastUsedAt, batch.Totals[0].LastUsedAt; !got.Equal(want) {
+		t.Errorf("last use is %v, want the latest given, %v", got, want)
+	}
+	minutes, err := t.store.RefusalMinutes(t.ctx, minute, minute.Add(time.Minute))
+	t.ok("RefusalMinutes", err)
+	t.same("RefusalMinutes", minutes, []keyfold.RefusalMinute{{MinuteAt: minute, Code: keyfold.CodeMissing, Count: 7}})
+}
+
+func lostUses(t *trial) {
+	kept, deleted, never := t.create(), t.create(), t.id()
+	t.delete(deleted.ID)
+	batch := t.used(deleted.ID, kept.ID, never)
+	batch.Totals[0].Uses, batch.Totals[2].Uses = 40, 2
+	sample := keyfold.UsageEvent{At: t.now(), Code: keyfold.CodeUnknown, Route: "sample " + never}
+	batch.Events = append(batch.Events, sample)
+	result, err := t.store.RecordUsage(t.ctx, batch)
+	t.ok("RecordUsage", err)
+	t.same("RecordUsage", result, keyfold.UsageResult{LostUses: 42})
+	t.counts("the key that exists", kept.ID, 1)
+	for _, id := range []string{deleted.ID, never} {
+		scan := day(batch.Events[0].At)
+		scan.KeyID = id
+		events, err := t.store.UsageEvents(t.ctx, scan)
+		t.ok("UsageEvents", err)
+		hours, err := t.store.UsageHours(t.ctx, scan)
+		t.ok("UsageHours", err)
+		if len(events) != 0 || len(hours) != 0 {
+			t.Errorf("a key that does not exist has %d events and %d hours, want none", len(events), len(hours))
+		}
+	}
+	scan := keyfold.UsageScan{
+		From: sample.At, To: sample.At.Add(time.Millisecond), Codes: []keyfold.Code{keyfold.CodeUnknown}, Limit: 100,
+	}
+	if events := t.events(scan, nil); !slices.Contains(routes(events), sample.Route) {
+		t.Errorf("the sample of a refusal: got %v, want it kept", events)
+	}
+
+	result, err = t.store.RecordUsage(t.ctx, batch)
+	t.ok("RecordUsage again", err)
+	if !result.Duplicate {
+		t.Errorf("a batch with lost uses was applied twice")
+	}
+}
+
+func everyEventColumn(t *trial) {
+	key := t.create()
+	batch := t.batch()
+	want := keyfold.UsageEvent{
+		At: t.now(), Seq: 1, KeyID: key.ID, Code: keyfold.CodeIP, Route: "DELETE /reports/{id}", IP: "2001:db8::8a2e:370:7334",
+		RequestID: "request-18", UserAgent: "curl/8.5 (é; \"x\")",
+	}
+	for _, field := range zeroFields("UsageEvent", reflect.ValueOf(want)) {
+		t.Errorf("the suite's own event has nothing in %s: give it a value", field)
+	}
+	bare := keyfold.UsageEvent{At: time.UnixMilli(0).UTC(), KeyID: key.ID}
+	batch.Events = []keyfold.UsageEvent{want, bare}
+	t.records(batch)
+	scan := keyfold.UsageScan{KeyID: key.ID, From: bare.At, To: want.At.Add(time.Millisecond), Limit: 10}
+	events, err := t.store.UsageEvents(t.ctx, scan)
+	t.ok("UsageEvents", err)
+	for i := range events {
+		events[i].Seq = 0 // the store's own
+	}
+	want.Seq = 0
+	t.same("UsageEvents", events, []keyfold.UsageEvent{want, bare})
+}
+
+func emptyBatch(t *trial) {
+	batch := t.batch()
+	t.records(batch)
+	result, err := t.store.RecordUsage(t.ctx, batch)
+	t.ok("RecordUsage", err)
+	t.same("RecordUsage again", result, keyfold.UsageResult{Duplicate: true})
+}
+
+func largeBatch(t *trial) {
+	const keys, events = 1500, 4500
+	ids := t.ids(t.createMany(keys))
+	batch := t.used(ids...)
+	for len(batch.Events) < events {
+		n := len(batch.Events)
+		batch.Events = append(batch.Events, keyfold.UsageEvent{
+			At: t.clock, KeyID: ids[n%keys], Route: fmt.Sprint("GET /", n%50), IP: "192.0.2.1", UserAgent: fmt.Sprint("agent ", n%7),
+		})
+	}
+	for n := range 1500 {
+		at := time.UnixMilli(7_200_000_000_000 + int64(n)*60_000)
+		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.UTC(), Code: keyfold.CodeMissing, Count: int64(n + 1)})
+	}
+	t.records(batch)
+	first, last := batch.Minutes[0].MinuteAt, batch.Minutes[len(batch.Minutes)-1].MinuteAt
+	minutes, err := t.store.RefusalMinutes(t.ctx, first, last.Add(time.Millisecond))
+	t.ok("RefusalMinutes", err)
+	t.same("RefusalMinutes", minutes, batch.Minutes)
+	for _, i := range []int{0, 1, keys / 2, keys - 1} {
+		if uses := t.key(ids[i]).Uses; uses != 1 {
+			t.Errorf("key %d of the batch has %d uses, want 1", i, uses)
+		}
+		scan := keyfold.UsageScan{KeyID: ids[i], From: t.clock.Add(-time.Hour), To: t.clock.Add(time.Hour), Limit: 10}
+		got, err := t.store.UsageEvents(t.ctx, scan)
+		t.ok("UsageEvents", err)
+		if len(got) != events/keys {
+			t.Errorf("key %d of the batch has %d events, want %d", i, len(got), events/keys)
+		}
+	}
+}
+
+func failedBatch(t *trial) {
+	key := t.create()
+	batch := t.used(key.ID)
+	ctx, cancel := context.WithCancel(t.ctx)
+	cancel()
+	if _, err := t.store.RecordUsage(ctx, batch); err == nil {
+		t.Errorf("RecordUsage with a context that is done: got no error")
+	}
+	refused := errors.New("rolled back")
+	err := t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		if _, err := tx.RecordUsage(t.ctx, batch); err != nil {
+			return err
+		}
+		return refused
+	})
+	t.fails("InTx", err, refused)
+	t.counts("after a batch that failed", key.ID, 0)
+	t.records(batch)
+	t.counts("after the batch was sent again", key.ID, 1)
+}
