@@ -1,64 +1,93 @@
 package keyfold
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // recorder gathers usage in memory and writes it in batches, so that a verify
 // never waits for a write.
 //
-// One batch is in flight at a time. While the store fails, that batch is tried
-// again, whole and under its own number, until it is in; what comes meanwhile
-// gathers behind it. So a commit whose answer was lost is not applied twice,
-// and totals and events of one verify never part.
+// A verify leaves one entry in a shard picked at random, so there is no lock
+// that all of them share; everything that costs (adding up, formatting) is done
+// by whoever flushes. One batch is in flight at a time. While the store fails,
+// that batch is tried again, whole and under its own number, until it is in;
+// what comes meanwhile gathers behind it. So a commit whose answer was lost is
+// not applied twice, and totals and events of one verify never part.
 type recorder struct {
 	store Store
 	opts  *Options
 	id    string
 
-	mu           sync.Mutex // guards the fields up to the next blank line
-	pending      usage
-	flyingEvents int // size of the batch in flight, which counts towards the bounds
-	flyingBytes  int64
-	sample       sampler
-	stats        UsageStats
-	started      bool
-	closed       bool
+	shards  []usageShard
+	started atomic.Bool
+	samples atomic.Int64 // refusals that may still be kept as samples this interval
 
-	flushing chan struct{} // holds one token while a flush runs, which owns the next three
+	closed atomic.Bool
+
+	room sync.Mutex // guards the next three; a shard may be locked before it, never after
+	left allowance  // what the shards may still take
+	held allowance  // what the batch in flight takes
+	over UsageStats // what was dropped and lost so far
+
+	flushing chan struct{} // holds one token while a flush runs, which owns the next four
+	refused  map[minuteOf]int64
 	inFlight *UsageBatch
 	moves    []rehash
 	number   int64 // of the batch made last
 
-	wake chan struct{} // a batch is full
+	wake chan struct{} // there is a batch's worth of events
 	stop chan struct{}
 	done chan struct{}
 }
 
 const (
-	flushEvents     = 10_000 // events that are written without waiting for the interval
-	flushTimeout    = 10 * time.Second
-	closeBudget     = 10 * time.Second
-	eventSize       = 96 // bytes of a UsageEvent beside its texts, about
-	samplesASecond  = 10
-	maxRehashes     = 1000
-	recorderIDBytes = 16
+	flushEvents    = 10_000 // events that are written without waiting for the interval
+	flushTimeout   = 10 * time.Second
+	closeBudget    = 10 * time.Second
+	useSize        = 128 // bytes of a use beside its texts
+	samplesASecond = 10
+	maxRehashes    = 1000 // per shard
+	maxEventText   = 256  // bytes of each text of an event
+	creditEvents   = 64   // what a shard is allowed at a time
+	recorderIDLen  = 16
 )
 
-// usage is what was gathered since the last batch.
-type usage struct {
-	totals   map[string]*UsageTotal
-	hours    map[hourOf]int64
-	minutes  map[minuteOf]int64
-	events   []UsageEvent
-	bytes    int64
-	rehashes map[string]rehash
+// usageShard is one of the places where verifies leave their use.
+type usageShard struct {
+	mu      sync.Mutex
+	closed  bool
+	credit  allowance
+	uses    []use
+	late    map[hourOf]lateUse // uses that found no room as events
+	refused [len(codeNames)]int64
+	moves   map[string]rehash
+	dropped int64
+	_       [64]byte // shards that are used at the same time share no cache line
+}
+
+// allowance is room for events.
+type allowance struct{ events, bytes int64 }
+
+// use is one verify of a key whose secret was right, or a sampled refusal.
+type use struct {
+	who       *principal // nil for a sample
+	at        int64
+	code      Code
+	ip        netip.Addr
+	route     string
+	requestID string
+	userAgent string
 }
 
 type hourOf struct {
@@ -67,128 +96,133 @@ type hourOf struct {
 	code  Code
 }
 
+type lateUse struct{ count, last int64 }
+
 type minuteOf struct {
 	minute int64
 	code   Code
 }
 
-func newUsage() usage {
-	return usage{
-		totals: map[string]*UsageTotal{}, hours: map[hourOf]int64{}, minutes: map[minuteOf]int64{},
-		rehashes: map[string]rehash{},
-	}
-}
-
-func (u *usage) empty() bool {
-	return len(u.hours) == 0 && len(u.minutes) == 0 && len(u.events) == 0 && len(u.rehashes) == 0
-}
-
 func newRecorder(store Store, opts *Options) *recorder {
-	return &recorder{
-		store: store, opts: opts, id: randomBase62(recorderIDBytes), pending: newUsage(),
-		flushing: make(chan struct{}, 1), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	shards := 1
+	for shards < 4*runtime.GOMAXPROCS(0) {
+		shards *= 2
 	}
+	r := &recorder{
+		store: store, opts: opts, id: randomBase62(recorderIDLen), shards: make([]usageShard, shards),
+		left:     allowance{events: int64(opts.MaxPendingEvents), bytes: int64(opts.MaxPendingBytes)},
+		flushing: make(chan struct{}, 1), refused: map[minuteOf]int64{},
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	r.samples.Store(samplesASecond)
+	return r
 }
 
 // record counts one verify. It reports false, and counts nothing, once the
 // recorder is closed.
 func (r *recorder) record(who *principal, code Code, req *Request, now int64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
+	if !r.started.Load() {
+		r.start()
+	}
+	s := &r.shards[rand.Uint32()&uint32(len(r.shards)-1)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
 		return false
 	}
-	r.start()
 	if who == nil {
-		r.pending.minutes[minuteOf{minute: now - mod(now, time.Minute), code: code}]++
-		if r.sample.take(now) {
-			r.keep("", code, req, now)
+		s.refused[code]++
+		if r.samples.Load() > 0 && r.samples.Add(-1) >= 0 {
+			r.keep(s, use{at: now, code: code}, req)
 		}
 		return true
 	}
-	keyID := who.record.KeyID
-	if code == CodeAllowed {
-		total := r.pending.totals[keyID]
-		if total == nil {
-			total = &UsageTotal{KeyID: keyID}
-			r.pending.totals[keyID] = total
-		}
-		total.Uses++
-		if at := time.UnixMilli(now).UTC(); at.After(total.LastUsedAt) {
-			total.LastUsedAt = at
-		}
+	if !r.keep(s, use{who: who, at: now, code: code}, req) {
+		s.dropped++
+		s.count(hourOf{keyID: who.record.KeyID, hour: floor(now, time.Hour), code: code}, now)
 	}
-	r.pending.hours[hourOf{keyID: keyID, hour: now - mod(now, time.Hour), code: code}]++
-	r.keep(keyID, code, req, now)
 	return true
 }
 
-// mod is the part of now, in milliseconds, beyond the last whole unit.
-func mod(now int64, unit time.Duration) int64 { return now % unit.Milliseconds() }
-
-// keep adds an event, or counts it as dropped when the bounds are reached.
-func (r *recorder) keep(keyID string, code Code, req *Request, now int64) {
-	event := UsageEvent{At: time.UnixMilli(now).UTC(), KeyID: keyID, Code: code, Route: clip(req.Route)}
-	if req.IP.IsValid() {
-		event.IP = req.IP.Unmap().WithZone("").String()
-	}
+// keep adds an event if there is room for it.
+func (r *recorder) keep(s *usageShard, u use, req *Request) bool {
+	u.ip, u.route = req.IP, bounded(req.Route)
 	if r.opts.RecordRequestID {
-		event.RequestID = clip(req.RequestID)
+		u.requestID = bounded(req.RequestID)
 	}
 	if r.opts.RecordUserAgent {
-		event.UserAgent = clip(req.UserAgent)
+		u.userAgent = bounded(req.UserAgent)
 	}
-	size := eventSize + int64(len(event.Route)+len(event.IP)+len(event.RequestID)+len(event.UserAgent))
-	if len(r.pending.events)+r.flyingEvents >= r.opts.MaxPendingEvents ||
-		r.pending.bytes+r.flyingBytes+size > int64(r.opts.MaxPendingBytes) {
-		r.stats.DroppedEvents++
-		return
+	size := u.size()
+	if (s.credit.events < 1 || s.credit.bytes < size) && !r.refill(s, size) {
+		return false
 	}
-	r.pending.events = append(r.pending.events, event)
-	r.pending.bytes += size
-	if len(r.pending.events) == flushEvents {
+	s.credit.events--
+	s.credit.bytes -= size
+	s.uses = append(s.uses, u)
+	return true
+}
+
+func (u *use) size() int64 {
+	return useSize + int64(len(u.route)+len(u.requestID)+len(u.userAgent))
+}
+
+// refill gives the shard more room, if there is any, and wakes the flush when
+// half of what may wait is waiting.
+func (r *recorder) refill(s *usageShard, size int64) bool {
+	r.room.Lock()
+	defer r.room.Unlock()
+	events := min(r.left.events, creditEvents)
+	bytes := min(r.left.bytes, creditEvents*useSize+size)
+	r.left.events -= events
+	r.left.bytes -= bytes
+	s.credit.events += events
+	s.credit.bytes += bytes
+	if taken := int64(r.opts.MaxPendingEvents) - r.left.events; taken >= flushEvents {
 		r.poke()
 	}
+	return s.credit.events >= 1 && s.credit.bytes >= size
 }
 
-// maxEventText bounds each text of an event, in bytes.
-const maxEventText = 256
-
-// clip makes a text fit for an event: short and plain, or nothing.
-func clip(s string) string {
-	if len(s) <= maxEventText && isText(s) {
-		return s
+// count keeps a use as a number when it found no room as an event.
+func (s *usageShard) count(of hourOf, now int64) {
+	if s.late == nil {
+		s.late = map[hourOf]lateUse{}
 	}
-	return plainText(s)
+	late := s.late[of]
+	s.late[of] = lateUse{count: late.count + 1, last: max(late.last, now)}
 }
+
+// bounded cuts a text that is too long for an event, and lets go of the rest.
+func bounded(s string) string {
+	if len(s) > maxEventText {
+		return strings.Clone(s[:maxEventText])
+	}
+	return s
+}
+
+// floor is the beginning of the unit that now, in milliseconds, falls into.
+func floor(now int64, unit time.Duration) int64 { return now - now%unit.Milliseconds() }
 
 // rehash notes a key that has to move to the newest pepper.
 func (r *recorder) rehash(move rehash) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.closed && len(r.pending.rehashes) < maxRehashes {
-		r.pending.rehashes[move.keyID] = move
+	s := &r.shards[0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed && len(s.moves) < maxRehashes {
+		if s.moves == nil {
+			s.moves = map[string]rehash{}
+		}
+		s.moves[move.keyID] = move
 	}
-}
-
-// sampler lets ten events of refusals a second pass.
-type sampler struct {
-	second int64
-	taken  int
-}
-
-func (s *sampler) take(now int64) bool {
-	if second := now / 1000; second != s.second {
-		s.second, s.taken = second, 0
-	}
-	s.taken++
-	return s.taken <= samplesASecond
 }
 
 // start begins the background work with the first verify.
 func (r *recorder) start() {
-	if !r.started {
-		r.started = true
+	r.room.Lock()
+	defer r.room.Unlock()
+	if !r.started.Load() {
+		r.started.Store(true)
 		go r.run()
 	}
 }
@@ -210,6 +244,7 @@ func (r *recorder) run() {
 		case <-r.stop:
 			return
 		case <-ticker.C:
+			r.samples.Store(max(1, samplesASecond*int64(r.opts.FlushInterval)/int64(time.Second)))
 		case <-r.wake:
 			if failing { // a full batch is no reason to hurry a store that is away
 				continue
@@ -243,6 +278,7 @@ func (r *recorder) flush(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer func() { <-r.flushing }()
+	r.roll()
 	if err := r.write(ctx); err != nil {
 		return err
 	}
@@ -250,47 +286,61 @@ func (r *recorder) flush(ctx context.Context) error {
 	return r.write(ctx)
 }
 
-// take makes what is pending the batch in flight.
+// roll moves the counts of refusals out of the shards, into the minute that is now.
+func (r *recorder) roll() {
+	minute := floor(r.opts.Now().UnixMilli(), time.Minute)
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		for code, count := range s.refused {
+			if count > 0 {
+				r.refused[minuteOf{minute: minute, code: Code(code)}] += count
+			}
+		}
+		clear(s.refused[:])
+		s.mu.Unlock()
+	}
+}
+
+// take makes a batch of what has gathered.
 func (r *recorder) take() {
-	r.mu.Lock()
-	taken := r.pending
-	if taken.empty() {
-		r.mu.Unlock()
+	sum := newSum()
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		uses, late, moves, dropped := s.uses, s.late, s.moves, s.dropped
+		s.uses, s.late, s.moves, s.dropped = make([]use, 0, min(len(uses), flushEvents)), nil, nil, 0
+		s.mu.Unlock()
+		sum.add(uses, late)
+		for _, move := range moves {
+			r.moves = append(r.moves, move)
+		}
+		r.room.Lock()
+		r.over.DroppedEvents += dropped
+		r.room.Unlock()
+	}
+	if len(sum.hours) == 0 && len(sum.events) == 0 && len(r.refused) == 0 {
 		return
 	}
-	r.pending = newUsage()
-	r.flyingEvents, r.flyingBytes = len(taken.events), taken.bytes
-	r.mu.Unlock()
-
 	r.number++
-	batch := &UsageBatch{RecorderID: r.id, Number: r.number, At: r.opts.Now().UTC(), Events: taken.events}
-	for _, total := range taken.totals {
-		batch.Totals = append(batch.Totals, *total)
-	}
-	for of, count := range taken.hours {
-		batch.Hours = append(batch.Hours, UsageHour{KeyID: of.keyID, HourAt: time.UnixMilli(of.hour).UTC(), Code: of.code, Count: count})
-	}
-	for of, count := range taken.minutes {
-		batch.Minutes = append(batch.Minutes, RefusalMinute{MinuteAt: time.UnixMilli(of.minute).UTC(), Code: of.code, Count: count})
-	}
-	r.inFlight, r.moves = batch, slices.Collect(maps.Values(taken.rehashes))
+	r.inFlight = sum.batch(r.refused)
+	r.inFlight.RecorderID, r.inFlight.Number, r.inFlight.At = r.id, r.number, r.opts.Now().UTC()
+	r.refused = map[minuteOf]int64{}
+	r.room.Lock()
+	r.held = allowance{events: int64(len(sum.events)), bytes: sum.bytes}
+	r.room.Unlock()
 }
 
 // write stores the batch in flight. On an error it stays in flight.
 func (r *recorder) write(ctx context.Context) error {
-	if r.inFlight == nil {
-		return nil
+	if r.inFlight != nil {
+		result, err := r.store.RecordUsage(ctx, *r.inFlight)
+		if err != nil {
+			return err
+		}
+		r.landed(result)
 	}
-	result, err := r.store.RecordUsage(ctx, *r.inFlight)
-	if err != nil {
-		return err
-	}
-	r.inFlight = nil
-	r.mu.Lock()
-	r.flyingEvents, r.flyingBytes = 0, 0
-	r.stats.LostUses += result.LostUses
-	r.mu.Unlock()
-	for _, move := range r.moves { // not done now, it is done at the key's next use
+	for _, move := range r.moves { // what fails now is done at the key's next use
 		if err := move.apply(ctx, r.store); err != nil {
 			break
 		}
@@ -299,16 +349,29 @@ func (r *recorder) write(ctx context.Context) error {
 	return nil
 }
 
+// landed gives the room of the batch in flight back.
+func (r *recorder) landed(result UsageResult) {
+	r.room.Lock()
+	defer r.room.Unlock()
+	r.left.events += r.held.events
+	r.left.bytes += r.held.bytes
+	r.held, r.inFlight = allowance{}, nil
+	r.over.LostUses += result.LostUses
+}
+
 // close refuses further records and writes what there is.
 func (r *recorder) close(ctx context.Context) error {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
+	if r.closed.Swap(true) {
 		return nil
 	}
-	r.closed = true
-	running := r.started
-	r.mu.Unlock()
+	for i := range r.shards {
+		r.shards[i].mu.Lock()
+		r.shards[i].closed = true
+		r.shards[i].mu.Unlock()
+	}
+	r.room.Lock()
+	running := r.started.Swap(true)
+	r.room.Unlock()
 	if running {
 		close(r.stop)
 		<-r.done
@@ -322,7 +385,7 @@ func (r *recorder) close(ctx context.Context) error {
 	for pause := minFlush; err != nil; pause = min(2*pause, time.Second) {
 		select {
 		case <-ctx.Done():
-			return &unavailable{cause: fmt.Errorf("usage of %d events was not written: %w", r.snapshot().PendingEvents, err)}
+			return &unavailable{cause: fmt.Errorf("usage of %d events was not written: %w", r.stats().PendingEvents, err)}
 		case <-time.After(pause):
 			err = r.flush(ctx)
 		}
@@ -330,11 +393,85 @@ func (r *recorder) close(ctx context.Context) error {
 	return nil
 }
 
-// snapshot returns the state for [Service.UsageStats].
-func (r *recorder) snapshot() UsageStats {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	stats := r.stats
-	stats.PendingEvents = int64(len(r.pending.events) + r.flyingEvents)
+// stats returns the state for [Service.UsageStats].
+func (r *recorder) stats() UsageStats {
+	r.room.Lock()
+	stats := r.over
+	stats.PendingEvents = r.held.events
+	r.room.Unlock()
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		stats.PendingEvents += int64(len(s.uses))
+		stats.DroppedEvents += s.dropped
+		s.mu.Unlock()
+	}
 	return stats
+}
+
+// usageSum adds uses up into a batch.
+type usageSum struct {
+	totals map[string]*UsageTotal
+	hours  map[hourOf]int64
+	events []UsageEvent
+	bytes  int64 // as the shards counted them
+}
+
+func newSum() *usageSum {
+	return &usageSum{totals: map[string]*UsageTotal{}, hours: map[hourOf]int64{}}
+}
+
+func (sum *usageSum) add(uses []use, late map[hourOf]lateUse) {
+	for i := range uses {
+		u := &uses[i]
+		event := UsageEvent{
+			At: time.UnixMilli(u.at).UTC(), Code: u.code,
+			Route: plainText(u.route), RequestID: plainText(u.requestID), UserAgent: plainText(u.userAgent),
+		}
+		if u.ip.IsValid() {
+			event.IP = u.ip.Unmap().WithZone("").String()
+		}
+		if u.who != nil {
+			event.KeyID = u.who.record.KeyID
+			sum.count(hourOf{keyID: event.KeyID, hour: floor(u.at, time.Hour), code: u.code}, lateUse{count: 1, last: u.at})
+		}
+		sum.events = append(sum.events, event)
+		sum.bytes += u.size()
+	}
+	for of, use := range late {
+		sum.count(of, use)
+	}
+}
+
+func (sum *usageSum) count(of hourOf, use lateUse) {
+	sum.hours[of] += use.count
+	if of.code != CodeAllowed {
+		return
+	}
+	total := sum.totals[of.keyID]
+	if total == nil {
+		total = &UsageTotal{KeyID: of.keyID}
+		sum.totals[of.keyID] = total
+	}
+	total.Uses += use.count
+	if at := time.UnixMilli(use.last).UTC(); at.After(total.LastUsedAt) {
+		total.LastUsedAt = at
+	}
+}
+
+// batch returns the sums, events oldest first: stores keep them by time.
+func (sum *usageSum) batch(refused map[minuteOf]int64) *UsageBatch {
+	batch := &UsageBatch{Events: sum.events}
+	slices.SortStableFunc(batch.Events, func(a, b UsageEvent) int { return a.At.Compare(b.At) })
+	for _, total := range sum.totals {
+		batch.Totals = append(batch.Totals, *total)
+	}
+	slices.SortFunc(batch.Totals, func(a, b UsageTotal) int { return cmp.Compare(a.KeyID, b.KeyID) })
+	for of, count := range sum.hours {
+		batch.Hours = append(batch.Hours, UsageHour{KeyID: of.keyID, HourAt: time.UnixMilli(of.hour).UTC(), Code: of.code, Count: count})
+	}
+	for of, count := range refused {
+		batch.Minutes = append(batch.Minutes, RefusalMinute{MinuteAt: time.UnixMilli(of.minute).UTC(), Code: of.code, Count: count})
+	}
+	return batch
 }

@@ -175,4 +175,4 @@ type UsageStats struct {
 }
 
 // UsageStats returns how the recording of usage is doing in this process.
-func (s *Service) UsageStats() UsageStats { return s.recorder.snapshot() }
+func (s *Service) UsageStats() UsageStats { return s.recorder.stats() }

@@ -182,8 +182,8 @@ func TestBlockedStoreDoesNotSlowAVerify(t *testing.T) {
 			start = time.Now()
 		}
 		stats := svc.UsageStats()
-		if stats.PendingEvents != 100 || stats.DroppedEvents != 400 {
-			t.Errorf("%+v, want 100 pending and 400 dropped", stats)
+		if stats.PendingEvents > 100 || stats.PendingEvents < 50 || stats.PendingEvents+stats.DroppedEvents != 500 {
+			t.Errorf("%+v, want at most 100 pending and the rest of 500 dropped", stats)
 		}
 		on(&store.record, nil)
 		if err := svc.Flush(t.Context()); err != nil {
