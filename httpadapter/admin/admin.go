@@ -1,0 +1,211 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter"
+)
+
+// challenge names the header to send, as RFC 9110 section 11.6.1 asks of a 401.
+const challenge = `Secret-Key realm="keyfold admin"`
+
+// Options says who may use the API and how it is served.
+type Options struct {
+	// Secret is what callers send in the header "secret-key": at least 32
+	// printable ASCII characters, as random as a key. Required.
+	Secret string
+
+	// PreviousSecret is accepted beside Secret, so that a secret can be replaced
+	// without a moment in which some callers are refused. Default none.
+	PreviousSecret string
+
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For tells the
+	// client's address, for the limit on failures and the audit log; see
+	// [httpadapter.ClientIP]. Default none. Behind a proxy that is not named here
+	// all clients have one address, and any of them can use up the failures of
+	// all.
+	TrustedProxies []netip.Prefix
+
+	// HideDocs removes /openapi.json.
+	HideDocs bool
+
+	// Logger is told of requests that failed on this side. Default slog.Default().
+	Logger *slog.Logger
+
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// api is the state behind a handler.
+type api struct {
+	svc      *keyfold.Service
+	log      *slog.Logger
+	now      func() time.Time
+	trusted  []netip.Prefix
+	guard    *guard
+	failures *limiter
+	origins  *http.CrossOriginProtection
+	routes   *http.ServeMux
+	openAPI  []byte // nil when hidden
+}
+
+// Handler returns the API on that Service. It answers at its root: mount it
+// under a prefix with [http.StripPrefix],
+//
+//	mux.Handle("/auth/", http.StripPrefix("/auth", handler))
+//
+// on a listener of its own if the rest of the program is public. Errors: an
+// [keyfold.InvalidError] that names the option, and never repeats a secret.
+func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
+	if svc == nil {
+		return nil, &keyfold.InvalidError{Field: "svc", Allowed: "a Service; keyfold.New makes one"}
+	}
+	guard, err := newGuard(o.Secret, o.PreviousSecret)
+	if err != nil {
+		return nil, err
+	}
+	a := &api{
+		svc: svc, log: o.Logger, now: o.Now, trusted: slices.Clone(o.TrustedProxies), guard: guard,
+		origins: http.NewCrossOriginProtection(), routes: http.NewServeMux(),
+	}
+	if a.log == nil {
+		a.log = slog.Default()
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	a.failures = newLimiter(a.now)
+
+	described := humago.New(a.routes, config())
+	a.register(described)
+	if !o.HideDocs {
+		// The schemas of huma's own errors, which ownProblems replaces.
+		delete(described.OpenAPI().Components.Schemas.Map(), "ErrorModel")
+		delete(described.OpenAPI().Components.Schemas.Map(), "ErrorDetail")
+		if a.openAPI, err = json.Marshal(described.OpenAPI()); err != nil {
+			return nil, fmt.Errorf("keyfold: describe the admin API: %w", err)
+		}
+	}
+	return a, nil
+}
+
+// config is huma without its documentation page, which loads scripts from
+// elsewhere, and without the links and $schema members that it adds to answers.
+func config() huma.Config {
+	format := huma.Format{
+		Marshal:   encodeJSON,
+		Unmarshal: json.Unmarshal,
+	}
+	c := huma.DefaultConfig("Keyfold admin API", "1")
+	c.Info.Description = description
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
+	c.Formats = map[string]huma.Format{"application/json": format, "json": format, problemType: format}
+	c.DefaultFormat = "application/json"
+	c.RejectUnknownQueryParameters = true
+	c.Transformers = []huma.Transformer{ownProblems}
+	c.Servers = []*huma.Server{{URL: ".", Description: "Where this document is"}}
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"secret": {Type: "apiKey", In: "header", Name: "secret-key", Description: "The admin secret"},
+	}
+	c.Security = []map[string][]string{{"secret": {}}}
+	return c
+}
+
+// ServeHTTP lets a request through one check after the other.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+
+	if a.openAPI != nil && r.URL.Path == "/openapi.json" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		h.Set("Content-Type", "application/openapi+json")
+		_, _ = w.Write(a.openAPI)
+		return
+	}
+	address := httpadapter.ClientIP(r.RemoteAddr, r.Header["X-Forwarded-For"], a.trusted...)
+	if p := a.admit(r, address); p != nil {
+		p.write(w)
+		return
+	}
+	if err := a.origins.Check(r); err != nil {
+		newProblem(http.StatusForbidden, "cross_origin", "A browser sent this from another origin.").write(w)
+		return
+	}
+	if p := a.findRoute(r); p != nil {
+		p.write(w)
+		return
+	}
+	if p := checkQuery(r.URL.RawQuery); p != nil {
+		p.write(w)
+		return
+	}
+	r, p := withBody(w, r)
+	if p != nil {
+		p.write(w)
+		return
+	}
+	actor := keyfold.Actor{Name: "admin", RequestID: r.Header.Get("X-Request-Id")}
+	if address.IsValid() {
+		actor.Address = address.String()
+	}
+	a.routes.ServeHTTP(w, r.WithContext(keyfold.WithActor(r.Context(), actor)))
+}
+
+// admit asks for the secret. A missing one and a wrong one get the same
+// answer, and both count as failures of the address; an address that failed
+// too often is refused whatever it sends, so that guessing on is of no use.
+func (a *api) admit(r *http.Request, address netip.Addr) *problem {
+	good := a.guard.admits(r)
+	if wait := a.failures.attempt(address, good); wait > 0 {
+		p := newProblem(http.StatusTooManyRequests, "too_many_failures", "Too many requests without the secret came from this address.")
+		p.RetryAfter = wait
+		return p
+	}
+	if !good {
+		p := newProblem(http.StatusUnauthorized, "invalid_secret", "Send the admin secret in the header secret-key.")
+		p.Challenge = challenge
+		return p
+	}
+	return nil
+}
+
+// findRoute answers what no route answers. A path that is not clean is no
+// route: the mux would redirect it, without the prefix it is mounted under.
+func (a *api) findRoute(r *http.Request) *problem {
+	notFound := newProblem(http.StatusNotFound, "not_found", "There is no such route.")
+	if escaped := r.URL.EscapedPath(); escaped == "" || path.Clean(escaped) != escaped {
+		return notFound
+	}
+	handler, pattern := a.routes.Handler(r)
+	if pattern != "" {
+		return nil
+	}
+	refusal := &headerOnly{header: http.Header{}}
+	handler.ServeHTTP(refusal, r)
+	if allow := refusal.header.Get("Allow"); allow != "" {
+		p := newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "This route takes "+allow+".")
+		p.Allow = allow
+		return p
+	}
+	return notFound
+}
+
+// headerOnly is a response of which only the header is of interest.
+type headerOnly struct{ header http.Header }
+
+func (h *headerOnly) Header() http.Header         { return h.header }
+func (h *headerOnly) Write(b []byte) (int, error) { return len(b), nil }
+func (h *headerOnly) WriteHeader(int)             {}

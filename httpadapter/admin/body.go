@@ -1,0 +1,321 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/keyfold/keyfold"
+)
+
+const maxBody = 64 << 10
+
+type bodyKey struct{}
+
+// withBody reads the whole body of a request, refuses what is not one strict
+// JSON document, and keeps it in the request's context for decodeBody.
+func withBody(w http.ResponseWriter, r *http.Request) (*http.Request, *problem) {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return r, nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, newProblem(http.StatusRequestEntityTooLarge, "body_too_large", "The body is longer than 64 KiB.")
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, newProblem(http.StatusRequestTimeout, "body_timeout", "The body did not arrive in time.")
+		}
+		return nil, newProblem(http.StatusBadRequest, "malformed_body", "The body could not be read.")
+	}
+	if len(body) > 0 {
+		if !isJSON(r.Header) {
+			return nil, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "Send the body as application/json, in UTF-8, not compressed.")
+		}
+		if p := checkJSON(body); p != nil {
+			return nil, p
+		}
+	}
+	r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return r, nil
+}
+
+func isJSON(h http.Header) bool {
+	types := h.Values("Content-Type")
+	if len(types) != 1 || h.Get("Content-Encoding") != "" {
+		return false
+	}
+	mediaType, params, err := mime.ParseMediaType(types[0])
+	charset, given := params["charset"]
+	return err == nil && mediaType == "application/json" && (!given || strings.EqualFold(charset, "utf-8"))
+}
+
+// checkJSON refuses invalid UTF-8 and escapes that stand for no character, which
+// encoding/json would silently replace; a second document; and a name that is
+// given twice in one object, of which encoding/json would take the last and
+// other readers the first.
+func checkJSON(body []byte) *problem {
+	malformed := func(detail string) *problem { return newProblem(http.StatusBadRequest, "malformed_body", detail) }
+	if !utf8.Valid(body) {
+		return malformed("The body is not UTF-8.")
+	}
+	if !json.Valid(body) {
+		return malformed("The body is not one JSON document.")
+	}
+	if hasLoneSurrogate(body) {
+		return malformed("The body has an escape that is half of a surrogate pair.")
+	}
+	if twice := findDuplicate(body); twice != "" {
+		return invalidProblem(twice, "given once")
+	}
+	return nil
+}
+
+// hasLoneSurrogate reports whether an escape such as \ud800 has no other half.
+// The document must be valid, so that a backslash begins an escape.
+func hasLoneSurrogate(body []byte) bool {
+	for {
+		i := bytes.IndexByte(body, '\\')
+		if i < 0 {
+			return false
+		}
+		body = body[i:]
+		first, ok := escaped(body)
+		switch {
+		case !ok:
+			body = body[2:]
+		case !utf16.IsSurrogate(first):
+			body = body[6:]
+		default:
+			second, _ := escaped(body[6:])
+			if utf16.DecodeRune(first, second) == unicode.ReplacementChar {
+				return true
+			}
+			body = body[12:]
+		}
+	}
+}
+
+// escaped reads an escape such as \u0041 at the start of text.
+func escaped(text []byte) (rune, bool) {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return 0, false
+	}
+	unit, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	return rune(unit), err == nil
+}
+
+// frame is an object or array that is being read.
+type frame struct {
+	names   map[string]bool // nil in an array
+	name    string          // of the member being read
+	index   int
+	inValue bool
+}
+
+// findDuplicate returns the place of the first name that its object holds
+// twice, and "" when there is none. The document must be valid.
+func findDuplicate(body []byte) string {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	var stack []frame
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return "" // the end: the document is valid
+		}
+		var top *frame
+		if len(stack) > 0 {
+			top = &stack[len(stack)-1]
+		}
+		if top != nil && top.names != nil && !top.inValue {
+			if name, ok := token.(string); ok {
+				if top.name = name; top.names[name] {
+					return placeOf(stack)
+				}
+				top.names[name], top.inValue = true, true
+				continue
+			}
+		}
+		switch token {
+		case json.Delim('{'):
+			stack = append(stack, frame{names: map[string]bool{}})
+			continue
+		case json.Delim('['):
+			stack = append(stack, frame{})
+			continue
+		case json.Delim('}'), json.Delim(']'):
+			stack = stack[:len(stack)-1]
+		}
+		if len(stack) > 0 { // a value has ended
+			top = &stack[len(stack)-1]
+			top.inValue = false
+			top.index++
+		}
+	}
+}
+
+// placeOf is the path to the member being read: "metadata.team", "scopes[2]".
+func placeOf(stack []frame) string {
+	var path strings.Builder
+	for i, f := range stack {
+		if f.names == nil {
+			path.WriteString("[" + strconv.Itoa(f.index) + "]")
+			continue
+		}
+		if i > 0 {
+			path.WriteByte('.')
+		}
+		path.WriteString(shorten(f.name))
+		if path.Len() > 256 {
+			break
+		}
+	}
+	return path.String()
+}
+
+// shorten bounds what a name from outside adds to an answer.
+func shorten(name string) string {
+	const limit = 64
+	if len(name) <= limit {
+		return name
+	}
+	return strings.ToValidUTF8(name[:limit], "") + "…"
+}
+
+// decodeBody reads the request's body into a struct by the exact names in its
+// json tags. A field that is null is as if it held nothing; behind a pointer
+// that is a pointer to nothing, so that a change can tell it from a field that
+// is not there.
+func decodeBody(ctx context.Context, into any) error {
+	body, _ := ctx.Value(bodyKey{}).([]byte)
+	if len(body) == 0 {
+		return nil
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(body, &given); err != nil || given == nil {
+		return &keyfold.InvalidError{Field: "body", Allowed: "a JSON object"}
+	}
+	target := reflect.ValueOf(into).Elem()
+	var names []string
+	for i := range target.NumField() {
+		name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
+		raw, ok := given[name]
+		if !ok {
+			continue
+		}
+		delete(given, name)
+		if err := decodeField(name, raw, target.Field(i)); err != nil {
+			return err
+		}
+	}
+	for unknown := range given {
+		slices.Sort(names)
+		allowed := "no field of that name"
+		if len(names) > 0 {
+			allowed += "; there are " + strings.Join(names, ", ")
+		}
+		return &keyfold.InvalidError{Field: shorten(unknown), Allowed: allowed}
+	}
+	return nil
+}
+
+func decodeField(name string, raw json.RawMessage, field reflect.Value) error {
+	if field.Kind() == reflect.Pointer {
+		field.Set(reflect.New(field.Type().Elem()))
+		field = field.Elem()
+	}
+	if string(raw) == "null" {
+		return nil
+	}
+	if elements, ok := decodeElements(raw, field); ok {
+		if elements != "" {
+			return &keyfold.InvalidError{Field: name + elements, Allowed: "a string"}
+		}
+		return nil
+	}
+	err := json.Unmarshal(raw, field.Addr().Interface())
+	if err == nil {
+		return checkTime(name, field)
+	}
+	if invalid, ok := errors.AsType[*keyfold.InvalidError](err); ok {
+		return &keyfold.InvalidError{Field: name, Allowed: invalid.Allowed}
+	}
+	return &keyfold.InvalidError{Field: name, Allowed: wanted(field.Type())}
+}
+
+// decodeElements decodes lists and maps of strings, in which encoding/json
+// would take null for "". It returns the place of the first null. It does not
+// answer for what is of another type, or does not decode.
+func decodeElements(raw json.RawMessage, field reflect.Value) (null string, ok bool) {
+	switch into := field.Addr().Interface().(type) {
+	case *[]string:
+		var list []*string
+		if json.Unmarshal(raw, &list) != nil {
+			return "", false
+		}
+		*into = make([]string, 0, len(list))
+		for i, s := range list {
+			if s == nil {
+				return "[" + strconv.Itoa(i) + "]", true
+			}
+			*into = append(*into, *s)
+		}
+		return "", true
+	case *map[string]string:
+		var entries map[string]*string
+		if json.Unmarshal(raw, &entries) != nil {
+			return "", false
+		}
+		*into = make(map[string]string, len(entries))
+		for name, s := range entries {
+			if s == nil {
+				return "." + shorten(name), true
+			}
+			(*into)[name] = *s
+		}
+		return "", true
+	}
+	return "", false
+}
+
+// checkTime refuses the zero time, which means "not given" inside.
+func checkTime(name string, field reflect.Value) error {
+	if at, ok := field.Interface().(time.Time); ok && at.IsZero() {
+		return &keyfold.InvalidError{Field: name, Allowed: timeForm}
+	}
+	return nil
+}
+
+// wanted says what a field of that type may hold.
+func wanted(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[time.Time]():
+		return timeForm
+	case reflect.TypeFor[duration](), reflect.TypeFor[ttl](), reflect.TypeFor[overlap]():
+		return "a string: " + durationForm
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Slice:
+		return "an array of strings"
+	case reflect.Map:
+		return "an object of strings"
+	}
+	return "a whole number"
+}

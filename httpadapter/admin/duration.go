@@ -1,0 +1,140 @@
+package admin
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keyfold/keyfold"
+)
+
+const (
+	day = 24 * time.Hour
+
+	durationForm = `a duration above zero: "15d", "1d12h", "90m"`
+	never        = "never"
+)
+
+var errDuration = errors.New("keyfold: want " + durationForm)
+
+// ParseDuration reads a duration as this API and the keyfold command write
+// it: a whole number of days of 24 hours, or what [time.ParseDuration] takes,
+// or the first followed by the second: "15d", "90m", "1d12h". Negative ones
+// are refused.
+func ParseDuration(text string) (time.Duration, error) {
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		days, rest = "", text
+	}
+	var total time.Duration
+	if found {
+		n, err := strconv.ParseUint(days, 10, 31)
+		if err != nil || n > uint64(math.MaxInt64/day) {
+			return 0, errDuration
+		}
+		total = time.Duration(n) * day
+	}
+	if rest != "" {
+		if rest[0] < '0' || rest[0] > '9' { // no sign, no leading point
+			return 0, errDuration
+		}
+		d, err := time.ParseDuration(rest)
+		if err != nil || d > math.MaxInt64-total {
+			return 0, errDuration
+		}
+		total += d
+	}
+	if text == "" {
+		return 0, errDuration
+	}
+	return total, nil
+}
+
+// FormatDuration writes a duration so that [ParseDuration] reads it back, in
+// days where there are whole ones: "15d", "1d12h0m0s", "1h30m0s".
+func FormatDuration(d time.Duration) string {
+	days := d / day
+	switch rest := d % day; {
+	case days == 0:
+		return d.String()
+	case rest == 0:
+		return strconv.FormatInt(int64(days), 10) + "d"
+	default:
+		return strconv.FormatInt(int64(days), 10) + "d" + rest.String()
+	}
+}
+
+// ParseTTL reads a time to live: a duration above zero as [ParseDuration]
+// takes it, or "never" for [keyfold.Never].
+func ParseTTL(text string) (time.Duration, error) {
+	if text == never {
+		return keyfold.Never, nil
+	}
+	d, err := ParseDuration(text)
+	if err != nil || d == 0 {
+		return 0, errors.New("keyfold: want " + durationForm + `, or "never"`)
+	}
+	return d, nil
+}
+
+// duration is a length of time above zero in a request; zero when not given.
+type duration time.Duration
+
+func (d *duration) UnmarshalText(text []byte) error {
+	parsed, err := ParseDuration(string(text))
+	if err != nil || parsed == 0 {
+		return &keyfold.InvalidError{Allowed: durationForm}
+	}
+	*d = duration(parsed)
+	return nil
+}
+
+func (*duration) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Description: "Days of 24 hours, hours, minutes, seconds, in this order.", Examples: []any{"15d"}}
+}
+
+// ttl is a time to live in a request: a duration, or keyfold.Never for "never".
+type ttl time.Duration
+
+func (d *ttl) UnmarshalText(text []byte) error {
+	parsed, err := ParseTTL(string(text))
+	if err != nil {
+		return &keyfold.InvalidError{Allowed: durationForm + `, or "never"`}
+	}
+	*d = ttl(parsed)
+	return nil
+}
+
+func (*ttl) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, Examples: []any{"15d", never},
+		Description: `Days of 24 hours, hours, minutes, seconds, in this order; or "never".`,
+	}
+}
+
+// overlap is the overlap of a rotation in a request: a duration, or
+// keyfold.NoOverlap for "0s".
+type overlap time.Duration
+
+func (d *overlap) UnmarshalText(text []byte) error {
+	parsed, err := ParseDuration(string(text))
+	if err != nil {
+		return &keyfold.InvalidError{Allowed: durationForm + `, or "0s" for none`}
+	}
+	if parsed == 0 {
+		parsed = keyfold.NoOverlap
+	}
+	*d = overlap(parsed)
+	return nil
+}
+
+func (*overlap) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, Examples: []any{"24h", "0s"},
+		Description: `Days of 24 hours, hours, minutes, seconds, in this order; "0s" ends the old key at once.`,
+	}
+}

@@ -1,0 +1,123 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+// UsageEvent is one verify, as this API shows it.
+type UsageEvent struct {
+	At        time.Time `json:"at"`
+	KeyID     *string   `json:"key_id" doc:"null for a sampled refusal that no key can be held to"`
+	Outcome   string    `json:"outcome" doc:"allowed, or why not"`
+	Route     *string   `json:"route" doc:"The pattern that the request matched"`
+	IP        *string   `json:"ip"`
+	RequestID *string   `json:"request_id" doc:"null unless it is kept"`
+	UserAgent *string   `json:"user_agent" doc:"null unless it is kept"`
+}
+
+// NewUsageEvent shows a usage event.
+func NewUsageEvent(e keyfold.UsageEvent) UsageEvent {
+	return UsageEvent{
+		At: e.At.UTC(), KeyID: textOrNil(e.KeyID), Outcome: e.Code.String(), Route: textOrNil(e.Route),
+		IP: textOrNil(e.IP), RequestID: textOrNil(e.RequestID), UserAgent: textOrNil(e.UserAgent),
+	}
+}
+
+type (
+	usageFilter struct {
+		KeyID   string   `query:"key_id"`
+		OwnerID string   `query:"owner_id" doc:"Keys of this owner that exist now; not beside key_id"`
+		From    string   `query:"from" format:"date-time" doc:"Inclusive; 24 hours before to if not given"`
+		To      string   `query:"to" format:"date-time" doc:"Exclusive; now if not given"`
+		Outcome []string `query:"outcome,explode" doc:"allowed, expired, …; repeat it for several; all if not given"`
+	}
+
+	eventsInput struct {
+		KeyID   string   `query:"key_id"`
+		OwnerID string   `query:"owner_id" doc:"Keys of this owner that exist now; not beside key_id"`
+		From    string   `query:"from" format:"date-time" doc:"Inclusive; 24 hours before to if not given"`
+		To      string   `query:"to" format:"date-time" doc:"Exclusive; now if not given"`
+		Outcome []string `query:"outcome,explode" doc:"allowed, expired, …; repeat it for several; all if not given"`
+		Cursor  string   `query:"cursor" doc:"The next of the page before, with the same filters"`
+		Limit   int      `query:"limit" minimum:"1" maximum:"200" doc:"Default 50"`
+	}
+
+	eventsAnswer struct {
+		Body struct {
+			Events []UsageEvent `json:"events" nullable:"false"`
+			Next   *string      `json:"next" doc:"Cursor of the next page; null at the end"`
+		}
+	}
+
+	totalsAnswer struct {
+		Body struct {
+			From   time.Time        `json:"from" doc:"The hour that the count begins with"`
+			To     time.Time        `json:"to"`
+			Counts map[string]int64 `json:"counts" doc:"By outcome; what did not happen is left out"`
+		}
+	}
+)
+
+func (a *api) usageRoutes(r *routes) {
+	addRead(r, "/usage/events", "list-usage", "List single verifies", "Newest first. Those of the last second may be missing.", a.listUsage)
+	addRead(r, "/usage/totals", "count-usage", "Count verifies by outcome", "Over whole hours; exact.", a.countUsage)
+}
+
+func (f *usageFilter) query() (keyfold.UsageQuery, error) {
+	from, err := parseTime("from", f.From)
+	if err != nil {
+		return keyfold.UsageQuery{}, err
+	}
+	to, err := parseTime("to", f.To)
+	if err != nil {
+		return keyfold.UsageQuery{}, err
+	}
+	q := keyfold.UsageQuery{KeyID: f.KeyID, OwnerID: f.OwnerID, From: from, To: to}
+	for _, outcome := range f.Outcome {
+		code, err := keyfold.ParseCode(outcome)
+		if err != nil {
+			return keyfold.UsageQuery{}, err
+		}
+		q.Outcomes = append(q.Outcomes, code)
+	}
+	return q, nil
+}
+
+func (a *api) listUsage(ctx context.Context, in *eventsInput) (*eventsAnswer, error) {
+	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, From: in.From, To: in.To, Outcome: in.Outcome}
+	q, err := filter.query()
+	if err != nil {
+		return nil, err
+	}
+	q.Cursor, q.Limit = in.Cursor, in.Limit
+	page, err := a.svc.Usage(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	answer := &eventsAnswer{}
+	answer.Body.Events, answer.Body.Next = make([]UsageEvent, 0, len(page.Events)), textOrNil(page.Next)
+	for _, event := range page.Events {
+		answer.Body.Events = append(answer.Body.Events, NewUsageEvent(event))
+	}
+	return answer, nil
+}
+
+func (a *api) countUsage(ctx context.Context, in *usageFilter) (*totalsAnswer, error) {
+	q, err := in.query()
+	if err != nil {
+		return nil, err
+	}
+	totals, err := a.svc.UsageTotals(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	answer := &totalsAnswer{}
+	answer.Body.From, answer.Body.To, answer.Body.Counts = totals.From.UTC(), totals.To.UTC(), map[string]int64{}
+	for code, count := range totals.Count {
+		answer.Body.Counts[code.String()] = count
+	}
+	return answer, nil
+}
