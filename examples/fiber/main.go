@@ -1,0 +1,105 @@
+// Fiber guards a Fiber app, which is not built on net/http, with API keys that
+// are kept in keyfold.db.
+//
+//	go run ./fiber key    # makes a key and prints its token, once
+//	go run ./fiber        # serves on localhost:8080
+//	curl -H "Authorization: Bearer $TOKEN" localhost:8080/reports/7
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+
+	"github.com/gofiber/fiber/v3"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter"
+	"github.com/keyfold/keyfold/store/sqlite"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, len(os.Args) > 1 && os.Args[1] == "key"); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context, newKey bool) error {
+	store, err := sqlite.Open(ctx, "keyfold.db")
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	svc, err := keyfold.New(store, nil)
+	if err != nil {
+		return err
+	}
+	defer svc.Close(context.Background()) // writes the usage that is still in memory
+
+	if newKey {
+		_, token, err := svc.CreateKey(ctx, keyfold.NewKey{Name: "first", Scopes: []string{"reports:read"}})
+		if err != nil {
+			return err
+		}
+		fmt.Println(token.Reveal()) // the only time that it can be seen
+		return nil
+	}
+	app := routes(svc)
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() { stopped <- app.Shutdown() })
+	if err := app.Listen("localhost:8080"); err != nil {
+		return err
+	}
+	return <-stopped // the requests that were under way are answered
+}
+
+func routes(svc *keyfold.Service) *fiber.App {
+	app := fiber.New()
+	app.Get("/reports/:id", requireKey(svc, "reports:read"), report)
+	app.Delete("/reports/:id", requireKey(svc, "reports:write"), report)
+	return app
+}
+
+type identityKey struct{}
+
+// requireKey is httpadapter.RequireKey for Fiber: Extract, Verify, Reply.
+func requireKey(svc *keyfold.Service, scopes ...string) fiber.Handler {
+	return func(c fiber.Ctx) error {
+		token, err := httpadapter.Extract(func(name string) (values []string) {
+			for _, value := range c.Request().Header.PeekAll(name) {
+				values = append(values, string(value)) // a copy: Fiber reuses its buffers
+			}
+			return values
+		})
+		var id keyfold.Identity
+		if err == nil {
+			id, err = svc.Verify(c.Context(), keyfold.Request{
+				Token:  token,
+				Scopes: scopes,
+				IP:     httpadapter.ClientIP(c.RequestCtx().RemoteAddr().String(), nil),
+				Route:  c.Method() + " " + c.FullPath(), // the pattern, not the path
+			})
+		}
+		if err != nil {
+			status, header, body := httpadapter.Reply(err)
+			for name := range header {
+				c.Set(name, header.Get(name))
+			}
+			return c.Status(status).Send(body)
+		}
+		c.Locals(identityKey{}, id)
+		return c.Next()
+	}
+}
+
+func report(c fiber.Ctx) error {
+	id, ok := c.Locals(identityKey{}).(keyfold.Identity)
+	if !ok {
+		return fiber.ErrUnauthorized
+	}
+	return c.SendString(fmt.Sprintf("%s %s for %s\n", c.Method(), c.Params("id"), id.Name()))
+}

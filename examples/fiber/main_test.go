@@ -1,0 +1,24 @@
+package main
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/gofiber/fiber/v3"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/examples/internal/trial"
+)
+
+func TestGuardedRoutes(t *testing.T) {
+	start := func(svc *keyfold.Service) func(*http.Request) (*http.Response, error) {
+		app := routes(svc)
+		return func(r *http.Request) (*http.Response, error) {
+			return app.Test(r, fiber.TestConfig{}) // no time-out
+		}
+	}
+	trial.Run(t, start,
+		trial.Request{Method: "GET", Target: "/reports/7", Status: 200, Body: "GET 7 for ci\n", Route: "GET /reports/:id"},
+		trial.Request{Method: "DELETE", Target: "/reports/7", Status: 403, Route: "DELETE /reports/:id"},
+	)
+}
