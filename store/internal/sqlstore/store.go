@@ -17,7 +17,8 @@ type Store struct {
 	engine *Engine
 	// bound is the transaction that every call runs in; nil for a Store that
 	// begins its own.
-	bound *transaction
+	bound  *transaction
+	closed atomic.Bool
 }
 
 var _ keyfold.Store = (*Store)(nil)
@@ -46,6 +47,9 @@ const (
 
 // read runs fn outside of a transaction, or in the one that s is bound to.
 func (s *Store) read(ctx context.Context, what string, fn func(*Session) error) error {
+	if s.closed.Load() {
+		return s.wrap(what, errClosed)
+	}
 	if s.bound == nil {
 		err := fn(&s.engine.Pool)
 		if s.engine.class(err) == Lost {
@@ -67,6 +71,9 @@ func (s *Store) read(ctx context.Context, what string, fn func(*Session) error) 
 // database gives it up, or in the one that s is bound to. Either everything
 // that fn did is kept or nothing.
 func (s *Store) write(ctx context.Context, what string, limit time.Duration, fn func(context.Context, *Session) error) error {
+	if s.closed.Load() {
+		return s.wrap(what, errClosed)
+	}
 	if s.bound == nil {
 		return s.wrap(what, s.engine.retry(ctx, limit, func(ctx context.Context) error {
 			return s.engine.run(ctx, func(session *Session) error { return fn(ctx, session) })
@@ -186,6 +193,9 @@ func (s *Store) InTx(ctx context.Context, fn func(keyfold.Store) error) error {
 		}
 		return fn(s)
 	}
+	if s.closed.Load() {
+		return s.wrap("transaction", errClosed)
+	}
 	err := s.engine.retry(ctx, writeDeadline, func(ctx context.Context) error {
 		return s.engine.run(ctx, func(session *Session) error {
 			t := &transaction{Session: *session}
@@ -226,11 +236,13 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close implements keyfold.Store. A bound Store has nothing to release.
 func (s *Store) Close() error {
-	if s.bound != nil || s.engine.Close == nil {
+	if s.bound != nil || s.closed.Swap(true) || s.engine.Close == nil {
 		return nil
 	}
 	return s.engine.Close()
 }
+
+var errClosed = errors.New("the store is closed")
 
 func (e *Engine) class(err error) Class {
 	if err == nil {

@@ -1,0 +1,66 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/query/postgresdb"
+	"github.com/keyfold/keyfold/store/internal/sqlstore"
+)
+
+// bulk writes all rows of a kind in one statement, as arrays.
+type bulk struct{ q *postgresdb.Queries }
+
+var _ sqlstore.Bulk = bulk{}
+
+func (b bulk) Lock(ctx context.Context, keyIDs []string) ([]string, error) {
+	return b.q.LockTotals(ctx, keyIDs)
+}
+
+func (b bulk) AddUses(ctx context.Context, rows []model.KeyTotal) error {
+	return b.q.AddUses(ctx,
+		column(rows, func(row *model.KeyTotal) string { return row.KeyID }),
+		column(rows, func(row *model.KeyTotal) int64 { return row.Uses }),
+		column(rows, func(row *model.KeyTotal) int64 { return row.LastUsedAt }))
+}
+
+func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
+	return b.q.AddHours(ctx,
+		column(rows, func(row *model.UsageHour) string { return row.KeyID }),
+		column(rows, func(row *model.UsageHour) int64 { return row.HourAt }),
+		column(rows, func(row *model.UsageHour) int64 { return row.Code }),
+		column(rows, func(row *model.UsageHour) int64 { return row.Uses }))
+}
+
+func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error {
+	return b.q.AddMinutes(ctx,
+		column(rows, func(row *model.RefusalMinute) int64 { return row.MinuteAt }),
+		column(rows, func(row *model.RefusalMinute) int64 { return row.Code }),
+		column(rows, func(row *model.RefusalMinute) int64 { return row.Refusals }))
+}
+
+func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
+	return b.q.AddWords(ctx,
+		column(rows, func(row *model.Word) int64 { return row.ID }),
+		column(rows, func(row *model.Word) string { return row.Word }))
+}
+
+func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
+	return b.q.AddEvents(ctx,
+		column(rows, func(row *model.UsageEvent) int64 { return row.At }),
+		column(rows, func(row *model.UsageEvent) int64 { return row.Seq }),
+		column(rows, func(row *model.UsageEvent) int64 { return row.RouteID }),
+		column(rows, func(row *model.UsageEvent) int64 { return row.AgentID }),
+		column(rows, func(row *model.UsageEvent) int64 { return row.Code }),
+		column(rows, func(row *model.UsageEvent) string { return row.KeyID }),
+		column(rows, func(row *model.UsageEvent) string { return row.IP }),
+		column(rows, func(row *model.UsageEvent) string { return row.RequestID }))
+}
+
+func column[R, T any](rows []R, field func(*R) T) []T {
+	values := make([]T, len(rows))
+	for i := range rows {
+		values[i] = field(&rows[i])
+	}
+	return values
+}

@@ -1,0 +1,60 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/keyfold/keyfold/store/internal/sqlstore"
+)
+
+// migrator migrates in one transaction a step, under an advisory lock that
+// ends with it: others wait, and a crash leaves nothing behind.
+type migrator struct{ pool *pgxpool.Pool }
+
+func (m migrator) Version(ctx context.Context) (int64, error) { return version(ctx, m.pool) }
+
+type querier interface {
+	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
+}
+
+func version(ctx context.Context, db querier) (int64, error) {
+	var exists bool
+	if err := db.QueryRow(ctx, "SELECT to_regclass('keyfold_meta') IS NOT NULL").Scan(&exists); err != nil || !exists {
+		return 0, err
+	}
+	var version int64
+	err := db.QueryRow(ctx, "SELECT schema_version FROM keyfold_meta WHERE id = 1").Scan(&version)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, errLostMeta
+	}
+	return version, err
+}
+
+func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
+	tx, err := m.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		return nil, err
+	}
+	// The number is "keyfold" in ASCII, so that no other program's lock is met.
+	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(30229394592066660)"); err != nil {
+		_ = tx.Rollback(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return migration{tx}, nil
+}
+
+type migration struct{ tx pgx.Tx }
+
+func (m migration) Version(ctx context.Context) (int64, error) { return version(ctx, m.tx) }
+
+func (m migration) Exec(ctx context.Context, statement string) error {
+	_, err := m.tx.Exec(ctx, statement)
+	return err
+}
+
+func (m migration) Commit(ctx context.Context) error { return m.tx.Commit(ctx) }
+
+func (m migration) Rollback(ctx context.Context) { _ = m.tx.Rollback(ctx) }
