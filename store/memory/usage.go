@@ -167,23 +167,32 @@ func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (de
 		}
 		st.events = oldest[deleted:]
 		more = len(st.events) > 0 && st.events[0].At.Before(before)
-		room := limit - deleted
-		for id, at := range st.claims.all() {
-			switch {
-			case !at.Before(claimsBefore):
-			case room > 0:
-				room--
-				st.claims.delete(id)
-			default:
-				more = true
-			}
-		}
+		st.pruneClaims(claimsBefore, limit-deleted, &more)
 		return nil
 	})
 	if err != nil {
 		return 0, false, err
 	}
 	return deleted, more, nil
+}
+
+// pruneClaims deletes the oldest claims and sets more when old ones are left.
+func (s *state) pruneClaims(before time.Time, limit int, more *bool) {
+	var old []claim
+	age := func(id claim) time.Time { at, _ := s.claims.get(id); return at }
+	for id, at := range s.claims.all() {
+		if at.Before(before) {
+			old = append(old, id)
+		}
+	}
+	slices.SortFunc(old, func(a, b claim) int { return age(a).Compare(age(b)) })
+	for i, id := range old {
+		if i == limit {
+			*more = true
+			break
+		}
+		s.claims.delete(id)
+	}
 }
 
 // compareEvents orders events, oldest first.

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ func contextCases() []testCase {
 		{name: "every method returns an error once its context is done, and changes nothing", run: doneContexts},
 		{name: "a method fails when its deadline has passed", run: passedDeadline},
 		{name: "a transaction whose context is done before the end keeps nothing", run: cancelledTransaction},
+		{name: "a method that waits for another's lock gives up with its context", run: lockWaitEnds},
 		{name: "a store answers when it is asked whether it works", run: pings},
 		{name: "after Close every method returns an error, and Close may be called again", run: closedStore, alone: true},
 	}
@@ -124,6 +126,37 @@ func cancelledTransaction(t *trial) {
 	t.gone(key.ID)
 	t.wroteNothing(cursor, m)
 	t.create()
+}
+
+func lockWaitEnds(t *trial) {
+	key := t.create()
+	m := t.mutation(t.action(), key.ID)
+	var waited error
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		if err := tx.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, t.mutation("key.renew", key.ID)); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(t.ctx, 100*time.Millisecond)
+		defer cancel()
+		result := make(chan error, 1)
+		go func() {
+			_, err := t.store.SetKeyState(ctx, []string{key.ID}, keyfold.DisableChange, "", m)
+			result <- err
+		}()
+		select {
+		case waited = <-result:
+			return nil
+		case <-time.After(15 * time.Second):
+			return errors.New("a method waited 15 s for a lock with a context of 100 ms")
+		}
+	}))
+	// A store that does not lock may have made the change, whole.
+	if disabled := !t.key(key.ID).DisabledAt.IsZero(); disabled != (waited == nil) {
+		t.Errorf("SetKeyState beside a transaction returned %v, and the key is disabled: %t", waited, disabled)
+	}
+	if entries := t.audited(m); waited != nil && len(entries) != 0 {
+		t.Errorf("SetKeyState that gave up wrote %d audit rows, want none", len(entries))
+	}
 }
 
 func pings(t *trial) {

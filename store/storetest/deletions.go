@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"time"
 
 	"github.com/keyfold/keyfold"
@@ -13,6 +14,7 @@ func deletionCases() []testCase {
 		{name: "usage events and hours of a deleted key stay", run: deletionLeavesUsage},
 		{name: "a second deletion is not found and writes nothing", run: deletionOfUnknown},
 		{name: "one of eight racing deletions wins", run: racingDeletions},
+		{name: "usage that races with a deletion leaves no totals behind", run: deletionRacesUsage},
 	}
 }
 
@@ -97,4 +99,27 @@ func racingDeletions(t *trial) {
 		t.Errorf("racing deletions: got %v, want one nil and %d not found", errs, racers-1)
 	}
 	t.wrote(cursor, m, key.ID)
+}
+
+func deletionRacesUsage(t *trial) {
+	for range 20 {
+		key := t.create()
+		batch, m := t.used(key.ID), t.mutation("key.delete", key.ID)
+		var result keyfold.UsageResult
+		errs := race(2, func(i int) error {
+			return again(func() (err error) {
+				if i == 0 {
+					return t.store.DeleteKey(t.ctx, key.ID, m)
+				}
+				result, err = t.store.RecordUsage(t.ctx, batch)
+				return err
+			})
+		})
+		t.ok("deleting and recording", errors.Join(errs...))
+		if result.LostUses != 0 && result.LostUses != 1 {
+			t.Errorf("RecordUsage lost %d uses of one", result.LostUses)
+		}
+		t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+		t.same("a new key of the same id", t.key(key.ID), key)
+	}
 }

@@ -43,8 +43,9 @@ func (t *trial) longest() keyfold.KeyRecord {
 	}
 	key.Metadata = map[string]string{}
 	for n := range 32 {
-		key.Metadata[fmt.Sprintf("%04d", n)] = "<&>\"" + fill(120) // 32 × 128 bytes
+		key.Metadata[fmt.Sprintf("%04d", n)] = fill(117)
 	}
+	key.Metadata["0000"] = fill(148) // 4 KiB as JSON in all
 	return key
 }
 
