@@ -178,7 +178,9 @@ func nothingPassedOver(t *trial) {
 
 // writeRound makes the changes of one round: writers with an odd number make
 // one to three in a transaction, the others one alone.
-func (t *trial) writeRound(key keyfold.KeyRecord, writer, round int, at time.Time, action func(writer, round, part int) string) error {
+func (t *trial) writeRound(key keyfold.KeyRecord, writer, round int, at time.Time,
+	action func(writer, round, part int) string,
+) error {
 	return again(func() error {
 		return t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 			for part := range 1 + writer%2*round%3 {

@@ -12,6 +12,7 @@ func pruningCases() []testCase {
 		{name: "pruning deletes events that are older, and those only", run: pruneBound, alone: true},
 		{name: "pruning goes in small steps, oldest first, and says when more is left", run: pruneInSteps, alone: true},
 		{name: "pruning forgets batches that are older than a day, and those only", run: pruneClaims, alone: true},
+		{name: "pruning says that more is left until every old batch is forgotten", run: pruneManyClaims, alone: true},
 		{name: "pruning events leaves totals and hours alone", run: pruneLeavesCounts, alone: true},
 		{name: "no pruned newest change: the feed keeps its newest row", run: pruneKeepsNewestChange, alone: true},
 		{name: "pruning the feed deletes changes that are older, and those only", run: pruneChangesBound, alone: true},
@@ -42,7 +43,9 @@ func (t *trial) prune(before time.Time, limit int) int {
 func pruneBound(t *trial) {
 	key, before := t.create(), t.now().Add(-time.Hour)
 	batch := t.batch()
-	for route, late := range map[string]time.Duration{"old": -time.Hour, "just old": -1 * time.Millisecond, "at": 0, "young": time.Minute} {
+	for route, late := range map[string]time.Duration{
+		"old": -time.Hour, "just old": -time.Millisecond, "at": 0, "young": time.Minute,
+	} {
 		batch.Events = append(batch.Events, keyfold.UsageEvent{At: before.Add(late), KeyID: key.ID, Route: route})
 	}
 	t.records(batch)
@@ -105,13 +108,28 @@ func pruneClaims(t *trial) {
 	sendAgain("a batch older than a day", between, false)
 }
 
+func pruneManyClaims(t *trial) {
+	var batches []keyfold.UsageBatch
+	for range 12 {
+		batch := t.batch()
+		batch.At = batch.At.Add(-72 * time.Hour)
+		t.records(batch)
+		batches = append(batches, batch)
+	}
+	t.prune(t.clock, 5)
+	for _, batch := range batches {
+		t.records(batch)
+	}
+}
+
 func pruneLeavesCounts(t *trial) {
 	key := t.create()
 	t.records(t.used(key.ID))
 	if got := t.prune(t.clock.Add(time.Hour), 10); got != 1 {
 		t.Errorf("PruneUsage deleted %d events, want 1", got)
 	}
-	hours, err := t.store.UsageHours(t.ctx, keyfold.UsageScan{KeyID: key.ID, From: t.clock.Add(-2 * time.Hour), To: t.clock.Add(time.Hour)})
+	scan := keyfold.UsageScan{KeyID: key.ID, From: t.clock.Add(-2 * time.Hour), To: t.clock.Add(time.Hour)}
+	hours, err := t.store.UsageHours(t.ctx, scan)
 	t.ok("UsageHours", err)
 	if uses := t.key(key.ID).Uses; uses != 1 || len(hours) != 1 {
 		t.Errorf("after pruning the key has %d uses and %d hours, want 1 and 1", uses, len(hours))
