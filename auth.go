@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"sync/atomic"
+	"runtime"
 	"time"
 )
 
@@ -13,10 +13,13 @@ import (
 type Service struct {
 	store    Store
 	opts     Options
-	recorder *recorder
 	clock    *clock
-	feed     *feed
-	bound    bool // to a transaction of the caller
+	recorder *recorder
+	cache    *cache   // nil: every verify reads the store
+	watcher  *watcher // nil without a cache
+
+	bound   bool      // to a transaction, of InTx or of the caller
+	touched *[]string // ids changed in a transaction of InTx
 }
 
 // New returns a Service on that store. Nil options mean the defaults. It
@@ -32,8 +35,12 @@ func New(store Store, options *Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{store: store, opts: opts, clock: &clock{now: opts.Now}, feed: &feed{}}
+	s := &Service{store: store, opts: opts, clock: newClock(opts.Now)}
 	s.recorder = newRecorder(store, &s.opts)
+	if !opts.DisableCache {
+		s.cache = newCache(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
+		s.watcher = newWatcher(store, &s.opts, s.cache, s.clock)
+	}
 	return s, nil
 }
 
@@ -45,6 +52,9 @@ func New(store Store, options *Options) (*Service, error) {
 func (s *Service) Close(ctx context.Context) error {
 	if s.bound {
 		return nil
+	}
+	if s.watcher != nil {
+		s.watcher.close()
 	}
 	return s.recorder.close(ctx)
 }
@@ -74,8 +84,12 @@ func (s *Service) InTx(ctx context.Context, fn func(*Service) error) error {
 		return fn(s)
 	}
 	var refused error
+	var touched []string
+	defer func() { s.changed(touched...) }()
 	err := s.store.InTx(ctx, func(tx Store) error {
-		refused = fn(s.With(Tx{Store: tx}))
+		bound := s.With(Tx{Store: tx})
+		bound.touched = &touched
+		refused = fn(bound)
 		return refused
 	})
 	if err != nil && refused != nil && errors.Is(err, refused) {
@@ -136,7 +150,7 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 	if gone := ctx.Err(); gone != nil && errors.Is(err, gone) {
 		return Identity{}, gone // not a verdict, so it is not counted
 	}
-	if !s.recorder.record(who, CodeOf(err), &r, now) {
+	if !s.recorder.record(who, CodeOf(err), &r, now.wall) {
 		return Identity{}, &unavailable{cause: ErrClosed}
 	}
 	if err != nil && !errors.Is(err, ErrForbidden) {
@@ -146,7 +160,7 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 }
 
 // decide returns the key whose secret was right, if it was, and the verdict.
-func (s *Service) decide(ctx context.Context, r *Request, now int64) (*principal, error) {
+func (s *Service) decide(ctx context.Context, r *Request, now instant) (*principal, error) {
 	if r.Token == "" {
 		return nil, errMissing
 	}
@@ -154,7 +168,7 @@ func (s *Service) decide(ctx context.Context, r *Request, now int64) (*principal
 	if !ok {
 		return nil, errMalformed
 	}
-	who, err := s.lookUp(ctx, token.id)
+	who, err := s.lookUp(ctx, token.id, now)
 	if err != nil {
 		if errors.Is(err, ErrNotFound) {
 			_, _ = s.checkSecret(&dummySecret, token) // so that an unknown id costs what a wrong secret does
@@ -172,40 +186,57 @@ func (s *Service) decide(ctx context.Context, r *Request, now int64) (*principal
 	if move, ok := s.outdated(&who.record, token); ok {
 		s.recorder.rehash(move)
 	}
-	return who, who.admit(r, now)
+	verdict := who.admit(r, now.wall)
+	if verdict == error(errIdle) && s.cache != nil && !s.bound {
+		// What is remembered does not tell of uses since: ask again before refusing.
+		s.cache.evict(token.id)
+		if who, err = s.lookUp(ctx, token.id, now); err != nil {
+			return nil, err
+		}
+		verdict = who.admit(r, now.wall)
+	}
+	return who, verdict
 }
 
-// lookUp reads the key that a verify decides on.
-func (s *Service) lookUp(ctx context.Context, id string) (*principal, error) {
-	bounded, cancel := context.WithTimeout(ctx, s.opts.VerifyTimeout)
-	defer cancel()
-	record, err := s.store.VerifyKey(bounded, id)
+// lookUp returns the key that a verify decides on: the one remembered, while
+// the change feed is heard, or the one in the store.
+func (s *Service) lookUp(ctx context.Context, id string, now instant) (*principal, error) {
+	if s.cache == nil || s.bound {
+		bounded, cancel := context.WithTimeout(ctx, s.opts.VerifyTimeout)
+		defer cancel()
+		return s.read(bounded, id)
+	}
+	s.watcher.start()
+	wait := s.opts.VerifyTimeout
+	if s.watcher.fresh(now, 0) {
+		if who := s.cache.get(id, now.wall); who != nil {
+			return who, nil
+		}
+	} else if _, heard := s.watcher.behind(now); heard {
+		wait = min(wait, staleWait)
+	}
+	who, err := s.cache.load(ctx, id, wait, func(ctx context.Context) (*principal, error) { return s.read(ctx, id) })
+	if s.opts.StaleGrace > 0 && errors.Is(err, ErrUnavailable) && s.watcher.fresh(now, s.opts.StaleGrace) {
+		if old := s.cache.peek(id); old != nil {
+			return old, nil
+		}
+	}
+	return who, err
+}
+
+// staleWait bounds the wait for the store while the change feed is not heard.
+const staleWait = 250 * time.Millisecond
+
+// read asks the store for a key.
+func (s *Service) read(ctx context.Context, id string) (*principal, error) {
+	began := s.clock.read().wall
+	record, err := s.store.VerifyKey(ctx, id)
 	if err != nil {
-		return nil, storeError(ctx, err)
+		return nil, storeError(context.WithoutCancel(ctx), err)
 	}
-	return newPrincipal(record), nil
-}
-
-// now is the clock as stores keep it: milliseconds, UTC.
-func (s *Service) now() time.Time { return time.UnixMilli(s.clock.read()).UTC() }
-
-// clock never goes back, so that a key found expired stays expired in this
-// process whatever happens to the system's clock.
-type clock struct {
-	now     func() time.Time
-	highest atomic.Int64
-}
-
-// read returns unix milliseconds.
-func (c *clock) read() int64 {
-	now := c.now().UnixMilli()
-	for {
-		highest := c.highest.Load()
-		if now <= highest {
-			return highest
-		}
-		if c.highest.CompareAndSwap(highest, now) {
-			return now
-		}
+	who := newPrincipal(record)
+	if s.cache != nil {
+		who.staleAt = s.cache.staleAt(began)
 	}
+	return who, nil
 }

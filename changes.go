@@ -2,26 +2,234 @@ package keyfold
 
 import (
 	"context"
+	"log/slog"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// feed is this process's place in the store's change feed.
-type feed struct {
-	mu     sync.Mutex
-	cursor string
+// watcher tails the store's change feed and evicts what changed from the cache.
+//
+// What it has heard counts from the moment its last good poll began, by the
+// wall clock or the monotonic one, whichever moved further: one stands still
+// while a machine sleeps, the other can be set back.
+type watcher struct {
+	store Store
+	opts  *Options
+	cache *cache
+	clock *clock
+
+	started atomic.Bool
+	heard   atomic.Pointer[instant] // when the last good poll began; nil before the first
+
+	polling chan struct{} // holds one token while a poll runs, which owns the cursor
+	cursor  string
+
+	life   sync.Mutex // guards the next two
+	closed bool
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+}
+
+const (
+	pollTimeout   = 5 * time.Second
+	tidyInterval  = time.Hour
+	tidyTimeout   = 5 * time.Minute
+	feedRetention = 24 * time.Hour
+)
+
+func newWatcher(store Store, opts *Options, c *cache, clk *clock) *watcher {
+	return &watcher{store: store, opts: opts, cache: c, clock: clk, polling: make(chan struct{}, 1)}
+}
+
+// behind is how long ago the last good poll began.
+func (w *watcher) behind(now instant) (time.Duration, bool) {
+	heard := w.heard.Load()
+	if heard == nil {
+		return 0, false
+	}
+	return max(time.Duration(now.wall-heard.wall)*time.Millisecond, now.mono-heard.mono), true
+}
+
+// fresh reports whether what is remembered may be served.
+func (w *watcher) fresh(now instant, grace time.Duration) bool {
+	behind, heard := w.behind(now)
+	return heard && behind <= w.opts.MaxStaleness+grace
+}
+
+// poll reads the feed once and acts on it.
+func (w *watcher) poll(ctx context.Context) error {
+	select {
+	case w.polling <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-w.polling }()
+	began := w.clock.read()
+	changes, next, err := w.store.Changes(ctx, w.cursor)
+	if err != nil {
+		return err
+	}
+	if w.cursor == "" {
+		w.cache.flush() // what was read before the feed was followed may have changed unheard
+	}
+	for i := range changes {
+		if changes[i].Target == "" {
+			w.cache.flush()
+			break
+		}
+		w.cache.evict(changes[i].Target)
+	}
+	w.cursor = next
+	w.heard.Store(&began)
+	return nil
+}
+
+// start begins to follow the feed. Calling it again does nothing.
+func (w *watcher) start() {
+	if w.started.Load() {
+		return
+	}
+	w.life.Lock()
+	defer w.life.Unlock()
+	if w.started.Swap(true) || w.closed {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	w.group.Go(func() { w.follow(ctx) })
+	w.group.Go(func() { w.tidy(ctx) })
+}
+
+// close stops what start began and waits for its end.
+func (w *watcher) close() {
+	w.life.Lock()
+	w.closed = true
+	if w.cancel != nil {
+		w.cancel()
+	}
+	w.life.Unlock()
+	w.group.Wait()
+}
+
+// follow polls until ctx is done: every PollInterval, and whenever the store
+// says that there is something to hear.
+func (w *watcher) follow(ctx context.Context) {
+	wake := make(chan struct{}, 1)
+	if store, ok := w.store.(FeedListener); ok {
+		listening := make(chan struct{})
+		go func() {
+			defer close(listening)
+			store.Listen(ctx, func() { notify(wake) })
+		}()
+		defer func() { <-listening }()
+	}
+	ticker := time.NewTicker(w.opts.PollInterval)
+	defer ticker.Stop()
+	deaf := false
+	for {
+		bounded, cancel := context.WithTimeout(ctx, pollTimeout)
+		err := w.poll(bounded)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if (err != nil) != deaf {
+			deaf = err != nil
+			w.report(err)
+		}
+		if w.opts.OnPoll != nil {
+			behind, _ := w.behind(w.clock.read())
+			w.opts.OnPoll(behind, err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-wake:
+		}
+	}
+}
+
+// report tells the log when the feed falls silent and when it is heard again.
+func (w *watcher) report(err error) {
+	if err != nil {
+		w.opts.Logger.Warn("keyfold: the change feed cannot be read; verifies will go to the store", slog.Any("error", err))
+		return
+	}
+	w.opts.Logger.Info("keyfold: the change feed is read again")
+}
+
+// tidy deletes what has outlived its use, once an hour. All processes do it, at
+// times of their own; what one has deleted the next does not find.
+func (w *watcher) tidy(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(tidyInterval/2 + rand.N(tidyInterval)):
+		}
+		bounded, cancel := context.WithTimeout(ctx, tidyTimeout)
+		now := w.opts.Now()
+		_, err := pruneChanges(bounded, w.store, now.Add(-feedRetention))
+		if err == nil && w.opts.EventRetention != Never {
+			_, err = pruneUsage(bounded, w.store, now.Add(-w.opts.EventRetention))
+		}
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			w.opts.Logger.Warn("keyfold: old usage and changes cannot be deleted; it is tried again", slog.Any("error", err))
+		}
+	}
+}
+
+func pruneChanges(ctx context.Context, store Store, before time.Time) (total int, err error) {
+	for {
+		deleted, err := store.PruneChanges(ctx, before, pruneStep)
+		total += deleted
+		if err != nil || deleted < pruneStep {
+			return total, err
+		}
+	}
+}
+
+func notify(wake chan<- struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
 }
 
 // Sync returns once this Service acts on everything that was committed before
-// the call: call it after committing a transaction that [Service.With] worked
-// in. A verify reads the store each time, so today Sync only makes sure that
-// the change feed answers. Errors: ctx's own, [ErrUnavailable].
+// the call. Call it after committing a transaction that [Service.With] worked
+// in; otherwise this process hears of it as every other does, within
+// Options.PollInterval. Errors: ctx's own, [ErrUnavailable].
 func (s *Service) Sync(ctx context.Context) error {
-	s.feed.mu.Lock()
-	defer s.feed.mu.Unlock()
-	_, next, err := s.store.Changes(ctx, s.feed.cursor)
-	if err != nil {
-		return storeError(ctx, err)
+	if s.watcher == nil {
+		return nil // every verify reads the store
 	}
-	s.feed.cursor = next
-	return nil
+	return storeError(ctx, s.watcher.poll(ctx))
+}
+
+// Staleness returns how long ago this process last heard what changed: the
+// bound within which a change made elsewhere may still be unknown here. It is
+// zero while nothing is remembered: before the first verify, and with
+// Options.DisableCache.
+func (s *Service) Staleness() time.Duration {
+	if s.watcher == nil {
+		return 0
+	}
+	behind, _ := s.watcher.behind(s.clock.read())
+	return behind
+}
+
+// changed makes this process forget keys, whether a change of them succeeded or
+// failed: a failed one may have been committed before its answer was lost.
+func (s *Service) changed(ids ...string) {
+	switch {
+	case s.touched != nil:
+		*s.touched = append(*s.touched, ids...) // InTx forgets them after its commit
+	case s.cache != nil && !s.bound:
+		s.cache.evict(ids...)
+	}
 }

@@ -74,6 +74,7 @@ func (id Identity) record() *VerifyRecord {
 // principal is the immutable value behind an [Identity].
 type principal struct {
 	record   VerifyRecord
+	staleAt  int64                    // unix milliseconds from which it is not served from memory
 	metadata func() map[string]string // decodes record.Metadata once, when asked
 }
 

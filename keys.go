@@ -180,7 +180,9 @@ func (s *Service) UpdateKey(ctx context.Context, id string, u KeyUpdate) (Key, e
 	}
 	record.UpdatedAt = s.now()
 	m := s.mutation(ctx, record.UpdatedAt, "key.update", id, before, keyFields(&record.Key))
-	if err := s.store.UpdateKey(ctx, record, m); err != nil {
+	err = s.store.UpdateKey(ctx, record, m)
+	s.changed(id)
+	if err != nil {
 		return Key{}, storeError(ctx, err)
 	}
 	record.Version++

@@ -57,7 +57,9 @@ func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key,
 		}
 		record.UpdatedAt = now
 		m := s.mutation(ctx, now, "key.renew", id, before, keyFields(&record.Key))
-		if err := s.store.RenewKey(ctx, id, record.Version, record.ExpiresAt, m); err != nil {
+		err := s.store.RenewKey(ctx, id, record.Version, record.ExpiresAt, m)
+		s.changed(id)
+		if err != nil {
 			return err
 		}
 		record.Version++
@@ -122,7 +124,9 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 		}
 		old.ExpiresAt, old.RotatedTo, old.UpdatedAt = end, successor.ID, now
 		m := s.mutation(ctx, now, "key.rotate", id, before, keyFields(&old.Key))
-		return s.store.RotateKey(ctx, Rotation{OldID: id, OldVersion: old.Version, OldEnd: end, New: successor}, m)
+		err := s.store.RotateKey(ctx, Rotation{OldID: id, OldVersion: old.Version, OldEnd: end, New: successor}, m)
+		s.changed(id)
+		return err
 	})
 	if err != nil {
 		return Key{}, Token{}, err
@@ -173,6 +177,7 @@ func (s *Service) setState(ctx context.Context, id string, change StateChange, r
 		return err
 	}
 	changed, err := s.store.SetKeyState(ctx, []string{id}, change, reason, s.stateMutation(ctx, change, reason))
+	s.changed(id)
 	if err != nil || len(changed) == 1 {
 		return storeError(ctx, err)
 	}
@@ -208,7 +213,9 @@ func (s *Service) DeleteKey(ctx context.Context, id string) error {
 		return err
 	}
 	m := s.mutation(ctx, s.now(), "key.delete", id, keyFields(&record.Key), nil)
-	return storeError(ctx, s.store.DeleteKey(ctx, id, m))
+	err = s.store.DeleteKey(ctx, id, m)
+	s.changed(id)
+	return storeError(ctx, err)
 }
 
 // KeyFilter names keys for a change in bulk. Keys must match every field that
@@ -251,6 +258,7 @@ func (s *Service) setStates(ctx context.Context, filter KeyFilter, change StateC
 			return total, err
 		}
 		changed, err := s.store.SetKeyState(ctx, ids, change, reason, m)
+		s.changed(ids...)
 		if err != nil {
 			return total, storeError(ctx, err)
 		}

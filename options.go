@@ -33,6 +33,43 @@ type Options struct {
 	// is an [ErrUnavailable]. Default 1 s.
 	VerifyTimeout time.Duration
 
+	// DisableCache makes every verify read the store. Default off: keys are
+	// remembered, and forgotten when the change feed says that they changed.
+	DisableCache bool
+
+	// CacheEntries bounds the number of keys remembered. Default 100 000.
+	CacheEntries int
+
+	// CacheBytes bounds the memory for them, about. Default 64 MiB.
+	CacheBytes int
+
+	// CacheMaxAge is the longest that a key is served from memory after it was
+	// read, whatever the change feed says. Default 1 minute.
+	CacheMaxAge time.Duration
+
+	// PollInterval is how often the change feed is read, and so how soon a
+	// revocation in another process is heard here. Default 1 s.
+	PollInterval time.Duration
+
+	// MaxStaleness is how long keys are served from memory while the change
+	// feed cannot be read; then every verify reads the store. Default 5 s.
+	MaxStaleness time.Duration
+
+	// StaleGrace is how much longer keys may be served from memory while the
+	// store does not answer at all, except keys known to have changed. Default
+	// 0: such verifies are an [ErrUnavailable].
+	StaleGrace time.Duration
+
+	// OnPoll, if set, is called after every reading of the change feed with
+	// how far behind this process is, and the error if it could not be read. It
+	// must return quickly.
+	OnPoll func(behind time.Duration, err error)
+
+	// EventRetention is how long usage events are kept; a background task
+	// deletes older ones. Default 30 days; [Never] deletes none. Totals and
+	// counts by hour stay.
+	EventRetention time.Duration
+
 	// FlushInterval is how long usage is gathered before it is written, and so
 	// what a crash can lose. Default 1 s.
 	FlushInterval time.Duration
@@ -81,6 +118,12 @@ const (
 	defaultMaxOverlap       = 7 * 24 * time.Hour
 	defaultOverlap          = 24 * time.Hour
 	defaultVerifyTimeout    = time.Second
+	defaultCacheEntries     = 100_000
+	defaultCacheBytes       = 64 << 20
+	defaultCacheMaxAge      = time.Minute
+	defaultPollInterval     = time.Second
+	defaultMaxStaleness     = 5 * time.Second
+	defaultEventRetention   = 30 * 24 * time.Hour
 	defaultFlushInterval    = time.Second
 	defaultMaxPendingEvents = 100_000
 	defaultMaxPendingBytes  = 32 << 20
@@ -104,6 +147,12 @@ func (o *Options) withDefaults() (Options, error) {
 	orDefault(&opts.KeyTTL, defaultKeyTTL)
 	orDefault(&opts.MaxOverlap, defaultMaxOverlap)
 	orDefault(&opts.VerifyTimeout, defaultVerifyTimeout)
+	orDefault(&opts.CacheEntries, defaultCacheEntries)
+	orDefault(&opts.CacheBytes, defaultCacheBytes)
+	orDefault(&opts.CacheMaxAge, defaultCacheMaxAge)
+	orDefault(&opts.PollInterval, defaultPollInterval)
+	orDefault(&opts.MaxStaleness, defaultMaxStaleness)
+	orDefault(&opts.EventRetention, defaultEventRetention)
 	orDefault(&opts.FlushInterval, defaultFlushInterval)
 	orDefault(&opts.MaxPendingEvents, defaultMaxPendingEvents)
 	orDefault(&opts.MaxPendingBytes, defaultMaxPendingBytes)
@@ -124,6 +173,20 @@ func (o *Options) withDefaults() (Options, error) {
 		return opts, invalid("Options.MaxOverlap", "0 to 100 years")
 	case opts.VerifyTimeout < time.Millisecond || opts.VerifyTimeout > maxVerifyWait:
 		return opts, invalid("Options.VerifyTimeout", "1 ms to 1 minute")
+	case opts.CacheEntries < 0:
+		return opts, invalid("Options.CacheEntries", "a positive number")
+	case opts.CacheBytes < 0:
+		return opts, invalid("Options.CacheBytes", "a positive number of bytes")
+	case opts.CacheMaxAge < time.Second || opts.CacheMaxAge > time.Hour:
+		return opts, invalid("Options.CacheMaxAge", "1 s to 1 hour")
+	case opts.PollInterval < minFlush || opts.PollInterval > time.Minute:
+		return opts, invalid("Options.PollInterval", "10 ms to 1 minute")
+	case opts.MaxStaleness < opts.PollInterval || opts.MaxStaleness > time.Hour:
+		return opts, invalid("Options.MaxStaleness", "Options.PollInterval to 1 hour")
+	case opts.StaleGrace < 0 || opts.StaleGrace > time.Hour:
+		return opts, invalid("Options.StaleGrace", "0 to 1 hour")
+	case opts.EventRetention != Never && (opts.EventRetention < time.Hour || opts.EventRetention > maxKeyTTL):
+		return opts, invalid("Options.EventRetention", "1 hour to 100 years, or Never")
 	case opts.FlushInterval < minFlush || opts.FlushInterval > maxFlush:
 		return opts, invalid("Options.FlushInterval", "10 ms to 1 minute")
 	case opts.MaxPendingEvents < 0:

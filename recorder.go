@@ -179,7 +179,7 @@ func (r *recorder) refill(s *usageShard, size int64) bool {
 	s.credit.events += events
 	s.credit.bytes += bytes
 	if taken := int64(r.opts.MaxPendingEvents) - r.left.events; taken >= flushEvents {
-		r.poke()
+		notify(r.wake)
 	}
 	return s.credit.events >= 1 && s.credit.bytes >= size
 }
@@ -224,13 +224,6 @@ func (r *recorder) start() {
 	if !r.started.Load() {
 		r.started.Store(true)
 		go r.run()
-	}
-}
-
-func (r *recorder) poke() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
 	}
 }
 

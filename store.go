@@ -330,6 +330,15 @@ type FeedStore interface {
 	PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, err error)
 }
 
+// FeedListener is what a Store may offer besides: hearing of changes sooner
+// than by asking.
+type FeedListener interface {
+	// Listen must call wake soon after a change was committed, until ctx is done,
+	// and mend its connection by itself. Missing a call is no fault: the feed is
+	// polled all the same.
+	Listen(ctx context.Context, wake func())
+}
+
 // AuditScan asks for one page of the audit log, newest first by Seq.
 type AuditScan struct {
 	Target   string // the id of what changed; empty for all

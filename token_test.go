@@ -126,7 +126,7 @@ func TestSwappedHeadUnderARightChecksumCostsOneReadAndIsRefused(t *testing.T) {
 	t.Parallel()
 	// Mutation tried: checkSecret without isHeadOf allows all of these.
 	store := newSpy()
-	svc := newService(t, store, &keyfold.Options{Environment: "live"})
+	svc := newService(t, store, &keyfold.Options{Environment: "live", DisableCache: true})
 	_, token, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
 	if err != nil {
 		t.Fatal(err)

@@ -155,12 +155,16 @@ func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
 // that let verifies through, and returns how many. Totals and counts by hour
 // stay. Errors: [ErrUnavailable]; what went before an error stays deleted.
 func (s *Service) PruneUsage(ctx context.Context, before time.Time) (int, error) {
-	total := 0
+	total, err := pruneUsage(ctx, s.store, before)
+	return total, storeError(ctx, err)
+}
+
+func pruneUsage(ctx context.Context, store Store, before time.Time) (total int, err error) {
 	for {
-		deleted, more, err := s.store.PruneUsage(ctx, before, pruneStep)
+		deleted, more, err := store.PruneUsage(ctx, before, pruneStep)
 		total += deleted
 		if err != nil || !more {
-			return total, storeError(ctx, err)
+			return total, err
 		}
 	}
 }
