@@ -1,0 +1,543 @@
+package keyfold_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/memory"
+)
+
+// heard waits until the Service follows the change feed: from then on it
+// serves keys from memory.
+func heard(t *testing.T, svc *keyfold.Service) {
+	t.Helper()
+	if err := svc.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// two Services stand for two processes on one store; only the feed joins them.
+func two(t *testing.T, store keyfold.Store, opts keyfold.Options) (here, there *keyfold.Service) {
+	t.Helper()
+	mine, theirs := opts, opts
+	return newService(t, store, &mine), newService(t, store, &theirs)
+}
+
+func TestSecondVerifyNeedsNoStore(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	svc := newService(t, store, nil)
+	_, token := create(t, svc, keyfold.NewKey{})
+	heard(t, svc)
+	for range 100 {
+		if got := outcome(svc, token); got != keyfold.CodeAllowed {
+			t.Fatal(got)
+		}
+	}
+	if got := store.reads.Load(); got != 1 {
+		t.Errorf("%d reads for 100 verifies, want 1", got)
+	}
+}
+
+func TestDisableCacheReadsTheStoreEachTime(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	svc := newService(t, store, &keyfold.Options{DisableCache: true})
+	_, token := create(t, svc, keyfold.NewKey{})
+	for range 10 {
+		outcome(svc, token)
+	}
+	if got := store.reads.Load(); got != 10 || svc.Staleness() != 0 {
+		t.Errorf("%d reads for 10 verifies, staleness %v; want 10 and 0", got, svc.Staleness())
+	}
+}
+
+func TestCachedVerifyAllocatesNothing(t *testing.T) {
+	svc := newService(t, memory.New(), &keyfold.Options{FlushInterval: time.Minute, CacheMaxAge: time.Hour, MaxStaleness: time.Hour, PollInterval: time.Minute})
+	_, token := create(t, svc, keyfold.NewKey{Scopes: []string{"a:b"}, Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	heard(t, svc)
+	r := keyfold.Request{Token: token, Scopes: []string{"a:b"}, IP: netip.MustParseAddr("10.1.2.3"), Route: "GET /x"}
+	verify := func() {
+		if _, err := svc.Verify(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20_000 { // so that the shards have grown
+		verify()
+	}
+	if n := testing.AllocsPerRun(1000, verify); n != 0 {
+		t.Errorf("a cached verify allocates %v times", n)
+	}
+}
+
+func TestChangesTakeEffectAtOnceInTheProcess(t *testing.T) {
+	// Mutation tried: changed() without evict lets the revoked key through.
+	t.Parallel()
+	store := memory.New()
+	svc := newService(t, store, nil)
+	for name, row := range map[string]struct {
+		change func(id string) error
+		want   keyfold.Code
+	}{
+		"revoke":  {func(id string) error { return svc.RevokeKey(context.Background(), id, "") }, keyfold.CodeRevoked},
+		"disable": {func(id string) error { return svc.DisableKey(context.Background(), id, "") }, keyfold.CodeDisabled},
+		"delete":  {func(id string) error { return svc.DeleteKey(context.Background(), id) }, keyfold.CodeUnknown},
+		"update": {func(id string) error {
+			_, err := svc.UpdateKey(context.Background(), id, keyfold.KeyUpdate{Version: 1, Scopes: &[]string{}})
+			return err
+		}, keyfold.CodeScope},
+		"renew to an end": {func(id string) error {
+			_, err := svc.RenewKey(context.Background(), id, keyfold.RenewOptions{ExpiresAt: time.Now()})
+			return err
+		}, keyfold.CodeExpired},
+		"rotate without overlap": {func(id string) error {
+			_, _, err := svc.RotateKey(context.Background(), id, keyfold.RotateOptions{Overlap: keyfold.NoOverlap})
+			return err
+		}, keyfold.CodeExpired},
+		"bulk revoke": {func(id string) error {
+			_, err := svc.RevokeKeys(context.Background(), keyfold.KeyFilter{IDs: []string{id}}, "")
+			return err
+		}, keyfold.CodeRevoked},
+		"revoke in a transaction": {func(id string) error {
+			return svc.InTx(context.Background(), func(k *keyfold.Service) error { return k.RevokeKey(context.Background(), id, "") })
+		}, keyfold.CodeRevoked},
+	} {
+		key, token := create(t, svc, keyfold.NewKey{Scopes: []string{"a:b"}})
+		heard(t, svc)
+		if got := outcome(svc, token, "a:b"); got != keyfold.CodeAllowed {
+			t.Fatalf("%s: before: %v", name, got)
+		}
+		if err := row.change(key.ID); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := outcome(svc, token, "a:b"); got != row.want {
+			t.Errorf("%s: %v right after, want %v", name, got, row.want)
+		}
+	}
+}
+
+func TestChangeThatFailedIsForgottenToo(t *testing.T) {
+	// Its commit may have worked and only the answer be lost.
+	t.Parallel()
+	store := &lostRevoke{spy: newSpy()}
+	svc := newService(t, store, nil)
+	key, token := create(t, svc, keyfold.NewKey{})
+	heard(t, svc)
+	outcome(svc, token)
+	if err := svc.RevokeKey(t.Context(), key.ID, ""); !errors.Is(err, keyfold.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	if got := outcome(svc, token); got != keyfold.CodeRevoked {
+		t.Errorf("after a revoke whose answer was lost: %v, want revoked", got)
+	}
+}
+
+// lostRevoke changes state but loses the answer.
+type lostRevoke struct{ *spy }
+
+func (l *lostRevoke) SetKeyState(ctx context.Context, ids []string, change keyfold.StateChange, reason string, m keyfold.Mutation) ([]string, error) {
+	if _, err := l.spy.SetKeyState(ctx, ids, change, reason, m); err != nil {
+		return nil, err
+	}
+	return nil, errors.New("connection reset by peer")
+}
+
+func TestRevocationIsHeardInOtherProcesses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		here, there := two(t, memory.New(), keyfold.Options{Now: time.Now})
+		key, token := create(t, here, keyfold.NewKey{})
+		heard(t, there)
+		if got := outcome(there, token); got != keyfold.CodeAllowed {
+			t.Fatal(got)
+		}
+		if err := here.RevokeKey(t.Context(), key.ID, ""); err != nil {
+			t.Fatal(err)
+		}
+		if got := outcome(there, token); got != keyfold.CodeAllowed {
+			t.Fatalf("%v before the next poll: this test shows nothing", got)
+		}
+		time.Sleep(time.Second + time.Millisecond)
+		if got := outcome(there, token); got != keyfold.CodeRevoked {
+			t.Errorf("one poll later: %v, want revoked", got)
+		}
+	})
+}
+
+func TestSlowReadCannotBringARevokedKeyBack(t *testing.T) {
+	// Mutation tried: put without comparing generations serves the old row.
+	t.Parallel()
+	for name, revoke := range map[string]func(here, there *keyfold.Service, id string) error{
+		"revoked here": func(here, _ *keyfold.Service, id string) error { return here.RevokeKey(context.Background(), id, "") },
+		"revoked elsewhere and heard": func(here, there *keyfold.Service, id string) error {
+			if err := there.RevokeKey(context.Background(), id, ""); err != nil {
+				return err
+			}
+			return here.Sync(context.Background())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := &slowRead{spy: newSpy(), began: make(chan struct{}), go_: make(chan struct{})}
+			here, there := two(t, store, keyfold.Options{})
+			key, token := create(t, here, keyfold.NewKey{})
+			heard(t, here)
+			store.slow.Store(true)
+			late := make(chan keyfold.Code)
+			go func() { late <- outcome(here, token) }()
+			<-store.began // the row has been read, its answer is under way
+			if err := revoke(here, there, key.ID); err != nil {
+				t.Fatal(err)
+			}
+			close(store.go_)
+			<-late // it began before the revocation: either answer is right
+			for range 3 {
+				if got := outcome(here, token); got != keyfold.CodeRevoked {
+					t.Errorf("after the revocation: %v, want revoked", got)
+				}
+			}
+		})
+	}
+}
+
+// slowRead answers one verify late, with what was true when it was asked.
+type slowRead struct {
+	*spy
+	slow       atomic.Bool
+	began, go_ chan struct{}
+}
+
+func (s *slowRead) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRecord, error) {
+	record, err := s.spy.VerifyKey(ctx, id)
+	if s.slow.Swap(false) {
+		close(s.began)
+		<-s.go_
+	}
+	return record, err
+}
+
+func TestConcurrentMissesOfOneKeyMakeOneRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now})
+		_, token := create(t, svc, keyfold.NewKey{})
+		heard(t, svc)
+		on(&store.verify, func(ctx context.Context) error { return wait(ctx, 100*time.Millisecond) })
+		var group sync.WaitGroup
+		for range 100 {
+			group.Go(func() {
+				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+					t.Errorf("%v", got)
+				}
+			})
+		}
+		group.Wait()
+		if got := store.reads.Load(); got != 1 {
+			t.Errorf("%d reads, want 1", got)
+		}
+	})
+}
+
+func TestCallerThatGoesAwayTakesNobodyWithIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now})
+		_, token := create(t, svc, keyfold.NewKey{})
+		heard(t, svc)
+		on(&store.verify, func(ctx context.Context) error { return wait(ctx, 100*time.Millisecond) })
+		leader, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() {
+			if _, err := svc.Verify(leader, keyfold.Request{Token: token}); !errors.Is(err, context.Canceled) {
+				t.Errorf("the one that left: %v", err)
+			}
+		})
+		synctest.Wait()
+		for range 5 {
+			group.Go(func() {
+				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+					t.Errorf("one that stayed: %v", got)
+				}
+			})
+		}
+		synctest.Wait()
+		cancel()
+		group.Wait()
+		if got := store.reads.Load(); got != 2 {
+			t.Errorf("%d reads, want 2: the abandoned one and one for all who stayed", got)
+		}
+	})
+}
+
+func TestReadsInFlightAreCapped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now})
+		_, good := create(t, svc, keyfold.NewKey{})
+		heard(t, svc)
+		outcome(svc, good)
+		var now, most atomic.Int64
+		on(&store.verify, func(ctx context.Context) error {
+			if n := now.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			defer now.Add(-1)
+			return wait(ctx, 300*time.Millisecond)
+		})
+		var group sync.WaitGroup
+		for i := range 500 {
+			group.Go(func() {
+				token := sealed(fmt.Sprintf("kf_%016d_%032d_", i, i))
+				if got := outcome(svc, token); got != keyfold.CodeUnknown && got != keyfold.CodeUnavailable {
+					t.Errorf("flood: %v", got)
+				}
+			})
+		}
+		synctest.Wait()
+		start := time.Now()
+		if got := outcome(svc, good); got != keyfold.CodeAllowed || time.Since(start) != 0 {
+			t.Errorf("a remembered key during the flood: %v after %v", got, time.Since(start))
+		}
+		group.Wait()
+		if limit := int64(4 * runtime.GOMAXPROCS(0)); most.Load() > limit {
+			t.Errorf("%d reads at once, want at most %d", most.Load(), limit)
+		}
+	})
+}
+
+func TestKeyUnknownAMomentAgoIsNotHidden(t *testing.T) {
+	t.Parallel()
+	store := memory.New()
+	svc := newService(t, store, nil)
+	heard(t, svc)
+	tx, err := store.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, token, err := svc.With(tx.Tx()).CreateKey(t.Context(), keyfold.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := outcome(svc, token.Reveal()); got != keyfold.CodeUnknown {
+		t.Errorf("before the commit: %v, want unknown", got)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if got := outcome(svc, token.Reveal()); got != keyfold.CodeAllowed {
+		t.Errorf("right after the commit: %v, want allowed", got)
+	}
+}
+
+func TestSilentFeedSendsVerifiesToTheStore(t *testing.T) {
+	// Mutation tried: fresh() always true serves the revoked key for a minute.
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &deaf{spy: newSpy()}
+		here, there := two(t, store, keyfold.Options{Now: time.Now})
+		key, token := create(t, there, keyfold.NewKey{})
+		heard(t, here)
+		outcome(here, token)
+		store.silent.Store(true)
+		if err := there.RevokeKey(t.Context(), key.ID, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5*time.Second + time.Millisecond)
+		if got := outcome(here, token); got != keyfold.CodeRevoked {
+			t.Errorf("behind MaxStaleness: %v, want revoked", got)
+		}
+		if here.Staleness() < 5*time.Second {
+			t.Errorf("Staleness = %v", here.Staleness())
+		}
+		on(&store.verify, hang)
+		start := time.Now()
+		if got := outcome(here, token); got != keyfold.CodeUnavailable {
+			t.Errorf("with the store away too: %v, want unavailable", got)
+		}
+		if took := time.Since(start); took > 250*time.Millisecond {
+			t.Errorf("took %v, want at most 250 ms", took)
+		}
+	})
+}
+
+// deaf is a store whose feed can fall silent.
+type deaf struct {
+	*spy
+	silent atomic.Bool
+}
+
+func (d *deaf) Changes(ctx context.Context, cursor string) ([]keyfold.Change, string, error) {
+	if d.silent.Load() {
+		return nil, "", errors.New("feed is away")
+	}
+	return d.spy.Changes(ctx, cursor)
+}
+
+func TestGraceServesKeysWhileTheStoreIsAwayButNoneKnownToBeRevoked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &deaf{spy: newSpy()}
+		svc := newService(t, store, &keyfold.Options{Now: time.Now, StaleGrace: time.Minute})
+		_, kept := create(t, svc, keyfold.NewKey{TTL: keyfold.Never})
+		revoked, gone := create(t, svc, keyfold.NewKey{TTL: keyfold.Never})
+		_, short := create(t, svc, keyfold.NewKey{TTL: 30 * time.Second})
+		heard(t, svc)
+		for _, token := range []string{kept, gone, short} {
+			outcome(svc, token)
+		}
+		if err := svc.RevokeKey(t.Context(), revoked.ID, ""); err != nil {
+			t.Fatal(err)
+		}
+		store.silent.Store(true)
+		on(&store.verify, func(context.Context) error { return errors.New("away") })
+		time.Sleep(40 * time.Second)
+		for name, row := range map[string]struct {
+			token string
+			want  keyfold.Code
+		}{
+			"remembered key": {kept, keyfold.CodeAllowed}, "revoked key": {gone, keyfold.CodeUnavailable}, "expired meanwhile": {short, keyfold.CodeExpired},
+		} {
+			if got := outcome(svc, row.token); got != row.want {
+				t.Errorf("%s within the grace: %v, want %v", name, got, row.want)
+			}
+		}
+		time.Sleep(40 * time.Second)
+		if got := outcome(svc, kept); got != keyfold.CodeUnavailable {
+			t.Errorf("beyond the grace: %v, want unavailable", got)
+		}
+	})
+}
+
+func TestNothingIsServedBeyondItsAge(t *testing.T) {
+	// A store that changes a key and tells nobody: the last bound.
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &mute{spy: newSpy()}
+		here, there := two(t, store, keyfold.Options{Now: time.Now})
+		key, token := create(t, there, keyfold.NewKey{})
+		heard(t, here)
+		outcome(here, token)
+		if err := there.RevokeKey(t.Context(), key.ID, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if got := outcome(here, token); got != keyfold.CodeRevoked {
+			t.Errorf("after a minute: %v, want revoked", got)
+		}
+	})
+}
+
+// mute is a store whose feed answers but never tells of anything.
+type mute struct{ *spy }
+
+func (m *mute) Changes(ctx context.Context, cursor string) ([]keyfold.Change, string, error) {
+	_, next, err := m.spy.Changes(ctx, cursor)
+	return nil, next, err
+}
+
+func TestClockThatJumpsStopsServingFromMemory(t *testing.T) {
+	// A machine that slept: its wall clock moved, its monotonic one did not.
+	t.Parallel()
+	clock := newClock()
+	store := newSpy()
+	svc := newService(t, store, &keyfold.Options{Now: clock.now, PollInterval: time.Minute, MaxStaleness: time.Minute})
+	_, token := create(t, svc, keyfold.NewKey{})
+	heard(t, svc)
+	outcome(svc, token)
+	before := store.reads.Load()
+	clock.add(2 * time.Minute)
+	outcome(svc, token)
+	if got := store.reads.Load(); got != before+1 {
+		t.Errorf("%d reads after the jump, want 1", got-before)
+	}
+}
+
+func TestFlushedFeedForgetsEverything(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	svc := newService(t, store, &keyfold.Options{PollInterval: time.Minute, MaxStaleness: time.Minute})
+	var tokens []string
+	for range 200 {
+		_, token := create(t, svc, keyfold.NewKey{OwnerID: "o"})
+		tokens = append(tokens, token)
+	}
+	heard(t, svc)
+	for _, token := range tokens {
+		outcome(svc, token)
+	}
+	other := newService(t, store, nil)
+	if _, err := other.RevokeKeys(t.Context(), keyfold.KeyFilter{OwnerID: "o"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	heard(t, svc)
+	for _, token := range tokens {
+		if got := outcome(svc, token); got != keyfold.CodeRevoked {
+			t.Fatalf("after a bulk revoke elsewhere: %v", got)
+		}
+	}
+}
+
+func TestCacheIsBoundedAndStaysRight(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string]keyfold.Options{
+		"in entries": {CacheEntries: 640}, "in bytes": {CacheBytes: 640 * 500}, "to next to nothing": {CacheEntries: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := newSpy()
+			svc := newService(t, store, &opts)
+			var tokens []string
+			for range 5000 {
+				_, token := create(t, svc, keyfold.NewKey{})
+				tokens = append(tokens, token)
+			}
+			heard(t, svc)
+			for range 2 {
+				for _, token := range tokens {
+					if got := outcome(svc, token); got != keyfold.CodeAllowed {
+						t.Fatal(got)
+					}
+				}
+			}
+			if kept := 10_000 - store.reads.Load(); kept > 1400 {
+				t.Errorf("%d of 5000 keys were remembered from one round to the next, want about 640 at most", kept)
+			}
+		})
+	}
+}
+
+func TestStalenessIsToldToTheHook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &deaf{spy: newSpy()}
+		var polls, failed atomic.Int64
+		var last atomic.Int64
+		svc := newService(t, store, &keyfold.Options{Now: time.Now, OnPoll: func(behind time.Duration, err error) {
+			polls.Add(1)
+			last.Store(int64(behind))
+			if err != nil {
+				failed.Add(1)
+			}
+		}})
+		_, token := create(t, svc, keyfold.NewKey{})
+		outcome(svc, token)
+		time.Sleep(10*time.Second + time.Millisecond)
+		store.silent.Store(true)
+		time.Sleep(10 * time.Second)
+		if polls.Load() != 21 || failed.Load() != 10 || time.Duration(last.Load()) != 10*time.Second {
+			t.Errorf("%d polls, %d failed, last %v behind; want 21, 10 and 10 s", polls.Load(), failed.Load(), time.Duration(last.Load()))
+		}
+	})
+}
