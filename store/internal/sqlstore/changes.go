@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"hash/crc32"
 	"math"
 	"strconv"
 	"strings"
@@ -29,15 +30,26 @@ const cursorFormat = "1" // changes when what follows it does
 
 // String returns the text that [ParseCursor] reads.
 func (c Cursor) String() string {
-	return strings.Join([]string{
+	text := strings.Join([]string{
 		cursorFormat, c.Feed, strconv.FormatInt(c.Mark, 10), strconv.FormatInt(c.MarkAt, 10),
 		strconv.FormatInt(c.Pruned, 10), c.Rest,
 	}, "/")
+	return text + "/" + checksum(text)
+}
+
+// checksum tells a cursor from one that was cut or changed on its way, which
+// might stand for a later moment.
+func checksum(text string) string {
+	return strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(text))), 36)
 }
 
 // ParseCursor reads what Cursor.String wrote. It reports false for anything else.
 func ParseCursor(text string) (Cursor, bool) {
-	fields := strings.SplitN(text, "/", 6)
+	end := strings.LastIndexByte(text, '/')
+	if end < 0 || text[end+1:] != checksum(text[:end]) {
+		return Cursor{}, false
+	}
+	fields := strings.SplitN(text[:end], "/", 6)
 	if len(fields) != 6 || fields[0] != cursorFormat {
 		return Cursor{}, false
 	}

@@ -1,0 +1,109 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"strings"
+
+	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/store/internal/sqlstore"
+)
+
+// bulk writes many rows in one statement. sqlc cannot write those, because
+// their number is in the text.
+type bulk struct{ tx *sql.Tx }
+
+var _ sqlstore.Bulk = bulk{}
+
+// rowsAtOnce keeps a statement below the 65,535 placeholders that a prepared
+// one may have and well below max_allowed_packet.
+const rowsAtOnce = 500
+
+// each runs head, a group of placeholders for every row, and tail.
+func each[T any](ctx context.Context, tx *sql.Tx, head, group, tail string, rows []T, args func(*T, []any) []any) error {
+	var text strings.Builder
+	var values []any
+	for chunk := range slices.Chunk(rows, rowsAtOnce) {
+		text.Reset()
+		values = values[:0]
+		text.WriteString(head)
+		for i := range chunk {
+			if i > 0 {
+				text.WriteByte(',')
+			}
+			text.WriteString(group)
+			values = args(&chunk[i], values)
+		}
+		text.WriteString(tail)
+		if _, err := tx.ExecContext(ctx, text.String(), values...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b bulk) Lock(ctx context.Context, keyIDs []string) ([]string, error) {
+	existing := make([]string, 0, len(keyIDs))
+	for chunk := range slices.Chunk(keyIDs, rowsAtOnce) {
+		args := make([]any, len(chunk))
+		for i, id := range chunk {
+			args[i] = id
+		}
+		rows, err := b.tx.QueryContext(ctx, "SELECT key_id FROM keyfold_key_totals WHERE key_id IN (?"+
+			strings.Repeat(",?", len(chunk)-1)+") ORDER BY key_id FOR UPDATE", args...)
+		if err != nil {
+			return nil, err
+		}
+		for rows.Next() {
+			var id string
+			if err := rows.Scan(&id); err != nil {
+				_ = rows.Close()
+				return nil, err
+			}
+			existing = append(existing, id)
+		}
+		if err := rows.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return existing, nil
+}
+
+// AddUses is given keys that Lock has found, so no row is inserted.
+func (b bulk) AddUses(ctx context.Context, rows []model.KeyTotal) error {
+	return each(ctx, b.tx, "INSERT INTO keyfold_key_totals (key_id, uses, last_used_at) VALUES ", "(?,?,?)",
+		" ON DUPLICATE KEY UPDATE uses = uses + VALUES(uses), last_used_at = GREATEST(last_used_at, VALUES(last_used_at))",
+		rows, func(row *model.KeyTotal, args []any) []any {
+			return append(args, row.KeyID, row.Uses, row.LastUsedAt)
+		})
+}
+
+func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
+	return each(ctx, b.tx, "INSERT INTO keyfold_usage_hours (key_id, hour_at, code, uses) VALUES ", "(?,?,?,?)",
+		" ON DUPLICATE KEY UPDATE uses = uses + VALUES(uses)",
+		rows, func(row *model.UsageHour, args []any) []any {
+			return append(args, row.KeyID, row.HourAt, row.Code, row.Uses)
+		})
+}
+
+func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error {
+	return each(ctx, b.tx, "INSERT INTO keyfold_refusal_minutes (minute_at, code, refusals) VALUES ", "(?,?,?)",
+		" ON DUPLICATE KEY UPDATE refusals = refusals + VALUES(refusals)",
+		rows, func(row *model.RefusalMinute, args []any) []any {
+			return append(args, row.MinuteAt, row.Code, row.Refusals)
+		})
+}
+
+func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
+	return each(ctx, b.tx, "INSERT INTO keyfold_words (id, word) VALUES ", "(?,?)", " ON DUPLICATE KEY UPDATE id = id",
+		rows, func(row *model.Word, args []any) []any { return append(args, row.ID, row.Word) })
+}
+
+func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
+	return each(ctx, b.tx,
+		"INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id) VALUES ",
+		"(?,?,?,?,?,?,?,?)", "", rows, func(row *model.UsageEvent, args []any) []any {
+			return append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Code, row.KeyID, row.IP, row.RequestID)
+		})
+}

@@ -1,0 +1,68 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+
+	"github.com/keyfold/keyfold/store/internal/sqlstore"
+)
+
+// migrator migrates under a lock that the server keeps for a connection. Each
+// statement commits by itself, so a crash leaves the first ones behind; they
+// are safe to repeat, and the version is written last.
+type migrator struct{ db *sql.DB }
+
+func (m migrator) Version(ctx context.Context) (int64, error) { return version(ctx, m.db) }
+
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func version(ctx context.Context, db querier) (int64, error) {
+	var version int64
+	err := db.QueryRowContext(ctx, "SELECT schema_version FROM keyfold_meta WHERE id = 1").Scan(&version)
+	if number(err) == codeNoTable || errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return version, err
+}
+
+// The name of a lock is the server's, not the database's, and has 64 bytes.
+const lockName = "CONCAT('keyfold.', SHA1(DATABASE()))"
+
+func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
+	conn, err := m.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var got sql.NullInt64
+	err = conn.QueryRowContext(ctx, "SELECT GET_LOCK("+lockName+", 60)").Scan(&got)
+	if err == nil && got.Int64 != 1 {
+		err = errors.New("another process holds the lock for migrations, or the data source name names no database")
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return migration{conn}, nil
+}
+
+type migration struct{ conn *sql.Conn }
+
+func (m migration) Version(ctx context.Context) (int64, error) { return version(ctx, m.conn) }
+
+func (m migration) Exec(ctx context.Context, statement string) error {
+	_, err := m.conn.ExecContext(ctx, statement)
+	return err
+}
+
+func (m migration) Commit(context.Context) error { return nil }
+
+func (m migration) Rollback(ctx context.Context) {
+	if _, err := m.conn.ExecContext(ctx, "DO RELEASE_LOCK("+lockName+")"); err != nil {
+		_ = m.conn.Raw(func(any) error { return driver.ErrBadConn }) // the lock ends with the connection
+	}
+	_ = m.conn.Close()
+}

@@ -1,0 +1,233 @@
+// Package mysql keeps Keyfold's state in MariaDB or MySQL, by
+// go-sql-driver/mysql. It is tested on MariaDB 10.11; MySQL itself is not.
+//
+// On a Galera cluster set wsrep_sync_wait=1 in the data source name: without
+// it another node answers with what was true a moment ago, and a revoked key
+// would pass.
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/query/mysqldb"
+	migrations "github.com/keyfold/keyfold/sql"
+	"github.com/keyfold/keyfold/store/internal/sqlstore"
+)
+
+const (
+	name        = "keyfold/mysql"
+	openTimeout = 10 * time.Second
+	// feedWindow is how long the feed waits for a change whose number was handed
+	// out and that has not been committed.
+	feedWindow  = 15 * time.Second
+	connections = 32
+)
+
+// Store is a [keyfold.Store] in a MariaDB or MySQL database. It is safe for
+// concurrent use.
+type Store struct {
+	keyfold.Store
+	db *sql.DB
+}
+
+// Open connects to the database that dsn names, in the form of the driver,
+// user:password@tcp(host:3306)/database, or as mysql://user:password@host:3306/database,
+// and brings the schema up to date. A role that may not create tables can open
+// a database whose schema is current. Arguments are put into the text of a
+// query by the driver (interpolateParams), which saves two round trips each.
+//
+// Open takes at most ten seconds unless ctx has a deadline of its own. Errors
+// never hold the DSN or the password. The caller must call Close.
+func Open(ctx context.Context, dsn string) (*Store, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	config, err := parse(dsn)
+	if err != nil {
+		return nil, err
+	}
+	config.InterpolateParams = true
+	config.MultiStatements = false
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, errMalformed
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	db.SetConnMaxIdleTime(time.Minute) // servers close connections that idle
+	store, err := start(ctx, db, db.Close)
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return store, nil
+}
+
+var errMalformed = errors.New(name + ": the data source name is malformed; " +
+	"want user:password@tcp(host:3306)/database or mysql://user:password@host:3306/database")
+
+// parse drops the errors of the parsers, which may quote a part of their input.
+func parse(dsn string) (*mysql.Config, error) {
+	if !strings.HasPrefix(dsn, "mysql://") {
+		config, err := mysql.ParseDSN(dsn)
+		if err != nil {
+			return nil, errMalformed
+		}
+		return config, nil
+	}
+	location, err := url.Parse(dsn)
+	if err != nil {
+		return nil, errMalformed
+	}
+	config, err := mysql.ParseDSN("/?" + location.RawQuery)
+	if err != nil {
+		return nil, errMalformed
+	}
+	config.User = location.User.Username()
+	config.Passwd, _ = location.User.Password()
+	config.Net, config.Addr = "tcp", location.Host
+	if location.Port() == "" {
+		config.Addr += ":3306"
+	}
+	config.DBName = strings.TrimPrefix(location.Path, "/")
+	return config, nil
+}
+
+// New returns a Store in a database that the program has open, by the driver
+// go-sql-driver/mysql, and brings the schema up to date. Set interpolateParams=true
+// in its data source name: every query takes three round trips otherwise. The
+// pool stays the caller's: Close leaves it open.
+func New(ctx context.Context, db *sql.DB) (*Store, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	if _, ok := db.Driver().(*mysql.MySQLDriver); !ok {
+		return nil, errors.New(name + ": want a pool of the driver github.com/go-sql-driver/mysql")
+	}
+	return start(ctx, db, nil)
+}
+
+func start(ctx context.Context, db *sql.DB, closeDB func() error) (*Store, error) {
+	if err := db.PingContext(ctx); err != nil {
+		return nil, fmt.Errorf("%s: the server does not answer: %w", name, err)
+	}
+	schema, err := sqlstore.Migrate(ctx, migrator{db}, migrations.MySQL())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	queries := mysqldb.New(db)
+	store := sqlstore.New(sqlstore.Engine{
+		Name:   name,
+		Schema: schema,
+		Pool: sqlstore.Session{
+			Querier: pool{queries, mysqldb.New(sqlstore.NewPrepared(db))},
+			Feed:    sequence(queries),
+		},
+		Begin: func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db) },
+		Class: class,
+		Close: closeDB,
+	})
+	return &Store{Store: store, db: db}, nil
+}
+
+// pool prepares the query of a verify. The others run too seldom for that.
+type pool struct {
+	*mysqldb.Queries
+	prepared *mysqldb.Queries
+}
+
+func (p pool) VerifyRow(ctx context.Context, id string) (model.Verify, error) {
+	return p.prepared.VerifyRow(ctx, id)
+}
+
+// DB returns the pool of connections, for the program's own tables and for
+// transactions that Keyfold takes part in by [Tx]. It belongs to the Store,
+// unless that was made by [New].
+func (s *Store) DB() *sql.DB { return s.db }
+
+// Tx returns a [keyfold.Tx] for a transaction that the caller began and will
+// end. Every change runs behind a savepoint, so one that fails leaves nothing
+// behind in the caller's work.
+//
+// A deadlock ends the whole transaction, and MySQL commits each statement by
+// itself from then on. So after [keyfold.ErrRetry] nothing more reaches the
+// connection, and the caller has to roll back and begin again.
+//
+// End the transaction within fifteen seconds: other processes stop waiting for
+// its changes then, and remember keys as they were for up to CacheMaxAge.
+func Tx(tx *sql.Tx) keyfold.Tx {
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Class: class}, session(tx))
+}
+
+func begin(ctx context.Context, db *sql.DB) (sqlstore.Session, error) {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return sqlstore.Session{}, err
+	}
+	session := session(tx)
+	session.Commit = func(context.Context) error { return tx.Commit() }
+	session.Rollback = func(context.Context) error { return tx.Rollback() }
+	return session, nil
+}
+
+func session(tx *sql.Tx) sqlstore.Session {
+	queries := mysqldb.New(tx)
+	return sqlstore.Session{
+		Querier: queries,
+		Bulk:    bulk{tx},
+		Feed:    sequence(queries),
+		Exec: func(ctx context.Context, statement string) error {
+			_, err := tx.ExecContext(ctx, statement)
+			return err
+		},
+	}
+}
+
+func sequence(queries *mysqldb.Queries) sqlstore.SequenceFeed {
+	return sqlstore.SequenceFeed{Querier: queries, Window: feedWindow, Clock: sqlstore.NewClock()}
+}
+
+// Numbers of server errors,
+// see https://mariadb.com/kb/en/mariadb-error-code-reference/.
+const (
+	codeRowChanged    = 1020 // ER_CHECKREAD: another transaction changed a row that this one has read
+	codeDuplicate     = 1062 // ER_DUP_ENTRY
+	codeNoTable       = 1146 // ER_NO_SUCH_TABLE
+	codeLockTimeout   = 1205 // ER_LOCK_WAIT_TIMEOUT
+	codeDeadlock      = 1213 // ER_LOCK_DEADLOCK, and certification failures of Galera
+	codeWriteConflict = 9007 // of TiDB
+)
+
+func class(err error) sqlstore.Class {
+	switch number(err) {
+	case codeDuplicate:
+		return sqlstore.Conflict
+	case codeRowChanged, codeLockTimeout, codeDeadlock, codeWriteConflict:
+		return sqlstore.Lost
+	}
+	return sqlstore.Other
+}
+
+func number(err error) uint16 {
+	var detail *mysql.MySQLError
+	if errors.As(err, &detail) {
+		return detail.Number
+	}
+	return 0
+}
+
+func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, openTimeout)
+}
