@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -199,12 +200,23 @@ func (t *trial) writeRound(key keyfold.KeyRecord, writer, round int, at time.Tim
 }
 
 func openTransactionIsTold(t *trial) {
-	key := t.create()
-	m := t.mutation(t.action(), key.ID)
+	key, other := t.create(), t.create()
+	m, overtaking := t.mutation(t.action(), key.ID), t.mutation(t.action(), other.ID)
 	var cursor string
 	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		if err := tx.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, m); err != nil {
 			return err
+		}
+		// Where two can write at once, the cursor is taken behind a change that
+		// came later and was committed earlier. Where only one can, this gives up.
+		ctx, cancel := context.WithTimeout(t.ctx, 250*time.Millisecond)
+		defer cancel()
+		overtaken := make(chan error, 1)
+		go func() { overtaken <- t.store.RenewKey(ctx, other.ID, other.Version, time.Time{}, overtaking) }()
+		select {
+		case <-overtaken:
+		case <-time.After(15 * time.Second):
+			return errors.New("a method waited 15 s for a lock with a context of 250 ms")
 		}
 		var err error
 		_, cursor, err = t.store.Changes(t.ctx, "")
