@@ -21,12 +21,15 @@ type querier interface {
 }
 
 func version(ctx context.Context, db querier) (int64, error) {
+	// to_regclass may answer from a cache that says what was true before the lock.
 	var exists bool
-	if err := db.QueryRow(ctx, "SELECT to_regclass('keyfold_meta') IS NOT NULL").Scan(&exists); err != nil || !exists {
+	err := db.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class "+
+		"WHERE relname = 'keyfold_meta' AND pg_catalog.pg_table_is_visible(oid))").Scan(&exists)
+	if err != nil || !exists {
 		return 0, err
 	}
 	var version int64
-	err := db.QueryRow(ctx, "SELECT schema_version FROM keyfold_meta WHERE id = 1").Scan(&version)
+	err = db.QueryRow(ctx, "SELECT schema_version FROM keyfold_meta WHERE id = 1").Scan(&version)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, errLostMeta
 	}

@@ -1,0 +1,184 @@
+package mysql_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/testdb"
+	"github.com/keyfold/keyfold/store/internal/sqltest"
+	"github.com/keyfold/keyfold/store/mysql"
+)
+
+func engine() sqltest.Engine {
+	return sqltest.Engine{
+		New:  testdb.MariaDB,
+		Open: func(ctx context.Context, dsn string) (keyfold.Store, error) { return mysql.Open(ctx, dsn) },
+		SQL: func(t testing.TB, dsn string) *sql.DB {
+			config, err := driver.ParseDSN(dsn)
+			if err != nil {
+				t.Fatal("the data source name of the test server is malformed")
+			}
+			connector, err := driver.NewConnector(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			db := sql.OpenDB(connector)
+			t.Cleanup(func() { _ = db.Close() })
+			return db
+		},
+		Schema: `SELECT line FROM (
+			SELECT CONCAT_WS(' ', table_name, ordinal_position, column_name, column_type, collation_name, is_nullable, extra)
+				AS line FROM information_schema.columns WHERE table_schema = DATABASE()
+			UNION ALL SELECT CONCAT_WS(' ', table_name, index_name, seq_in_index, column_name, non_unique)
+				FROM information_schema.statistics WHERE table_schema = DATABASE()
+			UNION ALL SELECT CONCAT(table_name, REPLACE(view_definition, DATABASE(), 'db'))
+				FROM information_schema.views WHERE table_schema = DATABASE()) AS all_lines ORDER BY line`,
+		Rounds: 20,
+	}
+}
+
+func TestMain(m *testing.M) { sqltest.Main(m, engine()) }
+
+func TestManyProcesses(t *testing.T)   { t.Parallel(); engine().TestManyProcesses(t) }
+func TestKilledMigration(t *testing.T) { t.Parallel(); engine().TestKilledMigration(t) }
+func TestNewerSchema(t *testing.T)     { t.Parallel(); engine().TestNewerSchema(t) }
+func TestBrokenFeed(t *testing.T)      { t.Parallel(); engine().TestBrokenFeed(t) }
+
+func begin(store *mysql.Store) sqltest.Begin {
+	return func(t testing.TB) sqltest.Host {
+		tx, err := store.DB().BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sqltest.Host{
+			Store: mysql.Tx(tx).Store, Commit: tx.Commit, Rollback: tx.Rollback,
+			Exec: func(ctx context.Context, statement string) error {
+				_, err := tx.ExecContext(ctx, statement)
+				return err
+			},
+		}
+	}
+}
+
+func TestHostTransaction(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.MariaDB(t))
+	sqltest.TestHostTransaction(t, store, begin(store))
+}
+
+func TestCommitOrder(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.MariaDB(t))
+	sqltest.TestCommitOrder(t, store, begin(store))
+}
+
+func TestLostTransaction(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	store := open(t, dsn)
+	sqltest.TestLostTransaction(t, store, begin(store), engine().Deadlock(dsn))
+}
+
+func TestSwallowedRetry(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	sqltest.TestSwallowedRetry(t, open(t, dsn), engine().Deadlock(dsn))
+}
+
+// A lock timeout ends one statement only, but what is half done cannot go on.
+func TestLockTimeoutMustBeRetried(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	store := open(t, dsn)
+	key := sqltest.Create(t, store)
+	holder := begin(store)(t)
+	defer holder.Rollback()
+	m := sqltest.Mutation("key.renew", key.ID)
+	if err := holder.Store.RenewKey(t.Context(), key.ID, 1, time.Time{}, m); err != nil {
+		t.Fatal(err)
+	}
+	waiter := begin(store)(t)
+	defer waiter.Rollback()
+	if err := waiter.Exec(t.Context(), "SET SESSION innodb_lock_wait_timeout = 1"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := waiter.Store.RenewKey(t.Context(), key.ID, 1, time.Time{}, m); !errors.Is(err, keyfold.ErrRetry) {
+			t.Errorf("RenewKey of a key that is locked: got %v, want ErrRetry", err)
+		}
+	}
+}
+
+func TestRoleWithoutCreateUsesACurrentSchema(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	open(t, dsn)
+	config, err := driver.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal("the data source name of the test server is malformed")
+	}
+	role := "r" + config.DBName[max(0, len(config.DBName)-28):]
+	db := engine().SQL(t, dsn)
+	for _, statement := range []string{
+		"CREATE USER '" + role + "'@'%' IDENTIFIED BY 'pass-of-role'",
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON `" + config.DBName + "`.* TO '" + role + "'@'%'",
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _, _ = db.Exec("DROP USER '" + role + "'@'%'") })
+	config.User, config.Passwd = role, "pass-of-role"
+	restricted := open(t, config.FormatDSN())
+	if _, err := restricted.DB().ExecContext(t.Context(), "CREATE TABLE theirs (n INTEGER)"); err == nil {
+		t.Fatal("the role may create tables: the test proves nothing")
+	}
+	sqltest.Create(t, restricted)
+}
+
+func TestOpenTakesAURL(t *testing.T) {
+	t.Parallel()
+	sqltest.Create(t, open(t, testdb.MariaDBURL(t)))
+}
+
+func TestOpenFailsSoonAndKeepsThePassword(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for name, dsn := range map[string]string{
+		"nobody listens":   "user:hunter2@tcp(127.0.0.1:1)/app",
+		"nobody answers":   "user:hunter2@tcp(" + silent.Addr().String() + ")/app",
+		"no slash":         "user:hunter2@tcp(127.0.0.1:3306)",
+		"bad parameter":    "user:hunter2@tcp(127.0.0.1:3306)/app?parseTime=hunter2",
+		"URL, nobody":      "mysql://user:hunter2@127.0.0.1:1/app",
+		"URL, bad port":    "mysql://user:hunter2@127.0.0.1:port/app",
+		"URL, bad escape":  "mysql://user:hunter2%zz@127.0.0.1/app",
+		"URL, bad setting": "mysql://user:hunter2@127.0.0.1/app?parseTime=hunter2",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		began := time.Now()
+		store, err := mysql.Open(ctx, dsn)
+		cancel()
+		if err == nil {
+			_ = store.Close()
+			t.Fatalf("%s: Open got no error", name)
+		}
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: the error holds the password: %v", name, err)
+		}
+		if took := time.Since(began); took > 8*time.Second {
+			t.Errorf("%s: Open took %v", name, took)
+		}
+	}
+}
