@@ -1,0 +1,106 @@
+package sqltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/internal/sqlstore"
+)
+
+// ErrExplained is what a connection that only explains returns instead of rows.
+var ErrExplained = errors.New("explained")
+
+const (
+	seedKeys   = 3000
+	seedOwners = 60
+)
+
+// Seed stores some thousand keys, events, changes and audit rows, so that an
+// index is worth using.
+func Seed(t testing.TB, store keyfold.Store) (began time.Time) {
+	t.Helper()
+	began = time.Now().UTC().Truncate(time.Hour)
+	batch := keyfold.UsageBatch{RecorderID: "seed", Number: 1, At: began}
+	for part := range 10 {
+		var keys []keyfold.KeyRecord
+		for n := range seedKeys / 10 {
+			key := Key()
+			key.OwnerID, key.Tenant = fmt.Sprint("owner", n%seedOwners), fmt.Sprint("tenant", n%7)
+			key.CreatedAt = began.Add(time.Duration(part*1000+n) * time.Second)
+			key.ExpiresAt = key.CreatedAt.Add(time.Hour)
+			keys = append(keys, key)
+		}
+		if err := store.InTx(t.Context(), func(tx keyfold.Store) error {
+			for _, key := range keys {
+				m := Mutation("key.create", key.ID)
+				m.At = key.CreatedAt
+				if err := tx.CreateKey(t.Context(), key, m); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for n, key := range keys {
+			at := began.Add(time.Duration(part*1000+n) * time.Minute)
+			for code := range 3 {
+				batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at.Truncate(time.Hour), Code: keyfold.Code(code), Count: 1})
+				batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: key.ID, Code: keyfold.Code(code), Route: fmt.Sprint("GET /", n)})
+			}
+			batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.Truncate(time.Minute), Code: 1, Count: 1})
+		}
+	}
+	if _, err := store.RecordUsage(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 300 {
+		if _, err := store.RecordUsage(t.Context(), keyfold.UsageBatch{RecorderID: "r", Number: int64(n), At: began.Add(time.Duration(n) * time.Second)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return began
+}
+
+// Queries calls every query that reads or deletes more than one row, in the
+// middle of what Seed stored, by name.
+func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[string]func() error {
+	at := func(d time.Duration) int64 { return began.Add(d).UnixMilli() }
+	middle, hour := at(80*time.Minute), at(time.Hour)
+	from, to, after := at(2*time.Hour), at(3*time.Hour), at(130*time.Minute)
+	codes := "1"
+	return map[string]func() error{
+		"KeysAll":        func() error { _, err := q.KeysAll(ctx, middle, middle, "m", 50); return err },
+		"KeysAll, first": func() error { _, err := q.KeysAll(ctx, math.MaxInt64, math.MaxInt64, "", 50); return err },
+		"KeysByOwner":    func() error { _, err := q.KeysByOwner(ctx, "owner7", middle, middle, "m", 50); return err },
+		"KeysByTenant":   func() error { _, err := q.KeysByTenant(ctx, "tenant3", middle, middle, "m", 50); return err },
+		"KeysExpiring":   func() error { _, err := q.KeysExpiring(ctx, &from, &to, &after, "m", 50); return err },
+		"KeyIDsByOwner":  func() error { _, err := q.KeyIDsByOwner(ctx, "owner7"); return err },
+		"KeyRow":         func() error { _, err := q.KeyRow(ctx, "k"); return err },
+		"VerifyRow":      func() error { _, err := q.VerifyRow(ctx, "k"); return err },
+		"AuditAll":       func() error { _, err := q.AuditAll(ctx, 1500, 50); return err },
+		"AuditByTarget":  func() error { _, err := q.AuditByTarget(ctx, "k", 1500, 50); return err },
+		"ChangesAfter":   func() error { _, err := q.ChangesAfter(ctx, 2900, 50); return err },
+		"ChangesBefore":  func() error { _, err := q.ChangesBefore(ctx, 2900, 50); return err },
+		"ChangesOlder":   func() error { _, err := q.ChangesOlder(ctx, middle, 50); return err },
+		"DeleteChanges":  func() error { _, err := q.DeleteChanges(ctx, at(time.Minute), at(time.Minute), 9, 9); return err },
+		"HoursOfKey":     func() error { _, err := q.HoursOfKey(ctx, "k", hour, to); return err },
+		"HoursOfOwner":   func() error { _, err := q.HoursOfOwner(ctx, "owner7", hour, to); return err },
+		"LatestHour":     func() error { _, err := q.LatestHour(ctx, "k", hour, to, codes); return err },
+		"RefusalMinutes": func() error { _, err := q.RefusalMinutes(ctx, hour, to); return err },
+		"EventsAll":      func() error { _, err := q.EventsAll(ctx, hour, to, to, 5, codes, 50); return err },
+		"EventsOfKey":    func() error { _, err := q.EventsOfKey(ctx, hour, to, to, 5, "k", codes, 50); return err },
+		"EventsOfOwner":  func() error { _, err := q.EventsOfOwner(ctx, hour, to, to, 5, codes, "owner7", 50); return err },
+		"NthEvent":       func() error { _, err := q.NthEvent(ctx, to, 50); return err },
+		"DeleteEvents":   func() error { _, err := q.DeleteEvents(ctx, at(time.Minute), at(time.Minute), 5); return err },
+		"NthBatchAt":     func() error { _, err := q.NthBatchAt(ctx, at(time.Minute), 20); return err },
+		"DeleteBatches":  func() error { _, err := q.DeleteBatches(ctx, at(10*time.Second)); return err },
+		"DeleteKey":      func() error { _, err := q.DeleteKey(ctx, "k"); return err },
+		"RevokeKey":      func() error { _, err := q.RevokeKey(ctx, &to, "", to, "k"); return err },
+	}
+}
