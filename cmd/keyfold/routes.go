@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter"
+)
+
+func newRoutes(svc *keyfold.Service, api http.Handler, proxies []netip.Prefix) http.Handler {
+	requireKey := httpadapter.RequireKey(svc, httpadapter.TrustedProxies(proxies...))
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", http.StripPrefix("/auth", api))
+	mux.Handle("GET /healthz", &health{ping: svc.Ping})
+	mux.Handle("GET /secure", requireKey(http.HandlerFunc(secure)))
+	mux.HandleFunc("GET /unsecure", unsecure)
+	return mux
+}
+
+func unsecure(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]string{"message": "this route needs no key"})
+}
+
+func secure(w http.ResponseWriter, r *http.Request) {
+	id, ok := httpadapter.IdentityFrom(r.Context())
+	if !ok {
+		httpadapter.ProblemOf(keyfold.ErrUnauthenticated).Write(w)
+		return
+	}
+	answer(w, http.StatusOK, map[string]string{"key_id": id.KeyID(), "name": id.Name(), "owner_id": id.OwnerID()})
+}
+
+// health answers whether the database does. It asks once a second at most,
+// however often it is asked: it is open to everybody.
+type health struct {
+	ping func(context.Context) error
+
+	mu    sync.Mutex
+	asked time.Time
+	err   error
+}
+
+const (
+	healthAge     = time.Second
+	healthTimeout = 2 * time.Second
+)
+
+func (h *health) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	if err := h.check(); err != nil {
+		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "unavailable"})
+		return
+	}
+	answer(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (h *health) check() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.asked.IsZero() || time.Since(h.asked) >= healthAge {
+		// Not the request's context: others wait for the same answer.
+		ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
+		defer cancel()
+		h.err = h.ping(ctx)
+		h.asked = time.Now()
+	}
+	return h.err
+}
+
+func answer(w http.ResponseWriter, status int, body map[string]string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the client is gone; there is nobody to tell
+}

@@ -1,0 +1,321 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/store/sqlite"
+)
+
+// call runs a command line inside the test, with only these variables.
+func call(t *testing.T, env map[string]string, args ...string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), args, strings.NewReader(""), &stdout, &stderr, func(name string) (string, bool) {
+		value, set := env[name]
+		return value, set
+	})
+	return result{stdout.String(), stderr.String(), code}
+}
+
+// A refused command line says why on one line, and repeats nothing that may be
+// a password or a token.
+func TestRefusedCommandLines(t *testing.T) {
+	t.Parallel()
+	const password = "hunter-two"
+	db := "sqlite:" + filepath.Join(t.TempDir(), "keyfold.db")
+	token := "kf_0123456789abcdef_0123456789abcdef0123456789abcdef_000000"
+	secure := map[string]string{"KEYFOLD_SECRET": testSecret}
+	for _, test := range []struct {
+		name string
+		args []string
+		env  map[string]string
+		code int
+		says string
+	}{
+		{"unknown command", []string{"serv"}, nil, 2, `no command "serv"`},
+		{"connection string as a command", []string{"postgres://u:" + password + "@h/d"}, nil, 2, "no such command"},
+		{"unknown command on keys", []string{"keys", "drop"}, nil, 2, `no command "drop"`},
+		{"unknown flag", []string{"serve", "--secret=" + password}, nil, 2, "unknown flag: --secret"},
+		{"argument of serve", []string{"serve", password}, nil, 2, "takes no arguments"},
+		{"argument of list", []string{"keys", "list", password}, nil, 2, "takes no arguments"},
+		{"flag without a value", []string{"serve", "--db"}, nil, 2, "flag needs an argument"},
+		{"unknown log format", []string{"serve", "--log-format", "xml"}, nil, 2, "--log-format wants text or json"},
+		{"address without a port", []string{"serve", "--addr", "localhost"}, nil, 2, "--addr wants host:port"},
+		{"port that is too high", []string{"serve", "--addr", ":70000"}, nil, 2, "--addr wants host:port"},
+		{"proxy with host bits", []string{"serve", "--trusted-proxy", "10.0.0.1/8"}, nil, 2, "--trusted-proxy wants"},
+		{"address in use", []string{"serve", "--db", db, "--addr", takenAddress(t)}, secure, 1, "address already in use"},
+		{"no host of that name", []string{"serve", "--db", db, "--addr", "192.0.2.1:0"}, secure, 1, "cannot listen on 192.0.2.1:0"},
+		{"directory that is not there", []string{"serve", "--db", "sqlite:/no/such/directory/keyfold.db"}, secure, 1, "cannot use sqlite:/no/such"},
+		{"PostgreSQL without a secret", []string{"serve", "--db", "postgres://u:" + password + "@h/d"}, nil, 2, "KEYFOLD_SECRET must be set"},
+		{"MariaDB without a secret", []string{"serve", "--db", "mysql://u:" + password + "@h/d"}, nil, 2, "KEYFOLD_SECRET must be set"},
+		{"PostgreSQL that is down", []string{"serve", "--db", "postgres://u:" + password + "@127.0.0.1:1/d"}, secure, 1, "cannot use postgres://127.0.0.1:1/d: "},
+		{"MariaDB that is down", []string{"keys", "list", "--db", "mysql://u:" + password + "@127.0.0.1:1/d"}, nil, 1, "cannot use mysql://127.0.0.1:1/d: "},
+		{"variable that is no database", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": password}, 2, "KEYFOLD_DATABASE_URL is no database"},
+		{"variable that is empty", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": ""}, 2, "KEYFOLD_DATABASE_URL is empty"},
+		{"list without a database", []string{"keys", "list", "--db", db}, nil, 3, "there is no database"},
+		{"revoke without a database", []string{"keys", "revoke", "0123456789abcdef", "--db", db}, nil, 3, "there is no database"},
+		{"revoke without an id", []string{"keys", "revoke"}, nil, 2, "wants one id"},
+		{"two ids", []string{"keys", "revoke", "a", "b"}, nil, 2, "wants one id"},
+		{"bad ttl", []string{"keys", "create", "--ttl", "-1ns", "--db", db}, nil, 2, "--ttl: want a duration"},
+		{"bad idle timeout", []string{"keys", "create", "--idle-timeout", "x", "--db", db}, nil, 2, "--idle-timeout: want a duration"},
+		{"bad time", []string{"keys", "create", "--expires-at", "x", "--db", db}, nil, 2, "--expires-at wants an RFC 3339 time"},
+		{"two ends", []string{"keys", "create", "--never", "--ttl", "1d", "--db", db}, nil, 2, "[never ttl]"},
+		{"bad network", []string{"keys", "create", "--network", "x", "--db", db}, nil, 2, "--network wants"},
+		{"bad metadata", []string{"keys", "create", "--metadata", "x", "--db", db}, nil, 2, "--metadata wants"},
+		{"metadata twice", []string{"keys", "create", "--metadata", "x=1", "--metadata", "x=2", "--db", db}, nil, 2, "--metadata wants"},
+		{"negative limit", []string{"keys", "list", "--limit", "-1", "--db", db}, nil, 2, "--limit wants"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			got := call(t, test.env, test.args...)
+			if got.code != test.code || got.stdout != "" || !strings.Contains(got.stderr, test.says) ||
+				!strings.HasPrefix(got.stderr, "keyfold: ") || strings.Count(got.stderr, "\n") != 1 {
+				t.Errorf("exit code %d, standard output %q, standard error %q; want %d and one line with %q",
+					got.code, got.stdout, got.stderr, test.code, test.says)
+			}
+			for _, hidden := range []string{password, token, testSecret} {
+				if strings.Contains(got.stderr, hidden) {
+					t.Errorf("standard error repeats %q", hidden)
+				}
+			}
+		})
+	}
+}
+
+func takenAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener.Addr().String()
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	t.Parallel()
+	for args, says := range map[string]string{
+		"":                   "Available Commands",
+		"help":               "Available Commands",
+		"keys":               "revoke",
+		"help exit-codes":    "3  what was named does not exist",
+		"serve --help":       "--trusted-proxy",
+		"keys create -h":     "--scope",
+		"version":            "keyfold ",
+		"version --json":     `"go":"go1`,
+		"completion bash":    "bash completion",
+		"keys list --help":   "--expiring-before",
+		"keys revoke --help": "--reason",
+	} {
+		got := call(t, map[string]string{"KEYFOLD_DATABASE_URL": "postgres://u:hunter-two@h/d"}, strings.Fields(args)...)
+		if got.code != exitOK || !strings.Contains(got.stdout, says) || got.stderr != "" {
+			t.Errorf("keyfold %s: exit code %d, %q, %q; want %q", args, got.code, got.stdout, got.stderr, says)
+		}
+		if strings.Contains(got.stdout, "hunter-two") {
+			t.Errorf("keyfold %s shows the variable", args)
+		}
+	}
+}
+
+func TestKeysForPeople(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keyfold.db")
+	db := []string{"--db", "sqlite:" + path}
+	with := func(args ...string) result { return call(t, nil, append(args, db...)...) }
+
+	made := with("keys", "create", "--name", "night build", "--owner", "cust_42")
+	token, err := keyfold.ParseToken(strings.TrimSuffix(made.stdout, "\n"))
+	if made.code != exitOK || err != nil {
+		t.Fatalf("create: %d, %q, %q", made.code, made.stdout, made.stderr)
+	}
+	if !strings.Contains(made.stderr, token.ID()) || strings.Contains(made.stderr, token.Reveal()) || strings.Count(made.stderr, "\n") != 1 {
+		t.Errorf("create says %q", made.stderr)
+	}
+	for range 4 {
+		with("keys", "create", "--never")
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the database has mode %v, %v, want 0600", info.Mode(), err)
+	}
+
+	if got := with("keys", "revoke", token.Reveal()); got.code != exitUsage || !strings.Contains(got.stderr, token.ID()) ||
+		strings.Contains(got.stderr, token.Reveal()) {
+		t.Errorf("revoke of a token: %d, %q", got.code, got.stderr)
+	}
+	if got := with("keys", "revoke", "0000000000000000"); got.code != exitNotFound || got.stderr == "" {
+		t.Errorf("revoke of an unknown key: %d, %q", got.code, got.stderr)
+	}
+	if got := with("keys", "revoke", "short"); got.code != exitUsage {
+		t.Errorf("revoke of a bad id: %d, %q", got.code, got.stderr)
+	}
+	if got := with("keys", "revoke", token.ID(), "--reason", "gone"); got.code != exitOK || got.stdout != "revoked "+token.ID()+"\n" {
+		t.Errorf("revoke: %d, %q, %q", got.code, got.stdout, got.stderr)
+	}
+
+	list := with("keys", "list")
+	lines := strings.Split(strings.TrimSpace(list.stdout), "\n")
+	if list.code != exitOK || len(lines) != 6 || !strings.HasPrefix(lines[0], "ID ") {
+		t.Fatalf("list: %d, %q", list.code, list.stdout)
+	}
+	last := strings.Fields(lines[5])
+	if last[0] != token.ID() || !strings.Contains(lines[5], "night build") || !strings.Contains(lines[5], "revoked") || !strings.Contains(lines[4], "never") {
+		t.Errorf("list:\n%s", list.stdout)
+	}
+	for args, want := range map[string]int{
+		"--limit 2": 2, "--state revoked": 1, "--owner cust_42": 1, "--tenant none": 0, "--expiring-before 2999-01-01T00:00:00Z": 1,
+	} {
+		got := with(append([]string{"keys", "list", "--json"}, strings.Fields(args)...)...)
+		var keys []admin.Key
+		if err := json.Unmarshal([]byte(got.stdout), &keys); err != nil || keys == nil || len(keys) != want {
+			t.Errorf("list %s: %d keys, %v, want %d: %s", args, len(keys), err, want, got.stdout)
+		}
+	}
+	for _, args := range []string{"--state gone", "--expiring-before soon", "--owner a\x1bb"} {
+		if got := with(append([]string{"keys", "list"}, strings.Fields(args)...)...); got.code != exitUsage {
+			t.Errorf("list %q: exit code %d, %q, want 2", args, got.code, got.stderr)
+		}
+	}
+	if got := with("keys", "create", "--name", "\x1b[31mred"); got.code != exitUsage || strings.Contains(got.stderr, "\x1b") {
+		t.Errorf("a name with a control character: %d, %q", got.code, got.stderr)
+	}
+}
+
+func TestListWalksAllPages(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keyfold.db")
+	store, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	svc, err := keyfold.New(store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer svc.Close(context.Background())
+	const count = 450
+	err = svc.InTx(t.Context(), func(svc *keyfold.Service) error {
+		for range count {
+			if _, _, err := svc.CreateKey(t.Context(), keyfold.NewKey{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for limit, want := range map[string]int{"0": count, "250": 250, "1": 1} {
+		got := call(t, nil, "keys", "list", "--json", "--limit", limit, "--db", "sqlite:"+path)
+		var keys []admin.Key
+		if err := json.Unmarshal([]byte(got.stdout), &keys); err != nil || len(keys) != want {
+			t.Errorf("--limit %s: %d keys, %v, want %d", limit, len(keys), err, want)
+		}
+	}
+}
+
+func TestTableIsSafeForTerminals(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	table := newTable(&out, time.Now())
+	table.add(&keyfold.Key{ID: "0123456789abcdef", Name: "a\x1b[2Jb\tc\nd\u202ee", OwnerID: "Zoë 日本"})
+	if err := table.close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); strings.Count(got, "\n") != 2 || strings.ContainsAny(got, "\x1b\t\u202e") || !strings.Contains(got, "Zoë 日本") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestSecretIsRefusedUnlessItIsOne(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, value, says string }{
+		{"empty", "", "is set but blank"},
+		{"blank", strings.Repeat(" ", 40), "is set but blank"},
+		{"a comment", "# set your secret key here, at least 32 characters", "is a comment"},
+		{"a comment after a blank", " # put 32 random characters in this place", "is a comment"},
+		{"31 characters", testSecret[:31], "is shorter than 32 characters"},
+		{"not ASCII", testSecret + "ä", "holds characters other than printable ASCII"},
+		{"a new line at its end", testSecret + "\n", "holds characters other than printable ASCII"},
+		{"a blank at its end", testSecret + " ", "has blanks around it"},
+		{"an example", "Change-Me-To-Something-Random-1234567", "is an example"},
+		{"one character", strings.Repeat("x", 32), "is not random"},
+	} {
+		got := call(t, map[string]string{"KEYFOLD_SECRET": test.value}, "serve", "--db", "sqlite:"+filepath.Join(t.TempDir(), "k.db"))
+		if got.code != exitUsage || !strings.Contains(got.stderr, "KEYFOLD_SECRET "+test.says) {
+			t.Errorf("%s: exit code %d, %q, want 2 and %q", test.name, got.code, got.stderr, test.says)
+		}
+		if value := strings.TrimSpace(test.value); value != "" && strings.Contains(got.stderr, value) {
+			t.Errorf("%s: the message repeats the value", test.name)
+		}
+	}
+	if reason := weakness(testSecret); reason != "" {
+		t.Errorf("a good secret %s", reason)
+	}
+	c := &command{env: func(string) (string, bool) { return "", false }}
+	for range 100 {
+		secret, generated, err := c.adminSecret(true)
+		if err != nil || !generated || weakness(secret) != "" {
+			t.Fatalf("generated: %v, %v, weakness %q", generated, err, weakness(secret))
+		}
+	}
+}
+
+func TestParseDatabase(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]database{
+		"sqlite:keyfold.db":                      {"sqlite", "sqlite:keyfold.db", "keyfold.db"},
+		"sqlite:/var/lib/k d.db":                 {"sqlite", "sqlite:/var/lib/k d.db", "/var/lib/k d.db"},
+		"postgres://u:p%40ss@h:5432/d?sslmode=x": {"postgres", "postgres://h:5432/d", "postgres://u:p%40ss@h:5432/d?sslmode=x"},
+		"postgresql://h/d":                       {"postgres", "postgres://h/d", "postgres://h/d"},
+		"postgres:///d?host=/run/postgresql":     {"postgres", "postgres:///d", "postgres:///d?host=/run/postgresql"},
+		"mysql://u:p@[::1]:3307/d":               {"mysql", "mysql://[::1]:3307/d", "mysql://u:p@[::1]:3307/d"},
+		"mariadb://u@h/d":                        {"mysql", "mysql://h/d", "mysql://u@h/d"},
+	} {
+		if got, err := parseDatabase("--db", text); err != nil || got != want {
+			t.Errorf("parseDatabase(%q) = %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{
+		"", "keyfold.db", "hunter-two", "sqlite:", "sqlite:///abs.db", "sqlite:a.db?mode=memory", "sqlite:a\x00b", "redis://h", ":memory:",
+		"postgres:hunter-two", "postgres://u:hunter-two@h", "postgres://u:hunter-two@h/", "postgres://u:hunter-two%zz@h/d", "postgres://u:hunter-two/x@h/d",
+		"postgres://u:hunter-two#@h/d", "postgres://u:1/hunter-two@h/d", "postgres://u:1/hunter-two@h", "mysql://u:hunter-two@/d", "mysql://h", "mysql:u:hunter-two@tcp(h:1)/d", "mysql://u:hunter-two@tcp(h:1)/d",
+		"u:hunter-two@tcp(h:1)/d",
+	} {
+		got, err := parseDatabase("--db", text)
+		if err == nil {
+			t.Errorf("parseDatabase(%q) = %+v, want an error", text, got)
+		} else if strings.Contains(err.Error(), "hunter") {
+			t.Errorf("parseDatabase(%q): the error repeats the password: %v", text, err)
+		}
+	}
+}
+
+func TestHealthAsksOnceASecond(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	h := &health{ping: func(context.Context) error { asked++; return errors.New("down") }}
+	for range 10 {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/healthz", nil))
+		if w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "down") {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("the database was asked %d times at once, want once", asked)
+	}
+}
