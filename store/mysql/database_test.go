@@ -182,3 +182,8 @@ func TestOpenFailsSoonAndKeepsThePassword(t *testing.T) {
 		}
 	}
 }
+
+func TestLargeBatch(t *testing.T) {
+	t.Parallel()
+	sqltest.TestLargeBatch(t, open(t, testdb.MariaDB(t)))
+}

@@ -203,3 +203,19 @@ func TestOpenFailsSoonAndKeepsThePassword(t *testing.T) {
 		}
 	}
 }
+
+func TestLargeBatch(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.Postgres(t)
+	for _, mode := range modes() {
+		t.Run(mode.String(), func(t *testing.T) { sqltest.TestLargeBatch(t, openMode(t, testdb.Postgres(t), mode)) })
+	}
+	t.Run("in a transaction of database/sql", func(t *testing.T) {
+		store := open(t, dsn)
+		tx := begins(store, engine().SQL(t, dsn))["database-sql"](t)
+		sqltest.TestLargeBatch(t, tx.Store)
+		if err := tx.Commit(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -127,7 +127,8 @@ func begin(ctx context.Context, pool *pgxpool.Pool) (sqlstore.Session, error) {
 
 func session(db postgresdb.DBTX, exec func(context.Context, string) error) sqlstore.Session {
 	queries := postgresdb.New(db)
-	return sqlstore.Session{Querier: queries, Bulk: bulk{queries}, Feed: feed{queries}, Exec: exec}
+	copier, _ := db.(copier)
+	return sqlstore.Session{Querier: queries, Bulk: bulk{queries, copier}, Feed: feed{queries}, Exec: exec}
 }
 
 // class reads the SQLSTATE, which every driver tells.

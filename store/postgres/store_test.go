@@ -47,10 +47,15 @@ func openMode(t *testing.T, dsn string, mode pgx.QueryExecMode) *postgres.Store 
 	return store
 }
 
-func TestConformance(t *testing.T) {
-	for _, mode := range []pgx.QueryExecMode{
+// modes are pgx's own, and those that a pooler leaves.
+func modes() []pgx.QueryExecMode {
+	return []pgx.QueryExecMode{
 		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
-	} {
+	}
+}
+
+func TestConformance(t *testing.T) {
+	for _, mode := range modes() {
 		t.Run(mode.String(), func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) keyfold.Store { return openMode(t, testdb.Postgres(t), mode) })
 		})

@@ -169,3 +169,8 @@ func TestNewWritesBesideOtherWriters(t *testing.T) {
 		t.Errorf("Close of the store ended the caller's pool: %v", err)
 	}
 }
+
+func TestLargeBatch(t *testing.T) {
+	t.Parallel()
+	sqltest.TestLargeBatch(t, open(t, testdb.SQLite(t)))
+}

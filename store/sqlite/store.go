@@ -205,7 +205,7 @@ func session(tx *sql.Tx) sqlstore.Session {
 	queries := sqlitedb.New(tx)
 	return sqlstore.Session{
 		Querier: queries,
-		Bulk:    bulk{sqlitedb.New(sqlstore.NewPrepared(tx))},
+		Bulk:    newBulk(tx),
 		Feed:    sqlstore.SequenceFeed{Querier: queries, Clock: sqlstore.NewClock()},
 		Exec: func(ctx context.Context, statement string) error {
 			_, err := tx.ExecContext(ctx, statement)

@@ -1,0 +1,62 @@
+package sqltest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+// TestLargeBatch records more events than fit one statement, twice, the second
+// time by a recorder that numbers its events alike. Every one must come back.
+func TestLargeBatch(t *testing.T, store keyfold.Store) {
+	t.Helper()
+	const events, page = 1234, 200
+	key, began := Create(t, store), time.Now().UTC().Truncate(time.Millisecond)
+	batch := keyfold.UsageBatch{
+		RecorderID: "first", Number: 1, At: began, Totals: []keyfold.UsageTotal{{KeyID: key.ID, Uses: events, LastUsedAt: began}},
+		Hours: []keyfold.UsageHour{{KeyID: key.ID, HourAt: began.Truncate(time.Hour), Count: events}},
+	}
+	want := map[string]int{}
+	for n := range events {
+		event := keyfold.UsageEvent{
+			At: began.Add(time.Duration(n/7) * time.Millisecond), Seq: int64(n + 1), KeyID: key.ID, Code: keyfold.Code(n % 15),
+			Route: fmt.Sprint("GET /", n%40), IP: fmt.Sprint("192.0.2.", n%250), RequestID: fmt.Sprint("request ", n),
+			UserAgent: fmt.Sprint("agent/", n%3),
+		}
+		batch.Events = append(batch.Events, event)
+		event.Seq = 0
+		want[fmt.Sprint(event)] += 2
+	}
+	for _, recorder := range []string{"first", "second"} {
+		batch.RecorderID = recorder
+		result, err := store.RecordUsage(t.Context(), batch)
+		if err != nil || result.Duplicate || result.LostUses != 0 {
+			t.Fatalf("RecordUsage of the %s recorder: %+v, %v", recorder, result, err)
+		}
+	}
+	scan := keyfold.UsageScan{KeyID: key.ID, From: began, To: began.Add(time.Hour), Limit: page}
+	for {
+		got, err := store.UsageEvents(t.Context(), scan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, event := range got {
+			scan.After = keyfold.EventPosition{At: event.At, Seq: event.Seq}
+			event.Seq = 0
+			want[fmt.Sprint(event)]--
+		}
+		if len(got) < page {
+			break
+		}
+	}
+	for event, left := range want {
+		if left != 0 {
+			t.Fatalf("event %s came back %d times too few", event, left)
+		}
+	}
+	if got, err := store.Key(t.Context(), key.ID); err != nil || got.Uses != 2*events {
+		t.Errorf("the key has %d uses (%v), want %d", got.Uses, err, 2*events)
+	}
+}
