@@ -74,8 +74,9 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 		if err := call(); !errors.Is(err, sqltest.ErrExplained) && !errors.Is(err, sql.ErrNoRows) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if e.plan == "" || e.bad {
-			t.Errorf("%s reads or sorts a whole table:\n%s", name, e.plan)
+		if e.plan == "" || !strings.Contains(e.plan, sqltest.Index(name)) ||
+			e.bad {
+			t.Errorf("%s does not use index %q, or reads or sorts a whole table:\n%s", name, sqltest.Index(name), e.plan)
 		}
 	}
 }

@@ -78,8 +78,9 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 		if err := call(); !errors.Is(err, sqltest.ErrExplained) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if !strings.Contains(e.plan, "Index") || strings.Contains(e.plan, "Seq Scan") || strings.Contains(e.plan, "Sort") {
-			t.Errorf("%s reads or sorts a whole table:\n%s", name, e.plan)
+		if !strings.Contains(e.plan, "Index") || !strings.Contains(e.plan, sqltest.Index(name)) ||
+			strings.Contains(e.plan, "Seq Scan") || strings.Contains(e.plan, "Sort") {
+			t.Errorf("%s does not use index %q, or reads or sorts a whole table:\n%s", name, sqltest.Index(name), e.plan)
 		}
 	}
 }

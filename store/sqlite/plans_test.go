@@ -67,8 +67,9 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 		if err := call(); !errors.Is(err, sqltest.ErrExplained) && !errors.Is(err, sql.ErrNoRows) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if !strings.Contains(e.plan, "SEARCH") || strings.Contains(e.plan, "SCAN") || strings.Contains(e.plan, "TEMP B-TREE") {
-			t.Errorf("%s reads or sorts a whole table:\n%s", name, e.plan)
+		if !strings.Contains(e.plan, "SEARCH") || !strings.Contains(e.plan, sqltest.Index(name)) ||
+			strings.Contains(e.plan, "SCAN") || strings.Contains(e.plan, "TEMP B-TREE") {
+			t.Errorf("%s does not use index %q, or reads or sorts a whole table:\n%s", name, sqltest.Index(name), e.plan)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func Seed(t testing.TB, store keyfold.Store) (began time.Time) {
 		var keys []keyfold.KeyRecord
 		for n := range seedKeys / 10 {
 			key := Key()
-			key.OwnerID, key.Tenant = fmt.Sprint("owner", n%seedOwners), fmt.Sprint("tenant", n%7)
+			key.OwnerID, key.Tenant = fmt.Sprint("owner", n%seedOwners), fmt.Sprint("tenant", n%50)
 			key.CreatedAt = began.Add(time.Duration(part*1000+n) * time.Second)
 			key.ExpiresAt = key.CreatedAt.Add(time.Hour)
 			keys = append(keys, key)
@@ -65,6 +65,17 @@ func Seed(t testing.TB, store keyfold.Store) (began time.Time) {
 		}
 	}
 	return began
+}
+
+// Index returns the index that a query has to use, empty for a primary key.
+// Another one may order the rows as well, and still read all of them.
+func Index(query string) string {
+	return map[string]string{
+		"KeysAll": "keyfold_keys_created", "KeysAll, first": "keyfold_keys_created", "KeysByOwner": "keyfold_keys_owner",
+		"KeysByTenant": "keyfold_keys_tenant", "KeysExpiring": "keyfold_keys_expires", "KeyIDsByOwner": "keyfold_keys_owner",
+		"HoursOfOwner": "keyfold_keys_owner", "AuditByTarget": "keyfold_audit_target", "ChangesOlder": "keyfold_changes_at",
+		"NthBatchAt": "keyfold_batches_at", "DeleteBatches": "keyfold_batches_at", "PollChanges": "keyfold_changes_tx",
+	}[query]
 }
 
 // Queries calls every query that reads or deletes more than one row, in the
