@@ -37,7 +37,8 @@ func engine() sqltest.Engine {
 				AS line FROM information_schema.columns WHERE table_schema = 'public'
 			UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
 			UNION ALL SELECT viewname || definition FROM pg_views WHERE schemaname = 'public') lines ORDER BY line`,
-		Rounds: 20,
+		Cautious: true,
+		Rounds:   20,
 	}
 }
 

@@ -22,6 +22,9 @@ type Engine struct {
 	SQL func(t testing.TB, dsn string) *sql.DB
 	// Schema returns a description of the schema that is equal for equal schemas.
 	Schema string
+	// Cautious is set where pruning changes so young that transactions of their
+	// time are still open, be it in another database of the server, may flush.
+	Cautious bool
 	// Rounds is how often 20 processes are started at once.
 	Rounds int
 }
