@@ -151,17 +151,23 @@ func (f *createFlags) newKey() (keyfold.NewKey, error) {
 }
 
 func (c *command) printCreated(flags *createFlags, key keyfold.Key, token keyfold.Token) error {
+	var err error
 	if flags.asJSON {
-		return c.printJSON(admin.NewCreatedKey(key, token, time.Now()))
+		err = c.printJSON(admin.NewCreatedKey(key, token, time.Now()))
+	} else {
+		_, err = fmt.Fprintln(c.stdout, token.Reveal())
 	}
-	if _, err := fmt.Fprintln(c.stdout, token.Reveal()); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("key %s was created, but its token could not be printed and is lost: %w", key.ID, err)
+	}
+	if flags.asJSON {
+		return nil
 	}
 	ends := "never ends"
 	if !key.ExpiresAt.IsZero() {
 		ends = "ends at " + key.ExpiresAt.UTC().Format(time.RFC3339)
 	}
-	_, err := fmt.Fprintf(c.stderr, "keyfold: created key %s, which %s; its token is shown this once, so keep it now\n", key.ID, ends)
+	_, err = fmt.Fprintf(c.stderr, "keyfold: created key %s, which %s; its token is shown this once, so keep it now\n", key.ID, ends)
 	return err
 }
 

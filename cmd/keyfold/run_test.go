@@ -36,6 +36,7 @@ func TestRefusedCommandLines(t *testing.T) {
 	t.Parallel()
 	const password = "hunter-two"
 	db := "sqlite:" + filepath.Join(t.TempDir(), "keyfold.db")
+	missing := "sqlite:" + filepath.Join(t.TempDir(), "missing.db")
 	token := "kf_0123456789abcdef_0123456789abcdef0123456789abcdef_000000"
 	secure := map[string]string{"KEYFOLD_SECRET": testSecret}
 	for _, test := range []struct {
@@ -65,10 +66,10 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"MariaDB that is down", []string{"keys", "list", "--db", "mysql://u:" + password + "@127.0.0.1:1/d"}, nil, 1, "cannot use mysql://127.0.0.1:1/d: "},
 		{"variable that is no database", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": password}, 2, "KEYFOLD_DATABASE_URL is no database"},
 		{"variable that is empty", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": ""}, 2, "KEYFOLD_DATABASE_URL is empty"},
-		{"list without a database", []string{"keys", "list", "--db", db}, nil, 3, "there is no database"},
-		{"revoke without a database", []string{"keys", "revoke", "0123456789abcdef", "--db", db}, nil, 3, "there is no database"},
+		{"list without a database", []string{"keys", "list", "--db", missing}, nil, 3, "there is no database"},
+		{"revoke without a database", []string{"keys", "revoke", "0123456789abcdef", "--db", missing}, nil, 3, "there is no database"},
 		{"revoke without an id", []string{"keys", "revoke"}, nil, 2, "wants one id"},
-		{"two ids", []string{"keys", "revoke", "a", "b"}, nil, 2, "wants one id"},
+		{"two ids", []string{"keys", "revoke", token, "b"}, nil, 2, "wants one id"},
 		{"bad ttl", []string{"keys", "create", "--ttl", "-1ns", "--db", db}, nil, 2, "--ttl: want a duration"},
 		{"bad idle timeout", []string{"keys", "create", "--idle-timeout", "x", "--db", db}, nil, 2, "--idle-timeout: want a duration"},
 		{"bad time", []string{"keys", "create", "--expires-at", "x", "--db", db}, nil, 2, "--expires-at wants an RFC 3339 time"},
@@ -85,6 +86,11 @@ func TestRefusedCommandLines(t *testing.T) {
 				!strings.HasPrefix(got.stderr, "keyfold: ") || strings.Count(got.stderr, "\n") != 1 {
 				t.Errorf("exit code %d, standard output %q, standard error %q; want %d and one line with %q",
 					got.code, got.stdout, got.stderr, test.code, test.says)
+			}
+			if strings.Contains(test.says, "no database") {
+				if _, err := os.Stat(strings.TrimPrefix(missing, "sqlite:")); err == nil {
+					t.Error("the database was made")
+				}
 			}
 			for _, hidden := range []string{password, token, testSecret} {
 				if strings.Contains(got.stderr, hidden) {
