@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -110,7 +111,7 @@ func config() huma.Config {
 	c := huma.DefaultConfig("Keyfold admin API", "1")
 	c.Info.Description = description
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
-	c.Formats = map[string]huma.Format{"application/json": format, "json": format, problemType: format}
+	c.Formats = map[string]huma.Format{"application/json": format, "json": format} // "json" is every type that ends in +json
 	c.DefaultFormat = "application/json"
 	c.RejectUnknownQueryParameters = true
 	c.Transformers = []huma.Transformer{ownProblems}
@@ -186,7 +187,7 @@ func (a *api) admit(r *http.Request, address netip.Addr) *problem {
 // route: the mux would redirect it, without the prefix it is mounted under.
 func (a *api) findRoute(r *http.Request) *problem {
 	notFound := newProblem(http.StatusNotFound, "not_found", "There is no such route.")
-	if escaped := r.URL.EscapedPath(); escaped == "" || path.Clean(escaped) != escaped {
+	if escaped := r.URL.EscapedPath(); !strings.HasPrefix(escaped, "/") || path.Clean(escaped) != escaped {
 		return notFound
 	}
 	handler, pattern := a.routes.Handler(r)

@@ -254,4 +254,19 @@ func TestPrefixIsStripped(t *testing.T) {
 	f.do("GET", "/auth/keys", "").wants(http.StatusOK)
 	f.do("GET", "/auth/openapi.json", "", "secret-key:").wants(http.StatusOK)
 	f.do("GET", "/auth/", "").wants(http.StatusNotFound)
+
+	// A mistake that must not end in a redirect to somewhere else.
+	mux.Handle("/wrong/", http.StripPrefix("/wrong/", newFixture(t).handler))
+	f.do("GET", "/wrong/keys", "").wantsProblem(http.StatusNotFound, "not_found", "")
+}
+
+func TestAnswersAreJSONWhateverIsAskedFor(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, accept := range []string{"text/html", "application/problem+json", "application/cbor", "application/json;q=0", "*/*"} {
+		if got := f.do("GET", "/keys", "", "Accept:"+accept).wants(http.StatusOK).header.Get("Content-Type"); got != "application/json" {
+			t.Errorf("Accept %s is answered with %s", accept, got)
+		}
+		f.do("GET", "/keys?limit=0", "", "Accept:"+accept).wantsProblem(422, "invalid", "limit")
+	}
 }
