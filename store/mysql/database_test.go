@@ -187,3 +187,31 @@ func TestLargeBatch(t *testing.T) {
 	t.Parallel()
 	sqltest.TestLargeBatch(t, open(t, testdb.MariaDB(t)))
 }
+
+// A view that ran with the rights of its maker would fail once that is gone.
+func TestViewsOutliveTheAccountThatMigrated(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	config, err := driver.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal("the data source name of the test server is malformed")
+	}
+	maker := "m" + config.DBName[max(0, len(config.DBName)-28):]
+	db := engine().SQL(t, dsn)
+	for _, statement := range []string{
+		"CREATE USER '" + maker + "'@'%' IDENTIFIED BY 'pass-of-maker'",
+		"GRANT ALL ON `" + config.DBName + "`.* TO '" + maker + "'@'%'",
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config.User, config.Passwd = maker, "pass-of-maker"
+	key := sqltest.Create(t, open(t, config.FormatDSN()))
+	if _, err := db.ExecContext(t.Context(), "DROP USER '"+maker+"'@'%'"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, dsn).VerifyKey(t.Context(), key.ID); err != nil {
+		t.Errorf("VerifyKey: %v", err)
+	}
+}

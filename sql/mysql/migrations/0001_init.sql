@@ -128,19 +128,20 @@ CREATE TABLE IF NOT EXISTS keyfold_audit (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
 -- What a verify decides on. The totals are read only where a key has an idle
--- timeout: a CASE is evaluated lazily, a join is not.
-CREATE OR REPLACE VIEW keyfold_verify AS
+-- timeout: a CASE is evaluated lazily, a join is not. Views run with the rights
+-- of whoever asks: the account that migrated may be gone one day.
+CREATE OR REPLACE SQL SECURITY INVOKER VIEW keyfold_verify AS
 SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environment, k.name, k.owner_id, k.tenant,
        k.scopes, k.networks, k.metadata, k.expires_at, k.idle_timeout, k.active_at, k.disabled_at, k.revoked_at,
        CASE WHEN k.idle_timeout > 0
             THEN (SELECT t.last_used_at FROM keyfold_key_totals t WHERE t.key_id = k.id) END AS last_used_at
 FROM keyfold_keys k;
 
-CREATE OR REPLACE VIEW keyfold_key_rows AS
+CREATE OR REPLACE SQL SECURITY INVOKER VIEW keyfold_key_rows AS
 SELECT k.*, COALESCE(t.uses, 0) AS uses, COALESCE(t.last_used_at, 0) AS last_used_at
 FROM keyfold_keys k LEFT JOIN keyfold_key_totals t ON t.key_id = k.id;
 
-CREATE OR REPLACE VIEW keyfold_event_rows AS
+CREATE OR REPLACE SQL SECURITY INVOKER VIEW keyfold_event_rows AS
 SELECT e.at, e.seq, e.code, e.key_id, e.ip, e.request_id,
        COALESCE(r.word, '') AS route, COALESCE(a.word, '') AS agent
 FROM keyfold_usage_events e
