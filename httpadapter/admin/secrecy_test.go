@@ -14,7 +14,7 @@ import (
 	"github.com/keyfold/keyfold/httpadapter/admin"
 )
 
-// Mutation tried: Key with a field for the hash; the log of a whole request.
+// Mutation tried: ServeHTTP logging the headers of each request.
 func TestOnlyCreateAndRotateAnswerWithAToken(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -82,7 +82,7 @@ func TestAdministratorsSideBySide(t *testing.T) {
 		f.handler.ServeHTTP(w, r)
 		return w
 	}
-	shared := f.create(`{"name":"0","ttl":"never"}`).Key
+	common := f.create(`{"name":"0","ttl":"never"}`).Key
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	updated := 0
@@ -109,7 +109,7 @@ func TestAdministratorsSideBySide(t *testing.T) {
 					}
 				}
 				// Everybody edits one key: of those who read a version, one wins.
-				w := send("PATCH", "/keys/"+shared.ID, fmt.Sprintf(`{"name":"%d-%d","version":%d}`, worker, round, round+1))
+				w := send("PATCH", "/keys/"+common.ID, fmt.Sprintf(`{"name":"%d-%d","version":%d}`, worker, round, round+1))
 				switch w.Code {
 				case http.StatusOK:
 					mu.Lock()
@@ -123,7 +123,7 @@ func TestAdministratorsSideBySide(t *testing.T) {
 		})
 	}
 	group.Wait()
-	key, err := f.svc.Key(t.Context(), shared.ID)
+	key, err := f.svc.Key(t.Context(), common.ID)
 	if err != nil || key.Version != int64(updated)+1 {
 		t.Errorf("version %d, %v after %d updates that were acknowledged", key.Version, err, updated)
 	}
