@@ -133,14 +133,26 @@ func (c *cache) load(ctx context.Context, id string, wait time.Duration, read fu
 			c.fly(ctx, s, at, id, f, wait, read)
 			return f.who, f.err
 		}
-		select {
-		case <-f.done:
-			if !f.abandoned {
-				return f.who, f.err
-			}
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := f.wait(ctx, wait); err != nil {
+			return nil, err
 		}
+		if !f.abandoned {
+			return f.who, f.err
+		}
+	}
+}
+
+// wait waits for the flight to end, no longer than its leader may.
+func (f *flight) wait(ctx context.Context, limit time.Duration) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return &unavailable{cause: context.DeadlineExceeded}
 	}
 }
 

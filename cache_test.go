@@ -74,6 +74,9 @@ func TestCachedVerifyAllocatesNothing(t *testing.T) {
 	for range 20_000 { // so that the shards have grown
 		verify()
 	}
+	if err := svc.Flush(t.Context()); err != nil { // so that no flush is counted
+		t.Fatal(err)
+	}
 	if n := testing.AllocsPerRun(1000, verify); n != 0 {
 		t.Errorf("a cached verify allocates %v times", n)
 	}
@@ -197,6 +200,9 @@ func TestSlowReadCannotBringARevokedKeyBack(t *testing.T) {
 			<-store.began // the row has been read, its answer is under way
 			if err := revoke(here, there, key.ID); err != nil {
 				t.Fatal(err)
+			}
+			if got := outcome(here, token); got != keyfold.CodeRevoked {
+				t.Errorf("beside the read under way: %v, want revoked; nobody may join it now", got)
 			}
 			close(store.go_)
 			<-late // it began before the revocation: either answer is right
@@ -540,4 +546,41 @@ func TestStalenessIsToldToTheHook(t *testing.T) {
 			t.Errorf("%d polls, %d failed, last %v behind; want 21, 10 and 10 s", polls.Load(), failed.Load(), time.Duration(last.Load()))
 		}
 	})
+}
+
+func TestKeyInUseIsNotIdleHoweverLongItIsRemembered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		svc := newService(t, memory.New(), &keyfold.Options{Now: time.Now, CacheMaxAge: time.Hour})
+		_, token := create(t, svc, keyfold.NewKey{IdleTimeout: time.Minute})
+		for range 20 {
+			if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				t.Fatalf("used every 30 s: %v", got)
+			}
+			time.Sleep(30 * time.Second)
+		}
+		time.Sleep(time.Minute)
+		if got := outcome(svc, token); got != keyfold.CodeIdle {
+			t.Errorf("after more than a minute without use: %v, want idle", got)
+		}
+	})
+}
+
+func TestWhatWasReadBeforeTheFeedWasFollowedIsForgotten(t *testing.T) {
+	t.Parallel()
+	store := &deaf{spy: newSpy()}
+	store.silent.Store(true)
+	here, there := two(t, store, keyfold.Options{PollInterval: time.Minute, MaxStaleness: time.Minute})
+	key, token := create(t, there, keyfold.NewKey{})
+	if got := outcome(here, token); got != keyfold.CodeAllowed {
+		t.Fatal(got)
+	}
+	if err := there.RevokeKey(t.Context(), key.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	store.silent.Store(false)
+	heard(t, here) // from now on, and the revocation came before
+	if got := outcome(here, token); got != keyfold.CodeRevoked {
+		t.Errorf("%v, want revoked", got)
+	}
 }

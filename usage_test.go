@@ -193,6 +193,10 @@ func TestBlockedStoreDoesNotSlowAVerify(t *testing.T) {
 		if err != nil || got.Uses != 500 {
 			t.Errorf("%d uses, %v; totals must not drop: want 500", got.Uses, err)
 		}
+		totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{KeyID: key.ID})
+		if err != nil || totals.Count[keyfold.CodeAllowed] != 500 {
+			t.Errorf("counts by hour %v, %v; want 500 allowed", totals.Count, err)
+		}
 	})
 }
 
