@@ -147,10 +147,14 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 	}
 	now := s.clock.read()
 	who, err := s.decide(ctx, &r, now)
-	if gone := ctx.Err(); gone != nil && errors.Is(err, gone) {
-		return Identity{}, gone // not a verdict, so it is not counted
+	code := CodeAllowed
+	if err != nil {
+		if gone := ctx.Err(); gone != nil && errors.Is(err, gone) {
+			return Identity{}, gone // not a verdict, so it is not counted
+		}
+		code = CodeOf(err)
 	}
-	if !s.recorder.record(who, CodeOf(err), &r, now.wall) {
+	if !s.recorder.record(who, code, &r, now.wall) {
 		return Identity{}, &unavailable{cause: ErrClosed}
 	}
 	if err != nil && !errors.Is(err, ErrForbidden) {

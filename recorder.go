@@ -1,14 +1,12 @@
 package keyfold
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -69,6 +67,7 @@ type usageShard struct {
 	closed  bool
 	credit  allowance
 	uses    []use
+	spare   []use              // emptied by the last flush, to be filled next
 	late    map[hourOf]lateUse // uses that found no room as events
 	refused [len(codeNames)]int64
 	moves   map[string]rehash
@@ -172,8 +171,10 @@ func (u *use) size() int64 {
 func (r *recorder) refill(s *usageShard, size int64) bool {
 	r.room.Lock()
 	defer r.room.Unlock()
-	events := min(r.left.events, creditEvents)
-	bytes := min(r.left.bytes, creditEvents*useSize+size)
+	// Only what is missing: granting the full credit each time that one kind has
+	// run out would pile up the other kind.
+	events := min(r.left.events, max(0, creditEvents-s.credit.events))
+	bytes := min(r.left.bytes, max(0, creditEvents*useSize+size-s.credit.bytes))
 	r.left.events -= events
 	r.left.bytes -= bytes
 	s.credit.events += events
@@ -297,31 +298,49 @@ func (r *recorder) roll() {
 
 // take makes a batch of what has gathered.
 func (r *recorder) take() {
-	sum := newSum()
+	sum := newSum(len(r.shards))
+	var dropped int64
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.mu.Lock()
-		uses, late, moves, dropped := s.uses, s.late, s.moves, s.dropped
-		s.uses, s.late, s.moves, s.dropped = make([]use, 0, min(len(uses), flushEvents)), nil, nil, 0
-		s.mu.Unlock()
-		sum.add(uses, late)
-		for _, move := range moves {
+		sum.uses[i] = s.uses
+		sum.addLate(s.late)
+		for _, move := range s.moves {
 			r.moves = append(r.moves, move)
 		}
-		r.room.Lock()
-		r.over.DroppedEvents += dropped
-		r.room.Unlock()
+		dropped += s.dropped
+		s.uses, s.spare, s.late, s.moves, s.dropped = s.spare, nil, nil, nil, 0
+		s.mu.Unlock()
 	}
-	if len(sum.hours) == 0 && len(sum.events) == 0 && len(r.refused) == 0 {
+	batch, bytes := sum.batch()
+	for i := range r.shards {
+		r.shards[i].reuse(sum.uses[i])
+	}
+	r.room.Lock()
+	r.over.DroppedEvents += dropped
+	r.held = allowance{events: int64(len(batch.Events)), bytes: bytes}
+	r.room.Unlock()
+	for of, count := range r.refused {
+		batch.Minutes = append(batch.Minutes, RefusalMinute{MinuteAt: time.UnixMilli(of.minute).UTC(), Code: of.code, Count: count})
+	}
+	if len(batch.Hours) == 0 && len(batch.Events) == 0 && len(batch.Minutes) == 0 {
 		return
 	}
 	r.number++
-	r.inFlight = sum.batch(r.refused)
-	r.inFlight.RecorderID, r.inFlight.Number, r.inFlight.At = r.id, r.number, r.opts.Now().UTC()
-	r.refused = map[minuteOf]int64{}
-	r.room.Lock()
-	r.held = allowance{events: int64(len(sum.events)), bytes: sum.bytes}
-	r.room.Unlock()
+	batch.RecorderID, batch.Number, batch.At = r.id, r.number, r.opts.Now().UTC()
+	r.inFlight, r.refused = batch, map[minuteOf]int64{}
+}
+
+// reuse keeps the memory of uses that are in a batch now, unless a burst made
+// it large.
+func (s *usageShard) reuse(uses []use) {
+	if cap(uses) > flushEvents {
+		return
+	}
+	clear(uses)
+	s.mu.Lock()
+	s.spare = uses[:0]
+	s.mu.Unlock()
 }
 
 // write stores the batch in flight. On an error it stays in flight.
@@ -400,71 +419,4 @@ func (r *recorder) stats() UsageStats {
 		s.mu.Unlock()
 	}
 	return stats
-}
-
-// usageSum adds uses up into a batch.
-type usageSum struct {
-	totals map[string]*UsageTotal
-	hours  map[hourOf]int64
-	events []UsageEvent
-	bytes  int64 // as the shards counted them
-}
-
-func newSum() *usageSum {
-	return &usageSum{totals: map[string]*UsageTotal{}, hours: map[hourOf]int64{}}
-}
-
-func (sum *usageSum) add(uses []use, late map[hourOf]lateUse) {
-	for i := range uses {
-		u := &uses[i]
-		event := UsageEvent{
-			At: time.UnixMilli(u.at).UTC(), Code: u.code,
-			Route: plainText(u.route), RequestID: plainText(u.requestID), UserAgent: plainText(u.userAgent),
-		}
-		if u.ip.IsValid() {
-			event.IP = u.ip.Unmap().WithZone("").String()
-		}
-		if u.who != nil {
-			event.KeyID = u.who.record.KeyID
-			sum.count(hourOf{keyID: event.KeyID, hour: floor(u.at, time.Hour), code: u.code}, lateUse{count: 1, last: u.at})
-		}
-		sum.events = append(sum.events, event)
-		sum.bytes += u.size()
-	}
-	for of, use := range late {
-		sum.count(of, use)
-	}
-}
-
-func (sum *usageSum) count(of hourOf, use lateUse) {
-	sum.hours[of] += use.count
-	if of.code != CodeAllowed {
-		return
-	}
-	total := sum.totals[of.keyID]
-	if total == nil {
-		total = &UsageTotal{KeyID: of.keyID}
-		sum.totals[of.keyID] = total
-	}
-	total.Uses += use.count
-	if at := time.UnixMilli(use.last).UTC(); at.After(total.LastUsedAt) {
-		total.LastUsedAt = at
-	}
-}
-
-// batch returns the sums, events oldest first: stores keep them by time.
-func (sum *usageSum) batch(refused map[minuteOf]int64) *UsageBatch {
-	batch := &UsageBatch{Events: sum.events}
-	slices.SortStableFunc(batch.Events, func(a, b UsageEvent) int { return a.At.Compare(b.At) })
-	for _, total := range sum.totals {
-		batch.Totals = append(batch.Totals, *total)
-	}
-	slices.SortFunc(batch.Totals, func(a, b UsageTotal) int { return cmp.Compare(a.KeyID, b.KeyID) })
-	for of, count := range sum.hours {
-		batch.Hours = append(batch.Hours, UsageHour{KeyID: of.keyID, HourAt: time.UnixMilli(of.hour).UTC(), Code: of.code, Count: count})
-	}
-	for of, count := range refused {
-		batch.Minutes = append(batch.Minutes, RefusalMinute{MinuteAt: time.UnixMilli(of.minute).UTC(), Code: of.code, Count: count})
-	}
-	return batch
 }

@@ -360,3 +360,23 @@ func TestUsagePagesAndPrunes(t *testing.T) {
 		t.Errorf("%d uses after pruning, %v; want 25", got.Uses, err)
 	}
 }
+
+func TestFlushesAreAsRareAsTheEventsNeed(t *testing.T) {
+	// Mutation tried: granting a shard the full credit each time makes the room
+	// seem taken, and the flusher run without end.
+	t.Parallel()
+	store := newSpy()
+	svc := newService(t, store, &keyfold.Options{FlushInterval: time.Minute})
+	_, token := create(t, svc, keyfold.NewKey{})
+	const verifies = 500_000
+	created := store.calls.Load()
+	for range verifies {
+		_, _ = svc.Verify(t.Context(), keyfold.Request{Token: token, Route: "GET /a/route/of/some/length"})
+	}
+	if err := svc.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if flushes := store.calls.Load() - created; flushes > verifies/5000 {
+		t.Errorf("%d flushes for %d events", flushes, verifies)
+	}
+}

@@ -1,0 +1,152 @@
+package keyfold
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// usageSum makes a batch of what the shards of a recorder gathered. It runs in
+// the background, but for every verify, so it allocates little for each.
+type usageSum struct {
+	uses    [][]use // of each shard
+	tallies map[tallyOf]lateUse
+	late    []tally
+	texts   map[string]string
+	ips     map[netip.Addr]string
+}
+
+// tallyOf is what uses are counted by: in one flush a key is nearly always the
+// same principal, and comparing a pointer is cheaper than comparing an id.
+type tallyOf struct {
+	who  *principal
+	hour int64
+	code Code
+}
+
+type tally struct {
+	hourOf
+	lateUse
+}
+
+func newSum(shards int) *usageSum {
+	return &usageSum{
+		uses: make([][]use, shards), tallies: map[tallyOf]lateUse{},
+		texts: map[string]string{}, ips: map[netip.Addr]string{},
+	}
+}
+
+// addLate adds uses that were counted without an event.
+func (sum *usageSum) addLate(late map[hourOf]lateUse) {
+	for of, use := range late {
+		sum.late = append(sum.late, tally{of, use})
+	}
+}
+
+// batch returns the events, oldest first because stores keep them by time, and
+// the sums, by key. bytes is the size of the events as the shards counted it.
+func (sum *usageSum) batch() (batch *UsageBatch, bytes int64) {
+	batch = &UsageBatch{}
+	order := sum.order()
+	if len(order) > 0 {
+		batch.Events = make([]UsageEvent, len(order))
+	}
+	for i, at := range order {
+		u := &sum.uses[at.shard][at.index]
+		bytes += u.size()
+		sum.fill(&batch.Events[i], u)
+		if u.who != nil {
+			of := tallyOf{who: u.who, hour: floor(u.at, time.Hour), code: u.code}
+			t := sum.tallies[of]
+			sum.tallies[of] = lateUse{count: t.count + 1, last: max(t.last, u.at)}
+		}
+	}
+	sum.count(batch)
+	return batch, bytes
+}
+
+// place is where a use stands; sorting places moves less than sorting uses.
+type place struct {
+	at           int64
+	shard, index int32
+}
+
+func (sum *usageSum) order() []place {
+	n := 0
+	for _, uses := range sum.uses {
+		n += len(uses)
+	}
+	order := make([]place, 0, n)
+	for shard, uses := range sum.uses {
+		for i := range uses {
+			order = append(order, place{at: uses[i].at, shard: int32(shard), index: int32(i)})
+		}
+	}
+	slices.SortFunc(order, func(a, b place) int { return cmp.Compare(a.at, b.at) })
+	return order
+}
+
+func (sum *usageSum) fill(event *UsageEvent, u *use) {
+	event.At, event.Code = time.UnixMilli(u.at).UTC(), u.code
+	event.Route, event.RequestID, event.UserAgent = sum.text(u.route), plainText(u.requestID), sum.text(u.userAgent)
+	if u.ip.IsValid() {
+		event.IP = sum.address(u.ip)
+	}
+	if u.who != nil {
+		event.KeyID = u.who.record.KeyID
+	}
+}
+
+// text returns the part of a text that may be stored. Routes and agents repeat.
+func (sum *usageSum) text(s string) string {
+	if s == "" {
+		return ""
+	}
+	plain, known := sum.texts[s]
+	if !known {
+		plain = plainText(s)
+		sum.texts[s] = plain
+	}
+	return plain
+}
+
+func (sum *usageSum) address(ip netip.Addr) string {
+	text, known := sum.ips[ip]
+	if !known {
+		text = ip.Unmap().WithZone("").String()
+		sum.ips[ip] = text
+	}
+	return text
+}
+
+// count turns the tallies into hours and totals.
+func (sum *usageSum) count(batch *UsageBatch) {
+	tallies := slices.Grow(sum.late, len(sum.tallies))
+	for of, use := range sum.tallies {
+		tallies = append(tallies, tally{hourOf{keyID: of.who.record.KeyID, hour: of.hour, code: of.code}, use})
+	}
+	slices.SortFunc(tallies, func(a, b tally) int {
+		return cmp.Or(strings.Compare(a.keyID, b.keyID), cmp.Compare(a.hour, b.hour), cmp.Compare(a.code, b.code))
+	})
+	for i, t := range tallies {
+		if last := len(batch.Hours) - 1; i > 0 && tallies[i-1].hourOf == t.hourOf {
+			batch.Hours[last].Count += t.count
+		} else {
+			batch.Hours = append(batch.Hours, UsageHour{KeyID: t.keyID, HourAt: time.UnixMilli(t.hour).UTC(), Code: t.code, Count: t.count})
+		}
+		if t.code != CodeAllowed {
+			continue
+		}
+		used := time.UnixMilli(t.last).UTC()
+		if last := len(batch.Totals) - 1; last >= 0 && batch.Totals[last].KeyID == t.keyID {
+			batch.Totals[last].Uses += t.count
+			if used.After(batch.Totals[last].LastUsedAt) {
+				batch.Totals[last].LastUsedAt = used
+			}
+		} else {
+			batch.Totals = append(batch.Totals, UsageTotal{KeyID: t.keyID, Uses: t.count, LastUsedAt: used})
+		}
+	}
+}
