@@ -368,15 +368,23 @@ func TestFlushesAreAsRareAsTheEventsNeed(t *testing.T) {
 	store := newSpy()
 	svc := newService(t, store, &keyfold.Options{FlushInterval: time.Minute})
 	_, token := create(t, svc, keyfold.NewKey{})
-	const verifies = 500_000
-	created := store.calls.Load()
-	for range verifies {
-		_, _ = svc.Verify(t.Context(), keyfold.Request{Token: token, Route: "GET /a/route/of/some/length"})
+	verify := func(n int) {
+		for range n {
+			_, _ = svc.Verify(t.Context(), keyfold.Request{Token: token, Route: "GET /a/route/of/some/length"})
+		}
 	}
-	if err := svc.Close(t.Context()); err != nil {
-		t.Fatal(err)
+	for range 20 {
+		verify(20_000)
+		if err := svc.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if flushes := store.calls.Load() - created; flushes > verifies/5000 {
-		t.Errorf("%d flushes for %d events", flushes, verifies)
+	before := store.calls.Load()
+	for range 8 { // one event in eight of those that make a flush worth while
+		verify(1250)
+		time.Sleep(time.Millisecond) // lets a flusher run that was woken
+	}
+	if flushes := store.calls.Load() - before; flushes > 1 {
+		t.Errorf("%d flushes for %d events", flushes, 8*1250)
 	}
 }
