@@ -63,6 +63,7 @@ func onEveryStore(t *testing.T, test func(*testing.T, keyfold.Store)) {
 func postgresOpen(ctx context.Context, dsn string) (keyfold.Store, error) {
 	return postgres.Open(ctx, dsn)
 }
+
 func mysqlOpen(ctx context.Context, dsn string) (keyfold.Store, error) { return mysql.Open(ctx, dsn) }
 
 // opened closes a store when the test ends.

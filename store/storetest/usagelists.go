@@ -90,9 +90,12 @@ func eventsAreFiltered(t *trial) {
 	batch := t.batch()
 	at := func(n int) time.Time { return begin.Add(time.Duration(n) * time.Millisecond) }
 	batch.Events = []keyfold.UsageEvent{
-		{At: at(0), KeyID: a.ID, Route: "a0"}, {At: at(1), KeyID: a.ID, Route: "a1", Code: keyfold.CodeScope},
-		{At: at(2), KeyID: b.ID, Route: "b2"}, {At: at(3), KeyID: b.ID, Route: "b3", Code: keyfold.CodeUnavailable},
-		{At: at(4), KeyID: other.ID, Route: "o4"}, {At: at(5), Route: "x5", Code: keyfold.CodeUnknown},
+		{At: at(0), KeyID: a.ID, Route: "a0"},
+		{At: at(1), KeyID: a.ID, Route: "a1", Code: keyfold.CodeScope},
+		{At: at(2), KeyID: b.ID, Route: "b2"},
+		{At: at(3), KeyID: b.ID, Route: "b3", Code: keyfold.CodeUnavailable},
+		{At: at(4), KeyID: other.ID, Route: "o4"},
+		{At: at(5), Route: "x5", Code: keyfold.CodeUnknown},
 		{At: at(6), KeyID: a.ID, Route: "a6", Code: keyfold.CodeExpired},
 	}
 	t.records(batch)
@@ -274,7 +277,8 @@ func minutesAreSummed(t *trial) {
 	for range 2 {
 		batch := t.batch()
 		batch.Minutes = []keyfold.RefusalMinute{
-			{MinuteAt: minute, Code: keyfold.CodeWrongSecret, Count: 3}, {MinuteAt: minute, Code: keyfold.CodeMissing, Count: 4},
+			{MinuteAt: minute, Code: keyfold.CodeWrongSecret, Count: 3},
+			{MinuteAt: minute, Code: keyfold.CodeMissing, Count: 4},
 			{MinuteAt: minute.Add(-time.Minute), Code: keyfold.CodeUnknown, Count: 1 << 40},
 		}
 		t.records(batch)
