@@ -95,7 +95,7 @@ func (sum *usageSum) fill(event *UsageEvent, u *use) {
 		event.IP = sum.address(u.ip)
 	}
 	if u.who != nil {
-		event.KeyID = u.who.record.KeyID
+		event.KeyID = u.who.keyID()
 	}
 }
 
@@ -125,7 +125,7 @@ func (sum *usageSum) address(ip netip.Addr) string {
 func (sum *usageSum) count(batch *UsageBatch) {
 	tallies := slices.Grow(sum.late, len(sum.tallies))
 	for of, use := range sum.tallies {
-		tallies = append(tallies, tally{hourOf{keyID: of.who.record.KeyID, hour: of.hour, code: of.code}, use})
+		tallies = append(tallies, tally{hourOf{keyID: of.who.keyID(), hour: of.hour, code: of.code}, use})
 	}
 	slices.SortFunc(tallies, func(a, b tally) int {
 		return cmp.Or(strings.Compare(a.keyID, b.keyID), cmp.Compare(a.hour, b.hour), cmp.Compare(a.code, b.code))

@@ -37,7 +37,6 @@ type cache struct {
 const (
 	cacheShards   = 64
 	minSlots      = 16
-	principalSize = 480 // bytes of a principal and its slot beside its texts
 	evictionTries = 5
 )
 
@@ -108,7 +107,7 @@ func (s *cacheShard) find(id string, at uint64) (*principal, *atomic.Pointer[pri
 	for mask := uint64(len(slots) - 1); ; at++ {
 		slot := &slots[at&mask]
 		who := slot.Load()
-		if who == nil || who.record.KeyID == id {
+		if who == nil || who.keyID() == id {
 			return who, slot
 		}
 	}
@@ -189,7 +188,7 @@ var (
 
 // put remembers a key. The caller holds the shard's lock.
 func (c *cache) put(s *cacheShard, at uint64, who *principal) {
-	if old, slot := s.find(who.record.KeyID, at); old != nil {
+	if old, slot := s.find(who.keyID(), at); old != nil {
 		s.bytes += who.size() - old.size()
 		slot.Store(who)
 		return
@@ -225,7 +224,7 @@ func (c *cache) rebuild(s *cacheShard) []atomic.Pointer[principal] {
 		if who == nil || who == c.gone {
 			continue
 		}
-		_, at := c.shard(who.record.KeyID)
+		_, at := c.shard(who.keyID())
 		for (*fresh)[at&uint64(size-1)].Load() != nil {
 			at++
 		}
@@ -295,10 +294,4 @@ func (c *cache) flush() {
 func (c *cache) staleAt(now int64) int64 {
 	age := c.maxAge.Milliseconds()
 	return now + age - rand.Int64N(age/10+1)
-}
-
-// size is about what a principal takes in memory.
-func (p *principal) size() int64 {
-	k := &p.record
-	return principalSize + int64(len(k.Name)+len(k.OwnerID)+len(k.Tenant)+len(k.Scopes)+len(k.Networks)+len(k.Metadata))
 }

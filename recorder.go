@@ -138,7 +138,7 @@ func (r *recorder) record(who *principal, code Code, req *Request, now int64) bo
 	}
 	if !r.keep(s, use{who: who, at: now, code: code}, req) {
 		s.dropped++
-		s.count(hourOf{keyID: who.record.KeyID, hour: floor(now, time.Hour), code: code}, now)
+		s.count(hourOf{keyID: who.keyID(), hour: floor(now, time.Hour), code: code}, now)
 	}
 	return true
 }

@@ -5,31 +5,60 @@ import (
 	"fmt"
 )
 
-// dummySecret is what an unknown id is compared with.
-var dummySecret = VerifyRecord{Secret: SecretHash{Alg: algPlain, Sum: [32]byte{1}}}
+// hashAlg is the algorithm that a secret was hashed with.
+type hashAlg uint8
 
-// checkSecret reports whether the token is the one the record was made for:
-// its secret under the record's own algorithm, and its head. An algorithm or
+const (
+	algUnknown hashAlg = iota
+	algPlain           // "kf1": SHA-256("kf1" ‖ 0 ‖ id ‖ secret), 52 bytes, one block
+	algPepper          // "kf1h": HMAC-SHA-256(pepper, the same 52 bytes)
+)
+
+// The names of the algorithms are stored, so they are never reused.
+const (
+	plainName  = "kf1"
+	pepperName = "kf1h"
+)
+
+func parseAlg(name string) hashAlg {
+	switch name {
+	case plainName:
+		return algPlain
+	case pepperName:
+		return algPepper
+	}
+	return algUnknown
+}
+
+// checkSecret reports whether the token is the one that the key was made with:
+// its secret under the key's own algorithm, and its head. An algorithm or a
 // pepper that this process does not know decides nothing: an [ErrUnavailable].
-func (s *Service) checkSecret(record *VerifyRecord, token tokenParts) (bool, error) {
+func (s *Service) checkSecret(who *principal, token tokenParts) (bool, error) {
 	var sum [32]byte
-	switch record.Secret.Alg {
+	switch who.alg {
 	case algPlain:
 		sum = plainHash(token.id, token.secret)
 	case algPepper:
-		pepper, ok := s.opts.Peppers[record.Secret.PepperID]
+		pepper, ok := s.opts.Peppers[who.rare.pepperID]
 		if !ok {
-			return false, &unavailable{cause: fmt.Errorf("keyfold: pepper %q is not in Options.Peppers", record.Secret.PepperID)}
+			return false, &unavailable{cause: fmt.Errorf("keyfold: pepper %q is not in Options.Peppers", who.rare.pepperID)}
 		}
 		sum = pepperHash(pepper, token.id, token.secret)
 	default:
-		return false, &unavailable{cause: fmt.Errorf("keyfold: unknown hash algorithm %q", record.Secret.Alg)}
+		return false, &unavailable{cause: fmt.Errorf("keyfold: unknown hash algorithm %q", who.rare.algName)}
 	}
-	same := sameHash(&sum, &record.Secret.Sum)
-	if s.opts.RequirePepper && record.Secret.Alg != algPepper {
+	same := sameHash(&sum, &who.sum)
+	if s.opts.RequirePepper && who.alg != algPepper {
 		return false, nil
 	}
-	return same && isHeadOf(token.head, record.Prefix, record.Environment), nil
+	return same && isHeadOf(token.head, who.field(fieldPrefix), who.field(fieldEnvironment)), nil
+}
+
+// checkNobody costs what checkSecret does, so that the time of an answer does
+// not tell an unknown id from a wrong secret.
+func checkNobody(token tokenParts) bool {
+	sum, dummy := plainHash(token.id, token.secret), [32]byte{1}
+	return sameHash(&sum, &dummy)
 }
 
 // isHeadOf reports whether head is prefix, or prefix_environment.
@@ -44,10 +73,10 @@ func isHeadOf(head, prefix, environment string) bool {
 // hashSecret hashes as new keys are hashed.
 func (s *Service) hashSecret(token tokenParts) SecretHash {
 	if s.opts.SignPepper == "" {
-		return SecretHash{Alg: algPlain, Sum: plainHash(token.id, token.secret)}
+		return SecretHash{Alg: plainName, Sum: plainHash(token.id, token.secret)}
 	}
 	pepper := s.opts.Peppers[s.opts.SignPepper]
-	return SecretHash{Alg: algPepper, PepperID: s.opts.SignPepper, Sum: pepperHash(pepper, token.id, token.secret)}
+	return SecretHash{Alg: pepperName, PepperID: s.opts.SignPepper, Sum: pepperHash(pepper, token.id, token.secret)}
 }
 
 // rehash is the move of one key to the pepper that new keys get.
@@ -57,11 +86,15 @@ type rehash struct {
 }
 
 // outdated returns the move that a key needs whose token was just verified.
-func (s *Service) outdated(record *VerifyRecord, token tokenParts) (rehash, bool) {
-	if s.opts.SignPepper == "" || record.Secret.PepperID == s.opts.SignPepper {
+func (s *Service) outdated(who *principal, token tokenParts) (rehash, bool) {
+	old := SecretHash{Alg: plainName, Sum: who.sum}
+	if who.alg == algPepper {
+		old.Alg, old.PepperID = pepperName, who.rare.pepperID
+	}
+	if old.PepperID == s.opts.SignPepper {
 		return rehash{}, false
 	}
-	return rehash{keyID: record.KeyID, old: record.Secret, new: s.hashSecret(token)}, true
+	return rehash{keyID: who.keyID(), old: old, new: s.hashSecret(token)}, true
 }
 
 // apply moves the key, unless its hash was changed meanwhile.

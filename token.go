@@ -226,12 +226,6 @@ func randomBase62(n int) string {
 	return string(out)
 }
 
-// The algorithms of [SecretHash]. The text is stored, so it is never reused.
-const (
-	algPlain  = "kf1"  // SHA-256("kf1" ‖ 0 ‖ id ‖ secret): 52 bytes, one block
-	algPepper = "kf1h" // HMAC-SHA-256(pepper, the same 52 bytes)
-)
-
 // hashInput is the text that is hashed: domain, id and secret. The secret has
 // 190 random bits, so a fast hash is enough: there is nothing to guess.
 func hashInput(id, secret string) (in [4 + idLen + secretLen]byte) {
