@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,21 +91,27 @@ func (t *trial) create(edits ...func(*keyfold.KeyRecord)) keyfold.KeyRecord {
 	return key
 }
 
-// createMany stores n keys in one transaction.
+// perStep is how many keys createMany stores in one transaction: few enough
+// for a slow machine to keep the limits that a store may set to one.
+const perStep = 100
+
+// createMany stores n keys, many in one transaction.
 func (t *trial) createMany(n int, edits ...func(*keyfold.KeyRecord)) []keyfold.KeyRecord {
 	t.Helper()
 	keys := make([]keyfold.KeyRecord, n)
 	for i := range keys {
 		keys[i] = t.record(edits...)
 	}
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
-		for _, key := range keys {
-			if err := tx.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)); err != nil {
-				return err
+	for some := range slices.Chunk(keys, perStep) {
+		t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+			for _, key := range some {
+				if err := tx.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	}))
+			return nil
+		}))
+	}
 	return keys
 }
 
