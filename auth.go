@@ -140,10 +140,14 @@ type Request struct {
 //   - ctx's own error when the caller went away.
 //
 // A malformed token costs no store call. Each call is counted, whatever its
-// outcome, without waiting for the store.
+// outcome, without waiting for the store unless Options.Usage says so.
 func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 	if err := ctx.Err(); err != nil {
 		return Identity{}, err
+	}
+	var limit time.Time
+	if s.opts.Usage == UsageSync {
+		limit = time.Now().Add(s.opts.VerifyTimeout)
 	}
 	now := s.clock.read()
 	who, err := s.decide(ctx, &r, now)
@@ -154,8 +158,14 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 		}
 		code = CodeOf(err)
 	}
-	if !s.recorder.record(who, code, &r, now.wall) {
+	use, ok := s.recorder.record(who, code, &r, now.wall)
+	if !ok {
 		return Identity{}, &unavailable{cause: ErrClosed}
+	}
+	if use != nil && !s.bound {
+		if err := use.wait(ctx, limit); err != nil {
+			return Identity{}, err
+		}
 	}
 	if err != nil && !errors.Is(err, ErrForbidden) {
 		return Identity{}, err

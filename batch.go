@@ -12,8 +12,8 @@ import (
 // the background, but for every verify, so it allocates little for each.
 type usageSum struct {
 	uses    [][]use // of each shard
-	tallies map[tallyOf]lateUse
-	late    []tally
+	ordered bool
+	places  []place // of the uses that are in no batch yet, oldest first
 	texts   map[string]string
 	ips     map[netip.Addr]string
 }
@@ -32,38 +32,45 @@ type tally struct {
 }
 
 func newSum(shards int) *usageSum {
-	return &usageSum{
-		uses: make([][]use, shards), tallies: map[tallyOf]lateUse{},
-		texts: map[string]string{}, ips: map[netip.Addr]string{},
-	}
+	return &usageSum{uses: make([][]use, shards), texts: map[string]string{}, ips: map[netip.Addr]string{}}
 }
 
-// addLate adds uses that were counted without an event.
-func (sum *usageSum) addLate(late map[hourOf]lateUse) {
-	for of, use := range late {
-		sum.late = append(sum.late, tally{of, use})
+// next makes a batch of a bounded number of uses, the oldest first, and of
+// late, which it empties as far as there is room. bytes is the size of the
+// events as the shards counted it.
+func (sum *usageSum) next(late map[hourOf]lateUse) (batch *UsageBatch, bytes int64) {
+	if !sum.ordered {
+		sum.places, sum.ordered = sum.order(), true
 	}
-}
-
-// batch returns the events, oldest first because stores keep them by time, and
-// the sums, by key. bytes is the size of the events as the shards counted it.
-func (sum *usageSum) batch() (batch *UsageBatch, bytes int64) {
 	batch = &UsageBatch{}
-	order := sum.order()
-	if len(order) > 0 {
-		batch.Events = make([]UsageEvent, len(order))
+	places := sum.places[:min(len(sum.places), batchEvents)]
+	sum.places = sum.places[len(places):]
+	if len(places) > 0 {
+		batch.Events = make([]UsageEvent, len(places))
 	}
-	for i, at := range order {
+	tallies := map[tallyOf]lateUse{}
+	for i, at := range places {
 		u := &sum.uses[at.shard][at.index]
 		bytes += u.size()
 		sum.fill(&batch.Events[i], u)
 		if u.who != nil {
 			of := tallyOf{who: u.who, hour: floor(u.at, time.Hour), code: u.code}
-			t := sum.tallies[of]
-			sum.tallies[of] = lateUse{count: t.count + 1, last: max(t.last, u.at)}
+			t := tallies[of]
+			tallies[of] = lateUse{count: t.count + 1, last: max(t.last, u.at)}
 		}
 	}
-	sum.count(batch)
+	counts := make([]tally, 0, len(tallies)+min(len(late), batchHours))
+	for of, use := range tallies {
+		counts = append(counts, tally{hourOf{keyID: of.who.keyID(), hour: of.hour, code: of.code}, use})
+	}
+	for of, use := range late {
+		if len(counts) >= batchHours {
+			break
+		}
+		counts = append(counts, tally{of, use})
+		delete(late, of)
+	}
+	count(batch, counts)
 	return batch, bytes
 }
 
@@ -121,12 +128,8 @@ func (sum *usageSum) address(ip netip.Addr) string {
 	return text
 }
 
-// count turns the tallies into hours and totals.
-func (sum *usageSum) count(batch *UsageBatch) {
-	tallies := slices.Grow(sum.late, len(sum.tallies))
-	for of, use := range sum.tallies {
-		tallies = append(tallies, tally{hourOf{keyID: of.who.keyID(), hour: of.hour, code: of.code}, use})
-	}
+// count turns tallies into hours and totals, by key.
+func count(batch *UsageBatch, tallies []tally) {
 	slices.SortFunc(tallies, func(a, b tally) int {
 		return cmp.Or(strings.Compare(a.keyID, b.keyID), cmp.Compare(a.hour, b.hour), cmp.Compare(a.code, b.code))
 	})

@@ -70,8 +70,12 @@ type Options struct {
 	// counts by hour stay.
 	EventRetention time.Duration
 
+	// Usage says whether a verify waits until its use is stored. Default
+	// [UsageAsync].
+	Usage UsageMode
+
 	// FlushInterval is how long usage is gathered before it is written, and so
-	// what a crash can lose. Default 1 s.
+	// what a crash can lose with [UsageAsync]. Default 1 s.
 	FlushInterval time.Duration
 
 	// MaxPendingEvents bounds the usage events that wait to be written, in
@@ -108,6 +112,27 @@ type Options struct {
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
+
+// UsageMode says when a use is stored.
+type UsageMode uint8
+
+const (
+	// UsageAsync stores uses in the background, every Options.FlushInterval. A
+	// verify never waits for it; a crash loses the uses of the last interval, or
+	// of the time for which the store took none.
+	UsageAsync UsageMode = iota
+
+	// UsageSync stores a use before Verify answers, so a crash loses none.
+	// Verifies that run side by side share one write. Where the store does not
+	// take the use within Options.VerifyTimeout, Verify returns an
+	// [ErrUnavailable]; the use may then be counted although it was refused.
+	//
+	// Only verifies whose secret was right wait: others are counted in the
+	// background, or anyone could have the store written to. Nor does Verify
+	// wait on a Service from [Service.With], whose transaction may be what the
+	// write waits for.
+	UsageSync
+)
 
 // Never, as a time to live, stands for a key that does not expire.
 const Never = time.Duration(-1)
@@ -187,6 +212,8 @@ func (o *Options) withDefaults() (Options, error) {
 		return opts, invalid("Options.StaleGrace", "0 to 1 hour")
 	case opts.EventRetention != Never && (opts.EventRetention < time.Hour || opts.EventRetention > maxKeyTTL):
 		return opts, invalid("Options.EventRetention", "1 hour to 100 years, or Never")
+	case opts.Usage > UsageSync:
+		return opts, invalid("Options.Usage", "UsageAsync or UsageSync")
 	case opts.FlushInterval < minFlush || opts.FlushInterval > maxFlush:
 		return opts, invalid("Options.FlushInterval", "10 ms to 1 minute")
 	case opts.MaxPendingEvents < 0:

@@ -2,8 +2,6 @@ package keyfold
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -22,6 +20,8 @@ import (
 // that batch is tried again, whole and under its own number, until it is in;
 // what comes meanwhile gathers behind it. So a commit whose answer was lost is
 // not applied twice, and totals and events of one verify never part.
+//
+// With UsageSync a verify waits for the batch that its use went into.
 type recorder struct {
 	store Store
 	opts  *Options
@@ -29,31 +29,32 @@ type recorder struct {
 
 	shards  []usageShard
 	started atomic.Bool
-	samples atomic.Int64 // refusals that may still be kept as samples this interval
+	samples atomic.Int64 // refusals that may still be kept as samples this second
+	closed  atomic.Bool
 
-	closed atomic.Bool
+	room   sync.Mutex         // guards the next six; a shard may be locked before it, never after
+	full   allowance          // less than this left: time to flush
+	left   allowance          // what the shards may still take
+	held   allowance          // what the batches in flight take
+	lost   int64              // uses of keys that are gone
+	aside  int64              // batches set aside
+	cancel context.CancelFunc // ends what the background is waiting for
 
-	room sync.Mutex // guards the next three; a shard may be locked before it, never after
-	left allowance  // what the shards may still take
-	held allowance  // what the batch in flight takes
-	over UsageStats // what was dropped and lost so far
-
-	flushing chan struct{} // holds one token while a flush runs, which owns the next four
+	flushing chan struct{} // holds one token while a flush runs, which owns the next five
 	refused  map[minuteOf]int64
-	inFlight *UsageBatch
+	late     map[hourOf]lateUse
+	inFlight []*delivery
 	moves    []rehash
 	number   int64 // of the batch made last
 
-	wake chan struct{} // there is a batch's worth of events
+	wake chan struct{} // there is a batch's worth of events, or somebody waits
 	stop chan struct{}
 	done chan struct{}
 }
 
 const (
 	flushEvents    = 10_000 // events that are written without waiting for the interval
-	flushTimeout   = 10 * time.Second
-	closeBudget    = 10 * time.Second
-	useSize        = 128 // bytes of a use beside its texts
+	useSize        = 128    // bytes of a use beside its texts
 	samplesASecond = 10
 	maxRehashes    = 1000 // per shard
 	maxEventText   = 256  // bytes of each text of an event
@@ -70,8 +71,11 @@ type usageShard struct {
 	spare   []use              // emptied by the last flush, to be filled next
 	late    map[hourOf]lateUse // uses that found no room as events
 	refused [len(codeNames)]int64
+	minute  int64              // which refused counts
+	before  map[minuteOf]int64 // refusals of other minutes
 	moves   map[string]rehash
-	dropped int64
+	dropped int64    // ever
+	next    *landing // of the batch that uses go into next; nil unless verifies wait for it
 	_       [64]byte // shards that are used at the same time share no cache line
 }
 
@@ -110,16 +114,26 @@ func newRecorder(store Store, opts *Options) *recorder {
 	r := &recorder{
 		store: store, opts: opts, id: randomBase62(recorderIDLen), shards: make([]usageShard, shards),
 		left:     allowance{events: int64(opts.MaxPendingEvents), bytes: int64(opts.MaxPendingBytes)},
-		flushing: make(chan struct{}, 1), refused: map[minuteOf]int64{},
+		flushing: make(chan struct{}, 1), refused: map[minuteOf]int64{}, late: map[hourOf]lateUse{},
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	// What shards have been granted and not used yet is no reason to flush.
+	granted := int64(shards * creditEvents)
+	r.full = allowance{
+		events: r.left.events - min(flushEvents+granted, r.left.events/2),
+		bytes:  r.left.bytes / 2,
+	}
 	r.samples.Store(samplesASecond)
+	next := newLanding(opts)
+	for i := range r.shards {
+		r.shards[i].next = next
+	}
 	return r
 }
 
 // record counts one verify. It reports false, and counts nothing, once the
-// recorder is closed.
-func (r *recorder) record(who *principal, code Code, req *Request, now int64) bool {
+// recorder is closed. With UsageSync it returns the landing of a use.
+func (r *recorder) record(who *principal, code Code, req *Request, now int64) (*landing, bool) {
 	if !r.started.Load() {
 		r.start()
 	}
@@ -127,20 +141,26 @@ func (r *recorder) record(who *principal, code Code, req *Request, now int64) bo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return false
+		return nil, false
 	}
 	if who == nil {
+		if now < s.minute || now >= s.minute+time.Minute.Milliseconds() {
+			s.turn(now)
+		}
 		s.refused[code]++
 		if r.samples.Load() > 0 && r.samples.Add(-1) >= 0 {
 			r.keep(s, use{at: now, code: code}, req)
 		}
-		return true
+		return nil, true
 	}
 	if !r.keep(s, use{who: who, at: now, code: code}, req) {
 		s.dropped++
 		s.count(hourOf{keyID: who.keyID(), hour: floor(now, time.Hour), code: code}, now)
 	}
-	return true
+	if s.next != nil {
+		notify(r.wake)
+	}
+	return s.next, true
 }
 
 // keep adds an event if there is room for it.
@@ -167,7 +187,7 @@ func (u *use) size() int64 {
 }
 
 // refill gives the shard more room, if there is any, and wakes the flush when
-// half of what may wait is waiting.
+// a batch's worth of events or half of what may wait is waiting.
 func (r *recorder) refill(s *usageShard, size int64) bool {
 	r.room.Lock()
 	defer r.room.Unlock()
@@ -179,7 +199,7 @@ func (r *recorder) refill(s *usageShard, size int64) bool {
 	r.left.bytes -= bytes
 	s.credit.events += events
 	s.credit.bytes += bytes
-	if taken := int64(r.opts.MaxPendingEvents) - r.left.events; taken >= flushEvents {
+	if r.left.events <= r.full.events || r.left.bytes <= r.full.bytes {
 		notify(r.wake)
 	}
 	return s.credit.events >= 1 && s.credit.bytes >= size
@@ -190,8 +210,25 @@ func (s *usageShard) count(of hourOf, now int64) {
 	if s.late == nil {
 		s.late = map[hourOf]lateUse{}
 	}
-	late := s.late[of]
-	s.late[of] = lateUse{count: late.count + 1, last: max(late.last, now)}
+	s.late[of] = s.late[of].plus(lateUse{count: 1, last: now})
+}
+
+func (u lateUse) plus(more lateUse) lateUse {
+	return lateUse{count: u.count + more.count, last: max(u.last, more.last)}
+}
+
+// turn puts the refusals of one minute away and begins with another.
+func (s *usageShard) turn(now int64) {
+	for code, count := range s.refused {
+		if count > 0 {
+			if s.before == nil {
+				s.before = map[minuteOf]int64{}
+			}
+			s.before[minuteOf{minute: s.minute, code: Code(code)}] += count
+		}
+	}
+	clear(s.refused[:])
+	s.minute = floor(now, time.Minute)
 }
 
 // bounded cuts a text that is too long for an event, and lets go of the rest.
@@ -218,198 +255,10 @@ func (r *recorder) rehash(move rehash) {
 	}
 }
 
-// start begins the background work with the first verify.
-func (r *recorder) start() {
-	r.room.Lock()
-	defer r.room.Unlock()
-	if !r.started.Load() {
-		r.started.Store(true)
-		go r.run()
-	}
-}
-
-func (r *recorder) run() {
-	defer close(r.done)
-	ticker := time.NewTicker(r.opts.FlushInterval)
-	defer ticker.Stop()
-	failing := false
-	for {
-		select {
-		case <-r.stop:
-			return
-		case <-ticker.C:
-			r.samples.Store(max(1, samplesASecond*int64(r.opts.FlushInterval)/int64(time.Second)))
-		case <-r.wake:
-			if failing { // a full batch is no reason to hurry a store that is away
-				continue
-			}
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
-		err := r.flush(ctx)
-		cancel()
-		if (err != nil) != failing {
-			failing = err != nil
-			r.report(err)
-		}
-	}
-}
-
-// report tells the log when writing usage begins to fail and when it works again.
-func (r *recorder) report(err error) {
-	if err != nil {
-		r.opts.Logger.Warn("keyfold: usage cannot be written; it is kept and tried again", slog.Any("error", err))
-		return
-	}
-	r.opts.Logger.Info("keyfold: usage is written again")
-}
-
-// flush writes the batch in flight, if there is one, and then what has gathered
-// behind it.
-func (r *recorder) flush(ctx context.Context) error {
-	select {
-	case r.flushing <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-r.flushing }()
-	r.roll()
-	if err := r.write(ctx); err != nil {
-		return err
-	}
-	r.take()
-	return r.write(ctx)
-}
-
-// roll moves the counts of refusals out of the shards, into the minute that is now.
-func (r *recorder) roll() {
-	minute := floor(r.opts.Now().UnixMilli(), time.Minute)
-	for i := range r.shards {
-		s := &r.shards[i]
-		s.mu.Lock()
-		for code, count := range s.refused {
-			if count > 0 {
-				r.refused[minuteOf{minute: minute, code: Code(code)}] += count
-			}
-		}
-		clear(s.refused[:])
-		s.mu.Unlock()
-	}
-}
-
-// take makes a batch of what has gathered.
-func (r *recorder) take() {
-	sum := newSum(len(r.shards))
-	var dropped int64
-	for i := range r.shards {
-		s := &r.shards[i]
-		s.mu.Lock()
-		sum.uses[i] = s.uses
-		sum.addLate(s.late)
-		for _, move := range s.moves {
-			r.moves = append(r.moves, move)
-		}
-		dropped += s.dropped
-		s.uses, s.spare, s.late, s.moves, s.dropped = s.spare, nil, nil, nil, 0
-		s.mu.Unlock()
-	}
-	batch, bytes := sum.batch()
-	for i := range r.shards {
-		r.shards[i].reuse(sum.uses[i])
-	}
-	r.room.Lock()
-	r.over.DroppedEvents += dropped
-	r.held = allowance{events: int64(len(batch.Events)), bytes: bytes}
-	r.room.Unlock()
-	for of, count := range r.refused {
-		batch.Minutes = append(batch.Minutes, RefusalMinute{MinuteAt: time.UnixMilli(of.minute).UTC(), Code: of.code, Count: count})
-	}
-	if len(batch.Hours) == 0 && len(batch.Events) == 0 && len(batch.Minutes) == 0 {
-		return
-	}
-	r.number++
-	batch.RecorderID, batch.Number, batch.At = r.id, r.number, r.opts.Now().UTC()
-	r.inFlight, r.refused = batch, map[minuteOf]int64{}
-}
-
-// reuse keeps the memory of uses that are in a batch now, unless a burst made
-// it large.
-func (s *usageShard) reuse(uses []use) {
-	if cap(uses) > flushEvents {
-		return
-	}
-	clear(uses)
-	s.mu.Lock()
-	s.spare = uses[:0]
-	s.mu.Unlock()
-}
-
-// write stores the batch in flight. On an error it stays in flight.
-func (r *recorder) write(ctx context.Context) error {
-	if r.inFlight != nil {
-		result, err := r.store.RecordUsage(ctx, *r.inFlight)
-		if err != nil {
-			return err
-		}
-		r.landed(result)
-	}
-	for _, move := range r.moves { // what fails now is done at the key's next use
-		if err := move.apply(ctx, r.store); err != nil {
-			break
-		}
-	}
-	r.moves = nil
-	return nil
-}
-
-// landed gives the room of the batch in flight back.
-func (r *recorder) landed(result UsageResult) {
-	r.room.Lock()
-	defer r.room.Unlock()
-	r.left.events += r.held.events
-	r.left.bytes += r.held.bytes
-	r.held, r.inFlight = allowance{}, nil
-	r.over.LostUses += result.LostUses
-}
-
-// close refuses further records and writes what there is.
-func (r *recorder) close(ctx context.Context) error {
-	if r.closed.Swap(true) {
-		return nil
-	}
-	for i := range r.shards {
-		r.shards[i].mu.Lock()
-		r.shards[i].closed = true
-		r.shards[i].mu.Unlock()
-	}
-	r.room.Lock()
-	running := r.started.Swap(true)
-	r.room.Unlock()
-	if running {
-		close(r.stop)
-		<-r.done
-	}
-	if _, ends := ctx.Deadline(); !ends || ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeBudget)
-		defer cancel()
-	}
-	err := r.flush(ctx)
-	for pause := minFlush; err != nil; pause = min(2*pause, time.Second) {
-		select {
-		case <-ctx.Done():
-			return &unavailable{cause: fmt.Errorf("usage of %d events was not written: %w", r.stats().PendingEvents, err)}
-		case <-time.After(pause):
-			err = r.flush(ctx)
-		}
-	}
-	return nil
-}
-
 // stats returns the state for [Service.UsageStats].
 func (r *recorder) stats() UsageStats {
 	r.room.Lock()
-	stats := r.over
-	stats.PendingEvents = r.held.events
+	stats := UsageStats{PendingEvents: r.held.events, LostUses: r.lost, BatchesAside: r.aside}
 	r.room.Unlock()
 	for i := range r.shards {
 		s := &r.shards[i]

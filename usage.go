@@ -176,6 +176,7 @@ type UsageStats struct {
 	PendingEvents int64 // not written yet
 	DroppedEvents int64 // beyond the bounds of the Options; they are in the totals all the same
 	LostUses      int64 // of keys that were deleted before their last uses were written
+	BatchesAside  int64 // that the store refuses although it works; they are tried again, and no use of them is lost
 }
 
 // UsageStats returns how the recording of usage is doing in this process.

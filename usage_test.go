@@ -205,6 +205,8 @@ func TestPendingEventsAreBoundedInBytes(t *testing.T) {
 	store := newSpy()
 	svc := newService(t, store, &keyfold.Options{MaxPendingBytes: 10_000, FlushInterval: time.Minute})
 	_, token := create(t, svc, keyfold.NewKey{})
+	on(&store.record, func(context.Context) error { return errors.New("away") })
+	defer on(&store.record, nil)
 	for range 100 {
 		_, _ = svc.Verify(t.Context(), keyfold.Request{Token: token, Route: strings.Repeat("r", 200)})
 	}

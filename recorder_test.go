@@ -1,0 +1,357 @@
+package keyfold_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/memory"
+)
+
+// batches sees every batch before the store does, and may refuse it.
+type batches struct {
+	keyfold.Store
+	see func(context.Context, keyfold.UsageBatch) error
+}
+
+func (b *batches) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyfold.UsageResult, error) {
+	if err := b.see(ctx, batch); err != nil {
+		return keyfold.UsageResult{}, err
+	}
+	return b.Store.RecordUsage(ctx, batch)
+}
+
+func TestUsageSyncAnswersWhenTheUseIsStored(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now, Usage: keyfold.UsageSync, FlushInterval: time.Minute})
+		key, token := create(t, svc, keyfold.NewKey{Scopes: []string{"a:b"}})
+		for i := range 20 {
+			if got := outcome(svc, token, "a:b"); got != keyfold.CodeAllowed {
+				t.Fatal(got)
+			}
+			if got, err := store.Key(t.Context(), key.ID); err != nil || got.Uses != int64(i+1) {
+				t.Fatalf("%d uses are stored after %d verifies, %v", got.Uses, i+1, err)
+			}
+		}
+		if got := outcome(svc, token, "x:y"); got != keyfold.CodeScope {
+			t.Fatal(got)
+		}
+		totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{KeyID: key.ID})
+		if err != nil || totals.Count[keyfold.CodeScope] != 1 {
+			t.Errorf("stored %v, %v; want the refusal too", totals.Count, err)
+		}
+	})
+}
+
+func TestUsageSyncSharesOneWriteAmongMany(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now, Usage: keyfold.UsageSync})
+		key, token := create(t, svc, keyfold.NewKey{})
+		on(&store.record, func(context.Context) error { time.Sleep(10 * time.Millisecond); return nil })
+		before := store.calls.Load()
+		var group sync.WaitGroup
+		for range 200 {
+			group.Go(func() { outcome(svc, token) })
+		}
+		group.Wait()
+		if writes := store.calls.Load() - before; writes > 5 {
+			t.Errorf("%d writes for 200 verifies at once", writes)
+		}
+		if got, err := store.Key(t.Context(), key.ID); err != nil || got.Uses != 200 {
+			t.Errorf("%d uses, %v; want 200", got.Uses, err)
+		}
+	})
+}
+
+func TestUsageSyncRefusesWhatItCannotStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{
+			Now: time.Now, Usage: keyfold.UsageSync, VerifyTimeout: 200 * time.Millisecond, FlushInterval: time.Minute,
+		})
+		key, token := create(t, svc, keyfold.NewKey{})
+		for name, fault := range map[string]func(context.Context) error{
+			"hangs": hang, "fails": func(context.Context) error { return errors.New("read-only file system") },
+		} {
+			on(&store.record, fault)
+			start := time.Now()
+			id, err := svc.Verify(t.Context(), keyfold.Request{Token: token})
+			if !errors.Is(err, keyfold.ErrUnavailable) || id.KeyID() != "" {
+				t.Errorf("%s: %q, %v; want ErrUnavailable and nobody", name, id.KeyID(), err)
+			}
+			if took := time.Since(start); took > 200*time.Millisecond {
+				t.Errorf("%s: took %v, want at most VerifyTimeout", name, took)
+			}
+			gone, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			if _, err := svc.Verify(gone, keyfold.Request{Token: token}); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, keyfold.ErrUnavailable) {
+				t.Errorf("%s: caller that went away: %v", name, err)
+			}
+			cancel()
+			start = time.Now()
+			if got := outcome(svc, "garbage"); got != keyfold.CodeMalformed || time.Since(start) != 0 {
+				t.Errorf("%s: garbage: %v after %v; want no wait", name, got, time.Since(start))
+			}
+			on(&store.record, nil)
+			time.Sleep(11 * time.Second) // what hangs is given up
+			if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				t.Errorf("%s: %v once the store is back", name, got)
+			}
+		}
+		if got, err := store.Key(t.Context(), key.ID); err != nil || got.Uses != 6 {
+			t.Errorf("%d uses, %v; want 6: those that were refused for want of an answer are counted", got.Uses, err)
+		}
+	})
+}
+
+func TestUsageSyncDoesNotWaitInsideATransaction(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	svc := newService(t, store, &keyfold.Options{Usage: keyfold.UsageSync, VerifyTimeout: time.Minute})
+	_, token := create(t, svc, keyfold.NewKey{})
+	on(&store.record, hang)
+	err := svc.InTx(t.Context(), func(tx *keyfold.Service) error {
+		_, err := tx.Verify(t.Context(), keyfold.Request{Token: token})
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	on(&store.record, nil)
+}
+
+func TestCloseKeepsToItsContextWhileAWriteHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now})
+		key, token := create(t, svc, keyfold.NewKey{})
+		outcome(svc, token)
+		on(&store.record, hang)
+		time.Sleep(1500 * time.Millisecond) // the background is writing now
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		if err := svc.Close(ctx); !errors.Is(err, keyfold.ErrUnavailable) || time.Since(start) > 100*time.Millisecond {
+			t.Errorf("Close: %v after %v; want ErrUnavailable within 100 ms", err, time.Since(start))
+		}
+
+		// A write that hangs does not eat up the time in which another may succeed.
+		svc = newService(t, store, &keyfold.Options{Now: time.Now})
+		outcome(svc, token)
+		time.Sleep(1500 * time.Millisecond)
+		on(&store.record, nil)
+		if err := svc.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if got, err := store.Key(t.Context(), key.ID); err != nil || got.Uses != 1 {
+			t.Errorf("%d uses, %v; want the one of the second Service", got.Uses, err)
+		}
+	})
+}
+
+func TestRefusalsAreCountedInTheMinuteOfTheRefusal(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	store := memory.New()
+	svc := newService(t, store, &keyfold.Options{Now: clock.now, FlushInterval: time.Minute})
+	start := clock.now()
+	for n := range 3 {
+		for range n + 1 {
+			outcome(svc, "garbage")
+		}
+		outcome(svc, "")
+		clock.add(31 * time.Minute)
+	}
+	if err := svc.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	minutes, err := store.RefusalMinutes(t.Context(), start, clock.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []keyfold.RefusalMinute
+	for n := range 3 {
+		at := start.Add(time.Duration(n) * 31 * time.Minute)
+		want = append(want, keyfold.RefusalMinute{MinuteAt: at, Code: keyfold.CodeMissing, Count: 1},
+			keyfold.RefusalMinute{MinuteAt: at, Code: keyfold.CodeMalformed, Count: int64(n + 1)})
+	}
+	if fmt.Sprint(minutes) != fmt.Sprint(want) {
+		t.Errorf("minutes\n%v, want\n%v", minutes, want)
+	}
+}
+
+func TestSamplesAreTenASecondWhateverTheFlushInterval(t *testing.T) {
+	t.Parallel()
+	for _, interval := range []time.Duration{10 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			var samples int
+			store := &batches{memory.New(), func(_ context.Context, batch keyfold.UsageBatch) error {
+				samples += len(batch.Events)
+				return nil
+			}}
+			svc := newService(t, store, &keyfold.Options{Now: time.Now, FlushInterval: interval})
+			const seconds = 180
+			for range seconds * 200 {
+				outcome(svc, "garbage")
+				time.Sleep(5 * time.Millisecond)
+			}
+			if err := svc.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if samples > seconds*10+10 || samples < seconds*10/3 {
+				t.Errorf("flushed every %v: %d samples in %d seconds, want about %d at most", interval, samples, seconds, seconds*10)
+			}
+		})
+	}
+}
+
+// A store that works but refuses one batch must neither hold up the others nor
+// make that one vanish.
+func TestBatchThatIsRefusedForLongIsSetAsideAndNotLost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		poison := true
+		inner := memory.New()
+		store := &batches{inner, func(_ context.Context, batch keyfold.UsageBatch) error {
+			if batch.Number == 2 && poison {
+				return errors.New("value out of range")
+			}
+			return nil
+		}}
+		svc := newService(t, store, &keyfold.Options{
+			Now: time.Now, MaxPendingEvents: 1000, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		key, token := create(t, svc, keyfold.NewKey{TTL: keyfold.Never})
+		const uses = 100
+		for range uses {
+			outcome(svc, token)
+			time.Sleep(time.Second)
+		}
+		if got, err := inner.Key(t.Context(), key.ID); err != nil || got.Uses < uses-3 || got.Uses >= uses {
+			t.Errorf("%d uses are stored, %v; want nearly all of %d", got.Uses, err, uses)
+		}
+		if stats := svc.UsageStats(); stats.BatchesAside != 1 || stats.DroppedEvents != 0 {
+			t.Errorf("%+v, want one batch aside and nothing dropped", stats)
+		}
+		if err := svc.Flush(t.Context()); !errors.Is(err, keyfold.ErrUnavailable) {
+			t.Errorf("Flush: %v, want ErrUnavailable while a batch is refused", err)
+		}
+		if got := strings.Count(log.String(), "set aside"); got != 1 {
+			t.Errorf("%d lines tell that a batch is set aside, want 1:\n%s", got, log.String())
+		}
+		poison = false
+		if err := svc.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := inner.Key(t.Context(), key.ID); err != nil || got.Uses != uses {
+			t.Errorf("%d uses, %v; want %d", got.Uses, err, uses)
+		}
+	})
+}
+
+func TestFullDiskSetsFewBatchesAsideAndLosesNone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now, MaxPendingEvents: 50})
+		key, token := create(t, svc, keyfold.NewKey{TTL: keyfold.Never})
+		on(&store.record, func(context.Context) error { return errors.New("disk is full") })
+		const uses = 3600
+		for range uses {
+			outcome(svc, token)
+			time.Sleep(time.Second)
+		}
+		if stats := svc.UsageStats(); stats.BatchesAside != 4 || stats.PendingEvents > 50 || stats.PendingEvents+stats.DroppedEvents != uses {
+			t.Errorf("%+v after an hour, want 4 batches aside, at most 50 events and the rest dropped", stats)
+		}
+		on(&store.record, nil)
+		if err := svc.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := store.Key(t.Context(), key.ID); err != nil || got.Uses != uses {
+			t.Errorf("%d uses, %v; want %d", got.Uses, err, uses)
+		}
+		if stats := svc.UsageStats(); stats.BatchesAside != 0 || stats.PendingEvents != 0 {
+			t.Errorf("%+v after Close, want nothing left", stats)
+		}
+	})
+}
+
+// A batch that takes longer than a flush may is never stored, so what gathered
+// in an outage must not become one.
+func TestBacklogIsWrittenInBatchesOfBoundedSize(t *testing.T) {
+	t.Parallel()
+	var away atomic.Bool
+	var largest int
+	inner := memory.New()
+	store := &batches{inner, func(_ context.Context, batch keyfold.UsageBatch) error {
+		if away.Load() {
+			return errors.New("away")
+		}
+		largest = max(largest, len(batch.Events))
+		var events, hours, totals int64
+		for _, event := range batch.Events {
+			if event.KeyID != "" {
+				events++
+			}
+		}
+		for _, hour := range batch.Hours {
+			hours += hour.Count
+		}
+		for _, total := range batch.Totals {
+			totals += total.Uses
+		}
+		if hours != totals || events > totals {
+			t.Errorf("a batch with %d events, %d uses in hours and %d in totals", events, hours, totals)
+		}
+		return nil
+	}}
+	svc := newService(t, store, &keyfold.Options{FlushInterval: time.Minute, MaxPendingEvents: 60_000})
+	key, token := create(t, svc, keyfold.NewKey{})
+	away.Store(true)
+	const uses = 70_000
+	for range uses {
+		outcome(svc, token)
+	}
+	away.Store(false)
+	if err := svc.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := inner.Key(t.Context(), key.ID); err != nil || got.Uses != uses {
+		t.Errorf("%d uses, %v; want %d", got.Uses, err, uses)
+	}
+	if largest > 20_000 || svc.UsageStats().PendingEvents != 0 {
+		t.Errorf("a batch of %d events; %d pending after Close", largest, svc.UsageStats().PendingEvents)
+	}
+}
+
+func TestHalfOfTheBytesIsAReasonToFlush(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now, FlushInterval: time.Minute, MaxPendingBytes: 400_000})
+		_, token := create(t, svc, keyfold.NewKey{})
+		for range 3000 { // 380 bytes each
+			_, _ = svc.Verify(t.Context(), keyfold.Request{Token: token, Route: strings.Repeat("r", 250)})
+			time.Sleep(time.Millisecond)
+		}
+		if stats := svc.UsageStats(); stats.DroppedEvents > 0 {
+			t.Errorf("%+v: events are dropped though the store takes them", stats)
+		}
+	})
+}
