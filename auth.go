@@ -174,28 +174,28 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 }
 
 // decide returns the key whose secret was right, if it was, and the verdict.
-func (s *Service) decide(ctx context.Context, r *Request, now instant) (*principal, error) {
+func (s *Service) decide(ctx context.Context, r *Request, now instant) (principal, error) {
 	if r.Token == "" {
-		return nil, errMissing
+		return principal{}, errMissing
 	}
 	token, ok := splitToken(r.Token)
 	if !ok {
-		return nil, errMalformed
+		return principal{}, errMalformed
 	}
 	who, err := s.lookUp(ctx, token.id, now)
 	if err != nil {
 		if errors.Is(err, ErrNotFound) {
 			_ = checkNobody(token)
-			return nil, errUnknown
+			return principal{}, errUnknown
 		}
-		return nil, err
+		return principal{}, err
 	}
 	match, err := s.checkSecret(who, token)
 	if err != nil {
-		return nil, err
+		return principal{}, err
 	}
 	if !match {
-		return nil, errWrongSecret
+		return principal{}, errWrongSecret
 	}
 	if s.opts.SignPepper != "" {
 		if move, ok := s.outdated(who, token); ok {
@@ -207,7 +207,7 @@ func (s *Service) decide(ctx context.Context, r *Request, now instant) (*princip
 		// What is remembered does not tell of uses since: ask again before refusing.
 		s.cache.evict(token.id)
 		if who, err = s.lookUp(ctx, token.id, now); err != nil {
-			return nil, err
+			return principal{}, err
 		}
 		verdict = who.admit(r, now.wall)
 	}
@@ -216,7 +216,7 @@ func (s *Service) decide(ctx context.Context, r *Request, now instant) (*princip
 
 // lookUp returns the key that a verify decides on: the one remembered, while
 // the change feed is heard, or the one in the store.
-func (s *Service) lookUp(ctx context.Context, id string, now instant) (*principal, error) {
+func (s *Service) lookUp(ctx context.Context, id string, now instant) (principal, error) {
 	if s.cache == nil || s.bound {
 		bounded, cancel := context.WithTimeout(ctx, s.opts.VerifyTimeout)
 		defer cancel()
@@ -225,15 +225,15 @@ func (s *Service) lookUp(ctx context.Context, id string, now instant) (*principa
 	s.watcher.start()
 	wait := s.opts.VerifyTimeout
 	if s.watcher.fresh(now, 0) {
-		if who := s.cache.get(id, now.wall); who != nil {
+		if who := s.cache.get(id, now.wall); !who.isNobody() {
 			return who, nil
 		}
 	} else if _, heard := s.watcher.behind(now); heard {
 		wait = min(wait, staleWait)
 	}
-	who, err := s.cache.load(ctx, id, wait, func(ctx context.Context) (*principal, error) { return s.read(ctx, id) })
+	who, err := s.cache.load(ctx, id, wait, func(ctx context.Context) (principal, error) { return s.read(ctx, id) })
 	if s.opts.StaleGrace > 0 && errors.Is(err, ErrUnavailable) && s.watcher.fresh(now, s.opts.StaleGrace) {
-		if old := s.cache.peek(id); old != nil {
+		if old := s.cache.peek(id); !old.isNobody() {
 			return old, nil
 		}
 	}
@@ -244,15 +244,18 @@ func (s *Service) lookUp(ctx context.Context, id string, now instant) (*principa
 const staleWait = 250 * time.Millisecond
 
 // read asks the store for a key.
-func (s *Service) read(ctx context.Context, id string) (*principal, error) {
+func (s *Service) read(ctx context.Context, id string) (principal, error) {
 	began := s.clock.read().wall
 	record, err := s.store.VerifyKey(ctx, id)
 	if err != nil {
-		return nil, storeError(context.WithoutCancel(ctx), err)
+		return principal{}, storeError(context.WithoutCancel(ctx), err)
 	}
-	who := newPrincipal(&record)
+	who, err := newPrincipal(&record)
+	if err != nil {
+		return principal{}, &unavailable{cause: err}
+	}
 	if s.cache != nil {
-		who.staleAt = s.cache.staleAt(began)
+		who.entry.staleAt = s.cache.staleAt(began)
 	}
 	return who, nil
 }

@@ -21,7 +21,7 @@ type usageSum struct {
 // tallyOf is what uses are counted by: in one flush a key is nearly always the
 // same principal, and comparing a pointer is cheaper than comparing an id.
 type tallyOf struct {
-	who  *principal
+	who  principal
 	hour int64
 	code Code
 }
@@ -53,7 +53,7 @@ func (sum *usageSum) next(late map[hourOf]lateUse) (batch *UsageBatch, bytes int
 		u := &sum.uses[at.shard][at.index]
 		bytes += u.size()
 		sum.fill(&batch.Events[i], u)
-		if u.who != nil {
+		if !u.who.isNobody() {
 			of := tallyOf{who: u.who, hour: floor(u.at, time.Hour), code: u.code}
 			t := tallies[of]
 			tallies[of] = lateUse{count: t.count + 1, last: max(t.last, u.at)}
@@ -101,7 +101,7 @@ func (sum *usageSum) fill(event *UsageEvent, u *use) {
 	if u.ip.IsValid() {
 		event.IP = sum.address(u.ip)
 	}
-	if u.who != nil {
+	if !u.who.isNobody() {
 		event.KeyID = u.who.keyID()
 	}
 }

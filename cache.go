@@ -14,7 +14,7 @@ import (
 // It keeps what was read, never a verdict: expiry, networks and scopes are
 // looked at on every call.
 //
-// Reading takes no lock. What it may hold is settled by three rules:
+// Reading takes no lock. What may be found is settled by three rules:
 //   - a fill is dropped when anything in its shard was evicted since its read
 //     began, so a slow read cannot bring a revoked key back;
 //   - an entry is served only while the change feed is heard, see [watcher];
@@ -24,99 +24,139 @@ import (
 // Errors and unknown ids are not remembered: an id that is unknown now may be
 // a key the moment its transaction commits. What protects the store from floods
 // is that reads of one id share a flight, and few are in flight at once.
+//
+// Keys lie in chunks, in the order in which they were read, and as all of them
+// go stale in that order it is whole chunks that are let go: when their last
+// entry is too old, or the oldest one when room is needed.
 type cache struct {
 	seed    maphash.Seed
-	shards  [cacheShards]cacheShard
+	shards  []cacheShard  // as many as a power of two
 	entries int           // per shard
 	bytes   int64         // per shard
+	inChunk int           // entries in each, at most
 	maxAge  time.Duration // of an entry, jittered downwards
 	misses  chan struct{} // holds a token for each read in flight
-	gone    *principal    // marks a slot that was emptied
 }
 
 const (
-	cacheShards   = 64
-	minSlots      = 16
-	evictionTries = 5
+	maxShards = 64
+	perShard  = 64 // keys that a shard should hold before there are more shards
+	minSlots  = 16
+	minChunk  = 8   // entries in the first chunk of a shard; later ones double
+	maxChunk  = 256 // entries in a chunk of a large cache
+	chunkText = 64  // bytes of text that an entry has room for, on average
 )
 
 // cacheShard is a part of the keys, by the hash of their ids.
 type cacheShard struct {
-	slots atomic.Pointer[[]atomic.Pointer[principal]] // length a power of two; probed linearly
+	// slots is an index by hash, probed linearly; its length is a power of two.
+	// A slot is empty, was emptied, or refers to an entry.
+	slots atomic.Pointer[[]atomic.Uint32]
+	// chunks is a ring. A slot that was read a moment ago may refer to a chunk
+	// that another has replaced since, so whoever follows it compares the id.
+	chunks []atomic.Pointer[chunk]
 
 	mu         sync.Mutex // held to change anything
 	flights    map[string]*flight
 	generation uint64 // raised by every eviction
-	live       int
-	used       int // live slots and those that were emptied
+	first      int    // the oldest chunk's place in the ring
+	count      int    // chunks in the ring, from first
+	live       int    // entries that are found
+	used       int    // slots that are not empty
 	bytes      int64
 	_          [64]byte
 }
+
+// The values of a slot: empty, emptied, or an entry's place in the ring.
+const (
+	slotEmpty   = uint32(0)
+	slotEmptied = uint32(1)
+	slotFirst   = uint32(2)
+)
 
 // flight is one read that all who want the same key wait for.
 type flight struct {
 	done       chan struct{}
 	generation uint64
-	who        *principal
+	who        principal
 	err        error
 	abandoned  bool // its leader's caller went away: whoever waits reads anew
 }
 
 func newCache(entries int, bytes int64, maxAge time.Duration, inFlight int) *cache {
-	c := &cache{
-		seed: maphash.MakeSeed(), entries: max(1, entries/cacheShards), bytes: max(1, bytes/cacheShards), maxAge: maxAge,
-		misses: make(chan struct{}, inFlight), gone: &principal{},
+	shards := 1
+	for shards < maxShards && entries >= 2*shards*perShard {
+		shards *= 2
 	}
+	c := &cache{
+		seed: maphash.MakeSeed(), shards: make([]cacheShard, shards), maxAge: maxAge, misses: make(chan struct{}, inFlight),
+		entries: max(1, entries/shards), bytes: max(1, bytes/int64(shards)),
+	}
+	// Small bounds get small chunks, so that letting one go lets little go.
+	c.inChunk = max(1, min(maxChunk, c.entries/4, int(c.bytes/(4*(entrySize+chunkText)))))
 	for i := range c.shards {
 		c.shards[i].slots.Store(newSlots(minSlots))
+		c.shards[i].chunks = make([]atomic.Pointer[chunk], 2*(c.entries/c.inChunk)+16)
 	}
 	return c
 }
 
-func newSlots(n int) *[]atomic.Pointer[principal] {
-	slots := make([]atomic.Pointer[principal], n)
+func newSlots(n int) *[]atomic.Uint32 {
+	slots := make([]atomic.Uint32, n)
 	return &slots
 }
 
 // shard returns the shard of an id and where its probing begins.
 func (c *cache) shard(id string) (*cacheShard, uint64) {
 	hash := maphash.String(c.seed, id)
-	return &c.shards[hash%cacheShards], hash / cacheShards
+	return &c.shards[hash&uint64(len(c.shards)-1)], hash / maxShards
 }
 
 // get returns the key if it is remembered and not too old.
-func (c *cache) get(id string, now int64) *principal {
-	s, at := c.shard(id)
-	who, _ := s.find(id, at)
-	if who == nil || now >= who.staleAt {
-		return nil
+func (c *cache) get(id string, now int64) principal {
+	who := c.peek(id)
+	if who.isNobody() || now >= who.entry.staleAt {
+		return principal{}
 	}
 	return who
 }
 
 // peek returns the key if it is remembered, however old.
-func (c *cache) peek(id string) *principal {
+func (c *cache) peek(id string) principal {
 	s, at := c.shard(id)
-	who, _ := s.find(id, at)
+	who, _ := c.find(s, id, at)
 	return who
 }
 
-// find returns the entry of an id and its slot.
-func (s *cacheShard) find(id string, at uint64) (*principal, *atomic.Pointer[principal]) {
+// find returns the entry of an id and its slot, or nobody and the empty slot at
+// which the search ended.
+func (c *cache) find(s *cacheShard, id string, at uint64) (principal, *atomic.Uint32) {
 	slots := *s.slots.Load()
 	for mask := uint64(len(slots) - 1); ; at++ {
 		slot := &slots[at&mask]
-		who := slot.Load()
-		if who == nil || who.keyID() == id {
+		value := slot.Load()
+		if value == slotEmpty {
+			return principal{}, slot
+		}
+		if value == slotEmptied {
+			continue
+		}
+		if who := c.follow(s, value); !who.isNobody() && who.has(id) {
 			return who, slot
 		}
 	}
 }
 
+// follow returns the entry that a slot refers to.
+func (c *cache) follow(s *cacheShard, value uint32) principal {
+	place := int(value - slotFirst)
+	return s.chunks[place/c.inChunk].Load().at(place % c.inChunk)
+}
+
 // load reads the key, together with everybody else who wants it now, and
 // remembers it. The read gets a context that ends within wait.
-func (c *cache) load(ctx context.Context, id string, wait time.Duration, read func(context.Context) (*principal, error)) (*principal, error) {
-	s, at := c.shard(id)
+func (c *cache) load(ctx context.Context, id string, wait time.Duration, read func(context.Context) (principal, error)) (principal, error) {
+	s, _ := c.shard(id)
 	for {
 		s.mu.Lock()
 		f, joined := s.flights[id]
@@ -129,11 +169,11 @@ func (c *cache) load(ctx context.Context, id string, wait time.Duration, read fu
 		}
 		s.mu.Unlock()
 		if !joined {
-			c.fly(ctx, s, at, id, f, wait, read)
+			c.fly(ctx, s, id, f, wait, read)
 			return f.who, f.err
 		}
 		if err := f.wait(ctx, wait); err != nil {
-			return nil, err
+			return principal{}, err
 		}
 		if !f.abandoned {
 			return f.who, f.err
@@ -156,7 +196,7 @@ func (f *flight) wait(ctx context.Context, limit time.Duration) error {
 }
 
 // fly reads for all who wait.
-func (c *cache) fly(ctx context.Context, s *cacheShard, at uint64, id string, f *flight, wait time.Duration, read func(context.Context) (*principal, error)) {
+func (c *cache) fly(ctx context.Context, s *cacheShard, id string, f *flight, wait time.Duration, read func(context.Context) (principal, error)) {
 	f.err = errAbandoned // unless read returns: it may panic
 	defer func() {
 		s.mu.Lock()
@@ -166,7 +206,7 @@ func (c *cache) fly(ctx context.Context, s *cacheShard, at uint64, id string, f 
 		}
 		f.abandoned = f.err != nil && (ctx.Err() != nil || errors.Is(f.err, errAbandoned))
 		if f.err == nil && f.generation == s.generation {
-			c.put(s, at, f.who)
+			c.put(s, f.who)
 		}
 		close(f.done)
 	}()
@@ -177,7 +217,7 @@ func (c *cache) fly(ctx context.Context, s *cacheShard, at uint64, id string, f 
 		defer func() { <-c.misses }()
 		f.who, f.err = read(bounded)
 	case <-bounded.Done():
-		f.who, f.err = nil, storeError(ctx, errBusy)
+		f.err = storeError(ctx, errBusy)
 	}
 }
 
@@ -187,79 +227,107 @@ var (
 )
 
 // put remembers a key. The caller holds the shard's lock.
-func (c *cache) put(s *cacheShard, at uint64, who *principal) {
-	if old, slot := s.find(who.keyID(), at); old != nil {
-		s.bytes += who.size() - old.size()
-		slot.Store(who)
-		return
+func (c *cache) put(s *cacheShard, who principal) {
+	_, at := c.shard(who.keyID())
+	old, slot := c.find(s, who.keyID(), at)
+	if !old.isNobody() {
+		c.empty(s, slot)
 	}
-	for s.live > 0 && (s.live >= c.entries || s.bytes+who.size() > c.bytes) {
-		c.makeRoom(s)
+	for s.live >= c.entries {
+		c.drop(s)
 	}
+	place := c.place(s, who)
 	slots := *s.slots.Load()
 	if 4*(s.used+1) > 3*len(slots) {
 		slots = c.rebuild(s)
 	}
 	for mask := uint64(len(slots) - 1); ; at++ {
-		if slot := &slots[at&mask]; slot.Load() == nil {
-			slot.Store(who)
+		slot := &slots[at&mask]
+		if value := slot.Load(); value <= slotEmptied {
+			if value == slotEmpty {
+				s.used++
+			}
+			slot.Store(place)
 			break
 		}
 	}
 	s.live++
-	s.used++
-	s.bytes += who.size()
 }
 
-// rebuild moves the entries to a table with room for more. Readers go on in
-// the old one.
-func (c *cache) rebuild(s *cacheShard) []atomic.Pointer[principal] {
+// place copies a key into the newest chunk, or into a new one, and returns what
+// a slot that refers to it holds.
+func (c *cache) place(s *cacheShard, who principal) uint32 {
+	if s.count > 0 {
+		newest := (s.first + s.count - 1) % len(s.chunks)
+		if n, ok := s.chunks[newest].Load().add(who); ok {
+			return slotFirst + uint32(newest*c.inChunk+n)
+		}
+	}
+	size := min(c.inChunk, max(minChunk, s.live))
+	fresh := newChunk(size, max(size*chunkText, len(who.text())))
+	for s.count > 0 && (s.count == len(s.chunks) || s.bytes+fresh.size() > c.bytes || c.isOver(s, who)) {
+		c.drop(s)
+	}
+	n, _ := fresh.add(who) // it is large enough
+	newest := (s.first + s.count) % len(s.chunks)
+	s.chunks[newest].Store(fresh)
+	s.count++
+	s.bytes += fresh.size()
+	return slotFirst + uint32(newest*c.inChunk+n)
+}
+
+// isOver reports whether the oldest chunk holds nothing that may be served, by
+// the clock of a key that was read now.
+func (c *cache) isOver(s *cacheShard, who principal) bool {
+	oldest := s.chunks[s.first].Load()
+	return oldest.live == 0 || oldest.staleAt <= who.entry.staleAt-c.maxAge.Milliseconds()
+}
+
+// drop lets the oldest chunk go.
+func (c *cache) drop(s *cacheShard) {
+	oldest := s.chunks[s.first].Load()
+	for n := range int(oldest.published.Load()) {
+		id := oldest.at(n).keyID()
+		_, at := c.shard(id)
+		if who, slot := c.find(s, id, at); !who.isNobody() && who.chunk == oldest {
+			c.empty(s, slot)
+		}
+	}
+	s.chunks[s.first].Store(nil)
+	s.bytes -= oldest.size()
+	s.first = (s.first + 1) % len(s.chunks)
+	s.count--
+}
+
+// empty takes an entry out of the index.
+func (c *cache) empty(s *cacheShard, slot *atomic.Uint32) {
+	c.follow(s, slot.Load()).chunk.live--
+	slot.Store(slotEmptied)
+	s.live--
+}
+
+// rebuild moves the index to a table with room for more. Readers go on in the
+// old one.
+func (c *cache) rebuild(s *cacheShard) []atomic.Uint32 {
 	size := minSlots
 	for size < 2*(s.live+1) {
 		size *= 2
 	}
-	fresh := newSlots(size)
+	fresh := *newSlots(size)
 	for i := range *s.slots.Load() {
-		who := (*s.slots.Load())[i].Load()
-		if who == nil || who == c.gone {
+		value := (*s.slots.Load())[i].Load()
+		if value <= slotEmptied {
 			continue
 		}
-		_, at := c.shard(who.keyID())
-		for (*fresh)[at&uint64(size-1)].Load() != nil {
+		_, at := c.shard(c.follow(s, value).keyID())
+		for fresh[at&uint64(size-1)].Load() != slotEmpty {
 			at++
 		}
-		(*fresh)[at&uint64(size-1)].Store(who)
+		fresh[at&uint64(size-1)].Store(value)
 	}
-	s.slots.Store(fresh)
+	s.slots.Store(&fresh)
 	s.used = s.live
-	return *fresh
-}
-
-// makeRoom evicts the one that goes stale first of a few entries picked at random.
-func (c *cache) makeRoom(s *cacheShard) {
-	slots := *s.slots.Load()
-	var victim *atomic.Pointer[principal]
-	for at, tries := rand.Uint64(), 0; tries < evictionTries || victim == nil; at++ {
-		slot := &slots[at&uint64(len(slots)-1)]
-		who := slot.Load()
-		if who == nil || who == c.gone {
-			continue
-		}
-		tries++
-		if victim == nil || who.staleAt < victim.Load().staleAt {
-			victim = slot
-		}
-		if tries >= s.live {
-			break
-		}
-	}
-	c.empty(s, victim)
-}
-
-func (c *cache) empty(s *cacheShard, slot *atomic.Pointer[principal]) {
-	s.bytes -= slot.Load().size()
-	s.live--
-	slot.Store(c.gone)
+	return fresh
 }
 
 // evict forgets keys, and makes reads that are in flight forget what they find.
@@ -269,7 +337,7 @@ func (c *cache) evict(ids ...string) {
 		s.mu.Lock()
 		s.generation++
 		delete(s.flights, id)
-		if who, slot := s.find(id, at); who != nil {
+		if who, slot := c.find(s, id, at); !who.isNobody() {
 			c.empty(s, slot)
 		}
 		s.mu.Unlock()
@@ -284,7 +352,10 @@ func (c *cache) flush() {
 		s.generation++
 		clear(s.flights)
 		s.slots.Store(newSlots(minSlots))
-		s.live, s.used, s.bytes = 0, 0, 0
+		for n := range s.chunks {
+			s.chunks[n].Store(nil)
+		}
+		s.first, s.count, s.live, s.used, s.bytes = 0, 0, 0, 0, 0
 		s.mu.Unlock()
 	}
 }

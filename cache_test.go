@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -582,5 +583,63 @@ func TestWhatWasReadBeforeTheFeedWasFollowedIsForgotten(t *testing.T) {
 	heard(t, here) // from now on, and the revocation came before
 	if got := outcome(here, token); got != keyfold.CodeRevoked {
 		t.Errorf("%v, want revoked", got)
+	}
+}
+
+func TestKeysAreNeverMixedUpWhateverIsLetGo(t *testing.T) {
+	// Mutation tried: an index that is followed without comparing the id hands
+	// out other people's keys at once.
+	t.Parallel()
+	for name, opts := range map[string]keyfold.Options{
+		"room for few": {CacheEntries: 100}, "room for a third": {CacheEntries: 700}, "small in bytes": {CacheBytes: 64 << 10}, "room for all": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			svc := newService(t, memory.New(), &opts)
+			const keys = 2000
+			var ids, tokens [keys]string
+			for i := range keys {
+				key, token := create(t, svc, keyfold.NewKey{Name: fmt.Sprint("name ", i), OwnerID: fmt.Sprint("owner ", i), Metadata: map[string]string{"n": fmt.Sprint(i)}})
+				ids[i], tokens[i] = key.ID, token
+			}
+			heard(t, svc)
+			var group sync.WaitGroup
+			for worker := range 4 {
+				group.Go(func() {
+					rng := rand.New(rand.NewPCG(uint64(worker), 1))
+					var kept [50]keyfold.Identity // identities outlive what the cache lets go
+					for round := range 5000 {
+						i := rng.IntN(keys)
+						switch rng.IntN(50) {
+						case 0:
+							_ = svc.DisableKey(context.Background(), ids[i], "")
+							_ = svc.EnableKey(context.Background(), ids[i])
+						case 1:
+							if rng.IntN(20) == 0 {
+								_, _ = svc.RevokeKeys(context.Background(), keyfold.KeyFilter{OwnerID: "nobody"}, "")
+							}
+						}
+						id, err := svc.Verify(context.Background(), keyfold.Request{Token: tokens[i]})
+						if code := keyfold.CodeOf(err); code != keyfold.CodeAllowed && code != keyfold.CodeDisabled {
+							t.Errorf("key %d: %v", i, err)
+							return
+						}
+						if err == nil {
+							kept[round%len(kept)] = id
+							if id.KeyID() != ids[i] || id.Name() != fmt.Sprint("name ", i) || id.Metadata("n") != fmt.Sprint(i) {
+								t.Errorf("key %d answered as %s %q", i, id.KeyID(), id.Name())
+								return
+							}
+						}
+					}
+					for _, id := range kept {
+						if !id.IsZero() && "name "+id.Metadata("n") != id.Name() {
+							t.Errorf("a kept identity changed: %q with metadata %q", id.Name(), id.Metadata("n"))
+						}
+					}
+				})
+			}
+			group.Wait()
+		})
 	}
 }

@@ -8,13 +8,18 @@ import (
 // Identity says whose key a request came with. It cannot be changed, so it may
 // be kept, copied and shared. The zero Identity is nobody: every method returns
 // its zero value, and it holds no scope.
-type Identity struct{ who *principal }
+type Identity struct{ who principal }
 
 // IsZero reports whether this is nobody.
-func (id Identity) IsZero() bool { return id.who == nil }
+func (id Identity) IsZero() bool { return id.who.isNobody() }
 
 // KeyID returns the id of the key.
-func (id Identity) KeyID() string { return id.field(fieldID) }
+func (id Identity) KeyID() string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.who.keyID()
+}
 
 // Name returns the key's name.
 func (id Identity) Name() string { return id.field(fieldName) }
@@ -36,23 +41,23 @@ func (id Identity) Scopes() iter.Seq[string] { return scopeSet(id.field(fieldSco
 
 // Metadata returns the value kept under that name, or "".
 func (id Identity) Metadata(name string) string {
-	if id.who == nil {
+	if id.IsZero() {
 		return ""
 	}
-	return id.who.metadataOf(name)
+	return id.who.metadata(name)
 }
 
 // ExpiresAt returns the key's deadline, exclusive; zero when it has none.
 func (id Identity) ExpiresAt() time.Time {
-	if id.who == nil || id.who.expiresAt == NoDeadline {
+	if id.IsZero() || id.who.entry.expiresAt == NoDeadline {
 		return time.Time{}
 	}
-	return time.UnixMilli(id.who.expiresAt).UTC()
+	return time.UnixMilli(id.who.entry.expiresAt).UTC()
 }
 
 // String names the key and its owner, for logs.
 func (id Identity) String() string {
-	if id.who == nil {
+	if id.IsZero() {
 		return "nobody"
 	}
 	return "key " + id.KeyID()
@@ -60,7 +65,7 @@ func (id Identity) String() string {
 
 // field is a text of the key, empty for nobody.
 func (id Identity) field(f field) string {
-	if id.who == nil {
+	if id.IsZero() {
 		return ""
 	}
 	return id.who.field(f)

@@ -84,7 +84,7 @@ type allowance struct{ events, bytes int64 }
 
 // use is one verify of a key whose secret was right, or a sampled refusal.
 type use struct {
-	who       *principal // nil for a sample
+	who       principal // nobody for a sample
 	at        int64
 	code      Code
 	ip        netip.Addr
@@ -133,7 +133,7 @@ func newRecorder(store Store, opts *Options) *recorder {
 
 // record counts one verify. It reports false, and counts nothing, once the
 // recorder is closed. With UsageSync it returns the landing of a use.
-func (r *recorder) record(who *principal, code Code, req *Request, now int64) (*landing, bool) {
+func (r *recorder) record(who principal, code Code, req *Request, now int64) (*landing, bool) {
 	if !r.started.Load() {
 		r.start()
 	}
@@ -143,7 +143,7 @@ func (r *recorder) record(who *principal, code Code, req *Request, now int64) (*
 	if s.closed {
 		return nil, false
 	}
-	if who == nil {
+	if who.isNobody() {
 		if now < s.minute || now >= s.minute+time.Minute.Milliseconds() {
 			s.turn(now)
 		}

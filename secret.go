@@ -33,22 +33,22 @@ func parseAlg(name string) hashAlg {
 // checkSecret reports whether the token is the one that the key was made with:
 // its secret under the key's own algorithm, and its head. An algorithm or a
 // pepper that this process does not know decides nothing: an [ErrUnavailable].
-func (s *Service) checkSecret(who *principal, token tokenParts) (bool, error) {
+func (s *Service) checkSecret(who principal, token tokenParts) (bool, error) {
 	var sum [32]byte
-	switch who.alg {
+	switch who.entry.alg {
 	case algPlain:
 		sum = plainHash(token.id, token.secret)
 	case algPepper:
-		pepper, ok := s.opts.Peppers[who.rare.pepperID]
+		pepper, ok := s.opts.Peppers[who.rare().pepperID]
 		if !ok {
-			return false, &unavailable{cause: fmt.Errorf("keyfold: pepper %q is not in Options.Peppers", who.rare.pepperID)}
+			return false, &unavailable{cause: fmt.Errorf("keyfold: pepper %q is not in Options.Peppers", who.rare().pepperID)}
 		}
 		sum = pepperHash(pepper, token.id, token.secret)
 	default:
-		return false, &unavailable{cause: fmt.Errorf("keyfold: unknown hash algorithm %q", who.rare.algName)}
+		return false, &unavailable{cause: fmt.Errorf("keyfold: unknown hash algorithm %q", who.rare().algName)}
 	}
-	same := sameHash(&sum, &who.sum)
-	if s.opts.RequirePepper && who.alg != algPepper {
+	same := sameHash(&sum, &who.entry.sum)
+	if s.opts.RequirePepper && who.entry.alg != algPepper {
 		return false, nil
 	}
 	return same && isHeadOf(token.head, who.field(fieldPrefix), who.field(fieldEnvironment)), nil
@@ -86,10 +86,10 @@ type rehash struct {
 }
 
 // outdated returns the move that a key needs whose token was just verified.
-func (s *Service) outdated(who *principal, token tokenParts) (rehash, bool) {
-	old := SecretHash{Alg: plainName, Sum: who.sum}
-	if who.alg == algPepper {
-		old.Alg, old.PepperID = pepperName, who.rare.pepperID
+func (s *Service) outdated(who principal, token tokenParts) (rehash, bool) {
+	old := SecretHash{Alg: plainName, Sum: who.entry.sum}
+	if who.entry.alg == algPepper {
+		old.Alg, old.PepperID = pepperName, who.rare().pepperID
 	}
 	if old.PepperID == s.opts.SignPepper {
 		return rehash{}, false
