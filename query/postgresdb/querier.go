@@ -12,6 +12,8 @@ import (
 
 type Querier interface {
 	AddAudit(ctx context.Context, at int64, actor string, address string, action string, target string, stateBefore string, stateAfter string, requestID string) error
+	// Whoever listens is told when the transaction commits. The channel has the
+	// name of the feed, since all schemas of a database share one set of channels.
 	AddChange(ctx context.Context, at int64, action string, target string) error
 	AddEvents(ctx context.Context, ats []int64, seqs []int64, routeIds []int64, agentIds []int64, codes []int64, keyIds []string, ips []string, requestIds []string) error
 	AddHours(ctx context.Context, keyIds []string, hourAts []int64, codes []int64, uses []int64) error

@@ -3,6 +3,12 @@
 // It works in every mode in which pgx runs queries, so also behind a pooler
 // that forbids prepared statements. Do not point it at a standby: a standby
 // answers with what was true a moment ago, and a revoked key would pass.
+//
+// Every change of a key sends a NOTIFY with its commit, which lets other
+// processes hear of it within milliseconds. PostgreSQL commits transactions
+// that notify one at a time, in all databases of the server, so a transaction
+// of the program's own that changes keys should not be one of thousands a
+// second. And it refuses to prepare one for a two-phase commit.
 package postgres
 
 import (
@@ -30,7 +36,8 @@ const (
 // concurrent use.
 type Store struct {
 	keyfold.Store
-	pool *pgxpool.Pool
+	pool   *pgxpool.Pool
+	closed chan struct{} // ends Listen
 }
 
 // Open connects to the database that dsn names, as a URL or as key=value
@@ -53,7 +60,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: open: %w", name, err)
 	}
-	store, err := start(ctx, pool, func() error { pool.Close(); return nil })
+	store, err := start(ctx, pool, pool.Close)
 	if err != nil {
 		pool.Close()
 		return nil, err
@@ -66,10 +73,10 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 func New(ctx context.Context, pool *pgxpool.Pool) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	return start(ctx, pool, nil)
+	return start(ctx, pool, func() {})
 }
 
-func start(ctx context.Context, pool *pgxpool.Pool, closePool func() error) (*Store, error) {
+func start(ctx context.Context, pool *pgxpool.Pool, closePool func()) (*Store, error) {
 	if err := pool.Ping(ctx); err != nil {
 		return nil, fmt.Errorf("%s: the server does not answer: %w", name, err)
 	}
@@ -78,15 +85,16 @@ func start(ctx context.Context, pool *pgxpool.Pool, closePool func() error) (*St
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	queries := postgresdb.New(pool)
+	closed := make(chan struct{})
 	store := sqlstore.New(sqlstore.Engine{
 		Name:   name,
 		Schema: schema,
 		Pool:   sqlstore.Session{Querier: queries, Feed: feed{queries}},
 		Begin:  func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, pool) },
 		Class:  class,
-		Close:  closePool,
+		Close:  func() error { close(closed); closePool(); return nil },
 	})
-	return &Store{Store: store, pool: pool}, nil
+	return &Store{Store: store, pool: pool, closed: closed}, nil
 }
 
 // Pool returns the pool of connections, for the program's own use and for

@@ -1,6 +1,9 @@
 -- name: AddChange :exec
+-- Whoever listens is told when the transaction commits. The channel has the
+-- name of the feed, since all schemas of a database share one set of channels.
 INSERT INTO keyfold_changes (tx, at, action, target)
-VALUES (pg_current_xact_id()::text::bigint, sqlc.arg(at), sqlc.arg(action), sqlc.arg(target));
+SELECT pg_current_xact_id()::text::bigint, sqlc.arg(at)::bigint, sqlc.arg(action)::text, sqlc.arg(target)::text
+FROM pg_notify('keyfold_' || COALESCE((SELECT feed_id FROM keyfold_meta WHERE id = 1), ''), '');
 
 -- name: ClaimBatch :execrows
 INSERT INTO keyfold_batches (recorder_id, batch_no, at)
