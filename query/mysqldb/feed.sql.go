@@ -149,6 +149,17 @@ func (q *Queries) ClaimBatch(ctx context.Context, recorderID string, batchNo int
 	return result.RowsAffected()
 }
 
+const countChanges = `-- name: CountChanges :one
+SELECT COUNT(*) FROM keyfold_changes WHERE seq >= ? AND seq <= ?
+`
+
+func (q *Queries) CountChanges(ctx context.Context, firstSeq int64, lastSeq int64) (int64, error) {
+	row := q.db.QueryRowContext(ctx, countChanges, firstSeq, lastSeq)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const deleteChanges = `-- name: DeleteChanges :execrows
 DELETE FROM keyfold_changes
 WHERE at <= ? AND (at < ? OR seq <= ?) AND seq <= ?

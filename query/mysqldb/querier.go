@@ -22,6 +22,7 @@ type Querier interface {
 	ChangesBefore(ctx context.Context, seq int64, maxRows int64) ([]models.Change, error)
 	ChangesOlder(ctx context.Context, before int64, maxRows int64) ([]models.Change, error)
 	ClaimBatch(ctx context.Context, recorderID string, batchNo int64, at int64) (int64, error)
+	CountChanges(ctx context.Context, firstSeq int64, lastSeq int64) (int64, error)
 	DeleteBatches(ctx context.Context, before int64) (int64, error)
 	DeleteChanges(ctx context.Context, upto int64, before int64, uptoSeq int64, lastSeq int64) (int64, error)
 	DeleteEvents(ctx context.Context, upto int64, before int64, beforeSeq int64) (int64, error)

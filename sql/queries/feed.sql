@@ -19,3 +19,6 @@ WHERE at <= sqlc.arg(upto) AND (at < sqlc.arg(before) OR seq <= sqlc.arg(upto_se
 
 -- name: SetPruned :exec
 UPDATE keyfold_meta SET pruned_seq = sqlc.arg(pruned_seq), pruned_tx = sqlc.arg(pruned_tx) WHERE id = 1;
+
+-- name: CountChanges :one
+SELECT COUNT(*) FROM keyfold_changes WHERE seq >= sqlc.arg(first_seq) AND seq <= sqlc.arg(last_seq);

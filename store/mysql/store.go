@@ -27,9 +27,6 @@ import (
 const (
 	name        = "keyfold/mysql"
 	openTimeout = 10 * time.Second
-	// feedWindow is how long the feed waits for a change whose number was handed
-	// out and that has not been committed.
-	feedWindow  = 15 * time.Second
 	connections = 32
 )
 
@@ -130,7 +127,7 @@ func start(ctx context.Context, db *sql.DB, closeDB func() error) (*Store, error
 		Schema: schema,
 		Pool: sqlstore.Session{
 			Querier: pool{queries, mysqldb.New(sqlstore.NewPrepared(db))},
-			Feed:    sequence(queries),
+			Feed:    sequence(db),
 		},
 		Begin: func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db) },
 		Class: class,
@@ -162,8 +159,10 @@ func (s *Store) DB() *sql.DB { return s.db }
 // itself from then on. So after [keyfold.ErrRetry] nothing more reaches the
 // connection, and the caller has to roll back and begin again.
 //
-// End the transaction within fifteen seconds: other processes stop waiting for
-// its changes then, and remember keys as they were for up to CacheMaxAge.
+// Other processes hear of its changes at their first poll after the commit, if
+// that comes within ten minutes of the change. Of a later one they do not hear,
+// and may remember a key as it was for up to Options.CacheMaxAge. A process that
+// starts while the transaction is open looks ten thousand changes back.
 func Tx(tx *sql.Tx) keyfold.Tx {
 	return sqlstore.Bind(sqlstore.Engine{Name: name, Class: class}, session(tx))
 }
@@ -184,16 +183,12 @@ func session(tx *sql.Tx) sqlstore.Session {
 	return sqlstore.Session{
 		Querier: queries,
 		Bulk:    bulk{tx},
-		Feed:    sequence(queries),
+		Feed:    sequence(tx),
 		Exec: func(ctx context.Context, statement string) error {
 			_, err := tx.ExecContext(ctx, statement)
 			return err
 		},
 	}
-}
-
-func sequence(queries *mysqldb.Queries) sqlstore.SequenceFeed {
-	return sqlstore.SequenceFeed{Querier: queries, Window: feedWindow, Clock: sqlstore.NewClock()}
 }
 
 // Numbers of server errors,

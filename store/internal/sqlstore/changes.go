@@ -26,7 +26,7 @@ type Cursor struct {
 	Rest string
 }
 
-const cursorFormat = "1" // changes when what follows it does
+const cursorFormat = "2" // changes when what follows it does
 
 // String returns the text that [ParseCursor] reads.
 func (c Cursor) String() string {

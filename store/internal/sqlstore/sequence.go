@@ -6,8 +6,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/keyfold/keyfold"
@@ -19,22 +17,28 @@ import (
 // Where numbers are handed out before a transaction commits, a change may
 // appear below one that was seen already. Its number was missing when the
 // other one was seen; such holes are in the cursor and are looked at again
-// until every transaction that could fill them has ended.
+// until every transaction that could fill them has ended. Most never are:
+// their transactions were rolled back.
 type SequenceFeed struct {
 	Querier Querier
 	// Window is how long a transaction may stay open after it was given a
-	// number; 0 where numbers are the order of commits.
+	// number; 0 where numbers are the order of commits. The next two are not
+	// used then.
 	Window time.Duration
 	// Clock returns milliseconds that never jump.
 	Clock func() int64
+	// Within returns the changes that are numbered within the ranges, of which
+	// there is at least one, by number, at most limit.
+	Within func(ctx context.Context, ranges []Range, limit int) ([]model.Change, error)
 }
 
 var _ Feed = SequenceFeed{}
 
-const (
-	lookBack = 2000 // rows below the newest that are searched for holes at the start
-	maxHoles = 256  // more are joined, at the price of changes that are told again
-)
+// Range is a range of numbers, both ends included.
+type Range struct{ First, Last int64 }
+
+// lookBack is how many changes are searched for holes at the start.
+const lookBack = MaxChanges
 
 // NewClock returns a clock for a SequenceFeed. It begins at the wall clock and
 // goes on by the monotonic one.
@@ -42,9 +46,6 @@ func NewClock() func() int64 {
 	began := time.Now()
 	return func() int64 { return began.UnixMilli() + time.Since(began).Milliseconds() }
 }
-
-// hole is a range of numbers, both ends included, that had no row at that time.
-type hole struct{ at, first, last int64 }
 
 // Now implements Feed.
 func (f SequenceFeed) Now(ctx context.Context) (Cursor, error) {
@@ -71,7 +72,7 @@ func (f SequenceFeed) Now(ctx context.Context) (Cursor, error) {
 		if int64(len(rows)) == depth || after >= rows[0].Seq {
 			after = rows[0].Seq - 1
 		}
-		cursor.Rest = formatHoles(holesBetween(rows, after, f.Clock()))
+		cursor.Rest = formatHoles(f.join(holesBetween(rows, after, f.Clock())))
 	}
 	return cursor, nil
 }
@@ -79,17 +80,27 @@ func (f SequenceFeed) Now(ctx context.Context) (Cursor, error) {
 // Poll implements Feed. The changes are read before what tells whether some
 // have been pruned: in the other order, those pruned between would be missed.
 func (f SequenceFeed) Poll(ctx context.Context, since Cursor) ([]keyfold.Change, Cursor, bool, error) {
-	holes, ok := parseHoles(since.Rest)
-	if !ok {
-		return nil, Cursor{}, false, nil
+	var holes []hole
+	if f.Window > 0 {
+		var ok bool
+		if holes, ok = parseHoles(since.Rest); !ok {
+			return nil, Cursor{}, false, nil
+		}
 	}
 	seen := since.Mark // everything up to here is known, but for the holes above it
-	for _, h := range holes {
-		seen = min(seen, h.first-1)
+	if len(holes) > 0 {
+		seen = min(seen, holes[0].first-1)
 	}
-	began := f.Clock()
-	rows, err := f.Querier.ChangesAfter(ctx, seen, MaxChanges+1)
-	if err != nil || len(rows) > MaxChanges {
+	var began int64
+	if f.Window > 0 {
+		began = f.Clock()
+	}
+	newer, err := f.Querier.ChangesAfter(ctx, since.Mark, MaxChanges+1)
+	if err != nil || len(newer) > MaxChanges {
+		return nil, Cursor{}, false, err
+	}
+	changes, holes, err := f.late(ctx, holes)
+	if err != nil {
 		return nil, Cursor{}, false, err
 	}
 	meta, err := f.Querier.Meta(ctx)
@@ -110,103 +121,87 @@ func (f SequenceFeed) Poll(ctx context.Context, since Cursor) ([]keyfold.Change,
 	}
 
 	next := since
-	next.Pruned = meta.PrunedSeq
-	var changes []keyfold.Change
-	var newer []model.Change
-	for _, row := range rows {
-		if row.Seq > since.Mark {
-			newer = append(newer, row)
-			next.Mark, next.MarkAt = row.Seq, row.At
-		} else if !inHole(holes, row.Seq) {
-			continue
-		}
+	next.Pruned, next.Rest = meta.PrunedSeq, ""
+	for _, row := range newer {
+		next.Mark, next.MarkAt = row.Seq, row.At
 		changes = append(changes, ChangeOf(row))
 	}
 	if f.Window > 0 {
-		left := holesLeft(holes, rows, began-f.Window.Milliseconds())
-		next.Rest = formatHoles(append(left, holesBetween(newer, since.Mark, f.Clock())...))
+		old := began - f.Window.Milliseconds()
+		holes = slices.DeleteFunc(holes, func(h hole) bool { return h.at <= old }) // whatever had those numbers has ended
+		next.Rest = formatHoles(f.join(append(holes, holesBetween(newer, since.Mark, f.Clock())...)))
 	}
 	return changes, next, true, nil
 }
 
-// holesBetween returns the numbers above after that are missing between rows,
-// which are sorted.
-func holesBetween(rows []model.Change, after, at int64) []hole {
-	var holes []hole
-	for _, row := range rows {
-		if row.Seq > after+1 {
-			holes = append(holes, hole{at, after + 1, row.Seq - 1})
-		}
-		after = row.Seq
-	}
-	return holes
-}
-
-// holesLeft returns what is missing still, without what was missing already
-// at the time given: whatever had those numbers has ended.
-func holesLeft(holes []hole, rows []model.Change, old int64) []hole {
-	var left []hole
+// late returns the changes that appeared in holes, and what is missing still.
+// When there are too many, one without a target stands for them.
+func (f SequenceFeed) late(ctx context.Context, holes []hole) ([]keyfold.Change, []hole, error) {
+	var unsure []Range
 	for _, h := range holes {
-		if h.at <= old {
-			continue
-		}
-		first := h.first
-		for _, row := range rows {
-			if row.Seq < first || row.Seq > h.last {
+		if h.known > 0 {
+			n, err := f.Querier.CountChanges(ctx, h.first, h.last)
+			if err != nil {
+				return nil, nil, err
+			}
+			if n == h.known {
 				continue
 			}
-			if row.Seq > first {
-				left = append(left, hole{h.at, first, row.Seq - 1})
-			}
-			first = row.Seq + 1
 		}
-		if first <= h.last {
-			left = append(left, hole{h.at, first, h.last})
-		}
+		unsure = append(unsure, Range{h.first, h.last})
 	}
-	return left
+	if len(unsure) == 0 {
+		return nil, holes, nil
+	}
+	rows, err := f.Within(ctx, unsure, MaxChanges+1)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(rows) > MaxChanges {
+		left, err := f.recount(ctx, holes)
+		return []keyfold.Change{{Action: "feed.lost"}}, left, err
+	}
+	changes := make([]keyfold.Change, 0, len(rows))
+	for _, row := range rows {
+		changes = append(changes, ChangeOf(row))
+	}
+	return changes, holesLeft(holes, rows), nil
 }
 
-func inHole(holes []hole, seq int64) bool {
-	return slices.ContainsFunc(holes, func(h hole) bool { return h.first <= seq && seq <= h.last })
+// recount makes every hole one of which the number of changes in it is known.
+func (f SequenceFeed) recount(ctx context.Context, holes []hole) ([]hole, error) {
+	var left []hole
+	for _, h := range holes {
+		n, err := f.Querier.CountChanges(ctx, h.first, h.last)
+		if err != nil {
+			return nil, err
+		}
+		h.known = n
+		if n <= h.last-h.first {
+			left = append(left, h)
+		}
+	}
+	return left, nil
 }
 
-func formatHoles(holes []hole) string {
-	if len(holes) > maxHoles {
-		all := holes[0]
-		for _, h := range holes {
-			all = hole{max(all.at, h.at), min(all.first, h.first), max(all.last, h.last)}
-		}
-		holes = []hole{all}
+// join makes so few holes of many that a cursor holds them. The oldest ones
+// become one for each tenth of the window. That one has changes in it, and as
+// long as their number is the same none has come late.
+func (f SequenceFeed) join(holes []hole) []hole {
+	if len(holes) <= maxHoles {
+		return holes
 	}
-	var text strings.Builder
-	for i, h := range holes {
-		if i > 0 {
-			text.WriteByte(',')
+	slot := max(1, f.Window.Milliseconds()/10)
+	old := len(holes) - maxHoles/2
+	joined := holes[:1:1]
+	for _, h := range holes[1:old] {
+		last := &joined[len(joined)-1]
+		if last.at/slot != h.at/slot {
+			joined = append(joined, h)
+			continue
 		}
-		text.WriteString(strconv.FormatInt(h.at, 36) + ":" + strconv.FormatInt(h.first, 36) + ":" + strconv.FormatInt(h.last, 36))
+		last.known += h.first - last.last - 1 + h.known
+		last.last, last.at = h.last, h.at
 	}
-	return text.String()
-}
-
-func parseHoles(text string) ([]hole, bool) {
-	if text == "" {
-		return nil, true
-	}
-	var holes []hole
-	for part := range strings.SplitSeq(text, ",") {
-		fields := strings.Split(part, ":")
-		if len(fields) != 3 {
-			return nil, false
-		}
-		var numbers [3]int64
-		for i, field := range fields {
-			var err error
-			if numbers[i], err = strconv.ParseInt(field, 36, 64); err != nil {
-				return nil, false
-			}
-		}
-		holes = append(holes, hole{numbers[0], numbers[1], numbers[2]})
-	}
-	return holes, true
+	return append(joined, holes[old:]...)
 }

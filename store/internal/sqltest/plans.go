@@ -98,6 +98,7 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 		"AuditByTarget":  func() error { _, err := q.AuditByTarget(ctx, "k", 1500, 50); return err },
 		"ChangesAfter":   func() error { _, err := q.ChangesAfter(ctx, 2900, 50); return err },
 		"ChangesBefore":  func() error { _, err := q.ChangesBefore(ctx, 2900, 50); return err },
+		"CountChanges":   func() error { _, err := q.CountChanges(ctx, 2900, 2950); return err },
 		"ChangesOlder":   func() error { _, err := q.ChangesOlder(ctx, middle, 50); return err },
 		"DeleteChanges":  func() error { _, err := q.DeleteChanges(ctx, at(time.Minute), at(time.Minute), 9, 9); return err },
 		"HoursOfKey":     func() error { _, err := q.HoursOfKey(ctx, "k", hour, to); return err },
