@@ -90,13 +90,14 @@ func open(ctx context.Context, path string) (*Store, error) {
 		_ = writer.Close()
 		return nil, err
 	}
-	count := max(4, runtime.GOMAXPROCS(0))
+	count := max(4, runtime.GOMAXPROCS(0)) + 1 // one for the feed
 	readers.SetMaxOpenConns(count)
 	readers.SetMaxIdleConns(count)
-	closeBoth := func() error { return errors.Join(readers.Close(), writer.Close()) }
-	store, err := start(ctx, writer, readers, closeBoth, false)
+	seen := &dataVersion{db: readers}
+	closeAll := func() error { seen.close(); return errors.Join(readers.Close(), writer.Close()) }
+	store, err := start(ctx, writer, readers, seen, closeAll)
 	if err != nil {
-		_ = closeBoth()
+		_ = closeAll()
 		return nil, err
 	}
 	return store, nil
@@ -119,7 +120,7 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	if err := fit(ctx, db); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	store, err := start(ctx, db, db, nil, true)
+	store, err := start(ctx, db, db, nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -146,7 +147,9 @@ func fit(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-func start(ctx context.Context, writer, readers *sql.DB, closeAll func() error, foreign bool) (*Store, error) {
+// start returns a Store. seen is nil where the pool is the program's own: it
+// may have one connection, which is then not kept from it.
+func start(ctx context.Context, writer, readers *sql.DB, seen *dataVersion, closeAll func() error) (*Store, error) {
 	if err := patiently(ctx, writer.PingContext); err != nil {
 		return nil, err
 	}
@@ -155,11 +158,15 @@ func start(ctx context.Context, writer, readers *sql.DB, closeAll func() error, 
 		return nil, err
 	}
 	pool := sqlitedb.New(sqlstore.NewPrepared(readers))
+	session := sqlstore.Session{Querier: pool, Feed: sequence(pool)}
+	if seen != nil {
+		session.Feed = feed{sequence(pool), seen}
+	}
 	store := sqlstore.New(sqlstore.Engine{
 		Name:   name,
 		Schema: schema,
-		Pool:   sqlstore.Session{Querier: pool, Feed: sqlstore.SequenceFeed{Querier: pool, Clock: sqlstore.NewClock()}},
-		Begin:  func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, writer, foreign) },
+		Pool:   session,
+		Begin:  func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, writer, seen == nil) },
 		Class:  class,
 		Close:  closeAll,
 	})
@@ -206,12 +213,18 @@ func session(tx *sql.Tx) sqlstore.Session {
 	return sqlstore.Session{
 		Querier: queries,
 		Bulk:    newBulk(tx),
-		Feed:    sqlstore.SequenceFeed{Querier: queries, Clock: sqlstore.NewClock()},
+		Feed:    sequence(queries),
 		Exec: func(ctx context.Context, statement string) error {
 			_, err := tx.ExecContext(ctx, statement)
 			return err
 		},
 	}
+}
+
+// sequence reads the changes by their number, which is the order of commits:
+// one transaction writes at a time.
+func sequence(queries *sqlitedb.Queries) sqlstore.SequenceFeed {
+	return sqlstore.SequenceFeed{Querier: queries}
 }
 
 // Result codes of SQLite, see https://www.sqlite.org/rescode.html.
