@@ -50,8 +50,10 @@ const (
 // cacheShard is a part of the keys, by the hash of their ids.
 type cacheShard struct {
 	// slots is an index by hash, probed linearly; its length is a power of two.
-	// A slot is empty, was emptied, or refers to an entry.
-	slots atomic.Pointer[[]atomic.Uint32]
+	// A slot is empty, was emptied, or has an entry's place in the ring in its
+	// lower half and the entry's hash in its upper half, so that the entries of
+	// others are seldom looked at.
+	slots atomic.Pointer[[]atomic.Uint64]
 	// chunks is a ring. A slot that was read a moment ago may refer to a chunk
 	// that another has replaced since, so whoever follows it compares the id.
 	chunks []atomic.Pointer[chunk]
@@ -67,11 +69,13 @@ type cacheShard struct {
 	_          [64]byte
 }
 
-// The values of a slot: empty, emptied, or an entry's place in the ring.
+// The values of a slot: empty, emptied, or the first place in the ring.
 const (
-	slotEmpty   = uint32(0)
-	slotEmptied = uint32(1)
-	slotFirst   = uint32(2)
+	slotEmpty   = uint64(0)
+	slotEmptied = uint64(1)
+	slotFirst   = uint64(2)
+
+	placeMask = 1<<32 - 1
 )
 
 // flight is one read that all who want the same key wait for.
@@ -101,8 +105,8 @@ func newCache(entries int, bytes int64, maxAge time.Duration, inFlight int) *cac
 	return c
 }
 
-func newSlots(n int) *[]atomic.Uint32 {
-	slots := make([]atomic.Uint32, n)
+func newSlots(n int) *[]atomic.Uint64 {
+	slots := make([]atomic.Uint64, n)
 	return &slots
 }
 
@@ -130,15 +134,15 @@ func (c *cache) peek(id string) principal {
 
 // find returns the entry of an id and its slot, or nobody and the empty slot at
 // which the search ended.
-func (c *cache) find(s *cacheShard, id string, at uint64) (principal, *atomic.Uint32) {
-	slots := *s.slots.Load()
+func (c *cache) find(s *cacheShard, id string, at uint64) (principal, *atomic.Uint64) {
+	slots, tag := *s.slots.Load(), at&^placeMask
 	for mask := uint64(len(slots) - 1); ; at++ {
 		slot := &slots[at&mask]
 		value := slot.Load()
 		if value == slotEmpty {
 			return principal{}, slot
 		}
-		if value == slotEmptied {
+		if value == slotEmptied || value&^placeMask != tag {
 			continue
 		}
 		if who := c.follow(s, value); !who.isNobody() && who.has(id) {
@@ -148,8 +152,8 @@ func (c *cache) find(s *cacheShard, id string, at uint64) (principal, *atomic.Ui
 }
 
 // follow returns the entry that a slot refers to.
-func (c *cache) follow(s *cacheShard, value uint32) principal {
-	place := int(value - slotFirst)
+func (c *cache) follow(s *cacheShard, value uint64) principal {
+	place := int(value&placeMask - slotFirst)
 	return s.chunks[place/c.inChunk].Load().at(place % c.inChunk)
 }
 
@@ -236,31 +240,31 @@ func (c *cache) put(s *cacheShard, who principal) {
 	for s.live >= c.entries {
 		c.drop(s)
 	}
-	place := c.place(s, who)
+	value := c.place(s, who) | at&^placeMask
 	slots := *s.slots.Load()
 	if 4*(s.used+1) > 3*len(slots) {
 		slots = c.rebuild(s)
 	}
 	for mask := uint64(len(slots) - 1); ; at++ {
 		slot := &slots[at&mask]
-		if value := slot.Load(); value <= slotEmptied {
-			if value == slotEmpty {
+		if old := slot.Load(); old <= slotEmptied {
+			if old == slotEmpty {
 				s.used++
 			}
-			slot.Store(place)
+			slot.Store(value)
 			break
 		}
 	}
 	s.live++
 }
 
-// place copies a key into the newest chunk, or into a new one, and returns what
-// a slot that refers to it holds.
-func (c *cache) place(s *cacheShard, who principal) uint32 {
+// place copies a key into the newest chunk, or into a new one, and returns the
+// lower half of a slot that refers to it.
+func (c *cache) place(s *cacheShard, who principal) uint64 {
 	if s.count > 0 {
 		newest := (s.first + s.count - 1) % len(s.chunks)
 		if n, ok := s.chunks[newest].Load().add(who); ok {
-			return slotFirst + uint32(newest*c.inChunk+n)
+			return slotFirst + uint64(newest*c.inChunk+n)
 		}
 	}
 	size := min(c.inChunk, max(minChunk, s.live))
@@ -273,7 +277,7 @@ func (c *cache) place(s *cacheShard, who principal) uint32 {
 	s.chunks[newest].Store(fresh)
 	s.count++
 	s.bytes += fresh.size()
-	return slotFirst + uint32(newest*c.inChunk+n)
+	return slotFirst + uint64(newest*c.inChunk+n)
 }
 
 // isOver reports whether the oldest chunk holds nothing that may be served, by
@@ -300,7 +304,7 @@ func (c *cache) drop(s *cacheShard) {
 }
 
 // empty takes an entry out of the index.
-func (c *cache) empty(s *cacheShard, slot *atomic.Uint32) {
+func (c *cache) empty(s *cacheShard, slot *atomic.Uint64) {
 	c.follow(s, slot.Load()).chunk.live--
 	slot.Store(slotEmptied)
 	s.live--
@@ -308,7 +312,7 @@ func (c *cache) empty(s *cacheShard, slot *atomic.Uint32) {
 
 // rebuild moves the index to a table with room for more. Readers go on in the
 // old one.
-func (c *cache) rebuild(s *cacheShard) []atomic.Uint32 {
+func (c *cache) rebuild(s *cacheShard) []atomic.Uint64 {
 	size := minSlots
 	for size < 2*(s.live+1) {
 		size *= 2
