@@ -25,6 +25,7 @@ type watcher struct {
 
 	polling chan struct{} // holds one token while a poll runs, which owns the cursor
 	cursor  string
+	wake    chan struct{} // holds a token while there is a reason not to wait for the next poll
 
 	life   sync.Mutex // guards the next two
 	closed bool
@@ -34,13 +35,18 @@ type watcher struct {
 
 const (
 	pollTimeout   = 5 * time.Second
+	pollPause     = 10 * time.Millisecond // between the beginnings of two polls, however many changes there are
+	retryInterval = time.Second           // after a poll that failed, if PollInterval is not shorter
 	tidyInterval  = time.Hour
 	tidyTimeout   = 5 * time.Minute
 	feedRetention = 24 * time.Hour
 )
 
 func newWatcher(store Store, opts *Options, c *cache, clk *clock) *watcher {
-	return &watcher{store: store, opts: opts, cache: c, clock: clk, polling: make(chan struct{}, 1)}
+	return &watcher{
+		store: store, opts: opts, cache: c, clock: clk,
+		polling: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	}
 }
 
 // behind is how long ago the last good poll began.
@@ -52,9 +58,14 @@ func (w *watcher) behind(now instant) (time.Duration, bool) {
 	return max(time.Duration(now.wall-heard.wall)*time.Millisecond, now.mono-heard.mono), true
 }
 
-// fresh reports whether what is remembered may be served.
+// fresh reports whether what is remembered may be served. Where it may not, a
+// poll is due: a process that was stopped, or a machine that slept, need not
+// wait for the rest of PollInterval.
 func (w *watcher) fresh(now instant, grace time.Duration) bool {
 	behind, heard := w.behind(now)
+	if behind > w.opts.MaxStaleness {
+		notify(w.wake)
+	}
 	return heard && behind <= w.opts.MaxStaleness+grace
 }
 
@@ -113,22 +124,23 @@ func (w *watcher) close() {
 	w.group.Wait()
 }
 
-// follow polls until ctx is done: every PollInterval, and whenever the store
-// says that there is something to hear.
+// follow polls until ctx is done: every PollInterval, sooner after a failure,
+// and whenever there is a reason to. The second poll comes at a time of its
+// own, so that processes that were started together do not poll together.
 func (w *watcher) follow(ctx context.Context) {
-	wake := make(chan struct{}, 1)
 	if store, ok := w.store.(FeedListener); ok {
 		listening := make(chan struct{})
 		go func() {
 			defer close(listening)
-			store.Listen(ctx, func() { notify(wake) })
+			store.Listen(ctx, func() { notify(w.wake) })
 		}()
 		defer func() { <-listening }()
 	}
-	ticker := time.NewTicker(w.opts.PollInterval)
-	defer ticker.Stop()
+	interval := w.opts.PollInterval
+	next := interval/2 + rand.N(interval/2)
 	deaf := false
 	for {
+		began := time.Now()
 		bounded, cancel := context.WithTimeout(ctx, pollTimeout)
 		err := w.poll(bounded)
 		cancel()
@@ -143,13 +155,37 @@ func (w *watcher) follow(ctx context.Context) {
 			behind, _ := w.behind(w.clock.read())
 			w.opts.OnPoll(behind, err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-wake:
+		pause := pollPause
+		if deaf {
+			pause = min(interval, retryInterval)
+			next = pause
 		}
+		if !w.rest(ctx, began, pause, max(pause, next)) {
+			return
+		}
+		next = interval
 	}
+}
+
+// rest waits until the next poll is due: least after the last one began if
+// there is a reason for it, most after that otherwise. It reports false when
+// ctx is done.
+func (w *watcher) rest(ctx context.Context, began time.Time, least, most time.Duration) bool {
+	timer := time.NewTimer(least - time.Since(began))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	}
+	timer.Reset(most - time.Since(began))
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-w.wake:
+	}
+	return true
 }
 
 // report tells the log when the feed falls silent and when it is heard again.
