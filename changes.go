@@ -209,8 +209,8 @@ func (w *watcher) tidy(ctx context.Context) {
 		bounded, cancel := context.WithTimeout(ctx, tidyTimeout)
 		now := w.opts.Now()
 		_, err := pruneChanges(bounded, w.store, now.Add(-feedRetention))
-		if err == nil && w.opts.EventRetention != Never {
-			_, err = pruneUsage(bounded, w.store, now.Add(-w.opts.EventRetention))
+		if err == nil {
+			err = tidyUsage(bounded, w.store, w.opts, now)
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil {

@@ -70,6 +70,11 @@ type Options struct {
 	// counts by hour stay.
 	EventRetention time.Duration
 
+	// HourRetention is how long counts by hour are kept, and refusals by minute;
+	// the background task deletes older ones, but none of hours from which there
+	// are events. Default 400 days; [Never] deletes none. Totals stay.
+	HourRetention time.Duration
+
 	// Usage says whether a verify waits until its use is stored. Default
 	// [UsageAsync].
 	Usage UsageMode
@@ -149,6 +154,7 @@ const (
 	defaultPollInterval     = time.Second
 	defaultMaxStaleness     = 5 * time.Second
 	defaultEventRetention   = 30 * 24 * time.Hour
+	defaultHourRetention    = 400 * 24 * time.Hour
 	defaultFlushInterval    = time.Second
 	defaultMaxPendingEvents = 100_000
 	defaultMaxPendingBytes  = 32 << 20
@@ -178,6 +184,7 @@ func (o *Options) withDefaults() (Options, error) {
 	orDefault(&opts.PollInterval, defaultPollInterval)
 	orDefault(&opts.MaxStaleness, defaultMaxStaleness)
 	orDefault(&opts.EventRetention, defaultEventRetention)
+	orDefault(&opts.HourRetention, defaultHourRetention)
 	orDefault(&opts.FlushInterval, defaultFlushInterval)
 	orDefault(&opts.MaxPendingEvents, defaultMaxPendingEvents)
 	orDefault(&opts.MaxPendingBytes, defaultMaxPendingBytes)
@@ -212,6 +219,8 @@ func (o *Options) withDefaults() (Options, error) {
 		return opts, invalid("Options.StaleGrace", "0 to 1 hour")
 	case opts.EventRetention != Never && (opts.EventRetention < time.Hour || opts.EventRetention > maxKeyTTL):
 		return opts, invalid("Options.EventRetention", "1 hour to 100 years, or Never")
+	case opts.HourRetention != Never && (opts.HourRetention < time.Hour || opts.HourRetention > maxKeyTTL):
+		return opts, invalid("Options.HourRetention", "1 hour to 100 years, or Never")
 	case opts.Usage > UsageSync:
 		return opts, invalid("Options.Usage", "UsageAsync or UsageSync")
 	case opts.FlushInterval < minFlush || opts.FlushInterval > maxFlush:

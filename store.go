@@ -291,18 +291,29 @@ type UsageStore interface {
 
 	// UsageHours must return the counts for each hour and outcome from the hour
 	// of scan.From to the last hour that begins before scan.To, summed over the
-	// keys that the scan names, by (HourAt, Code); KeyID is empty. After and
-	// Limit are ignored.
+	// keys that the scan names, by (HourAt, Code); KeyID is empty. Where it names
+	// neither key nor owner, all keys count, also those that no longer exist, and
+	// so must the refusals of every RefusalMinute, in the hour of the minute.
+	// After and Limit are ignored.
 	UsageHours(ctx context.Context, scan UsageScan) ([]UsageHour, error)
 
 	// RefusalMinutes must return the counts from the minute of from to the last
 	// that begins before to, by (MinuteAt, Code).
 	RefusalMinutes(ctx context.Context, from, to time.Time) ([]RefusalMinute, error)
 
-	// PruneUsage must delete events that are older than before, and claims of
-	// batches older than before and than a day, at most about limit rows, oldest
-	// first, and report how many events went and whether more are left.
+	// PruneUsage must delete events that are older than before, oldest first, at
+	// most about limit at a time, and report how many went and whether there is
+	// more to prune. It must also delete claims of batches older than a day and
+	// than before, and those older than thirty days whatever before is; and what
+	// it keeps for events and nothing refers to any more.
 	PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
+
+	// PruneHours must delete the counts of hours that were over at before, and
+	// the minutes of such hours, oldest first, at most about limit at a time. It
+	// must keep hours of keys from the hour of the oldest event on: they may be
+	// what its events are found by. It must report how many counts of hours went
+	// and whether there is more to prune.
+	PruneHours(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
 }
 
 // Change is one row of the feed that tells every process what is no longer as

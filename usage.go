@@ -3,7 +3,6 @@ package keyfold
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -82,8 +81,9 @@ type UsageTotals struct {
 
 // UsageTotals counts verifies by outcome over whole hours: from the hour of
 // q.From to the last one that begins before q.To. Counts are exact, also where
-// single events were dropped or pruned. Without KeyID and OwnerID the refusals
-// that no key can be held to are counted too. Cursor and Limit are ignored.
+// single events were dropped or pruned, and end with Options.HourRetention.
+// Without KeyID and OwnerID, keys that were deleted count too, and so do the
+// refusals that no key can be held to. Cursor and Limit are ignored.
 // Errors: [InvalidError], [ErrUnavailable].
 func (s *Service) UsageTotals(ctx context.Context, q UsageQuery) (UsageTotals, error) {
 	scan, err := q.scan(s.now())
@@ -98,28 +98,7 @@ func (s *Service) UsageTotals(ctx context.Context, q UsageQuery) (UsageTotals, e
 	for _, hour := range hours {
 		totals.Count[hour.Code] += hour.Count
 	}
-	if q.KeyID != "" || q.OwnerID != "" {
-		return totals, nil
-	}
-	minutes, err := s.store.RefusalMinutes(ctx, totals.From, lastHour(scan.To))
-	if err != nil {
-		return UsageTotals{}, storeError(ctx, err)
-	}
-	for _, minute := range minutes {
-		if len(q.Outcomes) == 0 || slices.Contains(q.Outcomes, minute.Code) {
-			totals.Count[minute.Code] += minute.Count
-		}
-	}
 	return totals, nil
-}
-
-// lastHour is the end of the last hour that begins before to.
-func lastHour(to time.Time) time.Time {
-	start := to.Truncate(time.Hour)
-	if start.Equal(to) {
-		return to
-	}
-	return start.Add(time.Hour)
 }
 
 // scan checks the query and fills in its bounds.
@@ -160,8 +139,36 @@ func (s *Service) PruneUsage(ctx context.Context, before time.Time) (int, error)
 }
 
 func pruneUsage(ctx context.Context, store Store, before time.Time) (total int, err error) {
+	return inSteps(func() (int, bool, error) { return store.PruneUsage(ctx, before, pruneStep) })
+}
+
+// PruneHours deletes counts by hour of hours that were over at before, in small
+// steps, and returns how many. Totals stay, and so do the hours from which there
+// are events: [Service.PruneUsage] comes first. Errors: [ErrUnavailable]; what
+// went before an error stays deleted.
+func (s *Service) PruneHours(ctx context.Context, before time.Time) (int, error) {
+	total, err := inSteps(func() (int, bool, error) { return s.store.PruneHours(ctx, before, pruneStep) })
+	return total, storeError(ctx, err)
+}
+
+// tidyUsage deletes what the options do not keep.
+func tidyUsage(ctx context.Context, store Store, opts *Options, now time.Time) error {
+	var events time.Time // none are older; what else is kept beside them still ends
+	if opts.EventRetention != Never {
+		events = now.Add(-opts.EventRetention)
+	}
+	if _, err := pruneUsage(ctx, store, events); err != nil || opts.HourRetention == Never {
+		return err
+	}
+	_, err := inSteps(func() (int, bool, error) {
+		return store.PruneHours(ctx, now.Add(-opts.HourRetention), pruneStep)
+	})
+	return err
+}
+
+func inSteps(step func() (deleted int, more bool, err error)) (total int, err error) {
 	for {
-		deleted, more, err := store.PruneUsage(ctx, before, pruneStep)
+		deleted, more, err := step()
 		total += deleted
 		if err != nil || !more {
 			return total, err

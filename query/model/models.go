@@ -163,6 +163,7 @@ type Verify struct {
 }
 
 type Word struct {
-	ID   int64
-	Word string
+	ID     int64
+	Word   string
+	UsedAt int64
 }

@@ -26,8 +26,11 @@ type Querier interface {
 	DeleteBatches(ctx context.Context, before int64) (int64, error)
 	DeleteChanges(ctx context.Context, upto int64, before int64, uptoSeq int64, lastSeq int64) (int64, error)
 	DeleteEvents(ctx context.Context, upto int64, before int64, beforeSeq int64) (int64, error)
+	DeleteHours(ctx context.Context, upto int64, before int64, beforeKey string) (int64, error)
 	DeleteKey(ctx context.Context, id string) (int64, error)
+	DeleteMinutes(ctx context.Context, before int64) (int64, error)
 	DeleteTotal(ctx context.Context, keyID string) error
+	DeleteWords(ctx context.Context, upto int64, before int64, beforeID int64) (int64, error)
 	DisableKey(ctx context.Context, disabledAt *int64, reason string, updatedAt int64, iD string) (int64, error)
 	EnableKey(ctx context.Context, activeAt int64, updatedAt int64, iD string) (int64, error)
 	EndKey(ctx context.Context, expiresAt *int64, rotatedTo string, updatedAt int64, iD string, version int64, nowAt *int64) (int64, error)
@@ -49,6 +52,9 @@ type Querier interface {
 	Meta(ctx context.Context) (models.Meta, error)
 	NthBatchAt(ctx context.Context, before int64, nth int64) (int64, error)
 	NthEvent(ctx context.Context, before int64, nth int64) (models.UsageEvent, error)
+	NthHour(ctx context.Context, before int64, nth int64) (models.UsageHour, error)
+	NthMinuteAt(ctx context.Context, before int64, nth int64) (int64, error)
+	NthWord(ctx context.Context, before int64, nth int64) (models.Word, error)
 	RefusalMinutes(ctx context.Context, startAt int64, endAt int64) ([]models.RefusalMinute, error)
 	RehashKey(ctx context.Context, secretAlg string, secretPepper string, secretSum []byte, iD string, oldAlg string, oldPepper string, oldSum []byte) error
 	RenewKey(ctx context.Context, expiresAt *int64, activeAt int64, updatedAt int64, iD string, version int64) (int64, error)

@@ -74,13 +74,19 @@ func (q *Queries) AddUses(ctx context.Context, keyIds []string, uses []int64, la
 }
 
 const addWords = `-- name: AddWords :exec
-INSERT INTO keyfold_words (id, word)
-SELECT unnest($1::bigint[]), unnest($2::text[])
+WITH newer AS (
+    UPDATE keyfold_words SET used_at = $1::bigint
+    WHERE id = ANY($2::bigint[]) AND used_at < $1::bigint
+)
+INSERT INTO keyfold_words (id, word, used_at)
+SELECT unnest($2::bigint[]), unnest($3::text[]), $1::bigint
 ON CONFLICT (id) DO NOTHING
 `
 
-func (q *Queries) AddWords(ctx context.Context, ids []int64, words []string) error {
-	_, err := q.db.Exec(ctx, addWords, ids, words)
+// ON CONFLICT DO UPDATE would lock words that have nothing to be updated, and
+// batches would wait for each other.
+func (q *Queries) AddWords(ctx context.Context, usedAt int64, ids []int64, words []string) error {
+	_, err := q.db.Exec(ctx, addWords, usedAt, ids, words)
 	return err
 }
 

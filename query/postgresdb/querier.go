@@ -21,7 +21,9 @@ type Querier interface {
 	AddMinutes(ctx context.Context, minuteAts []int64, codes []int64, refusals []int64) error
 	AddTotal(ctx context.Context, keyID string) error
 	AddUses(ctx context.Context, keyIds []string, uses []int64, lastUsedAts []int64) error
-	AddWords(ctx context.Context, ids []int64, words []string) error
+	// ON CONFLICT DO UPDATE would lock words that have nothing to be updated, and
+	// batches would wait for each other.
+	AddWords(ctx context.Context, usedAt int64, ids []int64, words []string) error
 	AuditAll(ctx context.Context, beforeSeq int64, maxRows int64) ([]models.Audit, error)
 	AuditByTarget(ctx context.Context, target string, beforeSeq int64, maxRows int64) ([]models.Audit, error)
 	ChangeRow(ctx context.Context, seq int64) (models.Change, error)
@@ -33,8 +35,11 @@ type Querier interface {
 	DeleteBatches(ctx context.Context, before int64) (int64, error)
 	DeleteChanges(ctx context.Context, upto int64, before int64, uptoSeq int64, lastSeq int64) (int64, error)
 	DeleteEvents(ctx context.Context, upto int64, before int64, beforeSeq int64) (int64, error)
+	DeleteHours(ctx context.Context, upto int64, before int64, beforeKey string) (int64, error)
 	DeleteKey(ctx context.Context, id string) (int64, error)
+	DeleteMinutes(ctx context.Context, before int64) (int64, error)
 	DeleteTotal(ctx context.Context, keyID string) error
+	DeleteWords(ctx context.Context, upto int64, before int64, beforeID int64) (int64, error)
 	DisableKey(ctx context.Context, disabledAt *int64, reason string, updatedAt int64, iD string) (int64, error)
 	EnableKey(ctx context.Context, activeAt int64, updatedAt int64, iD string) (int64, error)
 	EndKey(ctx context.Context, expiresAt *int64, rotatedTo string, updatedAt int64, iD string, version int64, nowAt *int64) (int64, error)
@@ -58,6 +63,9 @@ type Querier interface {
 	Meta(ctx context.Context) (models.Meta, error)
 	NthBatchAt(ctx context.Context, before int64, nth int64) (int64, error)
 	NthEvent(ctx context.Context, before int64, nth int64) (models.UsageEvent, error)
+	NthHour(ctx context.Context, before int64, nth int64) (models.UsageHour, error)
+	NthMinuteAt(ctx context.Context, before int64, nth int64) (int64, error)
+	NthWord(ctx context.Context, before int64, nth int64) (models.Word, error)
 	// One statement, so that everything in it is of one snapshot: what the feed
 	// looks like now, on every row, and the changes that the snapshot given could
 	// not see. There is one row with seq NULL when there are none.

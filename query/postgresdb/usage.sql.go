@@ -35,6 +35,43 @@ func (q *Queries) DeleteEvents(ctx context.Context, upto int64, before int64, be
 	return result.RowsAffected(), nil
 }
 
+const deleteHours = `-- name: DeleteHours :execrows
+DELETE FROM keyfold_usage_hours
+WHERE hour_at <= $1 AND (hour_at < $2 OR key_id < $3)
+`
+
+func (q *Queries) DeleteHours(ctx context.Context, upto int64, before int64, beforeKey string) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteHours, upto, before, beforeKey)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteMinutes = `-- name: DeleteMinutes :execrows
+DELETE FROM keyfold_refusal_minutes WHERE minute_at < $1
+`
+
+func (q *Queries) DeleteMinutes(ctx context.Context, before int64) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteMinutes, before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteWords = `-- name: DeleteWords :execrows
+DELETE FROM keyfold_words WHERE used_at <= $1 AND (used_at < $2 OR id < $3)
+`
+
+func (q *Queries) DeleteWords(ctx context.Context, upto int64, before int64, beforeID int64) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteWords, upto, before, beforeID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const eventsAll = `-- name: EventsAll :many
 SELECT at, seq, code, key_id, ip, request_id, route, agent FROM keyfold_event_rows
 WHERE at >= $1 AND at <= $2 AND (at < $3 OR seq < $4)
@@ -279,6 +316,46 @@ func (q *Queries) NthEvent(ctx context.Context, before int64, nth int64) (models
 		&i.IP,
 		&i.RequestID,
 	)
+	return i, err
+}
+
+const nthHour = `-- name: NthHour :one
+SELECT key_id, hour_at, code, uses FROM keyfold_usage_hours WHERE hour_at < $1
+ORDER BY hour_at, key_id LIMIT 1 OFFSET $2
+`
+
+func (q *Queries) NthHour(ctx context.Context, before int64, nth int64) (models.UsageHour, error) {
+	row := q.db.QueryRow(ctx, nthHour, before, nth)
+	var i models.UsageHour
+	err := row.Scan(
+		&i.KeyID,
+		&i.HourAt,
+		&i.Code,
+		&i.Uses,
+	)
+	return i, err
+}
+
+const nthMinuteAt = `-- name: NthMinuteAt :one
+SELECT minute_at FROM keyfold_refusal_minutes WHERE minute_at < $1
+ORDER BY minute_at LIMIT 1 OFFSET $2
+`
+
+func (q *Queries) NthMinuteAt(ctx context.Context, before int64, nth int64) (int64, error) {
+	row := q.db.QueryRow(ctx, nthMinuteAt, before, nth)
+	var minute_at int64
+	err := row.Scan(&minute_at)
+	return minute_at, err
+}
+
+const nthWord = `-- name: NthWord :one
+SELECT id, word, used_at FROM keyfold_words WHERE used_at < $1 ORDER BY used_at, id LIMIT 1 OFFSET $2
+`
+
+func (q *Queries) NthWord(ctx context.Context, before int64, nth int64) (models.Word, error) {
+	row := q.db.QueryRow(ctx, nthWord, before, nth)
+	var i models.Word
+	err := row.Scan(&i.ID, &i.Word, &i.UsedAt)
 	return i, err
 }
 

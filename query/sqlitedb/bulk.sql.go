@@ -70,11 +70,12 @@ func (q *Queries) AddUses(ctx context.Context, uses int64, lastUsedAt int64, key
 }
 
 const addWord = `-- name: AddWord :exec
-INSERT INTO keyfold_words (id, word) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING
+INSERT INTO keyfold_words (id, word, used_at) VALUES (?1, ?2, ?3)
+ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at WHERE keyfold_words.used_at < excluded.used_at
 `
 
-func (q *Queries) AddWord(ctx context.Context, iD int64, word string) error {
-	_, err := q.db.ExecContext(ctx, addWord, iD, word)
+func (q *Queries) AddWord(ctx context.Context, iD int64, word string, usedAt int64) error {
+	_, err := q.db.ExecContext(ctx, addWord, iD, word, usedAt)
 	return err
 }
 

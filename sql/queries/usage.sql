@@ -23,3 +23,24 @@ SELECT at FROM keyfold_batches WHERE at < sqlc.arg(before) ORDER BY at LIMIT 1 O
 
 -- name: DeleteBatches :execrows
 DELETE FROM keyfold_batches WHERE at < sqlc.arg(before);
+
+-- name: NthHour :one
+SELECT * FROM keyfold_usage_hours WHERE hour_at < sqlc.arg(before)
+ORDER BY hour_at, key_id LIMIT 1 OFFSET sqlc.arg(nth);
+
+-- name: DeleteHours :execrows
+DELETE FROM keyfold_usage_hours
+WHERE hour_at <= sqlc.arg(upto) AND (hour_at < sqlc.arg(before) OR key_id < sqlc.arg(before_key));
+
+-- name: NthMinuteAt :one
+SELECT minute_at FROM keyfold_refusal_minutes WHERE minute_at < sqlc.arg(before)
+ORDER BY minute_at LIMIT 1 OFFSET sqlc.arg(nth);
+
+-- name: DeleteMinutes :execrows
+DELETE FROM keyfold_refusal_minutes WHERE minute_at < sqlc.arg(before);
+
+-- name: NthWord :one
+SELECT * FROM keyfold_words WHERE used_at < sqlc.arg(before) ORDER BY used_at, id LIMIT 1 OFFSET sqlc.arg(nth);
+
+-- name: DeleteWords :execrows
+DELETE FROM keyfold_words WHERE used_at <= sqlc.arg(upto) AND (used_at < sqlc.arg(before) OR id < sqlc.arg(before_id));

@@ -59,6 +59,9 @@ func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (resu
 			id := minute{add.MinuteAt.UnixMilli(), add.Code}
 			count, _ := st.minutes.get(id)
 			st.minutes.put(id, count+add.Count)
+			all := hour{"", add.MinuteAt.Truncate(time.Hour).UnixMilli(), add.Code}
+			count, _ = st.hours.get(all)
+			st.hours.put(all, count+add.Count)
 		}
 		for _, event := range batch.Events {
 			if event.KeyID == "" || st.hasKey(event.KeyID) {
@@ -156,9 +159,14 @@ func (s *state) names(scan keyfold.UsageScan, keyID string, code keyfold.Code) b
 func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
 	// A claim outlives the longest time for which a recorder may send its batch
 	// again, whatever the retention of events.
-	claimsBefore := time.Now().Add(-24 * time.Hour)
+	const day = 24 * time.Hour
+	now := time.Now()
+	claimsBefore := now.Add(-day)
 	if before.Before(claimsBefore) {
 		claimsBefore = before
+	}
+	if oldest := now.Add(-30 * day); claimsBefore.Before(oldest) {
+		claimsBefore = oldest
 	}
 	err = s.write(ctx, func(st *state) error {
 		oldest := slices.SortedFunc(slices.Values(st.events), compareEvents)
@@ -167,7 +175,7 @@ func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (de
 		}
 		st.events = oldest[deleted:]
 		more = len(st.events) > 0 && st.events[0].At.Before(before)
-		st.pruneClaims(claimsBefore, limit-deleted, &more)
+		pruneOldest(&st.claims, func(_ claim, at time.Time) time.Time { return at }, claimsBefore, limit-deleted, &more)
 		return nil
 	})
 	if err != nil {
@@ -176,23 +184,45 @@ func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (de
 	return deleted, more, nil
 }
 
-// pruneClaims deletes the oldest claims and sets more when old ones are left.
-func (s *state) pruneClaims(before time.Time, limit int, more *bool) {
-	var old []claim
-	age := func(id claim) time.Time { at, _ := s.claims.get(id); return at }
-	for id, at := range s.claims.all() {
-		if at.Before(before) {
-			old = append(old, id)
+// PruneHours deletes old counts.
+func (s *Store) PruneHours(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
+	before = before.Truncate(time.Hour)
+	err = s.write(ctx, func(st *state) error {
+		kept := before
+		for _, event := range st.events {
+			if event.At.Before(kept) {
+				kept = event.At.Truncate(time.Hour)
+			}
+		}
+		deleted = pruneOldest(&st.hours, func(of hour, _ int64) time.Time { return time.UnixMilli(of.at) }, kept, limit, &more)
+		pruneOldest(&st.minutes, func(of minute, _ int64) time.Time { return time.UnixMilli(of.at) }, before, limit, &more)
+		return nil
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	return deleted, more, nil
+}
+
+// pruneOldest deletes the oldest rows and sets more when old ones are left.
+func pruneOldest[K comparable, V any](rows *table[K, V], age func(K, V) time.Time, before time.Time, limit int, more *bool) (deleted int) {
+	type aged struct {
+		key K
+		at  time.Time
+	}
+	var old []aged
+	for key, row := range rows.all() {
+		if at := age(key, row); at.Before(before) {
+			old = append(old, aged{key, at})
 		}
 	}
-	slices.SortFunc(old, func(a, b claim) int { return age(a).Compare(age(b)) })
-	for i, id := range old {
-		if i == limit {
-			*more = true
-			break
-		}
-		s.claims.delete(id)
+	slices.SortFunc(old, func(a, b aged) int { return a.at.Compare(b.at) })
+	for i := range old[:min(len(old), max(0, limit))] {
+		rows.delete(old[i].key)
+		deleted++
 	}
+	*more = *more || deleted < len(old)
+	return deleted
 }
 
 // compareEvents orders events, oldest first.

@@ -96,8 +96,9 @@ func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error 
 }
 
 func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
-	return each(ctx, b.tx, "INSERT INTO keyfold_words (id, word) VALUES ", "(?,?)", " ON DUPLICATE KEY UPDATE id = id",
-		rows, func(row *model.Word, args []any) []any { return append(args, row.ID, row.Word) })
+	return each(ctx, b.tx, "INSERT INTO keyfold_words (id, word, used_at) VALUES ", "(?,?,?)",
+		" ON DUPLICATE KEY UPDATE used_at = GREATEST(used_at, VALUES(used_at))",
+		rows, func(row *model.Word, args []any) []any { return append(args, row.ID, row.Word, row.UsedAt) })
 }
 
 func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {

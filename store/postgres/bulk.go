@@ -50,7 +50,7 @@ func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error 
 }
 
 func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
-	return b.q.AddWords(ctx,
+	return b.q.AddWords(ctx, rows[0].UsedAt, // of all of them
 		column(rows, func(row *model.Word) int64 { return row.ID }),
 		column(rows, func(row *model.Word) string { return row.Word }))
 }

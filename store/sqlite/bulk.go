@@ -70,7 +70,7 @@ func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error 
 
 func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 	for _, row := range rows {
-		if err := b.q.AddWord(ctx, row.ID, row.Word); err != nil {
+		if err := b.q.AddWord(ctx, row.ID, row.Word, row.UsedAt); err != nil {
 			return err
 		}
 	}

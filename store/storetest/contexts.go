@@ -54,6 +54,7 @@ func (t *trial) calls(live, disabled, fresh keyfold.KeyRecord, m keyfold.Mutatio
 		{"UsageHours", func(ctx context.Context) error { _, err := s.UsageHours(ctx, scan); return err }},
 		{"RefusalMinutes", func(ctx context.Context) error { _, err := s.RefusalMinutes(ctx, scan.From, scan.To); return err }},
 		{"PruneUsage", func(ctx context.Context) error { _, _, err := s.PruneUsage(ctx, t.clock, 10); return err }},
+		{"PruneHours", func(ctx context.Context) error { _, _, err := s.PruneHours(ctx, t.clock, 10); return err }},
 		{"Changes", func(ctx context.Context) error { _, _, err := s.Changes(ctx, ""); return err }},
 		{"PruneChanges", func(ctx context.Context) error { _, err := s.PruneChanges(ctx, t.clock, 10); return err }},
 		{"Audit", func(ctx context.Context) error { _, err := s.Audit(ctx, keyfold.AuditScan{Limit: 1}); return err }},

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,7 +14,12 @@ func pruningCases() []testCase {
 		{name: "pruning goes in small steps, oldest first, and says when more is left", run: pruneInSteps, alone: true},
 		{name: "pruning forgets batches that are older than a day, and those only", run: pruneClaims, alone: true},
 		{name: "pruning says that more is left until every old batch is forgotten", run: pruneManyClaims, alone: true},
+		{name: "pruning forgets batches that are older than thirty days, whatever the bound", run: pruneVeryOldClaims, alone: true},
 		{name: "pruning events leaves totals and hours alone", run: pruneLeavesCounts, alone: true},
+		{name: "a route is known as long as an event has it, however much is pruned", run: pruneKeepsWords, alone: true},
+		{name: "pruning hours deletes hours and minutes that are over, and those only", run: pruneHoursBound, alone: true},
+		{name: "pruning hours goes in small steps, oldest first, and says when more is left", run: pruneHoursInSteps, alone: true},
+		{name: "pruning hours keeps those from which events are left", run: pruneHoursKeepsFindable, alone: true},
 		{name: "no pruned newest change: the feed keeps its newest row", run: pruneKeepsNewestChange, alone: true},
 		{name: "pruning the feed deletes changes that are older, and those only", run: pruneChangesBound, alone: true},
 		{name: "pruning the feed goes in small steps", run: pruneChangesInSteps, alone: true},
@@ -119,6 +125,166 @@ func pruneManyClaims(t *trial) {
 	t.prune(t.clock, 5)
 	for _, batch := range batches {
 		t.records(batch)
+	}
+}
+
+func pruneVeryOldClaims(t *trial) {
+	old, young := t.batch(), t.batch()
+	old.At, young.At = time.Now().Add(-31*24*time.Hour), time.Now().Add(-29*24*time.Hour)
+	t.records(old)
+	t.records(young)
+	t.prune(time.Time{}, 10)
+	t.records(old)
+	result, err := t.store.RecordUsage(t.ctx, young)
+	t.ok("RecordUsage", err)
+	if !result.Duplicate {
+		t.Errorf("a batch younger than thirty days was forgotten")
+	}
+}
+
+func pruneKeepsWords(t *trial) {
+	key, begin := t.create(), t.now().Truncate(24*time.Hour).Add(-10*24*time.Hour)
+	for n := range 5 {
+		batch := t.batch()
+		for _, at := range []time.Time{begin.Add(time.Duration(n)*24*time.Hour - time.Millisecond), begin.Add(time.Duration(n) * 24 * time.Hour)} {
+			batch.Events = append(batch.Events,
+				keyfold.UsageEvent{At: at, KeyID: key.ID, Route: "always", UserAgent: fmt.Sprint("agent ", n)},
+				keyfold.UsageEvent{At: at, KeyID: key.ID, Route: fmt.Sprint("once ", n), UserAgent: "same"})
+		}
+		t.records(batch)
+	}
+	scan := keyfold.UsageScan{KeyID: key.ID, From: begin.Add(-time.Hour), To: t.clock, Limit: 100}
+	all := t.events(scan, nil)
+	if len(all) != 20 {
+		t.Fatalf("%d events, want 20", len(all))
+	}
+	for n := range 5 {
+		before := begin.Add(time.Duration(n) * 24 * time.Hour)
+		t.prune(before, 3)
+		want := slices.DeleteFunc(slices.Clone(all), func(e keyfold.UsageEvent) bool { return e.At.Before(before) })
+		t.same(fmt.Sprintf("what is left after pruning %d times", n+1), t.events(scan, nil), want)
+	}
+}
+
+// pruneHours prunes counts until nothing is left to prune, and returns how many
+// went.
+func (t *trial) pruneHours(before time.Time, limit int) int {
+	t.Helper()
+	sum := 0
+	for range 100 {
+		deleted, more, err := t.store.PruneHours(t.ctx, before, limit)
+		t.ok("PruneHours", err)
+		if deleted > 2*limit {
+			t.Errorf("PruneHours deleted %d counts at once, want about %d at most", deleted, limit)
+		}
+		sum += deleted
+		if !more {
+			return sum
+		}
+	}
+	t.Fatalf("PruneHours does not end after %d counts", sum)
+	return sum
+}
+
+func pruneHoursBound(t *trial) {
+	key, hour := t.create(), t.now().Truncate(time.Hour)
+	batch := t.batch()
+	batch.Totals = []keyfold.UsageTotal{{KeyID: key.ID, Uses: 8, LastUsedAt: hour}}
+	for n := range 4 {
+		at := hour.Add(time.Duration(n-2) * time.Hour)
+		batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at, Count: 2})
+		batch.Minutes = append(batch.Minutes,
+			keyfold.RefusalMinute{MinuteAt: at, Code: keyfold.CodeMissing, Count: 1},
+			keyfold.RefusalMinute{MinuteAt: at.Add(59 * time.Minute), Code: keyfold.CodeMissing, Count: 1})
+	}
+	t.records(batch)
+	// An hour that has begun when the bound comes is not over.
+	t.pruneHours(hour.Add(59*time.Minute), 10)
+	scan := keyfold.UsageScan{KeyID: key.ID, From: hour.Add(-48 * time.Hour), To: hour.Add(48 * time.Hour)}
+	want := []keyfold.UsageHour{{HourAt: hour, Count: 2}, {HourAt: hour.Add(time.Hour), Count: 2}}
+	hours, err := t.store.UsageHours(t.ctx, scan)
+	t.ok("UsageHours", err)
+	t.same("hours of the key", hours, want)
+	minutes, err := t.store.RefusalMinutes(t.ctx, scan.From, scan.To)
+	t.ok("RefusalMinutes", err)
+	t.same("minutes", minutes, batch.Minutes[4:])
+	scan.KeyID, scan.Codes = "", []keyfold.Code{keyfold.CodeMissing}
+	want[0].Code, want[1].Code = keyfold.CodeMissing, keyfold.CodeMissing
+	hours, err = t.store.UsageHours(t.ctx, scan)
+	t.ok("UsageHours", err)
+	t.same("refusals by hour", hours, want)
+	if got := t.key(key.ID).Uses; got != 8 {
+		t.Errorf("the key has %d uses after pruning, want 8", got)
+	}
+}
+
+func pruneHoursInSteps(t *trial) {
+	const keys, hours, limit = 4, 6, 5
+	ids := t.ids(t.createMany(keys))
+	end := t.now().Truncate(time.Hour)
+	batch := t.batch()
+	for n := range hours {
+		for _, id := range ids {
+			at := end.Add(-time.Duration(n+1) * time.Hour)
+			batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: id, HourAt: at, Count: 1})
+			batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at, Code: keyfold.CodeUnknown, Count: 1})
+		}
+	}
+	t.records(batch)
+	oldest := func() (at time.Time) {
+		for _, id := range ids {
+			scan := keyfold.UsageScan{KeyID: id, From: end.Add(-24 * time.Hour), To: end}
+			rows, err := t.store.UsageHours(t.ctx, scan)
+			t.ok("UsageHours", err)
+			if len(rows) > 0 && (at.IsZero() || rows[0].HourAt.Before(at)) {
+				at = rows[0].HourAt
+			}
+		}
+		return at
+	}
+	first := oldest()
+	deleted, more, err := t.store.PruneHours(t.ctx, end, limit)
+	t.ok("PruneHours", err)
+	if deleted < 1 || deleted > 2*limit || !more {
+		t.Fatalf("the first step deleted %d counts and said more is %t, want about %d and true", deleted, more, limit)
+	}
+	if now := oldest(); now.Before(first) || now.After(first.Add(2*time.Hour)) {
+		t.Errorf("the oldest hour was %v and is %v after a step, want the oldest to go first", first, now)
+	}
+	t.pruneHours(end, limit)
+	if now := oldest(); !now.IsZero() {
+		t.Errorf("%v is left of the hours", now)
+	}
+	minutes, err := t.store.RefusalMinutes(t.ctx, end.Add(-24*time.Hour), end)
+	t.ok("RefusalMinutes", err)
+	if len(minutes) != 0 {
+		t.Errorf("%d minutes are left", len(minutes))
+	}
+}
+
+func pruneHoursKeepsFindable(t *trial) {
+	key := t.create()
+	batch, at := t.used(key.ID), t.clock.Add(-100*time.Hour)
+	batch.Events[0].At = at
+	batch.Hours[0].HourAt = at.Truncate(time.Hour)
+	batch.Hours = append(batch.Hours,
+		keyfold.UsageHour{KeyID: key.ID, HourAt: at.Truncate(time.Hour).Add(-time.Hour), Count: 7},
+		keyfold.UsageHour{KeyID: key.ID, HourAt: at.Truncate(time.Hour).Add(time.Hour), Count: 7})
+	t.records(batch)
+	t.pruneHours(t.clock, 10)
+	scan := keyfold.UsageScan{KeyID: key.ID, From: at.Add(-3 * time.Hour), To: t.clock, Limit: 10}
+	if got := t.events(scan, nil); len(got) != 1 {
+		t.Errorf("%d events of the key are found after pruning hours, want 1", len(got))
+	}
+	hours, err := t.store.UsageHours(t.ctx, scan)
+	t.ok("UsageHours", err)
+	if len(hours) != 2 || hours[0].Count != 1 {
+		t.Errorf("hours are %+v, want that of the event and the later one", hours)
+	}
+	t.prune(t.clock, 10)
+	t.pruneHours(t.clock, 10)
+	if hours, err = t.store.UsageHours(t.ctx, scan); err != nil || len(hours) != 0 {
+		t.Errorf("hours are %+v, %v once the event is gone, want none", hours, err)
 	}
 }
 

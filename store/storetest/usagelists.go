@@ -16,6 +16,7 @@ func usageListCases() []testCase {
 		{name: "a walk over events is not disturbed by newer ones", run: eventWalkIsStable},
 		{name: "an owner's usage is that of the keys which are theirs now", run: usageFollowsOwner},
 		{name: "hours are summed over keys, by hour and code", run: hoursAreSummed},
+		{name: "hours of all keys count keys that are gone and refusals", run: hoursOfAll, alone: true},
 		{name: "hours begin with the hour of the start and end before the end", run: hourBounds},
 		{name: "minutes are summed, by minute and code", run: minutesAreSummed},
 		{name: "minutes begin with the minute of the start and end before the end", run: minuteBounds},
@@ -241,6 +242,31 @@ func hoursAreSummed(t *trial) {
 		t.ok("UsageHours", err)
 		t.same("hours of "+row.name, hours, row.want)
 	}
+}
+
+func hoursOfAll(t *trial) {
+	kept, gone := t.create(), t.create()
+	batch := t.used(kept.ID, gone.ID)
+	at := batch.Hours[0].HourAt
+	for _, minute := range []time.Duration{0, 59 * time.Minute, 60 * time.Minute} {
+		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.Add(minute), Code: keyfold.CodeMalformed, Count: 5})
+	}
+	t.records(batch)
+	t.delete(gone.ID)
+	batch.RecorderID = t.id() // the uses of the key that is gone are lost now, the others are not
+	if _, err := t.store.RecordUsage(t.ctx, batch); err != nil {
+		t.Errorf("RecordUsage: %v", err)
+	}
+	hours, err := t.store.UsageHours(t.ctx, keyfold.UsageScan{From: at, To: at.Add(2 * time.Hour)})
+	t.ok("UsageHours", err)
+	t.same("hours of all", hours, []keyfold.UsageHour{
+		{HourAt: at, Count: 3},
+		{HourAt: at, Code: keyfold.CodeMalformed, Count: 20},
+		{HourAt: at.Add(time.Hour), Code: keyfold.CodeMalformed, Count: 10},
+	})
+	hours, err = t.store.UsageHours(t.ctx, keyfold.UsageScan{KeyID: kept.ID, From: at, To: at.Add(2 * time.Hour)})
+	t.ok("UsageHours", err)
+	t.same("hours of the key", hours, []keyfold.UsageHour{{HourAt: at, Count: 2}})
 }
 
 func hourBounds(t *trial) {

@@ -70,19 +70,23 @@ CREATE TABLE IF NOT EXISTS keyfold_usage_events (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
 -- Routes and user agents, each stored once. The id is taken from the hash of
--- the word.
+-- the word. No event that names the word is later than used_at.
 CREATE TABLE IF NOT EXISTS keyfold_words (
-    id   BIGINT          NOT NULL PRIMARY KEY,
-    word VARBINARY(1024) NOT NULL
+    id      BIGINT          NOT NULL PRIMARY KEY,
+    word    VARBINARY(1024) NOT NULL,
+    used_at BIGINT          NOT NULL,
+    INDEX keyfold_words_used (used_at, id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
--- The rows of the key '' are the sums over all keys.
+-- The rows of the key '' are the sums over all keys, and the refusals that no
+-- key can be held to.
 CREATE TABLE IF NOT EXISTS keyfold_usage_hours (
     key_id  VARBINARY(128) NOT NULL,
     hour_at BIGINT         NOT NULL,
     code    INTEGER        NOT NULL,
     uses    BIGINT         NOT NULL,
-    PRIMARY KEY (key_id, hour_at, code)
+    PRIMARY KEY (key_id, hour_at, code),
+    INDEX keyfold_usage_hours_at (hour_at, key_id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
 CREATE TABLE IF NOT EXISTS keyfold_refusal_minutes (

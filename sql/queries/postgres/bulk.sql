@@ -25,8 +25,14 @@ SELECT unnest(sqlc.arg(minute_ats)::bigint[]), unnest(sqlc.arg(codes)::bigint[])
 ON CONFLICT (minute_at, code) DO UPDATE SET refusals = m.refusals + excluded.refusals;
 
 -- name: AddWords :exec
-INSERT INTO keyfold_words (id, word)
-SELECT unnest(sqlc.arg(ids)::bigint[]), unnest(sqlc.arg(words)::text[])
+-- ON CONFLICT DO UPDATE would lock words that have nothing to be updated, and
+-- batches would wait for each other.
+WITH newer AS (
+    UPDATE keyfold_words SET used_at = sqlc.arg(used_at)::bigint
+    WHERE id = ANY(sqlc.arg(ids)::bigint[]) AND used_at < sqlc.arg(used_at)::bigint
+)
+INSERT INTO keyfold_words (id, word, used_at)
+SELECT unnest(sqlc.arg(ids)::bigint[]), unnest(sqlc.arg(words)::text[]), sqlc.arg(used_at)::bigint
 ON CONFLICT (id) DO NOTHING;
 
 -- name: AddEvents :exec

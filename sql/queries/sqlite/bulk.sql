@@ -19,7 +19,8 @@ VALUES (sqlc.arg(minute_at), sqlc.arg(code), sqlc.arg(refusals))
 ON CONFLICT (minute_at, code) DO UPDATE SET refusals = keyfold_refusal_minutes.refusals + excluded.refusals;
 
 -- name: AddWord :exec
-INSERT INTO keyfold_words (id, word) VALUES (sqlc.arg(id), sqlc.arg(word)) ON CONFLICT (id) DO NOTHING;
+INSERT INTO keyfold_words (id, word, used_at) VALUES (sqlc.arg(id), sqlc.arg(word), sqlc.arg(used_at))
+ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at WHERE keyfold_words.used_at < excluded.used_at;
 
 -- name: AddEvent :exec
 INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id)

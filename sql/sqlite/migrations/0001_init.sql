@@ -69,13 +69,17 @@ CREATE TABLE keyfold_usage_events (
 ) STRICT, WITHOUT ROWID;
 
 -- Routes and user agents, each stored once. The id is taken from the hash of
--- the word.
+-- the word. No event that names the word is later than used_at.
 CREATE TABLE keyfold_words (
-    id   INTEGER NOT NULL PRIMARY KEY,
-    word TEXT    NOT NULL
+    id      INTEGER NOT NULL PRIMARY KEY,
+    word    TEXT    NOT NULL,
+    used_at INTEGER NOT NULL
 ) STRICT;
 
--- The rows of the key '' are the sums over all keys.
+CREATE INDEX keyfold_words_used ON keyfold_words (used_at, id);
+
+-- The rows of the key '' are the sums over all keys, and the refusals that no
+-- key can be held to.
 CREATE TABLE keyfold_usage_hours (
     key_id  TEXT    NOT NULL,
     hour_at INTEGER NOT NULL,
@@ -83,6 +87,8 @@ CREATE TABLE keyfold_usage_hours (
     uses    INTEGER NOT NULL,
     PRIMARY KEY (key_id, hour_at, code)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX keyfold_usage_hours_at ON keyfold_usage_hours (hour_at, key_id);
 
 CREATE TABLE keyfold_refusal_minutes (
     minute_at INTEGER NOT NULL,

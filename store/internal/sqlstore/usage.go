@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
@@ -116,7 +117,7 @@ func keysOf(batch *keyfold.UsageBatch) []string {
 type usageRows struct {
 	totals  []model.KeyTotal
 	hours   []model.UsageHour
-	sums    []model.UsageHour // over all keys, under the key ''
+	sums    []model.UsageHour // over all keys and refusals, under the key ''
 	minutes []model.RefusalMinute
 	words   []model.Word
 	events  []model.UsageEvent
@@ -132,6 +133,7 @@ func rowsOf(batch *keyfold.UsageBatch, existing []string, seq func(*keyfold.Usag
 	rows.addTotals(batch.Totals, exists)
 	rows.addHours(batch, exists)
 	rows.addMinutes(batch.Minutes)
+	rows.addSums()
 	rows.addEvents(batch.Events, exists, seq)
 	return rows
 }
@@ -176,16 +178,28 @@ func (r *usageRows) addHours(batch *keyfold.UsageBatch, exists map[string]bool) 
 			}
 		}
 	}
-	order := func(a, b model.UsageHour) int {
-		return cmp.Or(cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.HourAt, b.HourAt), cmp.Compare(a.Code, b.Code))
+	r.hours = mergeHours(r.hours)
+}
+
+func mergeHours(rows []model.UsageHour) []model.UsageHour {
+	return merge(rows,
+		func(a, b model.UsageHour) int {
+			return cmp.Or(cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.HourAt, b.HourAt), cmp.Compare(a.Code, b.Code))
+		},
+		func(into *model.UsageHour, row model.UsageHour) { into.Uses += row.Uses })
+}
+
+// addSums is called when hours and minutes are known.
+func (r *usageRows) addSums() {
+	r.sums = make([]model.UsageHour, 0, len(r.hours)+len(r.minutes))
+	for _, row := range r.hours {
+		row.KeyID = ""
+		r.sums = append(r.sums, row)
 	}
-	add := func(into *model.UsageHour, row model.UsageHour) { into.Uses += row.Uses }
-	r.hours = merge(r.hours, order, add)
-	r.sums = slices.Clone(r.hours)
-	for i := range r.sums {
-		r.sums[i].KeyID = ""
+	for _, row := range r.minutes {
+		r.sums = append(r.sums, model.UsageHour{HourAt: hourOf(row.MinuteAt), Code: row.Code, Uses: row.Refusals})
 	}
-	r.sums = merge(r.sums, order, add)
+	r.sums = mergeHours(r.sums)
 }
 
 func (r *usageRows) addMinutes(minutes []keyfold.RefusalMinute) {
@@ -221,14 +235,21 @@ func (r *usageRows) addEvents(events []keyfold.UsageEvent, exists map[string]boo
 	slices.SortFunc(r.events, func(a, b model.UsageEvent) int {
 		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Seq, b.Seq))
 	})
+	usedAt := int64(0)
+	if last := len(r.events) - 1; last >= 0 {
+		// The next midnight: so a word is written to once a day, not with each batch.
+		usedAt = moment(r.events[last].At).Truncate(day).Add(day).UnixMilli()
+	}
 	for word, id := range words {
-		r.words = append(r.words, model.Word{ID: id, Word: clean(word, maxWord)})
+		r.words = append(r.words, model.Word{ID: id, Word: clean(word, maxWord), UsedAt: usedAt})
 	}
 	r.words = merge(r.words, func(a, b model.Word) int { return cmp.Compare(a.ID, b.ID) }, func(*model.Word, model.Word) {})
 }
 
-// maxWord is what the column holds, in bytes.
-const maxWord = 1024
+const (
+	day     = 24 * time.Hour
+	maxWord = 1024 // bytes that the column holds
+)
 
 // wordID returns the number of a route or user agent: the first eight bytes of
 // its SHA-256, without the sign; 0 for none. Words are remembered in seen.

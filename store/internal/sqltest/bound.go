@@ -97,7 +97,7 @@ func (e Engine) Deadlock(dsn string, first ...string) Deadlock {
 		}
 		first := slices.Clone(first)
 		for n := range 300 { // MySQL gives the lighter transaction up
-			first = append(first, fmt.Sprintf("INSERT INTO keyfold_words (id, word) VALUES (%d, '')", n))
+			first = append(first, fmt.Sprintf("INSERT INTO keyfold_words (id, word, used_at) VALUES (%d, '', 0)", n))
 		}
 		for _, statement := range append(first, "UPDATE keyfold_keys SET notes = 'held' WHERE id = '"+keyID+"'") {
 			if _, err := tx.ExecContext(t.Context(), statement); err != nil {

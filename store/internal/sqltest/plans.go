@@ -74,7 +74,9 @@ func Index(query string) string {
 		"KeysAll": "keyfold_keys_created", "KeysAll, first": "keyfold_keys_created", "KeysByOwner": "keyfold_keys_owner",
 		"KeysByTenant": "keyfold_keys_tenant", "KeysExpiring": "keyfold_keys_expires", "KeyIDsByOwner": "keyfold_keys_owner",
 		"HoursOfOwner": "keyfold_keys_owner", "AuditByTarget": "keyfold_audit_target", "ChangesOlder": "keyfold_changes_at",
-		"NthBatchAt": "keyfold_batches_at", "DeleteBatches": "keyfold_batches_at", "PollChanges": "keyfold_changes_tx",
+		"NthBatchAt": "keyfold_batches_at", "DeleteBatches": "keyfold_batches_at", "NthHour": "keyfold_usage_hours_at",
+		"DeleteHours": "keyfold_usage_hours_at", "NthWord": "keyfold_words_used", "DeleteWords": "keyfold_words_used",
+		"PollChanges": "keyfold_changes_tx",
 	}[query]
 }
 
@@ -111,6 +113,12 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 		"NthEvent":       func() error { _, err := q.NthEvent(ctx, to, 50); return err },
 		"DeleteEvents":   func() error { _, err := q.DeleteEvents(ctx, at(time.Minute), at(time.Minute), 5); return err },
 		"NthBatchAt":     func() error { _, err := q.NthBatchAt(ctx, at(time.Minute), 20); return err },
+		"NthHour":        func() error { _, err := q.NthHour(ctx, to, 50); return err },
+		"DeleteHours":    func() error { _, err := q.DeleteHours(ctx, hour, hour, "k"); return err },
+		"NthMinuteAt":    func() error { _, err := q.NthMinuteAt(ctx, to, 50); return err },
+		"DeleteMinutes":  func() error { _, err := q.DeleteMinutes(ctx, at(10*time.Minute)); return err },
+		"NthWord":        func() error { _, err := q.NthWord(ctx, at(0), 0); return err },
+		"DeleteWords":    func() error { _, err := q.DeleteWords(ctx, at(0), at(0), 0); return err },
 		"DeleteBatches":  func() error { _, err := q.DeleteBatches(ctx, at(10*time.Second)); return err },
 		"DeleteKey":      func() error { _, err := q.DeleteKey(ctx, "k"); return err },
 		"RevokeKey":      func() error { _, err := q.RevokeKey(ctx, &to, "", to, "k"); return err },

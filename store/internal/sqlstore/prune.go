@@ -1,0 +1,145 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/query/model"
+)
+
+var _ keyfold.UsageStore = (*Store)(nil)
+
+// A claim is kept for at least minClaimAge, longer than any recorder tries to
+// deliver its batch while the store works, and at most maxClaimAge.
+const (
+	minClaimAge = day
+	maxClaimAge = 30 * day
+)
+
+// PruneUsage implements keyfold.UsageStore.
+func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
+	now := time.Now()
+	claims := max(min(before.UnixMilli(), now.Add(-minClaimAge).UnixMilli()), now.Add(-maxClaimAge).UnixMilli())
+	var moreEvents, moreClaims, moreWords bool
+	err = s.write(ctx, "prune usage events", usageDeadline, func(ctx context.Context, session *Session) (err error) {
+		deleted, moreEvents, err = pruneEvents(ctx, session.Querier, before.UnixMilli(), limit)
+		return err
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	err = s.write(ctx, "prune batches", usageDeadline, func(ctx context.Context, session *Session) (err error) {
+		moreClaims, err = pruneMoments(ctx, session.Querier.NthBatchAt, session.Querier.DeleteBatches, claims, limit)
+		return err
+	})
+	if err != nil || moreEvents { // those still name words
+		return deleted, moreEvents || moreClaims, err
+	}
+	err = s.write(ctx, "prune words", usageDeadline, func(ctx context.Context, session *Session) (err error) {
+		moreWords, err = pruneWords(ctx, session.Querier, before.UnixMilli(), limit)
+		return err
+	})
+	return deleted, moreClaims || moreWords, err
+}
+
+// PruneHours implements keyfold.UsageStore.
+func (s *Store) PruneHours(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
+	var moreMinutes bool
+	err = s.write(ctx, "prune usage hours", usageDeadline, func(ctx context.Context, session *Session) error {
+		end, err := oldestEvent(ctx, session.Querier, hourOf(before.UnixMilli()))
+		if err != nil {
+			return err
+		}
+		deleted, more, err = pruneHours(ctx, session.Querier, hourOf(end), limit)
+		return err
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	err = s.write(ctx, "prune refusals", usageDeadline, func(ctx context.Context, session *Session) (err error) {
+		moreMinutes, err = pruneMoments(ctx, session.Querier.NthMinuteAt, session.Querier.DeleteMinutes, hourOf(before.UnixMilli()), limit)
+		return err
+	})
+	return deleted, more || moreMinutes, err
+}
+
+// oldestEvent returns the time of the oldest event, or end if there is none before.
+func oldestEvent(ctx context.Context, q Querier, end int64) (int64, error) {
+	oldest, err := q.NthEvent(ctx, end, 0)
+	if errors.Is(err, sql.ErrNoRows) {
+		return end, nil
+	}
+	return oldest.At, err
+}
+
+// None of the engines can delete the first rows of an order. So the first row
+// that stays is looked up, and everything before it deleted.
+
+func pruneEvents(ctx context.Context, q Querier, before int64, limit int) (deleted int, more bool, err error) {
+	kept, err := q.NthEvent(ctx, before, int64(limit))
+	upto := kept.At
+	if errors.Is(err, sql.ErrNoRows) {
+		upto, kept, err = before-1, model.UsageEvent{At: math.MaxInt64}, nil
+	} else {
+		more = true
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	n, err := q.DeleteEvents(ctx, upto, kept.At, kept.Seq)
+	return int(n), more, err
+}
+
+func pruneHours(ctx context.Context, q Querier, before int64, limit int) (deleted int, more bool, err error) {
+	kept, err := q.NthHour(ctx, before, int64(limit))
+	upto := kept.HourAt
+	if errors.Is(err, sql.ErrNoRows) {
+		upto, kept, err = before-1, model.UsageHour{HourAt: math.MaxInt64}, nil
+	} else {
+		more = true
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	n, err := q.DeleteHours(ctx, upto, kept.HourAt, kept.KeyID)
+	return int(n), more, err
+}
+
+// pruneWords deletes words that only events from earlier than before can name.
+func pruneWords(ctx context.Context, q Querier, before int64, limit int) (more bool, err error) {
+	kept, err := q.NthWord(ctx, before, int64(limit))
+	upto := kept.UsedAt
+	if errors.Is(err, sql.ErrNoRows) {
+		upto, kept, err = before-1, model.Word{UsedAt: math.MaxInt64}, nil
+	} else {
+		more = true
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = q.DeleteWords(ctx, upto, kept.UsedAt, kept.ID)
+	return more, err
+}
+
+// pruneMoments deletes rows that are known by their time only.
+func pruneMoments(
+	ctx context.Context, nth func(context.Context, int64, int64) (int64, error),
+	remove func(context.Context, int64) (int64, error), before int64, limit int,
+) (more bool, err error) {
+	kept, err := nth(ctx, before, int64(limit))
+	if more = err == nil; !more {
+		if !errors.Is(err, sql.ErrNoRows) {
+			return false, err
+		}
+		kept = before
+	}
+	n, err := remove(ctx, kept)
+	if err == nil && n == 0 && more {
+		_, err = remove(ctx, kept+1) // more of them at one moment than the limit
+	}
+	return more, err
+}
