@@ -33,6 +33,7 @@ var guarded = []struct{ method, path, body string }{
 	{"POST", "/keys/bulk/disable", `{"owner_id":"a"}`},
 	{"GET", "/usage/events", ""},
 	{"GET", "/usage/totals", ""},
+	{"GET", "/usage/report", ""},
 	{"GET", "/", ""},
 	{"GET", "/docs", ""},
 	{"POST", "/openapi.json", ""},

@@ -258,7 +258,22 @@ func TestUsage(t *testing.T) {
 	if k := decode[admin.Key](f.do("GET", "/keys/"+created.Key.ID, "")); k.Uses != 3 || k.LastUsedAt == nil {
 		t.Errorf("uses %d, last used %v, want 3 and a time", k.Uses, k.LastUsedAt)
 	}
-	for _, path := range []string{"/usage/events", "/usage/totals"} {
+	type report struct {
+		By        string
+		Intervals []admin.UsageInterval
+	}
+	days := decode[report](f.do("GET", "/usage/report?by=day&key_id="+created.Key.ID, "").wants(http.StatusOK))
+	if n := len(days.Intervals); days.By != "day" || n != 31 || days.Intervals[n-1].Counts["allowed"] != 3 ||
+		days.Intervals[n-1].Counts["disabled"] != 1 || days.Intervals[0].Counts == nil || days.Intervals[0].StartAt.Hour() != 0 {
+		t.Errorf("report by day %+v, want 31 days with all uses on the last", days)
+	}
+	hours := decode[report](f.do("GET", "/usage/report?outcome=disabled", "").wants(http.StatusOK))
+	if n := len(hours.Intervals); hours.By != "hour" || n != 25 || hours.Intervals[n-1].Counts["disabled"] != 1 || len(hours.Intervals[n-1].Counts) != 1 {
+		t.Errorf("report by hour %+v, want 25 hours with one refusal in the last", hours)
+	}
+	f.do("GET", "/usage/report?by=week", "").wantsProblem(422, "invalid", "by")
+	f.do("GET", "/usage/report?from=2026-01-01T00:00:00Z", "").wantsProblem(422, "invalid", "from")
+	for _, path := range []string{"/usage/events", "/usage/totals", "/usage/report"} {
 		f.do("GET", path+"?key_id=x", "").wantsProblem(422, "invalid", "key_id")
 		f.do("GET", path+"?outcome=great", "").wantsProblem(422, "invalid", "outcome")
 		f.do("GET", path+"?from=x", "").wantsProblem(422, "invalid", "from")

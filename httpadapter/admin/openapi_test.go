@@ -48,7 +48,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	want := []string{
 		"POST /keys", "GET /keys", "GET /keys/{id}", "PATCH /keys/{id}", "DELETE /keys/{id}",
 		"POST /keys/{id}/revoke", "POST /keys/{id}/disable", "POST /keys/{id}/enable", "POST /keys/{id}/renew", "POST /keys/{id}/rotate",
-		"POST /keys/bulk/revoke", "POST /keys/bulk/disable", "GET /usage/events", "GET /usage/totals",
+		"POST /keys/bulk/revoke", "POST /keys/bulk/disable", "GET /usage/events", "GET /usage/totals", "GET /usage/report",
 	}
 	var got []string
 	for path, methods := range doc.Paths {

@@ -26,6 +26,12 @@ func NewUsageEvent(e keyfold.UsageEvent) UsageEvent {
 	}
 }
 
+// UsageInterval is one hour or day of a report, as this API shows it.
+type UsageInterval struct {
+	StartAt time.Time        `json:"start_at"`
+	Counts  map[string]int64 `json:"counts" doc:"By outcome; what did not happen is left out"`
+}
+
 type (
 	usageFilter struct {
 		KeyID   string   `query:"key_id"`
@@ -52,6 +58,22 @@ type (
 		}
 	}
 
+	reportInput struct {
+		By      string   `query:"by" enum:"hour,day" doc:"Default hour"`
+		KeyID   string   `query:"key_id"`
+		OwnerID string   `query:"owner_id" doc:"Keys of this owner that exist now; not beside key_id"`
+		From    string   `query:"from" format:"date-time" doc:"24 hours before to if not given, 30 days by day"`
+		To      string   `query:"to" format:"date-time" doc:"Exclusive; now if not given"`
+		Outcome []string `query:"outcome,explode" doc:"allowed, expired, …; repeat it for several; all if not given"`
+	}
+
+	reportAnswer struct {
+		Body struct {
+			By        string          `json:"by"`
+			Intervals []UsageInterval `json:"intervals" nullable:"false" doc:"Oldest first, without gaps"`
+		}
+	}
+
 	totalsAnswer struct {
 		Body struct {
 			From   time.Time        `json:"from" doc:"The hour that the count begins with"`
@@ -64,6 +86,8 @@ type (
 func (a *api) usageRoutes(r *routes) {
 	addRead(r, "/usage/events", "list-usage", "List single verifies", "Newest first. Those of the last second may be missing.", a.listUsage)
 	addRead(r, "/usage/totals", "count-usage", "Count verifies by outcome", "Over whole hours; exact.", a.countUsage)
+	addRead(r, "/usage/report", "report-usage", "Count verifies by hour or day and outcome",
+		"Days are those of UTC. At most 31 days by hour, 366 days by day; exact.", a.reportUsage)
 }
 
 func (f *usageFilter) query() (keyfold.UsageQuery, error) {
@@ -115,9 +139,37 @@ func (a *api) countUsage(ctx context.Context, in *usageFilter) (*totalsAnswer, e
 		return nil, err
 	}
 	answer := &totalsAnswer{}
-	answer.Body.From, answer.Body.To, answer.Body.Counts = totals.From.UTC(), totals.To.UTC(), map[string]int64{}
-	for code, count := range totals.Count {
-		answer.Body.Counts[code.String()] = count
+	answer.Body.From, answer.Body.To, answer.Body.Counts = totals.From.UTC(), totals.To.UTC(), named(totals.Count)
+	return answer, nil
+}
+
+func named(count map[keyfold.Code]int64) map[string]int64 {
+	counts := make(map[string]int64, len(count))
+	for code, n := range count {
+		counts[code.String()] = n
+	}
+	return counts
+}
+
+func (a *api) reportUsage(ctx context.Context, in *reportInput) (*reportAnswer, error) {
+	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, From: in.From, To: in.To, Outcome: in.Outcome}
+	q, err := filter.query()
+	if err != nil {
+		return nil, err
+	}
+	report := keyfold.UsageReportQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, From: q.From, To: q.To, Outcomes: q.Outcomes}
+	by := "hour"
+	if in.By == "day" {
+		by, report.By = in.By, keyfold.UsageByDay
+	}
+	counted, err := a.svc.UsageReport(ctx, report)
+	if err != nil {
+		return nil, err
+	}
+	answer := &reportAnswer{}
+	answer.Body.By, answer.Body.Intervals = by, make([]UsageInterval, len(counted.Intervals))
+	for i, interval := range counted.Intervals {
+		answer.Body.Intervals[i] = UsageInterval{StartAt: interval.StartAt.UTC(), Counts: named(interval.Count)}
 	}
 	return answer, nil
 }
