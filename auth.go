@@ -17,6 +17,7 @@ type Service struct {
 	recorder *recorder
 	cache    *cache   // nil: every verify reads the store
 	watcher  *watcher // nil without a cache
+	beside   *background
 
 	bound   bool      // to a transaction, of InTx or of the caller
 	touched *[]string // ids changed in a transaction of InTx
@@ -35,11 +36,13 @@ func New(store Store, options *Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{store: store, opts: opts, clock: newClock(opts.Now)}
+	s := &Service{store: store, opts: opts, clock: newClock(opts.Now), beside: &background{}}
+	s.beside.work = append(s.beside.work, janitor{store, &s.opts}.run)
 	s.recorder = newRecorder(store, &s.opts)
 	if !opts.DisableCache {
 		s.cache = newCache(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
 		s.watcher = newWatcher(store, &s.opts, s.cache, s.clock)
+		s.beside.work = append(s.beside.work, s.watcher.follow)
 	}
 	return s, nil
 }
@@ -53,9 +56,7 @@ func (s *Service) Close(ctx context.Context) error {
 	if s.bound {
 		return nil
 	}
-	if s.watcher != nil {
-		s.watcher.close()
-	}
+	s.beside.close()
 	return s.recorder.close(ctx)
 }
 
@@ -217,12 +218,14 @@ func (s *Service) decide(ctx context.Context, r *Request, now instant) (principa
 // lookUp returns the key that a verify decides on: the one remembered, while
 // the change feed is heard, or the one in the store.
 func (s *Service) lookUp(ctx context.Context, id string, now instant) (principal, error) {
+	if !s.bound {
+		s.beside.start()
+	}
 	if s.cache == nil || s.bound {
 		bounded, cancel := context.WithTimeout(ctx, s.opts.VerifyTimeout)
 		defer cancel()
 		return s.read(bounded, id)
 	}
-	s.watcher.start()
 	wait := s.opts.VerifyTimeout
 	if s.watcher.fresh(now, 0) {
 		if who := s.cache.get(id, now.wall); !who.isNobody() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,26 +19,17 @@ type watcher struct {
 	cache *cache
 	clock *clock
 
-	started atomic.Bool
-	heard   atomic.Pointer[instant] // when the last good poll began; nil before the first
+	heard atomic.Pointer[instant] // when the last good poll began; nil before the first
 
 	polling chan struct{} // holds one token while a poll runs, which owns the cursor
 	cursor  string
 	wake    chan struct{} // holds a token while there is a reason not to wait for the next poll
-
-	life   sync.Mutex // guards the next two
-	closed bool
-	cancel context.CancelFunc
-	group  sync.WaitGroup
 }
 
 const (
 	pollTimeout   = 5 * time.Second
 	pollPause     = 10 * time.Millisecond // between the beginnings of two polls, however many changes there are
 	retryInterval = time.Second           // after a poll that failed, if PollInterval is not shorter
-	tidyInterval  = time.Hour
-	tidyTimeout   = 5 * time.Minute
-	feedRetention = 24 * time.Hour
 )
 
 func newWatcher(store Store, opts *Options, c *cache, clk *clock) *watcher {
@@ -95,33 +85,6 @@ func (w *watcher) poll(ctx context.Context) error {
 	w.cursor = next
 	w.heard.Store(&began)
 	return nil
-}
-
-// start begins to follow the feed. Calling it again does nothing.
-func (w *watcher) start() {
-	if w.started.Load() {
-		return
-	}
-	w.life.Lock()
-	defer w.life.Unlock()
-	if w.started.Swap(true) || w.closed {
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	w.cancel = cancel
-	w.group.Go(func() { w.follow(ctx) })
-	w.group.Go(func() { w.tidy(ctx) })
-}
-
-// close stops what start began and waits for its end.
-func (w *watcher) close() {
-	w.life.Lock()
-	w.closed = true
-	if w.cancel != nil {
-		w.cancel()
-	}
-	w.life.Unlock()
-	w.group.Wait()
 }
 
 // follow polls until ctx is done: every PollInterval, sooner after a failure,
@@ -195,38 +158,6 @@ func (w *watcher) report(err error) {
 		return
 	}
 	w.opts.Logger.Info("keyfold: the change feed is read again")
-}
-
-// tidy deletes what has outlived its use, once an hour. All processes do it, at
-// times of their own; what one has deleted the next does not find.
-func (w *watcher) tidy(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(tidyInterval/2 + rand.N(tidyInterval)):
-		}
-		bounded, cancel := context.WithTimeout(ctx, tidyTimeout)
-		now := w.opts.Now()
-		_, err := pruneChanges(bounded, w.store, now.Add(-feedRetention))
-		if err == nil {
-			err = tidyUsage(bounded, w.store, w.opts, now)
-		}
-		cancel()
-		if err != nil && ctx.Err() == nil {
-			w.opts.Logger.Warn("keyfold: old usage and changes cannot be deleted; it is tried again", slog.Any("error", err))
-		}
-	}
-}
-
-func pruneChanges(ctx context.Context, store Store, before time.Time) (total int, err error) {
-	for {
-		deleted, err := store.PruneChanges(ctx, before, pruneStep)
-		total += deleted
-		if err != nil || deleted < pruneStep {
-			return total, err
-		}
-	}
 }
 
 func notify(wake chan<- struct{}) {

@@ -138,7 +138,7 @@ func (s *Service) PruneUsage(ctx context.Context, before time.Time) (int, error)
 	return total, storeError(ctx, err)
 }
 
-func pruneUsage(ctx context.Context, store Store, before time.Time) (total int, err error) {
+func pruneUsage(ctx context.Context, store Store, before time.Time) (int, error) {
 	return inSteps(func() (int, bool, error) { return store.PruneUsage(ctx, before, pruneStep) })
 }
 
@@ -147,25 +147,15 @@ func pruneUsage(ctx context.Context, store Store, before time.Time) (total int, 
 // are events: [Service.PruneUsage] comes first. Errors: [ErrUnavailable]; what
 // went before an error stays deleted.
 func (s *Service) PruneHours(ctx context.Context, before time.Time) (int, error) {
-	total, err := inSteps(func() (int, bool, error) { return s.store.PruneHours(ctx, before, pruneStep) })
+	total, err := pruneHours(ctx, s.store, before)
 	return total, storeError(ctx, err)
 }
 
-// tidyUsage deletes what the options do not keep.
-func tidyUsage(ctx context.Context, store Store, opts *Options, now time.Time) error {
-	var events time.Time // none are older; what else is kept beside them still ends
-	if opts.EventRetention != Never {
-		events = now.Add(-opts.EventRetention)
-	}
-	if _, err := pruneUsage(ctx, store, events); err != nil || opts.HourRetention == Never {
-		return err
-	}
-	_, err := inSteps(func() (int, bool, error) {
-		return store.PruneHours(ctx, now.Add(-opts.HourRetention), pruneStep)
-	})
-	return err
+func pruneHours(ctx context.Context, store Store, before time.Time) (int, error) {
+	return inSteps(func() (int, bool, error) { return store.PruneHours(ctx, before, pruneStep) })
 }
 
+// inSteps repeats a step as long as there is more to delete.
 func inSteps(step func() (deleted int, more bool, err error)) (total int, err error) {
 	for {
 		deleted, more, err := step()
