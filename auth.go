@@ -176,12 +176,9 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 
 // decide returns the key whose secret was right, if it was, and the verdict.
 func (s *Service) decide(ctx context.Context, r *Request, now instant) (principal, error) {
-	if r.Token == "" {
-		return principal{}, errMissing
-	}
-	token, ok := splitToken(r.Token)
-	if !ok {
-		return principal{}, errMalformed
+	token, err := parseToken(r.Token)
+	if err != nil {
+		return principal{}, err
 	}
 	who, err := s.lookUp(ctx, token.id, now)
 	if err != nil {

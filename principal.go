@@ -93,8 +93,12 @@ func newPrincipal(r *VerifyRecord) (principal, error) {
 	if len(r.KeyID) != idLen || size > math.MaxUint16 {
 		return principal{}, fmt.Errorf("keyfold: the record of key %.16q is damaged", r.KeyID)
 	}
-	c := newChunk(1, size)
-	e := &c.entries[0]
+	own := &struct { // one piece of memory
+		chunk
+		entries [1]entry
+	}{}
+	c, e := &own.chunk, &own.entries[0]
+	c.entries, c.text = own.entries[:], make([]byte, size)
 	copy(e.id[:], r.KeyID)
 	e.sum, e.expiresAt, e.alg, e.revoked, e.disabled = r.Secret.Sum, r.ExpiresAt, parseAlg(r.Secret.Alg), r.Revoked, r.Disabled
 	for f, text := range texts {

@@ -77,13 +77,22 @@ var (
 // store: it says nothing about whether the key exists. Its error is an
 // [ErrUnauthenticated] with [CodeMissing] or [CodeMalformed].
 func ParseToken(text string) (Token, error) {
-	if text == "" {
-		return Token{}, errMissing
-	}
-	if _, ok := splitToken(text); !ok {
-		return Token{}, errMalformed
+	if _, err := parseToken(text); err != nil {
+		return Token{}, err
 	}
 	return Token{text: text}, nil
+}
+
+// parseToken is splitToken with the error for whoever presented the text.
+func parseToken(text string) (tokenParts, error) {
+	if text == "" {
+		return tokenParts{}, errMissing
+	}
+	parts, ok := splitToken(text)
+	if !ok {
+		return tokenParts{}, errMalformed
+	}
+	return parts, nil
 }
 
 // Reveal returns the token as its holder must send it. Show it once, to that

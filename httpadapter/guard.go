@@ -95,7 +95,7 @@ func (g *guard) wrap(next http.Handler) http.Handler {
 			g.refuse(w, r, err)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, id)))
+		next.ServeHTTP(w, r.WithContext(&identityContext{r.Context(), id}))
 	})
 }
 
