@@ -76,6 +76,36 @@ func TestUsageSyncSharesOneWriteAmongMany(t *testing.T) {
 	})
 }
 
+// What gathered behind a slow write may be more than one batch.
+func TestUsageSyncWaitsForEveryBatchOfABacklog(t *testing.T) {
+	// Mutation tried: waking those who wait with the first batch fails this.
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		inner := memory.New()
+		writes := 0
+		store := &batches{inner, func(context.Context, keyfold.UsageBatch) error {
+			writes++
+			time.Sleep(100 * time.Millisecond)
+			return nil
+		}}
+		svc := newService(t, store, &keyfold.Options{Now: time.Now, Usage: keyfold.UsageSync})
+		key, token := create(t, svc, keyfold.NewKey{})
+		var group sync.WaitGroup
+		const uses = 25_000
+		for range uses {
+			group.Go(func() {
+				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+					t.Errorf("verify: %v", got)
+				}
+			})
+		}
+		group.Wait()
+		if got, err := inner.Key(t.Context(), key.ID); err != nil || got.Uses != uses || writes < 2 {
+			t.Errorf("%d uses in %d writes, %v; want %d in at least 2", got.Uses, writes, err, uses)
+		}
+	})
+}
+
 func TestUsageSyncRefusesWhatItCannotStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -225,10 +255,11 @@ func TestBatchThatIsRefusedForLongIsSetAsideAndNotLost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		poison := true
+		var poison atomic.Bool
+		poison.Store(true)
 		inner := memory.New()
 		store := &batches{inner, func(_ context.Context, batch keyfold.UsageBatch) error {
-			if batch.Number == 2 && poison {
+			if batch.Number == 2 && poison.Load() {
 				return errors.New("value out of range")
 			}
 			return nil
@@ -251,15 +282,15 @@ func TestBatchThatIsRefusedForLongIsSetAsideAndNotLost(t *testing.T) {
 		if err := svc.Flush(t.Context()); !errors.Is(err, keyfold.ErrUnavailable) {
 			t.Errorf("Flush: %v, want ErrUnavailable while a batch is refused", err)
 		}
-		if got := strings.Count(log.String(), "set aside"); got != 1 {
-			t.Errorf("%d lines tell that a batch is set aside, want 1:\n%s", got, log.String())
-		}
-		poison = false
+		poison.Store(false)
 		if err := svc.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := inner.Key(t.Context(), key.ID); err != nil || got.Uses != uses {
 			t.Errorf("%d uses, %v; want %d", got.Uses, err, uses)
+		}
+		if got := strings.Count(log.String(), "set aside"); got != 2 {
+			t.Errorf("%d lines tell that a batch was set aside and then written, want 2:\n%s", got, log.String())
 		}
 	})
 }
