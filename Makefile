@@ -39,6 +39,11 @@ fmt: ## format the Go files
 fuzz: ## run each fuzz test for a while (FUZZTIME=10s)
 	scripts/fuzz $(FUZZTIME)
 
+# ROUNDS, BENCHTIME, SECONDS and more: see bench/README.md.
+.PHONY: bench
+bench: ## measure against the targets and print the table (bench/README.md)
+	scripts/services run -- go -C bench run ./cmd/table
+
 .PHONY: build
 build: ## build the command into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...

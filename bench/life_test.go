@@ -1,0 +1,138 @@
+package bench_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/bench/keyset"
+	"github.com/keyfold/keyfold/store/memory"
+)
+
+// BenchmarkCacheMemory is what remembered keys take, and what a collection of
+// garbage costs with them: each operation is one.
+func BenchmarkCacheMemory(b *testing.B) {
+	for _, n := range []int{10_000, 100_000, 1_000_000} {
+		b.Run("keys="+sizeName(n), func(b *testing.B) {
+			keys := keyset.New(n)
+			before := liveHeap()
+			svc := newService(b, newSynthetic(keys), quietOptions(n))
+			warm(b, svc, keys)
+			after := liveHeap()
+			var collecting meter
+			rounds := 0
+			for b.Loop() {
+				collecting.start()
+				runtime.GC()
+				collecting.stop(1)
+				rounds++
+			}
+			b.ReportMetric(float64(after-before)/1e6, "MB")
+			b.ReportMetric(float64(after-before)/float64(n), "B/key")
+			b.ReportMetric(float64(collecting.cpu.Microseconds())/1000/float64(rounds), "gc-cpu-ms")
+			runtime.KeepAlive(svc)
+			runtime.KeepAlive(keys)
+		})
+	}
+}
+
+// BenchmarkOpen opens a database with many keys and verifies one of them.
+func BenchmarkOpen(b *testing.B) {
+	type variant struct {
+		engine string
+		keys   int
+	}
+	variants := []variant{{"sqlite", 1000}, {"sqlite", 100_000}, {"sqlite", 1_000_000}}
+	if full() {
+		variants = append(variants, variant{"postgres", 1_000_000}, variant{"mysql", 1_000_000})
+	}
+	for _, v := range variants {
+		b.Run("keys="+sizeName(v.keys)+"/"+v.engine, func(b *testing.B) {
+			d := filled(b, v.engine, v.keys)
+			order := keyset.Spread(d.keys.Len(), 1000)
+			var slowest time.Duration
+			paired(b, 8, func(i int) {
+				began := time.Now()
+				store, err := d.again(context.Background())
+				must(b, err)
+				svc, err := keyfold.New(store, &keyfold.Options{Logger: quiet})
+				must(b, err)
+				verify(b, svc, d.keys.Token(int(order[i%len(order)])))
+				slowest = max(slowest, time.Since(began))
+				b.StopTimer()
+				must(b, svc.Close(context.Background()))
+				must(b, store.Close())
+				b.StartTimer()
+			}, nil, nil)
+			b.ReportMetric(float64(slowest.Microseconds())/1000, "slowest-ms")
+		})
+	}
+}
+
+// pollInterval of the benchmark of revocations. The default is a second; a
+// shorter one makes the same statement sooner.
+const pollInterval = 200 * time.Millisecond
+
+// BenchmarkRevocationLag is how long a key goes on being accepted after Revoke
+// has returned: in the same process, and in another one on the same database.
+func BenchmarkRevocationLag(b *testing.B) {
+	b.Run("process", func(b *testing.B) {
+		store := memory.New()
+		svc := newService(b, store, quietOptions(1))
+		revocationLag(b, svc, svc, 0)
+	})
+	for _, engine := range engines {
+		b.Run(engine.name, func(b *testing.B) {
+			d := filled(b, engine.name, 1000)
+			store, err := d.again(context.Background())
+			must(b, err)
+			b.Cleanup(func() { _ = store.Close() })
+			opts := quietOptions(1)
+			opts.PollInterval = pollInterval
+			revocationLag(b, newService(b, d.store, opts), newService(b, store, opts), pollInterval)
+		})
+	}
+}
+
+func revocationLag(b *testing.B, here, there *keyfold.Service, poll time.Duration) {
+	ctx := context.Background()
+	var lags []time.Duration
+	for b.Loop() {
+		key, token, err := here.CreateKey(ctx, keyfold.NewKey{Name: "short-lived"})
+		must(b, err)
+		for range 3 { // remembered, whenever the feed was heard first
+			verify(b, there, token.Reveal())
+			must(b, there.Sync(ctx))
+		}
+		time.Sleep(rand.N(poll + 1)) // or every revocation would come right after a poll
+		verify(b, there, token.Reveal())
+		err = here.RevokeKey(ctx, key.ID, "benchmark")
+		must(b, err)
+		began, late := time.Now(), time.Duration(0)
+		for {
+			if _, err := there.Verify(ctx, request(token.Reveal())); errors.Is(err, keyfold.ErrUnauthenticated) {
+				break
+			}
+			late = time.Since(began) // still accepted
+			time.Sleep(100 * time.Microsecond)
+		}
+		lags = append(lags, late)
+	}
+	slices.Sort(lags)
+	at := func(q float64) float64 {
+		return float64(lags[int(math.Ceil(q*float64(len(lags))))-1].Microseconds()) / 1000
+	}
+	b.ReportMetric(at(0.50), "p50-ms")
+	b.ReportMetric(at(0.99), "p99-ms")
+	b.ReportMetric(at(1), "max-ms")
+	if poll > 0 {
+		b.ReportMetric(float64(poll.Milliseconds()), "poll-ms")
+		b.ReportMetric(max(0, at(1)-float64(poll.Milliseconds())), "over-poll-ms")
+	}
+}
