@@ -59,11 +59,14 @@ func (q *Queries) AddMinute(ctx context.Context, minuteAt int64, code int64, ref
 }
 
 const addUses = `-- name: AddUses :exec
+
 UPDATE keyfold_key_totals
 SET uses = uses + ?1, last_used_at = max(last_used_at, CAST(?2 AS INTEGER))
 WHERE key_id = ?3
 `
 
+// One row at a time, in one transaction, prepared once: for what is left when
+// the store has written rows by the hundred.
 func (q *Queries) AddUses(ctx context.Context, uses int64, lastUsedAt int64, keyID string) error {
 	_, err := q.db.ExecContext(ctx, addUses, uses, lastUsedAt, keyID)
 	return err
@@ -77,17 +80,4 @@ ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at WHERE keyfold_words.us
 func (q *Queries) AddWord(ctx context.Context, iD int64, word string, usedAt int64) error {
 	_, err := q.db.ExecContext(ctx, addWord, iD, word, usedAt)
 	return err
-}
-
-const hasTotal = `-- name: HasTotal :one
-
-SELECT key_id FROM keyfold_key_totals WHERE key_id = ?1
-`
-
-// One row at a time, in one transaction, prepared once: SQLite has no round trip to save.
-func (q *Queries) HasTotal(ctx context.Context, keyID string) (string, error) {
-	row := q.db.QueryRowContext(ctx, hasTotal, keyID)
-	var key_id string
-	err := row.Scan(&key_id)
-	return key_id, err
 }

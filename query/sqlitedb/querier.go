@@ -18,6 +18,8 @@ type Querier interface {
 	AddKey(ctx context.Context, iD string, secretAlg string, secretPepper string, secretSum []byte, hint string, prefix string, environment string, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, createdAt int64, updatedAt int64, expiresAt *int64, idleTimeout int64, activeAt int64, disabledAt *int64, disabledReason string, revokedAt *int64, revokedReason string, lineageID string, rotatedFrom string, rotatedTo string, version int64) error
 	AddMinute(ctx context.Context, minuteAt int64, code int64, refusals int64) error
 	AddTotal(ctx context.Context, keyID string) error
+	// One row at a time, in one transaction, prepared once: for what is left when
+	// the store has written rows by the hundred.
 	AddUses(ctx context.Context, uses int64, lastUsedAt int64, keyID string) error
 	AddWord(ctx context.Context, iD int64, word string, usedAt int64) error
 	AuditAll(ctx context.Context, beforeSeq int64, maxRows int64) ([]models.Audit, error)
@@ -42,8 +44,6 @@ type Querier interface {
 	EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, maxRows int64) ([]models.EventRow, error)
 	EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, codes string, maxRows int64) ([]models.EventRow, error)
 	EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, ownerID string, maxRows int64) ([]models.EventRow, error)
-	// One row at a time, in one transaction, prepared once: SQLite has no round trip to save.
-	HasTotal(ctx context.Context, keyID string) (string, error)
 	HoursOfKey(ctx context.Context, keyID string, startAt int64, endAt int64) ([]models.UsageHour, error)
 	HoursOfOwner(ctx context.Context, ownerID string, startAt int64, endAt int64) ([]models.UsageHour, error)
 	KeyIDsByOwner(ctx context.Context, ownerID string) ([]string, error)

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"strings"
 
 	"github.com/keyfold/keyfold/query/model"
@@ -11,9 +10,9 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// bulk writes row by row with prepared statements: there is no round trip to
-// save. Events, of which there are many, are written by the hundred, because
-// what surrounds a statement takes longer than the row.
+// bulk writes rows by the hundred with prepared statements, because what
+// surrounds a statement takes longer than the row. What is left it writes one
+// by one, so that there are two statements of each kind to prepare.
 type bulk struct {
 	db *sqlstore.Prepared
 	q  *sqlitedb.Queries
@@ -26,37 +25,86 @@ func newBulk(tx *sql.Tx) bulk {
 
 var _ sqlstore.Bulk = bulk{}
 
+const atOnce = 100
+
+// groups is that many groups of placeholders.
+func groups(group string) string { return group + strings.Repeat(","+group, atOnce-1) }
+
+// hundreds runs a statement on as many whole hundreds as there are, and returns
+// the rows that are left.
+func hundreds[T any](ctx context.Context, db *sqlstore.Prepared, text func() string, rows []T, args func(*T, []any) []any) ([]T, error) {
+	if len(rows) < atOnce {
+		return rows, nil
+	}
+	statement := text()
+	var values []any
+	for ; len(rows) >= atOnce; rows = rows[atOnce:] {
+		values = values[:0]
+		for i := range rows[:atOnce] {
+			values = args(&rows[i], values)
+		}
+		if _, err := db.ExecContext(ctx, statement, values...); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
 func (b bulk) Lock(ctx context.Context, keyIDs []string) ([]string, error) {
 	existing := make([]string, 0, len(keyIDs))
-	for _, id := range keyIDs {
-		_, err := b.q.HasTotal(ctx, id)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
+	args := make([]any, 0, atOnce)
+	for len(keyIDs) > 0 {
+		args = args[:0]
+		for i := range atOnce {
+			args = append(args, keyIDs[min(i, len(keyIDs)-1)]) // the last one may be named again
 		}
+		keyIDs = keyIDs[min(atOnce, len(keyIDs)):]
+		rows, err := b.db.QueryContext(ctx, "SELECT key_id FROM keyfold_key_totals WHERE key_id IN ("+groups("?")+")", args...)
 		if err != nil {
 			return nil, err
 		}
-		existing = append(existing, id)
+		if existing, err = appendIDs(existing, rows); err != nil {
+			return nil, err
+		}
 	}
 	return existing, nil
 }
 
-func (b bulk) AddUses(ctx context.Context, rows []model.KeyTotal) error {
-	for _, row := range rows {
-		if err := b.q.AddUses(ctx, row.Uses, row.LastUsedAt, row.KeyID); err != nil {
-			return err
+func appendIDs(ids []string, rows *sql.Rows) ([]string, error) {
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
 		}
+		ids = append(ids, id)
 	}
-	return nil
+	return ids, rows.Err()
+}
+
+// AddUses is given keys that Lock has found, so no row is inserted.
+func (b bulk) AddUses(ctx context.Context, rows []model.KeyTotal) error {
+	rows, err := hundreds(ctx, b.db, func() string {
+		return "INSERT INTO keyfold_key_totals (key_id, uses, last_used_at) VALUES " + groups("(?,?,?)") +
+			" ON CONFLICT (key_id) DO UPDATE SET uses = uses + excluded.uses, last_used_at = max(last_used_at, excluded.last_used_at)"
+	}, rows, func(row *model.KeyTotal, args []any) []any { return append(args, row.KeyID, row.Uses, row.LastUsedAt) })
+	for i := 0; err == nil && i < len(rows); i++ {
+		err = b.q.AddUses(ctx, rows[i].Uses, rows[i].LastUsedAt, rows[i].KeyID)
+	}
+	return err
 }
 
 func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
-	for _, row := range rows {
-		if err := b.q.AddHour(ctx, row.KeyID, row.HourAt, row.Code, row.Uses); err != nil {
-			return err
-		}
+	rows, err := hundreds(ctx, b.db, func() string {
+		return "INSERT INTO keyfold_usage_hours (key_id, hour_at, code, uses) VALUES " + groups("(?,?,?,?)") +
+			" ON CONFLICT (key_id, hour_at, code) DO UPDATE SET uses = uses + excluded.uses"
+	}, rows, func(row *model.UsageHour, args []any) []any {
+		return append(args, row.KeyID, row.HourAt, row.Code, row.Uses)
+	})
+	for i := 0; err == nil && i < len(rows); i++ {
+		err = b.q.AddHour(ctx, rows[i].KeyID, rows[i].HourAt, rows[i].Code, rows[i].Uses)
 	}
-	return nil
+	return err
 }
 
 func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error {
@@ -77,31 +125,15 @@ func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 	return nil
 }
 
-const (
-	eventsAtOnce = 100
-	eventHead    = "INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id) VALUES "
-	eventGroup   = "(?,?,?,?,?,?,?,?)"
-)
-
 func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
-	text := eventHead + eventGroup + strings.Repeat(","+eventGroup, eventsAtOnce-1)
-	var args []any
-	for ; len(rows) >= eventsAtOnce; rows = rows[eventsAtOnce:] {
-		args = args[:0]
-		for i := range rows[:eventsAtOnce] {
-			row := &rows[i]
-			args = append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Code, row.KeyID, row.IP, row.RequestID)
-		}
-		if _, err := b.db.ExecContext(ctx, text, args...); err != nil {
-			return err
-		}
-	}
-	for i := range rows {
+	rows, err := hundreds(ctx, b.db, func() string {
+		return "INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id) VALUES " + groups("(?,?,?,?,?,?,?,?)")
+	}, rows, func(row *model.UsageEvent, args []any) []any {
+		return append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Code, row.KeyID, row.IP, row.RequestID)
+	})
+	for i := 0; err == nil && i < len(rows); i++ {
 		row := &rows[i]
-		err := b.q.AddEvent(ctx, row.At, row.Seq, row.RouteID, row.AgentID, row.Code, row.KeyID, row.IP, row.RequestID)
-		if err != nil {
-			return err
-		}
+		err = b.q.AddEvent(ctx, row.At, row.Seq, row.RouteID, row.AgentID, row.Code, row.KeyID, row.IP, row.RequestID)
 	}
-	return nil
+	return err
 }

@@ -1,7 +1,5 @@
--- One row at a time, in one transaction, prepared once: SQLite has no round trip to save.
-
--- name: HasTotal :one
-SELECT key_id FROM keyfold_key_totals WHERE key_id = sqlc.arg(key_id);
+-- One row at a time, in one transaction, prepared once: for what is left when
+-- the store has written rows by the hundred.
 
 -- name: AddUses :exec
 UPDATE keyfold_key_totals
