@@ -228,7 +228,7 @@ type KeyFilter struct {
 
 const (
 	maxBulkIDs = 1000
-	bulkStep   = 500 // keys per transaction: short enough not to stall verifies
+	bulkStep   = 200 // keys per transaction: short enough not to stall verifies, nor to reach its limit on a slow server
 )
 
 // RevokeKeys revokes every key that matches and exists when the call begins,
