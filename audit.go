@@ -85,7 +85,7 @@ func keyFields(k *Key) fieldsOf {
 		return t.UTC()
 	}
 	return fieldsOf{
-		"name": k.Name, "notes": k.Notes, "owner_id": k.OwnerID, "tenant": k.Tenant,
+		"name": k.Name, "notes": k.Notes, "owner_id": k.OwnerID, "user_id": k.UserID, "tenant": k.Tenant,
 		"scopes": string(joinScopes(k.Scopes)), "networks": k.Networks, "metadata": k.Metadata,
 		"environment": k.Environment, "expires_at": orNil(k.ExpiresAt), "idle_timeout": k.IdleTimeout.String(),
 		"rotated_from": k.RotatedFrom, "rotated_to": k.RotatedTo,

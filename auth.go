@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Service is the whole of Keyfold: it verifies tokens and changes keys. Make
+// Service is the whole of Keyfold: it verifies tokens, and keeps keys and users. Make
 // one with [New] and share it; it is safe for concurrent use.
 type Service struct {
 	store    Store
@@ -18,9 +18,12 @@ type Service struct {
 	cache    *cache   // nil: every verify reads the store
 	watcher  *watcher // nil without a cache
 	beside   *background
+	outbox   *outbox
 
-	bound   bool      // to a transaction, of InTx or of the caller
-	touched *[]string // ids changed in a transaction of InTx
+	passwords *passwordHasher
+
+	bound   bool     // to a transaction, of InTx or of the caller
+	touched *touched // what a transaction of InTx changed
 }
 
 // New returns a Service on that store. Nil options mean the defaults. It
@@ -39,6 +42,7 @@ func New(store Store, options *Options) (*Service, error) {
 	s := &Service{store: store, opts: opts, clock: newClock(opts.Now), beside: &background{}}
 	s.beside.work = append(s.beside.work, janitor{store, &s.opts}.run)
 	s.recorder = newRecorder(store, &s.opts)
+	s.passwords, s.outbox = newPasswordHasher(max(1, runtime.GOMAXPROCS(0)-1), passwordWait), newOutbox()
 	if !opts.DisableCache {
 		s.cache = newCache(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
 		s.watcher = newWatcher(store, &s.opts, s.cache, s.clock)
@@ -57,6 +61,7 @@ func (s *Service) Close(ctx context.Context) error {
 		return nil
 	}
 	s.beside.close()
+	s.outbox.close(ctx)
 	return s.recorder.close(ctx)
 }
 
@@ -85,8 +90,8 @@ func (s *Service) InTx(ctx context.Context, fn func(*Service) error) error {
 		return fn(s)
 	}
 	var refused error
-	var touched []string
-	defer func() { s.changed(touched...) }()
+	var touched touched
+	defer touched.forget(s.cache)
 	err := s.store.InTx(ctx, func(tx Store) error {
 		bound := s.With(Tx{Store: tx})
 		bound.touched = &touched
@@ -168,7 +173,7 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 			return Identity{}, err
 		}
 	}
-	if err != nil && !errors.Is(err, ErrForbidden) {
+	if err != nil && !isForbidden(err) {
 		return Identity{}, err
 	}
 	return Identity{who}, err
@@ -240,6 +245,9 @@ func (s *Service) lookUp(ctx context.Context, id string, now instant) (principal
 	return who, err
 }
 
+// passwordWait is how long a log-in waits for others to be checked.
+const passwordWait = 2 * time.Second
+
 // staleWait bounds the wait for the store while the change feed is not heard.
 const staleWait = 250 * time.Millisecond
 
@@ -255,7 +263,7 @@ func (s *Service) read(ctx context.Context, id string) (principal, error) {
 		return principal{}, &unavailable{cause: err}
 	}
 	if s.cache != nil {
-		who.entry.staleAt = s.cache.staleAt(began)
+		who.chunk.base = s.cache.staleAt(began)
 	}
 	return who, nil
 }

@@ -87,6 +87,15 @@ func (j janitor) tidy(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	for _, prune := range []func(context.Context, time.Time, int) (int, error){j.store.PruneOneTime, j.store.PruneThrottles} {
+		_, err := inSteps(func() (int, bool, error) {
+			deleted, err := prune(ctx, now, pruneStep)
+			return deleted, deleted == pruneStep, err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	var events time.Time // none are older; what else is kept beside them still ends
 	if j.opts.EventRetention != Never {
 		events = now.Add(-j.opts.EventRetention)

@@ -51,3 +51,26 @@ func TestOldUsageAndChangesAreDeletedWithAndWithoutACache(t *testing.T) {
 		})
 	}
 }
+
+func TestOneTimeTokensAndThrottlesAreDeletedOnceTheyHaveExpired(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		svc := newService(t, store, &keyfold.Options{Now: time.Now})
+		user := join(t, svc, keyfold.NewUser{Email: "ann@example.com"})
+		_, token := create(t, svc, keyfold.NewKey{TTL: keyfold.Never})
+		outcome(svc, token) // begins what is done beside
+		_, err := svc.NewOneTime(t.Context(), keyfold.VerifyEmail, user.ID, "")
+		must(t, err)
+		_, err = svc.Authenticate(t.Context(), keyfold.Login{Login: "ann", Password: another})
+		wantErr(t, "Authenticate", err, keyfold.ErrUnauthenticated)
+		time.Sleep(30 * time.Hour)
+		tokens, err := store.PruneOneTime(t.Context(), time.Now(), 10)
+		must(t, err)
+		throttles, err := store.PruneThrottles(t.Context(), time.Now(), 10)
+		must(t, err)
+		if tokens != 0 || throttles != 0 {
+			t.Errorf("%d tokens and %d throttles that have expired are left, want none", tokens, throttles)
+		}
+	})
+}

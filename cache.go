@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"math/bits"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -30,10 +31,12 @@ import (
 // entry is too old, or the oldest one when room is needed.
 type cache struct {
 	seed    maphash.Seed
-	shards  []cacheShard  // as many as a power of two
-	entries int           // per shard
-	bytes   int64         // per shard
-	inChunk int           // entries in each, at most
+	shards  []cacheShard // as many as a power of two
+	entries int          // per shard
+	bytes   int64        // per shard
+	inChunk int          // entries in each, at most: two to the power of shift
+	shift   uint
+	places  uint32        // the bits of a slot that are a place in the ring
 	maxAge  time.Duration // of an entry, jittered downwards
 	misses  chan struct{} // holds a token for each read in flight
 }
@@ -42,18 +45,19 @@ const (
 	maxShards = 64
 	perShard  = 64 // keys that a shard should hold before there are more shards
 	minSlots  = 16
-	minChunk  = 8   // entries in the first chunk of a shard; later ones double
-	maxChunk  = 256 // entries in a chunk of a large cache
-	chunkText = 64  // bytes of text that an entry has room for, on average
+	minChunk  = 8       // entries in the first chunk of a shard; later ones double
+	maxChunk  = 256     // entries in a chunk of a large cache
+	chunkText = 64      // bytes of text that an entry has room for in the first chunk
+	maxInOne  = 1 << 25 // entries of a shard, so that a slot has bits left for a hash
 )
 
 // cacheShard is a part of the keys, by the hash of their ids.
 type cacheShard struct {
 	// slots is an index by hash, probed linearly; its length is a power of two.
 	// A slot is empty, was emptied, or has an entry's place in the ring in its
-	// lower half and the entry's hash in its upper half, so that the entries of
-	// others are seldom looked at.
-	slots atomic.Pointer[[]atomic.Uint64]
+	// lower bits and a part of the entry's hash in the others, so that the entries
+	// of others are seldom looked at.
+	slots atomic.Pointer[[]atomic.Uint32]
 	// chunks is a ring. A slot that was read a moment ago may refer to a chunk
 	// that another has replaced since, so whoever follows it compares the id.
 	chunks []atomic.Pointer[chunk]
@@ -71,11 +75,9 @@ type cacheShard struct {
 
 // The values of a slot: empty, emptied, or the first place in the ring.
 const (
-	slotEmpty   = uint64(0)
-	slotEmptied = uint64(1)
-	slotFirst   = uint64(2)
-
-	placeMask = 1<<32 - 1
+	slotEmpty   = uint32(0)
+	slotEmptied = uint32(1)
+	slotFirst   = uint32(2)
 )
 
 // flight is one read that all who want the same key wait for.
@@ -94,19 +96,24 @@ func newCache(entries int, bytes int64, maxAge time.Duration, inFlight int) *cac
 	}
 	c := &cache{
 		seed: maphash.MakeSeed(), shards: make([]cacheShard, shards), maxAge: maxAge, misses: make(chan struct{}, inFlight),
-		entries: max(1, entries/shards), bytes: max(1, bytes/int64(shards)),
+		entries: max(1, min(entries/shards, maxInOne)), bytes: max(1, bytes/int64(shards)),
 	}
 	// Small bounds get small chunks, so that letting one go lets little go.
-	c.inChunk = max(1, min(maxChunk, c.entries/4, int(c.bytes/(4*(entrySize+chunkText)))))
+	for c.inChunk = 1; 2*c.inChunk <= min(maxChunk, c.entries/4, int(c.bytes/(4*(entrySize+chunkText)))); {
+		c.inChunk *= 2
+		c.shift++
+	}
+	ring := 2*(c.entries/c.inChunk) + 16
+	c.places = 1<<bits.Len32(slotFirst+uint32(ring*c.inChunk)) - 1
 	for i := range c.shards {
 		c.shards[i].slots.Store(newSlots(minSlots))
-		c.shards[i].chunks = make([]atomic.Pointer[chunk], 2*(c.entries/c.inChunk)+16)
+		c.shards[i].chunks = make([]atomic.Pointer[chunk], ring)
 	}
 	return c
 }
 
-func newSlots(n int) *[]atomic.Uint64 {
-	slots := make([]atomic.Uint64, n)
+func newSlots(n int) *[]atomic.Uint32 {
+	slots := make([]atomic.Uint32, n)
 	return &slots
 }
 
@@ -116,10 +123,14 @@ func (c *cache) shard(id string) (*cacheShard, uint64) {
 	return &c.shards[hash&uint64(len(c.shards)-1)], hash / maxShards
 }
 
+// tag is the part of a hash that a slot has room for: other bits than those
+// that say where probing begins.
+func (c *cache) tag(at uint64) uint32 { return uint32(at>>26) &^ c.places }
+
 // get returns the key if it is remembered and not too old.
 func (c *cache) get(id string, now int64) principal {
 	who := c.peek(id)
-	if who.isNobody() || now >= who.entry.staleAt {
+	if who.isNobody() || now >= who.staleAt() {
 		return principal{}
 	}
 	return who
@@ -134,15 +145,15 @@ func (c *cache) peek(id string) principal {
 
 // find returns the entry of an id and its slot, or nobody and the empty slot at
 // which the search ended.
-func (c *cache) find(s *cacheShard, id string, at uint64) (principal, *atomic.Uint64) {
-	slots, tag := *s.slots.Load(), at&^placeMask
+func (c *cache) find(s *cacheShard, id string, at uint64) (principal, *atomic.Uint32) {
+	slots, tag := *s.slots.Load(), c.tag(at)
 	for mask := uint64(len(slots) - 1); ; at++ {
 		slot := &slots[at&mask]
 		value := slot.Load()
 		if value == slotEmpty {
 			return principal{}, slot
 		}
-		if value == slotEmptied || value&^placeMask != tag {
+		if value == slotEmptied || value&^c.places != tag {
 			continue
 		}
 		if who := c.follow(s, value); !who.isNobody() && who.has(id) {
@@ -152,9 +163,9 @@ func (c *cache) find(s *cacheShard, id string, at uint64) (principal, *atomic.Ui
 }
 
 // follow returns the entry that a slot refers to.
-func (c *cache) follow(s *cacheShard, value uint64) principal {
-	place := int(value&placeMask - slotFirst)
-	return s.chunks[place/c.inChunk].Load().at(place % c.inChunk)
+func (c *cache) follow(s *cacheShard, value uint32) principal {
+	place := value&c.places - slotFirst
+	return s.chunks[place>>c.shift].Load().at(int(place & (1<<c.shift - 1)))
 }
 
 // load reads the key, together with everybody else who wants it now, and
@@ -240,7 +251,7 @@ func (c *cache) put(s *cacheShard, who principal) {
 	for s.live >= c.entries {
 		c.drop(s)
 	}
-	value := c.place(s, who) | at&^placeMask
+	value := c.place(s, who) | c.tag(at)
 	slots := *s.slots.Load()
 	if 4*(s.used+1) > 3*len(slots) {
 		slots = c.rebuild(s)
@@ -258,33 +269,38 @@ func (c *cache) put(s *cacheShard, who principal) {
 	s.live++
 }
 
-// place copies a key into the newest chunk, or into a new one, and returns the
-// lower half of a slot that refers to it.
-func (c *cache) place(s *cacheShard, who principal) uint64 {
+// place copies a key into the newest chunk, or into a new one, and returns
+// what a slot says of where it is.
+func (c *cache) place(s *cacheShard, who principal) uint32 {
+	perEntry := chunkText
 	if s.count > 0 {
-		newest := (s.first + s.count - 1) % len(s.chunks)
-		if n, ok := s.chunks[newest].Load().add(who); ok {
-			return slotFirst + uint64(newest*c.inChunk+n)
+		at := (s.first + s.count - 1) % len(s.chunks)
+		newest := s.chunks[at].Load()
+		if n, ok := newest.add(who); ok {
+			return c.slot(at, n)
 		}
+		perEntry = newest.used/int(newest.published.Load()) + 1 // the next keys are probably alike
 	}
-	size := min(c.inChunk, max(minChunk, s.live))
-	fresh := newChunk(size, max(size*chunkText, len(who.text())))
+	size := min(c.inChunk, max(minChunk, s.live), maxText/perEntry)
+	fresh := newChunk(max(1, size), max(size*perEntry, len(who.own())+len(who.shared())), who.staleAt()-c.maxAge.Milliseconds(), c.maxAge.Milliseconds())
 	for s.count > 0 && (s.count == len(s.chunks) || s.bytes+fresh.size() > c.bytes || c.isOver(s, who)) {
 		c.drop(s)
 	}
 	n, _ := fresh.add(who) // it is large enough
-	newest := (s.first + s.count) % len(s.chunks)
-	s.chunks[newest].Store(fresh)
+	at := (s.first + s.count) % len(s.chunks)
+	s.chunks[at].Store(fresh)
 	s.count++
 	s.bytes += fresh.size()
-	return slotFirst + uint64(newest*c.inChunk+n)
+	return c.slot(at, n)
 }
+
+func (c *cache) slot(chunk, entry int) uint32 { return slotFirst + uint32(chunk*c.inChunk+entry) }
 
 // isOver reports whether the oldest chunk holds nothing that may be served, by
 // the clock of a key that was read now.
 func (c *cache) isOver(s *cacheShard, who principal) bool {
 	oldest := s.chunks[s.first].Load()
-	return oldest.live == 0 || oldest.staleAt <= who.entry.staleAt-c.maxAge.Milliseconds()
+	return oldest.live == 0 || oldest.staleAt <= who.staleAt()-c.maxAge.Milliseconds()
 }
 
 // drop lets the oldest chunk go.
@@ -304,7 +320,7 @@ func (c *cache) drop(s *cacheShard) {
 }
 
 // empty takes an entry out of the index.
-func (c *cache) empty(s *cacheShard, slot *atomic.Uint64) {
+func (c *cache) empty(s *cacheShard, slot *atomic.Uint32) {
 	c.follow(s, slot.Load()).chunk.live--
 	slot.Store(slotEmptied)
 	s.live--
@@ -312,7 +328,7 @@ func (c *cache) empty(s *cacheShard, slot *atomic.Uint64) {
 
 // rebuild moves the index to a table with room for more. Readers go on in the
 // old one.
-func (c *cache) rebuild(s *cacheShard) []atomic.Uint64 {
+func (c *cache) rebuild(s *cacheShard) []atomic.Uint32 {
 	size := minSlots
 	for size < 2*(s.live+1) {
 		size *= 2
@@ -345,6 +361,41 @@ func (c *cache) evict(ids ...string) {
 			c.empty(s, slot)
 		}
 		s.mu.Unlock()
+	}
+}
+
+// evictUsers forgets all keys of users, and makes every read that is in flight
+// forget what it finds: whose key it will be is not known yet.
+func (c *cache) evictUsers(users map[string]bool) {
+	if len(users) == 0 {
+		return
+	}
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.generation++
+		clear(s.flights)
+		for n := range s.count {
+			c.emptyUsers(s, s.chunks[(s.first+n)%len(s.chunks)].Load(), users)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// emptyUsers takes the users' keys in one chunk out of the index.
+func (c *cache) emptyUsers(s *cacheShard, in *chunk, users map[string]bool) {
+	if in.owned == 0 {
+		return
+	}
+	for n := range int(in.published.Load()) {
+		who := in.at(n)
+		if !who.ofUser() || !users[who.field(fieldUserID)] {
+			continue
+		}
+		_, at := c.shard(who.keyID())
+		if found, slot := c.find(s, who.keyID(), at); found == who {
+			c.empty(s, slot)
+		}
 	}
 }
 

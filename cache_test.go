@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -640,6 +642,85 @@ func TestKeysAreNeverMixedUpWhateverIsLetGo(t *testing.T) {
 				})
 			}
 			group.Wait()
+		})
+	}
+}
+
+// Keys lie packed: texts that several share once, each text with its length,
+// few bytes for when an entry is too old.
+func TestRememberedKeyTellsAllThatWasStored(t *testing.T) {
+	// Mutation tried: a shared text that is found by its beginning alone, and an
+	// index of networks that is not renumbered, fail this.
+	t.Parallel()
+	store := newSpy()
+	svc := newService(t, store, &keyfold.Options{Prefix: "acme_x", CacheBytes: 1 << 30})
+	text := func(i, longest int) string { return strings.Repeat(string(rune('a'+i%26)), i*37%(longest+1)) }
+	const keys = 1500
+	var news [keys]keyfold.NewKey
+	var tokens [keys]string
+	for i := range keys {
+		n := keyfold.NewKey{
+			Name: text(i, 128), OwnerID: text(i+1, 128), Tenant: text(i+2, 128), Environment: []string{"", "live", "l"}[i%3],
+			Metadata: map[string]string{"n": fmt.Sprint(i), "long": text(i+3, 3900)},
+		}
+		for j := range i % 23 {
+			n.Scopes = append(n.Scopes, fmt.Sprintf("resource%d:read", j))
+		}
+		if i%5 == 0 {
+			n.Networks = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24)}
+		}
+		_, tokens[i] = create(t, svc, n)
+		news[i] = n
+	}
+	heard(t, svc)
+	for round := range 2 {
+		for i, n := range news {
+			id, err := svc.Verify(t.Context(), keyfold.Request{Token: tokens[i], IP: netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 7})})
+			if err != nil {
+				t.Fatalf("key %d: %v", i, err)
+			}
+			if id.Name() != n.Name || id.OwnerID() != n.OwnerID || id.Tenant() != n.Tenant || id.Environment() != n.Environment ||
+				id.UserID() != "" || id.Metadata("n") != n.Metadata["n"] || id.Metadata("long") != n.Metadata["long"] ||
+				!slices.Equal(slices.Collect(id.Scopes()), n.Scopes) {
+				t.Fatalf("round %d: key %d is told as %+v", round, i, id)
+			}
+			_, err = svc.Verify(t.Context(), keyfold.Request{Token: tokens[i], IP: netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i) + 1, 7})})
+			if errors.Is(err, keyfold.ErrForbidden) != (len(n.Networks) > 0) {
+				t.Fatalf("round %d: key %d from elsewhere: %v", round, i, err)
+			}
+		}
+	}
+	if reads := store.reads.Load(); reads != keys {
+		t.Errorf("%d reads for %d keys", reads, keys)
+	}
+}
+
+func TestKeyIsServedForItsAgeAndNoLongerWheneverItWasRead(t *testing.T) {
+	// Mutation tried: a chunk that takes keys for longer than its units can count
+	// has the last ones read again at once.
+	t.Parallel()
+	for _, age := range []time.Duration{time.Second, time.Minute, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			store := newSpy()
+			svc := newService(t, store, &keyfold.Options{Now: time.Now, CacheMaxAge: age, MaxStaleness: time.Hour})
+			var tokens [60]string
+			for i := range tokens {
+				_, tokens[i] = create(t, svc, keyfold.NewKey{TTL: keyfold.Never})
+			}
+			heard(t, svc)
+			for i, token := range tokens {
+				outcome(svc, token)
+				began, before := time.Now(), store.reads.Load()
+				time.Sleep(age*9/10 - age/100)
+				if outcome(svc, token); store.reads.Load() != before {
+					t.Fatalf("age %v, key %d: read again after %v", age, i, time.Since(began))
+				}
+				time.Sleep(time.Until(began.Add(age)))
+				if outcome(svc, token); store.reads.Load() != before+1 {
+					t.Fatalf("age %v, key %d: not read again after %v", age, i, time.Since(began))
+				}
+				time.Sleep(age / 7)
+			}
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -75,13 +76,7 @@ func (w *watcher) poll(ctx context.Context) error {
 	if w.cursor == "" {
 		w.cache.flush() // what was read before the feed was followed may have changed unheard
 	}
-	for i := range changes {
-		if changes[i].Target == "" {
-			w.cache.flush()
-			break
-		}
-		w.cache.evict(changes[i].Target)
-	}
+	w.cache.forget(changes)
 	w.cursor = next
 	w.heard.Store(&began)
 	return nil
@@ -195,8 +190,61 @@ func (s *Service) Staleness() time.Duration {
 func (s *Service) changed(ids ...string) {
 	switch {
 	case s.touched != nil:
-		*s.touched = append(*s.touched, ids...) // InTx forgets them after its commit
+		s.touched.keys = append(s.touched.keys, ids...) // InTx forgets them after its commit
 	case s.cache != nil && !s.bound:
 		s.cache.evict(ids...)
 	}
+}
+
+// changedUser is changed for all keys of a user.
+func (s *Service) changedUser(id string) {
+	switch {
+	case s.touched != nil:
+		s.touched.users = append(s.touched.users, id)
+	case s.cache != nil && !s.bound:
+		s.cache.evictUsers(map[string]bool{id: true})
+	}
+}
+
+// touched is what was changed in a transaction of InTx.
+type touched struct{ keys, users []string }
+
+// forget is called once the transaction has ended.
+func (t *touched) forget(c *cache) {
+	if c == nil {
+		return
+	}
+	c.evict(t.keys...)
+	users := map[string]bool{}
+	for _, id := range t.users {
+		users[id] = true
+	}
+	c.evictUsers(users)
+}
+
+// The changes of users that keys depend on. Other actions on users, such as a
+// new password, leave their keys as they are.
+const (
+	actionUserDisable = "user.disable"
+	actionUserEnable  = "user.enable"
+	actionUserDelete  = "user.delete"
+)
+
+// forget evicts what the changes say.
+func (c *cache) forget(changes []Change) {
+	users := map[string]bool{}
+	for i := range changes {
+		target := changes[i].Target
+		if target == "" {
+			c.flush()
+			return
+		}
+		switch action := changes[i].Action; {
+		case action == actionUserDisable, action == actionUserEnable, action == actionUserDelete:
+			users[target] = true
+		case !strings.HasPrefix(action, "user."):
+			c.evict(target)
+		}
+	}
+	c.evictUsers(users)
 }

@@ -10,10 +10,14 @@
 //
 //	mux.Handle("GET /reports", httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"))(reports))
 //
+// Users log in by username or e-mail address and password, and keys can belong
+// to them: [Service.CreateUser], [Service.Authenticate], [Service.NewOneTime].
+//
 // # What it protects against
 //
 // A stolen database gives no usable key: only hashes of 190-bit secrets are
-// stored. A token is refused from the moment its revocation is committed. A
+// stored. Passwords are kept as Argon2id, and guessing them is limited by account
+// and by address in every process together. A token is refused from the moment its revocation is committed. A
 // store that fails, or answers too late, refuses: nothing is ever allowed
 // because it could not be checked. Malformed tokens cost no store call, and
 // anonymous garbage writes nothing per request. Tokens hide themselves from

@@ -137,6 +137,7 @@ var (
 	errDisabled    = &refusal{CodeDisabled, ErrUnauthenticated}
 	errExpired     = &refusal{CodeExpired, ErrUnauthenticated}
 	errIdle        = &refusal{CodeIdle, ErrUnauthenticated}
+	errUserOff     = &refusal{CodeUserDisabled, ErrUnauthenticated}
 	errScope       = &refusal{CodeScope, ErrForbidden}
 	errIP          = &refusal{CodeIP, ErrForbidden}
 )
@@ -153,7 +154,7 @@ func storeError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, known := range []error{ErrNotFound, ErrConflict, ErrStale, ErrRetry, ErrInvalid, ErrUnavailable} {
+	for _, known := range []error{ErrNotFound, ErrConflict, ErrStale, ErrRetry, ErrInvalid, ErrUnavailable, ErrLimited} {
 		if errors.Is(err, known) {
 			return err
 		}
@@ -164,11 +165,30 @@ func storeError(ctx context.Context, err error) error {
 	return &unavailable{cause: err}
 }
 
+// limited is an [ErrLimited] that says how long to wait.
+type limited struct{ wait time.Duration }
+
+func (l *limited) Error() string {
+	return fmt.Sprintf("%v: try again in %v", ErrLimited, l.wait.Round(time.Second))
+}
+func (l *limited) Unwrap() error             { return ErrLimited }
+func (l *limited) RetryAfter() time.Duration { return l.wait }
+
+// busy is a refusal because this process has enough to do: the caller has to
+// wait, and nothing was decided.
+type busy string
+
+func (b busy) Error() string   { return string(b) }
+func (b busy) Unwrap() []error { return []error{ErrLimited, ErrUnavailable} }
+
 // CodeOf returns the outcome that err stands for: [CodeAllowed] for nil,
 // [CodeUnavailable] for every error that is not a decision.
 func CodeOf(err error) Code {
 	if err == nil {
 		return CodeAllowed
+	}
+	if r, ok := err.(*refusal); ok { // as a verify returns it; a flood of them comes through here
+		return r.code
 	}
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r.code
@@ -176,9 +196,21 @@ func CodeOf(err error) Code {
 	return CodeUnavailable
 }
 
+// isForbidden reports whether a verify was refused with an [ErrForbidden].
+func isForbidden(err error) bool {
+	r, ok := err.(*refusal)
+	return ok && r.parent == ErrForbidden
+}
+
 // RetryAfter returns how long a caller should wait before it tries again, and
-// zero when waiting does not help. It is one second for [ErrUnavailable].
+// zero when waiting does not help. It is one second for [ErrUnavailable], and
+// what is left of the wait for [ErrLimited]. An error of the host's own says it
+// by a method RetryAfter() time.Duration.
 func RetryAfter(err error) time.Duration {
+	var waits interface{ RetryAfter() time.Duration }
+	if errors.As(err, &waits) {
+		return waits.RetryAfter()
+	}
 	if errors.Is(err, ErrUnavailable) {
 		return time.Second
 	}

@@ -259,3 +259,81 @@ func ExampleParseCode() {
 	// Output:
 	// true <nil>
 }
+
+func ExampleService_Authenticate() {
+	ctx, svc := exampleService()
+	_, err := svc.CreateUser(ctx, keyfold.NewUser{Username: "Olga", Password: "nine purple herons over the lake"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	user, err := svc.Authenticate(ctx, keyfold.Login{
+		Login: "olga", Password: "nine purple herons over the lake", IP: netip.MustParseAddr("192.0.2.7"),
+	})
+	fmt.Println(user.Username, err)
+	_, err = svc.Authenticate(ctx, keyfold.Login{Login: "olga", Password: "a guess"})
+	fmt.Println(errors.Is(err, keyfold.ErrUnauthenticated))
+	// Output:
+	// Olga <nil>
+	// true
+}
+
+func ExampleService_CreateUser() {
+	ctx, svc := exampleService()
+	_, err := svc.CreateUser(ctx, keyfold.NewUser{Email: "olga@example.com", Password: "password123"})
+	fmt.Println(errors.Is(err, keyfold.ErrInvalid))
+	user, err := svc.CreateUser(ctx, keyfold.NewUser{Email: "olga@example.com"})
+	fmt.Println(user.Email, user.HasPassword, err)
+	_, err = svc.CreateUser(ctx, keyfold.NewUser{Email: "OLGA@example.com"})
+	fmt.Println(err)
+	// Output:
+	// true
+	// olga@example.com false <nil>
+	// keyfold: conflict: the e-mail address is taken
+}
+
+func ExampleService_DisableUser() {
+	ctx, svc := exampleService()
+	user, _ := svc.CreateUser(ctx, keyfold.NewUser{Username: "olga"})
+	_, token, _ := svc.CreateKey(ctx, keyfold.NewKey{UserID: user.ID})
+	_ = svc.DisableUser(ctx, user.ID, "left the company")
+	_, err := svc.Verify(ctx, keyfold.Request{Token: token.Reveal()})
+	fmt.Println(keyfold.CodeOf(err))
+	// Output:
+	// user_disabled
+}
+
+func ExampleService_NewOneTime() {
+	ctx, svc := exampleService()
+	user, _ := svc.CreateUser(ctx, keyfold.NewUser{Email: "olga@example.com"})
+	reset, _ := svc.NewOneTime(ctx, keyfold.ResetPassword, user.ID, "")
+	fmt.Println("to", reset.To, "until", reset.ExpiresAt.Format(time.TimeOnly))
+
+	const password = "nine purple herons over the lake"
+	_, err := svc.UseResetPassword(ctx, reset.Token.Reveal(), password, keyfold.ResetOptions{RevokeKeys: true})
+	fmt.Println(err)
+	_, err = svc.UseResetPassword(ctx, reset.Token.Reveal(), password, keyfold.ResetOptions{})
+	fmt.Println(errors.Is(err, keyfold.ErrUnauthenticated))
+	// Output:
+	// to olga@example.com until 12:15:00
+	// <nil>
+	// true
+}
+
+func ExamplePasswordPolicy() {
+	svc, err := keyfold.New(memory.New(), &keyfold.Options{PasswordPolicy: keyfold.PasswordPolicy{
+		MinLength: 8, // this program asks for a second factor
+		Check: func(password string) error {
+			if !strings.ContainsAny(password, "0123456789") {
+				return errors.New("a digit")
+			}
+			return nil
+		},
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = svc.CreateUser(context.Background(), keyfold.NewUser{Username: "olga", Password: "purple heron"})
+	fmt.Println(err)
+	// Output:
+	// keyfold: invalid password: a digit
+}

@@ -27,6 +27,9 @@ func (id Identity) Name() string { return id.field(fieldName) }
 // OwnerID returns the host's own id of whoever the key belongs to.
 func (id Identity) OwnerID() string { return id.field(fieldOwnerID) }
 
+// UserID returns the id of the [User] that the key belongs to, or "".
+func (id Identity) UserID() string { return id.field(fieldUserID) }
+
 // Tenant returns the key's tenant label.
 func (id Identity) Tenant() string { return id.field(fieldTenant) }
 

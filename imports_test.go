@@ -20,16 +20,24 @@ func dependencies(t *testing.T, pkg string) []string {
 	return slices.DeleteFunc(strings.Fields(string(out)), func(dep string) bool { return dep == modulePath+strings.TrimPrefix(pkg, ".") })
 }
 
-func TestRootImportsNothingButTheStandardLibrary(t *testing.T) {
+// isOfGoTeam reports whether a package is of the modules beside the standard
+// library that passwords, usernames and addresses need.
+func isOfGoTeam(dep string) bool {
+	return slices.ContainsFunc([]string{"crypto", "net", "sys", "text"}, func(module string) bool {
+		return strings.HasPrefix(dep, "golang.org/x/"+module+"/")
+	})
+}
+
+func TestRootImportsNothingButTheGoTeamsPackages(t *testing.T) {
 	t.Parallel()
-	if deps := dependencies(t, "."); len(deps) > 0 {
+	if deps := slices.DeleteFunc(dependencies(t, "."), isOfGoTeam); len(deps) > 0 {
 		t.Errorf("the root package imports %v", deps)
 	}
 }
 
 func TestMiddlewareImportsOnlyTheRoot(t *testing.T) {
 	t.Parallel()
-	if deps := dependencies(t, "./httpadapter"); !slices.Equal(deps, []string{modulePath}) {
+	if deps := slices.DeleteFunc(dependencies(t, "./httpadapter"), isOfGoTeam); !slices.Equal(deps, []string{modulePath}) {
 		t.Errorf("httpadapter imports %v, want the root package alone", deps)
 	}
 }
@@ -50,6 +58,20 @@ func TestProgramThatUsesOneStoreLinksOneDriver(t *testing.T) {
 				t.Errorf("store/%s links %s: %v, want %v", store, driver, got, want)
 			}
 		}
+	}
+}
+
+func TestVariablesLinkNoDriver(t *testing.T) {
+	t.Parallel()
+	deps := dependencies(t, "./fromenv")
+	for driver := range drivers {
+		if slices.Contains(deps, driver) {
+			t.Errorf("fromenv links %s: the openers that a program names do", driver)
+		}
+	}
+	want := []string{"github.com/joho/godotenv", modulePath, modulePath + "/internal/period"}
+	if slices.Sort(deps); !slices.Equal(deps, want) {
+		t.Errorf("fromenv imports %v, want %v", deps, want)
 	}
 }
 

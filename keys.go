@@ -2,6 +2,7 @@ package keyfold
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -18,6 +19,7 @@ type Key struct {
 	Name        string
 	Notes       string
 	OwnerID     string         // the host's own id of whoever the key belongs to; opaque
+	UserID      string         // the [User] that the key belongs to; empty for none
 	Tenant      string         // a label to list and stop keys by
 	Scopes      []string       // "resource:action"; empty = none
 	Networks    []netip.Prefix // where the key may be used from; empty = anywhere
@@ -72,6 +74,7 @@ type NewKey struct {
 	Name        string            // at most 128 characters
 	Notes       string            // at most 2 KiB
 	OwnerID     string            // at most 128 bytes
+	UserID      string            // the id of a [User], without whom the key is refused; empty = none
 	Tenant      string            // at most 128 bytes
 	Scopes      []string          // at most 64, each at most 128 bytes
 	Networks    []netip.Prefix    // at most 64
@@ -83,7 +86,8 @@ type NewKey struct {
 }
 
 // CreateKey creates a key and returns it with its token. The token is not kept
-// and cannot be had again. Errors: [InvalidError], [ErrUnavailable].
+// and cannot be had again. Errors: [InvalidError], [ErrNotFound] when there is
+// no such user, [ErrUnavailable].
 func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	now := s.now()
 	expires, err := deadline(now, n.TTL, n.ExpiresAt, s.opts.KeyTTL)
@@ -94,9 +98,12 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	if n.Environment != "" && !isEnvironment(n.Environment) {
 		return Key{}, Token{}, invalid("environment", "1 to 16 lower-case letters and digits")
 	}
+	if n.UserID != "" && !isID(n.UserID) {
+		return Key{}, Token{}, invalid("user_id", idAllowed)
+	}
 	key := Key{
 		Prefix: s.opts.Prefix, Environment: n.Environment,
-		Name: n.Name, Notes: n.Notes, OwnerID: n.OwnerID, Tenant: n.Tenant,
+		Name: n.Name, Notes: n.Notes, OwnerID: n.OwnerID, UserID: n.UserID, Tenant: n.Tenant,
 		Scopes: slices.Clone(n.Scopes), Networks: slices.Clone(n.Networks), Metadata: maps.Clone(n.Metadata),
 		ExpiresAt: expires, IdleTimeout: n.IdleTimeout,
 	}
@@ -107,6 +114,9 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	record.LineageID = record.ID
 	m := s.mutation(ctx, now, "key.create", record.ID, nil, keyFields(&record.Key))
 	if err := s.store.CreateKey(ctx, record, m); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			err = fmt.Errorf("%w: user %s", ErrNotFound, n.UserID)
+		}
 		return Key{}, Token{}, storeError(ctx, err)
 	}
 	return record.Key, token, nil
@@ -135,7 +145,7 @@ func (s *Service) Key(ctx context.Context, id string) (Key, error) {
 }
 
 func (s *Service) key(ctx context.Context, id string) (KeyRecord, error) {
-	if err := checkKeyID(id); err != nil {
+	if err := checkID(id); err != nil {
 		return KeyRecord{}, err
 	}
 	record, err := s.store.Key(ctx, id)
@@ -215,6 +225,7 @@ func set[T any](field *T, value *T) {
 // KeysQuery asks for a page of keys. Every field that is set must match.
 type KeysQuery struct {
 	OwnerID string
+	UserID  string
 	Tenant  string
 	State   KeyState // empty = any
 	// ExpiringBefore lists the keys whose deadline is still to come and before
@@ -293,6 +304,9 @@ func (q *KeysQuery) check() error {
 	if err := checkBytes("tenant", q.Tenant, maxTenant); err != nil {
 		return err
 	}
+	if q.UserID != "" && !isID(q.UserID) {
+		return invalid("user_id", idAllowed)
+	}
 	switch q.State {
 	case "", KeyActive, KeyExpired, KeyDisabled, KeyRevoked:
 		return nil
@@ -301,7 +315,7 @@ func (q *KeysQuery) check() error {
 }
 
 func (q *KeysQuery) filter() string {
-	return fmt.Sprintf("keys|%q|%q|%s|%d", q.OwnerID, q.Tenant, q.State, q.ExpiringBefore.UnixMilli())
+	return fmt.Sprintf("keys|%q|%s|%q|%s|%d", q.OwnerID, q.UserID, q.Tenant, q.State, q.ExpiringBefore.UnixMilli())
 }
 
 // scan picks the index that leads; what it does not decide, matches does.
@@ -309,6 +323,8 @@ func (q *KeysQuery) scan(now time.Time) KeyScan {
 	switch {
 	case !q.ExpiringBefore.IsZero():
 		return KeyScan{Index: KeysExpiring, From: now.Add(time.Millisecond), To: q.ExpiringBefore}
+	case q.UserID != "":
+		return KeyScan{Index: KeysByUser, Value: q.UserID}
 	case q.OwnerID != "":
 		return KeyScan{Index: KeysByOwner, Value: q.OwnerID}
 	case q.Tenant != "":
@@ -320,7 +336,7 @@ func (q *KeysQuery) scan(now time.Time) KeyScan {
 // leadsAlone reports whether the index decides everything.
 func (q *KeysQuery) leadsAlone() bool {
 	filters := 0
-	for _, set := range []bool{q.OwnerID != "", q.Tenant != "", q.State != "", !q.ExpiringBefore.IsZero()} {
+	for _, set := range []bool{q.OwnerID != "", q.UserID != "", q.Tenant != "", q.State != "", !q.ExpiringBefore.IsZero()} {
 		if set {
 			filters++
 		}
@@ -329,6 +345,6 @@ func (q *KeysQuery) leadsAlone() bool {
 }
 
 func (q *KeysQuery) matches(k *Key, now time.Time) bool {
-	return (q.OwnerID == "" || q.OwnerID == k.OwnerID) && (q.Tenant == "" || q.Tenant == k.Tenant) &&
-		(q.State == "" || q.State == k.State(now))
+	return (q.OwnerID == "" || q.OwnerID == k.OwnerID) && (q.UserID == "" || q.UserID == k.UserID) &&
+		(q.Tenant == "" || q.Tenant == k.Tenant) && (q.State == "" || q.State == k.State(now))
 }

@@ -170,7 +170,7 @@ func (s *Service) EnableKey(ctx context.Context, id string) error {
 }
 
 func (s *Service) setState(ctx context.Context, id string, change StateChange, reason string) error {
-	if err := checkKeyID(id); err != nil {
+	if err := checkID(id); err != nil {
 		return err
 	}
 	if err := checkReason(reason); err != nil {
@@ -223,6 +223,7 @@ func (s *Service) DeleteKey(ctx context.Context, id string) error {
 type KeyFilter struct {
 	IDs     []string // at most 1000
 	OwnerID string
+	UserID  string
 	Tenant  string
 }
 
@@ -268,16 +269,19 @@ func (s *Service) setStates(ctx context.Context, filter KeyFilter, change StateC
 }
 
 func (f *KeyFilter) check() error {
-	if len(f.IDs) == 0 && f.OwnerID == "" && f.Tenant == "" {
-		return invalid("filter", "at least one of ids, owner_id and tenant")
+	if len(f.IDs) == 0 && f.OwnerID == "" && f.UserID == "" && f.Tenant == "" {
+		return invalid("filter", "at least one of ids, owner_id, user_id and tenant")
 	}
 	if len(f.IDs) > maxBulkIDs {
 		return invalid("ids", fmt.Sprintf("at most %d", maxBulkIDs))
 	}
 	for i, id := range f.IDs {
-		if checkKeyID(id) != nil {
-			return invalid(fmt.Sprintf("ids[%d]", i), "16 letters and digits")
+		if checkID(id) != nil {
+			return invalid(fmt.Sprintf("ids[%d]", i), idAllowed)
 		}
+	}
+	if f.UserID != "" && !isID(f.UserID) {
+		return invalid("user_id", idAllowed)
 	}
 	if err := checkBytes("owner_id", f.OwnerID, maxOwnerID); err != nil {
 		return err
@@ -287,13 +291,14 @@ func (f *KeyFilter) check() error {
 
 func (f *KeyFilter) matches(k *Key) bool {
 	return (len(f.IDs) == 0 || slices.Contains(f.IDs, k.ID)) &&
-		(f.OwnerID == "" || f.OwnerID == k.OwnerID) && (f.Tenant == "" || f.Tenant == k.Tenant)
+		(f.OwnerID == "" || f.OwnerID == k.OwnerID) && (f.UserID == "" || f.UserID == k.UserID) &&
+		(f.Tenant == "" || f.Tenant == k.Tenant)
 }
 
 // matching yields the ids of the keys that match, in steps.
 func (s *Service) matching(ctx context.Context, filter KeyFilter) func(yield func([]string, error) bool) {
 	return func(yield func([]string, error) bool) {
-		if filter.OwnerID == "" && filter.Tenant == "" {
+		if filter.OwnerID == "" && filter.UserID == "" && filter.Tenant == "" {
 			for ids := range slices.Chunk(filter.IDs, bulkStep) {
 				if !yield(ids, nil) {
 					return
@@ -302,7 +307,10 @@ func (s *Service) matching(ctx context.Context, filter KeyFilter) func(yield fun
 			return
 		}
 		scan := KeyScan{Index: KeysByTenant, Value: filter.Tenant, Limit: bulkStep}
-		if filter.OwnerID != "" {
+		switch {
+		case filter.UserID != "":
+			scan.Index, scan.Value = KeysByUser, filter.UserID
+		case filter.OwnerID != "":
 			scan.Index, scan.Value = KeysByOwner, filter.OwnerID
 		}
 		for {

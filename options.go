@@ -110,6 +110,14 @@ type Options struct {
 	// RequirePepper refuses keys that are hashed without a pepper.
 	RequirePepper bool
 
+	// PasswordPolicy says which passwords users may have. The zero value asks for
+	// 15 to 256 characters that are not among the common ones.
+	PasswordPolicy PasswordPolicy
+
+	// Mailer, if set, delivers one-time tokens for [Service.SendResetPassword]
+	// and [Service.SendVerifyEmail].
+	Mailer Mailer
+
 	// Logger is told of what goes wrong in the background, without secrets.
 	// Default slog.Default().
 	Logger *slog.Logger
@@ -234,6 +242,10 @@ func (o *Options) withDefaults() (Options, error) {
 		if !isScope(scope) {
 			return opts, invalid("Options.Scopes", scopeAllowed)
 		}
+	}
+	var err error
+	if opts.PasswordPolicy, err = opts.PasswordPolicy.withDefaults("Options.PasswordPolicy"); err != nil {
+		return opts, err
 	}
 	return opts, opts.checkPeppers()
 }

@@ -1,6 +1,8 @@
 package keyfold
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -23,46 +25,71 @@ type principal struct {
 // chunk holds keys that were read one after the other. There may be a million
 // keys in memory: entries hold no pointers and their texts lie end to end, so
 // that the garbage collector has a few thousand things to look at, not ten
-// million, and what a verify reads stands in two or three cache lines.
+// million, and what a verify reads of a key stands in one cache line.
 type chunk struct {
+	// These are what a verify reads, and fill a cache line.
 	entries   []entry       // as many as there is room for
-	text      []byte        // likewise; neither slice is ever replaced
+	text      []byte        // likewise, and no more than maxText; neither slice is ever replaced
+	base      int64         // unix milliseconds, before any of the entries is too old
+	unit      uint32        // of the entries' staleAt, in milliseconds
 	published atomic.Uint32 // how many of the entries may be read
-	rare      atomic.Pointer[[]*rareFields]
-	metadata  sync.Map // *entry → map[string]string, decoded when asked for
+
+	rare     atomic.Pointer[[]*rareFields]
+	metadata sync.Map // *entry → map[string]string, decoded when asked for
 
 	// The shard that adds to the chunk guards the rest.
-	used    int   // bytes of the text
-	live    int   // entries that the cache still finds
-	staleAt int64 // when the last entry is too old
+	shared  [8]uint16 // where shared texts begin that were added last, in turns
+	sharing int       // how many were added ever
+	used    int       // bytes of the text
+	owned   int       // entries of keys that belong to a user
+	live    int       // entries that the cache still finds
+	staleAt int64     // when the last entry is too old
+	_       [16]byte  // up to a multiple of cache lines
 }
 
-// entry is what few bytes can tell of a key.
+// entry is what few bytes can tell of a key: as many as a cache line has.
 type entry struct {
 	id        [idLen]byte
 	sum       [32]byte
 	expiresAt int64
-	staleAt   int64          // unix milliseconds from which it is not served from memory
-	textAt    uint32         // where its texts begin in the chunk's
-	ends      [fields]uint16 // where each text ends, from there
-	rare      uint16         // 1 + index into the chunk's rare; 0 for most keys
+	staleAt   uint16 // when it is not served from memory any more, in units from the chunk's base
+	ownAt     uint16 // where its own texts begin in the chunk's text
+	sharedAt  uint16 // where those begin that it may share with other entries
 	alg       hashAlg
-	revoked   bool
-	disabled  bool
+	marks     marks
 }
 
-// field names one of the texts of a key, in the order in which they lie.
+// marks is a set of facts that an entry has a bit for. The first are what stops
+// a key whatever the request.
+type marks uint8
+
+const (
+	markRevoked marks = 1 << iota
+	markDisabled
+	markUserOff // its user is disabled or gone
+	markOfUser
+	markRare // its own texts begin with 1 + its index into the chunk's rare
+
+	marksThatStop = markRevoked | markDisabled | markUserOff
+)
+
+// field names one of the texts of a key, in the order in which they lie: first
+// those that many keys have in common, which a chunk holds once, then its own.
+// Each has its length in front of it, as a varint.
 type field uint8
 
 const (
-	fieldPrefix field = iota
-	fieldEnvironment
+	fieldHead field = iota // of the token
 	fieldScopes
+	fieldEnvironment
 	fieldName
 	fieldOwnerID
 	fieldTenant
+	fieldUserID
 	fieldMetadata
 	fields
+
+	firstOwn = fieldName
 )
 
 // rareFields is what few keys have.
@@ -80,33 +107,78 @@ const (
 	chunkSize   = int64(unsafe.Sizeof(chunk{}))
 	rareSize    = int64(unsafe.Sizeof(rareFields{})) + 8
 	networkSize = int64(unsafe.Sizeof(netip.Prefix{}))
+
+	maxText   = 1 << 16 // bytes of a chunk's text, so that 16 bits tell where in it
+	maxRecord = 60_000  // bytes of all texts of a key; far above what the Service writes
+	rareIndex = 2       // bytes of it
 )
+
+func (r *VerifyRecord) marks() (m marks) {
+	if r.Revoked {
+		m |= markRevoked
+	}
+	if r.Disabled {
+		m |= markDisabled
+	}
+	if r.UserDisabled {
+		m |= markUserOff
+	}
+	if r.UserID != "" {
+		m |= markOfUser
+	}
+	return m
+}
+
+// refusal names the first of what stops a key: what is final comes before what
+// is not.
+func (m marks) refusal() error {
+	switch {
+	case m&markRevoked != 0:
+		return errRevoked
+	case m&markDisabled != 0:
+		return errDisabled
+	}
+	return errUserOff
+}
 
 // newPrincipal returns the key in a chunk of its own. It refuses records that
 // are larger than any that the Service writes.
 func newPrincipal(r *VerifyRecord) (principal, error) {
-	texts := [fields]string{r.Prefix, r.Environment, r.Scopes, r.Name, r.OwnerID, r.Tenant, r.Metadata}
+	head := r.Prefix
+	if r.Environment != "" {
+		head += "_" + r.Environment
+	}
+	texts := [fields]string{head, r.Scopes, r.Environment, r.Name, r.OwnerID, r.Tenant, r.UserID, r.Metadata}
 	size := 0
 	for _, text := range texts {
 		size += len(text)
 	}
-	if len(r.KeyID) != idLen || size > math.MaxUint16 {
+	if len(r.KeyID) != idLen || size > maxRecord {
 		return principal{}, fmt.Errorf("keyfold: the record of key %.16q is damaged", r.KeyID)
 	}
 	own := &struct { // one piece of memory
 		chunk
 		entries [1]entry
+		text    [128]byte // enough for most
 	}{}
 	c, e := &own.chunk, &own.entries[0]
-	c.entries, c.text = own.entries[:], make([]byte, size)
+	c.entries, c.text = own.entries[:], own.text[:0]
 	copy(e.id[:], r.KeyID)
-	e.sum, e.expiresAt, e.alg, e.revoked, e.disabled = r.Secret.Sum, r.ExpiresAt, parseAlg(r.Secret.Alg), r.Revoked, r.Disabled
-	for f, text := range texts {
-		c.used += copy(c.text[c.used:], text)
-		e.ends[f] = uint16(c.used)
-	}
+	e.sum, e.expiresAt, e.alg, e.marks = r.Secret.Sum, r.ExpiresAt, parseAlg(r.Secret.Alg), r.marks()
 	if e.alg != algPlain || r.Networks != "" || r.IdleTimeout > 0 {
-		e.rare = c.addRare(&rareFields{
+		e.marks |= markRare
+	}
+	for f, text := range texts {
+		if field(f) == firstOwn {
+			e.ownAt = uint16(len(c.text))
+			if e.marks&markRare != 0 {
+				c.text = append(c.text, make([]byte, rareIndex)...)
+			}
+		}
+		c.text = append(binary.AppendUvarint(c.text, uint64(len(text))), text...)
+	}
+	if e.marks&markRare != 0 {
+		c.addRare(e, &rareFields{
 			pepperID: r.Secret.PepperID, algName: r.Secret.Alg, bound: r.Networks != "", networks: parseNetworks(r.Networks),
 			idleTimeout: r.IdleTimeout, activeAt: max(r.ActiveAt, r.LastUsedAt),
 		})
@@ -115,39 +187,68 @@ func newPrincipal(r *VerifyRecord) (principal, error) {
 	return principal{c, e}, nil
 }
 
-func newChunk(entries, text int) *chunk {
-	return &chunk{entries: make([]entry, entries), text: make([]byte, text)}
+// newChunk returns a chunk for keys of which none is too old before base, nor
+// any younger than maxAge.
+func newChunk(entries, text int, base, maxAge int64) *chunk {
+	room := slices.Grow([]byte(nil), text)
+	unit := 1 + uint32(2*maxAge/math.MaxUint16)
+	return &chunk{entries: make([]entry, entries), text: room[:min(cap(room), maxText)], base: base, unit: unit}
 }
 
 // add copies a key into the chunk and returns its index, or false when there is
 // no room. Only one goroutine at a time may add; those that read go on.
 func (c *chunk) add(p principal) (index int, ok bool) {
-	n, text := int(c.published.Load()), p.text()
-	if n == len(c.entries) || c.used+len(text) > len(c.text) {
+	n, own, shared := int(c.published.Load()), p.own(), p.shared()
+	sharedAt, known := c.find(shared)
+	if known {
+		shared = nil
+	}
+	// A key that took too long to read may have been too old before base: it is now.
+	stale := max(0, p.staleAt()-c.base) / int64(c.unit)
+	if n == len(c.entries) || c.used+len(shared)+len(own) > len(c.text) || stale > math.MaxUint16 {
 		return 0, false
 	}
 	e := &c.entries[n]
 	*e = *p.entry
-	e.textAt = uint32(c.used)
-	c.used += copy(c.text[c.used:], text)
-	if rare := p.rare(); rare != nil {
-		e.rare = c.addRare(rare)
+	if !known {
+		sharedAt = uint16(c.used)
+		c.shared[c.sharing%len(c.shared)] = sharedAt
+		c.sharing++
+		c.used += copy(c.text[c.used:], shared)
+	}
+	e.staleAt, e.sharedAt, e.ownAt = uint16(stale), sharedAt, uint16(c.used)
+	c.used += copy(c.text[c.used:], own)
+	if e.marks&markRare != 0 {
+		c.addRare(e, p.rare())
+	}
+	if p.ofUser() {
+		c.owned++
 	}
 	c.live++
-	c.staleAt = max(c.staleAt, e.staleAt)
+	c.staleAt = max(c.staleAt, p.staleAt())
 	c.published.Store(uint32(n + 1))
 	return n, true
 }
 
-// addRare returns 1 + the index of what it added.
-func (c *chunk) addRare(rare *rareFields) uint16 {
+// find returns where the chunk has these texts among those added last.
+func (c *chunk) find(shared []byte) (at uint16, ok bool) {
+	for _, at := range c.shared[:min(c.sharing, len(c.shared))] {
+		if bytes.HasPrefix(c.text[at:c.used], shared) { // equal lengths are part of it
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+// addRare adds what few keys have, and puts its index into the entry's texts.
+func (c *chunk) addRare(e *entry, rare *rareFields) {
 	var list []*rareFields
 	if old := c.rare.Load(); old != nil {
 		list = slices.Clone(*old)
 	}
 	list = append(list, rare)
 	c.rare.Store(&list)
-	return uint16(len(list))
+	binary.LittleEndian.PutUint16(c.text[e.ownAt:], uint16(len(list)-1))
 }
 
 // size is about what the chunk takes in memory.
@@ -176,28 +277,67 @@ func (p principal) has(id string) bool { return string(p.entry.id[:]) == id }
 
 func (p principal) keyID() string { return unsafe.String(&p.entry.id[0], idLen) } // it never changes
 
-// text returns all texts. They never change, and a chunk's memory never moves.
-func (p principal) text() string { return p.slice(0, p.entry.ends[fields-1]) }
+// staleAt is when the key is not served from memory any more.
+func (p principal) staleAt() int64 {
+	return p.chunk.base + int64(p.entry.staleAt)*int64(p.chunk.unit)
+}
 
 func (p principal) field(f field) string {
-	if f == 0 {
-		return p.slice(0, p.entry.ends[0])
+	at := int(p.entry.sharedAt)
+	if f >= firstOwn {
+		at, f = p.ownAt(), f-firstOwn
 	}
-	return p.slice(p.entry.ends[f-1], p.entry.ends[f])
+	rest := p.chunk.text[at:]
+	for ; f > 0; f-- {
+		_, rest = cut(rest)
+	}
+	text, _ := cut(rest)
+	return unsafe.String(unsafe.SliceData(text), len(text)) // it never changes, and a chunk's memory never moves
 }
 
-func (p principal) slice(from, to uint16) string {
-	if from == to {
-		return ""
+// cut takes the first text from those that follow one another.
+func cut(texts []byte) (text, rest []byte) {
+	size, width := uint64(texts[0]), 1
+	if size >= 1<<7 {
+		size, width = binary.Uvarint(texts)
 	}
-	return unsafe.String(&p.chunk.text[p.entry.textAt+uint32(from)], to-from)
+	texts = texts[width:]
+	return texts[:size], texts[size:]
 }
+
+// ownAt is where the first of the key's own texts begins.
+func (p principal) ownAt() int {
+	if p.entry.marks&markRare != 0 {
+		return int(p.entry.ownAt) + rareIndex
+	}
+	return int(p.entry.ownAt)
+}
+
+// shared returns the texts that other keys may have too, with their lengths.
+func (p principal) shared() []byte {
+	return p.span(int(p.entry.sharedAt), int(p.entry.sharedAt), firstOwn)
+}
+
+// own returns the rest likewise, and what comes before it.
+func (p principal) own() []byte { return p.span(int(p.entry.ownAt), p.ownAt(), fields-firstOwn) }
+
+// span returns n texts that begin at first, and what lies between from and them.
+func (p principal) span(from, first int, n field) []byte {
+	rest := p.chunk.text[first:]
+	for ; n > 0; n-- {
+		_, rest = cut(rest)
+	}
+	return p.chunk.text[from : len(p.chunk.text)-len(rest)]
+}
+
+// ofUser reports whether the key belongs to a user.
+func (p principal) ofUser() bool { return p.entry.marks&markOfUser != 0 }
 
 func (p principal) rare() *rareFields {
-	if p.entry.rare == 0 {
+	if p.entry.marks&markRare == 0 {
 		return nil
 	}
-	return (*p.chunk.rare.Load())[p.entry.rare-1]
+	return (*p.chunk.rare.Load())[binary.LittleEndian.Uint16(p.chunk.text[p.entry.ownAt:])]
 }
 
 // metadata decodes the metadata when it is first asked for.
@@ -214,10 +354,8 @@ func (p principal) metadata(name string) string {
 // admit decides on a key whose secret was right. The deadline is exclusive.
 func (p principal) admit(r *Request, now int64) error {
 	switch e := p.entry; {
-	case e.revoked:
-		return errRevoked
-	case e.disabled:
-		return errDisabled
+	case e.marks&marksThatStop != 0:
+		return e.marks.refusal()
 	case now >= e.expiresAt:
 		return errExpired
 	}

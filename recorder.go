@@ -53,7 +53,7 @@ type recorder struct {
 }
 
 const (
-	flushEvents    = 10_000 // events that are written without waiting for the interval
+	flushEvents    = 20_000 // events that are written without waiting for the interval
 	useSize        = 128    // bytes of a use beside its texts
 	samplesASecond = 10
 	maxRehashes    = 1000 // per shard

@@ -27,6 +27,7 @@ const (
 type UsageReportQuery struct {
 	KeyID    string
 	OwnerID  string    // keys of this owner that exist now; not beside KeyID
+	UserID   string    // keys of this user that exist now; not beside the two above
 	From     time.Time // zero = 24 hours before To, by day 30 days
 	To       time.Time // exclusive; zero = now
 	Outcomes []Code    // empty = all
@@ -48,7 +49,7 @@ type UsageInterval struct {
 // UsageReport counts verifies in every hour or UTC day from the one of q.From
 // to the last that begins before q.To, at most 31 days by hour and 366 days by
 // day. Counts are exact, also where single events were dropped or pruned, and
-// end with Options.HourRetention. Without KeyID and OwnerID, keys that were
+// end with Options.HourRetention. Without KeyID, OwnerID and UserID, keys that were
 // deleted count too, and so do the refusals that no key can be held to. Errors:
 // [InvalidError], [ErrUnavailable].
 func (s *Service) UsageReport(ctx context.Context, q UsageReportQuery) (UsageReport, error) {
@@ -87,7 +88,7 @@ func (u UsageUnit) length() time.Duration {
 
 // scan checks the query and rounds its bounds to whole intervals.
 func (q *UsageReportQuery) scan(now time.Time) (UsageScan, error) {
-	usage := UsageQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, From: q.From, To: q.To, Outcomes: q.Outcomes}
+	usage := UsageQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, UserID: q.UserID, From: q.From, To: q.To, Outcomes: q.Outcomes}
 	unit, most, allowed := q.By.length(), maxReportHours, "at most 31 days before \"to\" by hour"
 	if q.By == UsageByDay {
 		most, allowed = maxReportDays, fmt.Sprintf("at most %d days before \"to\"", maxReportDays)

@@ -198,7 +198,7 @@ func TestCountsByHourEqualARecount(t *testing.T) {
 		for range recorders {
 			clock := newClock()
 			clock.add(time.Duration(random.IntN(3600)) * time.Second)
-			svc := newService(t, store, &keyfold.Options{Now: clock.now, FlushInterval: time.Minute, PollInterval: time.Minute, MaxStaleness: time.Hour})
+			svc := newService(t, store, &keyfold.Options{Now: clock.now, FlushInterval: time.Minute, PollInterval: time.Minute, MaxStaleness: time.Hour, VerifyTimeout: time.Minute})
 			for range rounds {
 				clock.add(time.Duration(random.ExpFloat64() * float64(20*time.Minute)))
 				at := clock.now().Truncate(time.Millisecond)

@@ -51,7 +51,7 @@ func (s *Service) checkSecret(who principal, token tokenParts) (bool, error) {
 	if s.opts.RequirePepper && who.entry.alg != algPepper {
 		return false, nil
 	}
-	return same && isHeadOf(token.head, who.field(fieldPrefix), who.field(fieldEnvironment)), nil
+	return same && token.head == who.field(fieldHead), nil
 }
 
 // checkNobody costs what checkSecret does, so that the time of an answer does
@@ -59,15 +59,6 @@ func (s *Service) checkSecret(who principal, token tokenParts) (bool, error) {
 func checkNobody(token tokenParts) bool {
 	sum, dummy := plainHash(token.id, token.secret), [32]byte{1}
 	return sameHash(&sum, &dummy)
-}
-
-// isHeadOf reports whether head is prefix, or prefix_environment.
-func isHeadOf(head, prefix, environment string) bool {
-	if environment == "" {
-		return head == prefix
-	}
-	return len(head) == len(prefix)+1+len(environment) && head[:len(prefix)] == prefix &&
-		head[len(prefix)] == '_' && head[len(prefix)+1:] == environment
 }
 
 // hashSecret hashes as new keys are hashed.

@@ -20,6 +20,9 @@ import (
 // unless the answer to a commit was lost.
 type Store interface {
 	KeyStore
+	UserStore
+	OneTimeStore
+	ThrottleStore
 	UsageStore
 	FeedStore
 	AuditStore
@@ -98,6 +101,10 @@ type VerifyRecord struct {
 	LastUsedAt  int64  // unix milliseconds, as of the last flush; 0 when never used, or when IdleTimeout is 0
 	Disabled    bool
 	Revoked     bool
+	UserID      string // empty for a key that belongs to no user
+	// UserDisabled must be true when there is a UserID and that user is disabled
+	// or does not exist.
+	UserDisabled bool
 }
 
 // NoDeadline is the ExpiresAt of a [VerifyRecord] whose key never expires.
@@ -111,6 +118,7 @@ const (
 	KeysAll      KeyIndex = iota // every key
 	KeysByOwner                  // KeyScan.Value is an owner id
 	KeysByTenant                 // KeyScan.Value is a tenant
+	KeysByUser                   // KeyScan.Value is the id of a user
 	KeysExpiring                 // From <= ExpiresAt < To, soonest first, by (ExpiresAt, ID)
 )
 
@@ -155,7 +163,8 @@ type Rotation struct {
 // first must be returned: a revoked key is ErrConflict whatever the version.
 type KeyStore interface {
 	// CreateKey must insert the key as given, but with Uses 0 and never used, and
-	// return ErrConflict when its id exists.
+	// return ErrNotFound when its UserID is not empty and no such user exists, and
+	// ErrConflict when its id exists.
 	CreateKey(ctx context.Context, key KeyRecord, m Mutation) error
 
 	// Key must return the key with its totals, or ErrNotFound.
@@ -187,8 +196,9 @@ type KeyStore interface {
 	// UpdatedAt to m.At, raise its version and insert the new key as CreateKey
 	// does, where the old one has the version given, is neither revoked nor
 	// disabled, has no successor and has not expired at m.At. It must return
-	// ErrNotFound, ErrConflict (state, or the new id exists) or ErrStale. Two feed
-	// rows are written, one for each key, and one audit row.
+	// ErrNotFound, ErrConflict (state, the new id exists, or the new key's user
+	// does not) or ErrStale. Two feed rows are written, one for each key, and one
+	// audit row.
 	RotateKey(ctx context.Context, r Rotation, m Mutation) error
 
 	// SetKeyState must apply the change to each of the keys named where its guard
@@ -262,6 +272,7 @@ type UsageResult struct {
 type UsageScan struct {
 	KeyID   string // empty for all
 	OwnerID string // keys of this owner that exist now; empty for all; not beside KeyID
+	UserID  string // keys of this user that exist now; empty for all; not beside the two above
 	From    time.Time
 	To      time.Time // exclusive
 	Codes   []Code    // empty for all
@@ -292,7 +303,7 @@ type UsageStore interface {
 	// UsageHours must return the counts for each hour and outcome from the hour
 	// of scan.From to the last hour that begins before scan.To, summed over the
 	// keys that the scan names, by (HourAt, Code); KeyID is empty. Where it names
-	// neither key nor owner, all keys count, also those that no longer exist, and
+	// neither key nor owner nor user, all keys count, also those that no longer exist, and
 	// so must the refusals of every RefusalMinute, in the hour of the minute.
 	// After and Limit are ignored.
 	UsageHours(ctx context.Context, scan UsageScan) ([]UsageHour, error)
@@ -322,7 +333,9 @@ type Change struct {
 	Seq    int64
 	At     time.Time
 	Action string
-	Target string // the id of the key; empty: anything may have changed
+	// Target is the id of the key, or of the user where Action begins with
+	// "user."; empty: anything may have changed.
+	Target string
 }
 
 // FeedStore tells what has changed.

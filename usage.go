@@ -24,6 +24,7 @@ type UsageEvent struct {
 type UsageQuery struct {
 	KeyID    string
 	OwnerID  string    // keys of this owner that exist now; not beside KeyID
+	UserID   string    // keys of this user that exist now; not beside the two above
 	From     time.Time // inclusive; zero = To - 24 hours
 	To       time.Time // exclusive; zero = now
 	Outcomes []Code    // empty = all
@@ -47,7 +48,7 @@ func (s *Service) Usage(ctx context.Context, q UsageQuery) (UsagePage, error) {
 	if err != nil {
 		return UsagePage{}, err
 	}
-	filter := fmt.Sprintf("usage|%s|%q|%v|%d|%d", q.KeyID, q.OwnerID, q.Outcomes, q.From.UnixMilli(), q.To.UnixMilli())
+	filter := fmt.Sprintf("usage|%s|%q|%s|%v|%d|%d", q.KeyID, q.OwnerID, q.UserID, q.Outcomes, q.From.UnixMilli(), q.To.UnixMilli())
 	after, err := readCursor(q.Cursor, filter)
 	if err != nil {
 		return UsagePage{}, err
@@ -82,7 +83,7 @@ type UsageTotals struct {
 // UsageTotals counts verifies by outcome over whole hours: from the hour of
 // q.From to the last one that begins before q.To. Counts are exact, also where
 // single events were dropped or pruned, and end with Options.HourRetention.
-// Without KeyID and OwnerID, keys that were deleted count too, and so do the
+// Without KeyID, OwnerID and UserID, keys that were deleted count too, and so do the
 // refusals that no key can be held to. Cursor and Limit are ignored.
 // Errors: [InvalidError], [ErrUnavailable].
 func (s *Service) UsageTotals(ctx context.Context, q UsageQuery) (UsageTotals, error) {
@@ -103,11 +104,16 @@ func (s *Service) UsageTotals(ctx context.Context, q UsageQuery) (UsageTotals, e
 
 // scan checks the query and fills in its bounds.
 func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
-	if q.KeyID != "" && q.OwnerID != "" {
+	switch {
+	case q.OwnerID != "" && q.KeyID != "":
 		return UsageScan{}, invalid("owner_id", "not beside key_id")
+	case q.UserID != "" && (q.KeyID != "" || q.OwnerID != ""):
+		return UsageScan{}, invalid("user_id", "not beside key_id or owner_id")
+	case q.UserID != "" && !isID(q.UserID):
+		return UsageScan{}, invalid("user_id", idAllowed)
 	}
-	if q.KeyID != "" && checkKeyID(q.KeyID) != nil {
-		return UsageScan{}, invalid("key_id", "16 letters and digits")
+	if q.KeyID != "" && checkID(q.KeyID) != nil {
+		return UsageScan{}, invalid("key_id", idAllowed)
 	}
 	if err := checkBytes("owner_id", q.OwnerID, maxOwnerID); err != nil {
 		return UsageScan{}, err
@@ -117,7 +123,7 @@ func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
 			return UsageScan{}, invalid("outcome", "one of "+strings.Join(codeNames[:], ", "))
 		}
 	}
-	scan := UsageScan{KeyID: q.KeyID, OwnerID: q.OwnerID, From: q.From.UTC(), To: q.To.UTC(), Codes: q.Outcomes}
+	scan := UsageScan{KeyID: q.KeyID, OwnerID: q.OwnerID, UserID: q.UserID, From: q.From.UTC(), To: q.To.UTC(), Codes: q.Outcomes}
 	if q.To.IsZero() {
 		scan.To = now.Add(time.Millisecond)
 	}

@@ -43,13 +43,18 @@ func checkBytes(field, text string, limit int) error {
 
 func checkReason(reason string) error { return checkCharacters("reason", reason, maxReason) }
 
-// checkKeyID refuses what cannot be the id of a key, before a store is asked.
-func checkKeyID(id string) error {
-	if len(id) != idLen || !isBase62(id) {
-		return invalid("id", "16 letters and digits")
+// checkID refuses what cannot be an id, before a store is asked.
+func checkID(id string) error {
+	if !isID(id) {
+		return invalid("id", idAllowed)
 	}
 	return nil
 }
+
+// isID reports whether s can be the id of a key or a user.
+func isID(s string) bool { return len(s) == idLen && isBase62(s) }
+
+const idAllowed = "16 letters and digits"
 
 // checkKey refuses a key whose fields break their limits, and cuts its times to
 // the millisecond that is stored.

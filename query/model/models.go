@@ -69,6 +69,7 @@ type Key struct {
 	RotatedFrom    string
 	RotatedTo      string
 	Version        int64
+	UserID         string
 }
 
 type KeyRow struct {
@@ -99,6 +100,7 @@ type KeyRow struct {
 	RotatedFrom    string
 	RotatedTo      string
 	Version        int64
+	UserID         string
 	Uses           int64
 	LastUsedAt     int64
 }
@@ -117,10 +119,30 @@ type Meta struct {
 	PrunedTx      int64
 }
 
+type OneTime struct {
+	TokenSum        []byte
+	Purpose         int64
+	UserID          string
+	PasswordVersion int64
+	EmailKey        string
+	NewEmail        string
+	NewEmailKey     string
+	CreatedAt       int64
+	ExpiresAt       int64
+}
+
 type RefusalMinute struct {
 	MinuteAt int64
 	Code     int64
 	Refusals int64
+}
+
+type Throttle struct {
+	Name         string
+	Attempts     int64
+	BlockedUntil int64
+	ExpiresAt    int64
+	Version      int64
 }
 
 type UsageEvent struct {
@@ -139,6 +161,24 @@ type UsageHour struct {
 	HourAt int64
 	Code   int64
 	Uses   int64
+}
+
+type User struct {
+	ID                string
+	Username          string
+	UsernameKey       string
+	Email             string
+	EmailKey          string
+	EmailVerifiedAt   *int64
+	PasswordHash      string
+	PasswordVersion   int64
+	PasswordChangedAt *int64
+	CreatedAt         int64
+	UpdatedAt         int64
+	DisabledAt        *int64
+	DisabledReason    string
+	KeysMade          int64
+	Version           int64
 }
 
 type Verify struct {
@@ -160,6 +200,8 @@ type Verify struct {
 	DisabledAt   *int64
 	RevokedAt    *int64
 	LastUsedAt   *int64
+	UserID       string
+	UserEnabled  *int64
 }
 
 type Word struct {

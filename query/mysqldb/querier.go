@@ -13,8 +13,10 @@ import (
 type Querier interface {
 	AddAudit(ctx context.Context, at int64, actor string, address string, action string, target string, stateBefore string, stateAfter string, requestID string) error
 	AddChange(ctx context.Context, at int64, action string, target string) error
-	AddKey(ctx context.Context, iD string, secretAlg string, secretPepper string, secretSum []byte, hint string, prefix string, environment string, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, createdAt int64, updatedAt int64, expiresAt *int64, idleTimeout int64, activeAt int64, disabledAt *int64, disabledReason string, revokedAt *int64, revokedReason string, lineageID string, rotatedFrom string, rotatedTo string, version int64) error
+	AddKey(ctx context.Context, iD string, secretAlg string, secretPepper string, secretSum []byte, hint string, prefix string, environment string, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, createdAt int64, updatedAt int64, expiresAt *int64, idleTimeout int64, activeAt int64, disabledAt *int64, disabledReason string, revokedAt *int64, revokedReason string, lineageID string, rotatedFrom string, rotatedTo string, version int64, userID string) error
+	AddOneTime(ctx context.Context, tokenSum []byte, purpose int64, userID string, passwordVersion int64, emailKey string, newEmail string, newEmailKey string, createdAt int64, expiresAt int64) error
 	AddTotal(ctx context.Context, keyID string) error
+	AddUser(ctx context.Context, iD string, username string, usernameKey string, email string, emailKey string, emailVerifiedAt *int64, passwordHash string, passwordVersion int64, passwordChangedAt *int64, createdAt int64, updatedAt int64, disabledAt *int64, disabledReason string, version int64) error
 	AuditAll(ctx context.Context, beforeSeq int64, maxRows int64) ([]models.Audit, error)
 	AuditByTarget(ctx context.Context, target string, beforeSeq int64, maxRows int64) ([]models.Audit, error)
 	ChangeRow(ctx context.Context, seq int64) (models.Change, error)
@@ -26,41 +28,72 @@ type Querier interface {
 	DeleteBatches(ctx context.Context, before int64) (int64, error)
 	DeleteChanges(ctx context.Context, upto int64, before int64, uptoSeq int64, lastSeq int64) (int64, error)
 	DeleteEvents(ctx context.Context, upto int64, before int64, beforeSeq int64) (int64, error)
+	DeleteExpiredThrottle(ctx context.Context, name string, at int64) (int64, error)
 	DeleteHours(ctx context.Context, upto int64, before int64, beforeKey string) (int64, error)
 	DeleteKey(ctx context.Context, id string) (int64, error)
+	DeleteKeysOfUser(ctx context.Context, userID string) error
 	DeleteMinutes(ctx context.Context, before int64) (int64, error)
+	DeleteOneTime(ctx context.Context, tokenSum []byte) (int64, error)
+	DeleteOneTimesFor(ctx context.Context, userID string, purpose int64) error
+	DeleteOneTimesOfUser(ctx context.Context, userID string) error
+	DeleteThrottle(ctx context.Context, name string) error
 	DeleteTotal(ctx context.Context, keyID string) error
+	DeleteTotalsOfUser(ctx context.Context, userID string) error
+	DeleteUser(ctx context.Context, id string) (int64, error)
 	DeleteWords(ctx context.Context, upto int64, before int64, beforeID int64) (int64, error)
 	DisableKey(ctx context.Context, disabledAt *int64, reason string, updatedAt int64, iD string) (int64, error)
+	DisableUser(ctx context.Context, disabledAt *int64, reason string, updatedAt int64, iD string) (int64, error)
 	EnableKey(ctx context.Context, activeAt int64, updatedAt int64, iD string) (int64, error)
+	EnableUser(ctx context.Context, updatedAt int64, iD string) (int64, error)
 	EndKey(ctx context.Context, expiresAt *int64, rotatedTo string, updatedAt int64, iD string, version int64, nowAt *int64) (int64, error)
+	EnsureThrottle(ctx context.Context, name string) error
 	EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, maxRows int64) ([]models.EventRow, error)
 	EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, codes string, maxRows int64) ([]models.EventRow, error)
 	EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, ownerID string, maxRows int64) ([]models.EventRow, error)
+	EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, userID string, maxRows int64) ([]models.EventRow, error)
+	// Whoever adds a key to the user holds the row until the end of the transaction.
+	HoldUser(ctx context.Context, id string) (int64, error)
 	HoursOfKey(ctx context.Context, keyID string, startAt int64, endAt int64) ([]models.UsageHour, error)
 	HoursOfOwner(ctx context.Context, ownerID string, startAt int64, endAt int64) ([]models.UsageHour, error)
+	HoursOfUser(ctx context.Context, userID string, startAt int64, endAt int64) ([]models.UsageHour, error)
 	KeyIDsByOwner(ctx context.Context, ownerID string) ([]string, error)
+	KeyIDsByUser(ctx context.Context, userID string) ([]string, error)
 	KeyRow(ctx context.Context, id string) (models.KeyRow, error)
 	KeysAll(ctx context.Context, upto int64, before int64, beforeID string, maxRows int64) ([]models.KeyRow, error)
 	KeysByOwner(ctx context.Context, ownerID string, upto int64, before int64, beforeID string, maxRows int64) ([]models.KeyRow, error)
 	KeysByTenant(ctx context.Context, tenant string, upto int64, before int64, beforeID string, maxRows int64) ([]models.KeyRow, error)
+	KeysByUser(ctx context.Context, userID string, upto int64, before int64, beforeID string, maxRows int64) ([]models.KeyRow, error)
 	KeysExpiring(ctx context.Context, startAt *int64, endAt *int64, after *int64, afterID string, maxRows int64) ([]models.KeyRow, error)
 	// The queries that differ between engines by no more than how a text is cast.
 	// The character of codes at place n, from 0, is 1 where the outcome with number
 	// n is wanted.
 	LatestHour(ctx context.Context, keyID string, startAt int64, upto int64, codes string) (int64, error)
+	LockThrottle(ctx context.Context, name string) (int64, error)
 	Meta(ctx context.Context) (models.Meta, error)
 	NthBatchAt(ctx context.Context, before int64, nth int64) (int64, error)
 	NthEvent(ctx context.Context, before int64, nth int64) (models.UsageEvent, error)
 	NthHour(ctx context.Context, before int64, nth int64) (models.UsageHour, error)
 	NthMinuteAt(ctx context.Context, before int64, nth int64) (int64, error)
 	NthWord(ctx context.Context, before int64, nth int64) (models.Word, error)
+	OneTimeRow(ctx context.Context, tokenSum []byte) (models.OneTime, error)
+	OneTimesExpired(ctx context.Context, at int64, maxRows int64) ([]models.OneTime, error)
 	RefusalMinutes(ctx context.Context, startAt int64, endAt int64) ([]models.RefusalMinute, error)
 	RehashKey(ctx context.Context, secretAlg string, secretPepper string, secretSum []byte, iD string, oldAlg string, oldPepper string, oldSum []byte) error
+	RehashPassword(ctx context.Context, passwordHash string, iD string, oldHash string) error
 	RenewKey(ctx context.Context, expiresAt *int64, activeAt int64, updatedAt int64, iD string, version int64) (int64, error)
+	ResetPassword(ctx context.Context, passwordHash string, passwordChangedAt *int64, emailVerifiedAt *int64, updatedAt int64, iD string) (int64, error)
 	RevokeKey(ctx context.Context, revokedAt *int64, reason string, updatedAt int64, iD string) (int64, error)
+	SetPassword(ctx context.Context, passwordHash string, passwordChangedAt *int64, updatedAt int64, iD string) (int64, error)
 	SetPruned(ctx context.Context, prunedSeq int64, prunedTx int64) error
+	SetThrottle(ctx context.Context, attempts int64, blockedUntil int64, expiresAt int64, name string) error
+	ThrottleRow(ctx context.Context, name string) (models.Throttle, error)
+	ThrottlesExpired(ctx context.Context, at int64, maxRows int64) ([]models.Throttle, error)
 	UpdateKey(ctx context.Context, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, idleTimeout int64, updatedAt int64, iD string, version int64) (int64, error)
+	UpdateUser(ctx context.Context, username string, usernameKey string, email string, emailKey string, emailVerifiedAt *int64, updatedAt int64, iD string, version int64) (int64, error)
+	UserByEmail(ctx context.Context, emailKey string) (models.User, error)
+	UserByUsername(ctx context.Context, usernameKey string) (models.User, error)
+	UserRow(ctx context.Context, id string) (models.User, error)
+	UsersAll(ctx context.Context, upto int64, before int64, beforeID string, maxRows int64) ([]models.User, error)
 	VerifyRow(ctx context.Context, id string) (models.Verify, error)
 }
 

@@ -204,6 +204,51 @@ func (q *Queries) EventsOfOwner(ctx context.Context, startAt int64, upto int64, 
 	return items, nil
 }
 
+const eventsOfUser = `-- name: EventsOfUser :many
+SELECT at, seq, code, key_id, ip, request_id, route, agent FROM keyfold_event_rows e
+WHERE at >= $1 AND at <= $2 AND (at < $3 OR seq < $4)
+  AND SUBSTR($5::text, code + 1, 1) = '1'
+  AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.user_id = $6)
+ORDER BY at DESC, seq DESC LIMIT $7
+`
+
+func (q *Queries) EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, userID string, maxRows int64) ([]models.EventRow, error) {
+	rows, err := q.db.Query(ctx, eventsOfUser,
+		startAt,
+		upto,
+		before,
+		beforeSeq,
+		codes,
+		userID,
+		maxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []models.EventRow
+	for rows.Next() {
+		var i models.EventRow
+		if err := rows.Scan(
+			&i.At,
+			&i.Seq,
+			&i.Code,
+			&i.KeyID,
+			&i.IP,
+			&i.RequestID,
+			&i.Route,
+			&i.Agent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const hoursOfKey = `-- name: HoursOfKey :many
 SELECT key_id, hour_at, code, uses FROM keyfold_usage_hours
 WHERE key_id = $1 AND hour_at >= $2 AND hour_at < $3
@@ -242,6 +287,36 @@ WHERE k.owner_id = $1 AND h.hour_at >= $2 AND h.hour_at < $3
 
 func (q *Queries) HoursOfOwner(ctx context.Context, ownerID string, startAt int64, endAt int64) ([]models.UsageHour, error) {
 	rows, err := q.db.Query(ctx, hoursOfOwner, ownerID, startAt, endAt)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []models.UsageHour
+	for rows.Next() {
+		var i models.UsageHour
+		if err := rows.Scan(
+			&i.KeyID,
+			&i.HourAt,
+			&i.Code,
+			&i.Uses,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const hoursOfUser = `-- name: HoursOfUser :many
+SELECT h.key_id, h.hour_at, h.code, h.uses FROM keyfold_keys k JOIN keyfold_usage_hours h ON h.key_id = k.id
+WHERE k.user_id = $1 AND h.hour_at >= $2 AND h.hour_at < $3
+`
+
+func (q *Queries) HoursOfUser(ctx context.Context, userID string, startAt int64, endAt int64) ([]models.UsageHour, error) {
+	rows, err := q.db.Query(ctx, hoursOfUser, userID, startAt, endAt)
 	if err != nil {
 		return nil, err
 	}

@@ -15,18 +15,18 @@ const addKey = `-- name: AddKey :exec
 INSERT INTO keyfold_keys (
     id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant,
     scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at,
-    disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version
+    disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id
 ) VALUES (
     ?1, ?2, ?3, ?4, ?5,
     ?6, ?7, ?8, ?9, ?10, ?11,
     ?12, ?13, ?14, ?15, ?16,
     ?17, ?18, ?19, ?20,
     ?21, ?22, ?23, ?24,
-    ?25, ?26, ?27
+    ?25, ?26, ?27, ?28
 )
 `
 
-func (q *Queries) AddKey(ctx context.Context, iD string, secretAlg string, secretPepper string, secretSum []byte, hint string, prefix string, environment string, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, createdAt int64, updatedAt int64, expiresAt *int64, idleTimeout int64, activeAt int64, disabledAt *int64, disabledReason string, revokedAt *int64, revokedReason string, lineageID string, rotatedFrom string, rotatedTo string, version int64) error {
+func (q *Queries) AddKey(ctx context.Context, iD string, secretAlg string, secretPepper string, secretSum []byte, hint string, prefix string, environment string, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, createdAt int64, updatedAt int64, expiresAt *int64, idleTimeout int64, activeAt int64, disabledAt *int64, disabledReason string, revokedAt *int64, revokedReason string, lineageID string, rotatedFrom string, rotatedTo string, version int64, userID string) error {
 	_, err := q.db.ExecContext(ctx, addKey,
 		iD,
 		secretAlg,
@@ -55,6 +55,7 @@ func (q *Queries) AddKey(ctx context.Context, iD string, secretAlg string, secre
 		rotatedFrom,
 		rotatedTo,
 		version,
+		userID,
 	)
 	return err
 }
@@ -174,8 +175,35 @@ func (q *Queries) KeyIDsByOwner(ctx context.Context, ownerID string) ([]string, 
 	return items, nil
 }
 
+const keyIDsByUser = `-- name: KeyIDsByUser :many
+SELECT id FROM keyfold_keys WHERE user_id = ?1 ORDER BY created_at, id
+`
+
+func (q *Queries) KeyIDsByUser(ctx context.Context, userID string) ([]string, error) {
+	rows, err := q.db.QueryContext(ctx, keyIDsByUser, userID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const keyRow = `-- name: KeyRow :one
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at FROM keyfold_key_rows WHERE id = ?1
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows WHERE id = ?1
 `
 
 func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) {
@@ -209,6 +237,7 @@ func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) 
 		&i.RotatedFrom,
 		&i.RotatedTo,
 		&i.Version,
+		&i.UserID,
 		&i.Uses,
 		&i.LastUsedAt,
 	)
@@ -216,7 +245,7 @@ func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) 
 }
 
 const keysAll = `-- name: KeysAll :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows
 WHERE created_at <= ?1 AND (created_at < ?2 OR id < ?3)
 ORDER BY created_at DESC, id DESC LIMIT ?4
 `
@@ -263,6 +292,7 @@ func (q *Queries) KeysAll(ctx context.Context, upto int64, before int64, beforeI
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
+			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 		); err != nil {
@@ -280,7 +310,7 @@ func (q *Queries) KeysAll(ctx context.Context, upto int64, before int64, beforeI
 }
 
 const keysByOwner = `-- name: KeysByOwner :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows
 WHERE owner_id = ?1
   AND created_at <= ?2 AND (created_at < ?3 OR id < ?4)
 ORDER BY created_at DESC, id DESC LIMIT ?5
@@ -329,6 +359,7 @@ func (q *Queries) KeysByOwner(ctx context.Context, ownerID string, upto int64, b
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
+			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 		); err != nil {
@@ -346,7 +377,7 @@ func (q *Queries) KeysByOwner(ctx context.Context, ownerID string, upto int64, b
 }
 
 const keysByTenant = `-- name: KeysByTenant :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows
 WHERE tenant = ?1
   AND created_at <= ?2 AND (created_at < ?3 OR id < ?4)
 ORDER BY created_at DESC, id DESC LIMIT ?5
@@ -395,6 +426,74 @@ func (q *Queries) KeysByTenant(ctx context.Context, tenant string, upto int64, b
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
+			&i.UserID,
+			&i.Uses,
+			&i.LastUsedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const keysByUser = `-- name: KeysByUser :many
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows
+WHERE user_id = ?1
+  AND created_at <= ?2 AND (created_at < ?3 OR id < ?4)
+ORDER BY created_at DESC, id DESC LIMIT ?5
+`
+
+func (q *Queries) KeysByUser(ctx context.Context, userID string, upto int64, before int64, beforeID string, maxRows int64) ([]models.KeyRow, error) {
+	rows, err := q.db.QueryContext(ctx, keysByUser,
+		userID,
+		upto,
+		before,
+		beforeID,
+		maxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []models.KeyRow
+	for rows.Next() {
+		var i models.KeyRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.SecretAlg,
+			&i.SecretPepper,
+			&i.SecretSum,
+			&i.Hint,
+			&i.Prefix,
+			&i.Environment,
+			&i.Name,
+			&i.Notes,
+			&i.OwnerID,
+			&i.Tenant,
+			&i.Scopes,
+			&i.Networks,
+			&i.Metadata,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.ExpiresAt,
+			&i.IdleTimeout,
+			&i.ActiveAt,
+			&i.DisabledAt,
+			&i.DisabledReason,
+			&i.RevokedAt,
+			&i.RevokedReason,
+			&i.LineageID,
+			&i.RotatedFrom,
+			&i.RotatedTo,
+			&i.Version,
+			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 		); err != nil {
@@ -412,7 +511,7 @@ func (q *Queries) KeysByTenant(ctx context.Context, tenant string, upto int64, b
 }
 
 const keysExpiring = `-- name: KeysExpiring :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows
 WHERE expires_at >= ?1 AND expires_at < ?2
   AND (expires_at > ?3 OR id > ?4)
 ORDER BY expires_at, id LIMIT ?5
@@ -461,6 +560,7 @@ func (q *Queries) KeysExpiring(ctx context.Context, startAt *int64, endAt *int64
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
+			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 		); err != nil {
@@ -567,7 +667,7 @@ func (q *Queries) UpdateKey(ctx context.Context, name string, notes string, owne
 }
 
 const verifyRow = `-- name: VerifyRow :one
-SELECT id, secret_alg, secret_pepper, secret_sum, prefix, environment, name, owner_id, tenant, scopes, networks, metadata, expires_at, idle_timeout, active_at, disabled_at, revoked_at, last_used_at FROM keyfold_verify WHERE id = ?1
+SELECT id, secret_alg, secret_pepper, secret_sum, prefix, environment, name, owner_id, tenant, scopes, networks, metadata, expires_at, idle_timeout, active_at, disabled_at, revoked_at, last_used_at, user_id, user_enabled FROM keyfold_verify WHERE id = ?1
 `
 
 func (q *Queries) VerifyRow(ctx context.Context, id string) (models.Verify, error) {
@@ -592,6 +692,8 @@ func (q *Queries) VerifyRow(ctx context.Context, id string) (models.Verify, erro
 		&i.DisabledAt,
 		&i.RevokedAt,
 		&i.LastUsedAt,
+		&i.UserID,
+		&i.UserEnabled,
 	)
 	return i, err
 }

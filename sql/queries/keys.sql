@@ -2,14 +2,14 @@
 INSERT INTO keyfold_keys (
     id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant,
     scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at,
-    disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version
+    disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id
 ) VALUES (
     sqlc.arg(id), sqlc.arg(secret_alg), sqlc.arg(secret_pepper), sqlc.arg(secret_sum), sqlc.arg(hint),
     sqlc.arg(prefix), sqlc.arg(environment), sqlc.arg(name), sqlc.arg(notes), sqlc.arg(owner_id), sqlc.arg(tenant),
     sqlc.arg(scopes), sqlc.arg(networks), sqlc.arg(metadata), sqlc.arg(created_at), sqlc.arg(updated_at),
     sqlc.arg(expires_at), sqlc.arg(idle_timeout), sqlc.arg(active_at), sqlc.arg(disabled_at),
     sqlc.arg(disabled_reason), sqlc.arg(revoked_at), sqlc.arg(revoked_reason), sqlc.arg(lineage_id),
-    sqlc.arg(rotated_from), sqlc.arg(rotated_to), sqlc.arg(version)
+    sqlc.arg(rotated_from), sqlc.arg(rotated_to), sqlc.arg(version), sqlc.arg(user_id)
 );
 
 -- name: AddTotal :exec
@@ -38,6 +38,12 @@ WHERE tenant = sqlc.arg(tenant)
   AND created_at <= sqlc.arg(upto) AND (created_at < sqlc.arg(before) OR id < sqlc.arg(before_id))
 ORDER BY created_at DESC, id DESC LIMIT sqlc.arg(max_rows);
 
+-- name: KeysByUser :many
+SELECT * FROM keyfold_key_rows
+WHERE user_id = sqlc.arg(user_id)
+  AND created_at <= sqlc.arg(upto) AND (created_at < sqlc.arg(before) OR id < sqlc.arg(before_id))
+ORDER BY created_at DESC, id DESC LIMIT sqlc.arg(max_rows);
+
 -- name: KeysExpiring :many
 SELECT * FROM keyfold_key_rows
 WHERE expires_at >= sqlc.arg(start_at) AND expires_at < sqlc.arg(end_at)
@@ -46,6 +52,9 @@ ORDER BY expires_at, id LIMIT sqlc.arg(max_rows);
 
 -- name: KeyIDsByOwner :many
 SELECT id FROM keyfold_keys WHERE owner_id = sqlc.arg(owner_id) ORDER BY created_at, id;
+
+-- name: KeyIDsByUser :many
+SELECT id FROM keyfold_keys WHERE user_id = sqlc.arg(user_id) ORDER BY created_at, id;
 
 -- name: UpdateKey :execrows
 UPDATE keyfold_keys

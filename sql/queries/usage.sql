@@ -7,6 +7,10 @@ ORDER BY hour_at, code;
 SELECT h.* FROM keyfold_keys k JOIN keyfold_usage_hours h ON h.key_id = k.id
 WHERE k.owner_id = sqlc.arg(owner_id) AND h.hour_at >= sqlc.arg(start_at) AND h.hour_at < sqlc.arg(end_at);
 
+-- name: HoursOfUser :many
+SELECT h.* FROM keyfold_keys k JOIN keyfold_usage_hours h ON h.key_id = k.id
+WHERE k.user_id = sqlc.arg(user_id) AND h.hour_at >= sqlc.arg(start_at) AND h.hour_at < sqlc.arg(end_at);
+
 -- name: RefusalMinutes :many
 SELECT * FROM keyfold_refusal_minutes
 WHERE minute_at >= sqlc.arg(start_at) AND minute_at < sqlc.arg(end_at)

@@ -31,6 +31,9 @@ type total struct {
 // CreateKey inserts the key.
 func (s *Store) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
+		if !st.mayOwn(key.UserID) {
+			return keyfold.ErrNotFound
+		}
 		if _, exists := st.keys.get(key.ID); exists {
 			return keyfold.ErrConflict
 		}
@@ -66,6 +69,10 @@ func (s *Store) VerifyKey(ctx context.Context, id string) (record keyfold.Verify
 			if sum, used := st.totals.get(id); used && !sum.lastUsedAt.IsZero() {
 				record.LastUsedAt = sum.lastUsedAt.UnixMilli()
 			}
+		}
+		if record.UserID != "" {
+			user, exists := st.users.get(record.UserID)
+			record.UserDisabled = !exists || !user.DisabledAt.IsZero()
 		}
 		return nil
 	})
@@ -125,7 +132,8 @@ func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mut
 		switch {
 		case !ok:
 			return keyfold.ErrNotFound
-		case revoked(old), disabled(old), old.record.RotatedTo != "", expired(old, m.At), taken:
+		case revoked(old), disabled(old), old.record.RotatedTo != "", expired(old, m.At), taken,
+			!st.mayOwn(r.New.UserID):
 			return keyfold.ErrConflict
 		case old.record.Version != r.OldVersion:
 			return keyfold.ErrStale
@@ -255,6 +263,10 @@ func inScan(key keyfold.KeyRecord, scan keyfold.KeyScan) bool {
 		if key.Tenant != scan.Value {
 			return false
 		}
+	case keyfold.KeysByUser:
+		if key.UserID != scan.Value {
+			return false
+		}
 	case keyfold.KeysExpiring:
 		if key.ExpiresAt.IsZero() || key.ExpiresAt.Before(milli(scan.From)) || !key.ExpiresAt.Before(milli(scan.To)) {
 			return false
@@ -291,6 +303,12 @@ func expired(row keyRow, at time.Time) bool {
 	return !row.record.ExpiresAt.IsZero() && !milli(at).Before(row.record.ExpiresAt)
 }
 
+// mayOwn reports whether a key may have that UserID: none, or one of a user.
+func (s *state) mayOwn(userID string) bool {
+	_, exists := s.users.get(userID)
+	return exists || userID == ""
+}
+
 // changeKey puts a key that changed.
 func (s *state) changeKey(record keyfold.KeyRecord, at time.Time) {
 	record.UpdatedAt = milli(at)
@@ -321,6 +339,7 @@ func narrow(key keyfold.KeyRecord) keyfold.VerifyRecord {
 		Environment: key.Environment,
 		Name:        key.Name,
 		OwnerID:     key.OwnerID,
+		UserID:      key.UserID,
 		Tenant:      key.Tenant,
 		Scopes:      strings.Join(key.Scopes, " "),
 		Networks:    joinNetworks(key.Networks),

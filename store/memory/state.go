@@ -17,6 +17,13 @@ type state struct {
 	hours   table[hour, int64]
 	minutes table[minute, int64]
 	claims  table[claim, time.Time] // batches that were applied, with UsageBatch.At
+
+	users     table[string, keyfold.UserRecord]
+	usernames table[string, string] // the id of a user, by UsernameKey
+	emails    table[string, string] // the same, by EmailKey
+	oneTimes  table[[32]byte, keyfold.OneTimeRecord]
+	throttles table[string, keyfold.Throttle]
+
 	logs
 }
 
@@ -42,6 +49,12 @@ func newState() *state {
 		hours:   newTable[hour, int64](nil),
 		minutes: newTable[minute, int64](nil),
 		claims:  newTable[claim, time.Time](nil),
+
+		users:     newTable[string, keyfold.UserRecord](nil),
+		usernames: newTable[string, string](nil),
+		emails:    newTable[string, string](nil),
+		oneTimes:  newTable[[32]byte, keyfold.OneTimeRecord](nil),
+		throttles: newTable[string, keyfold.Throttle](nil),
 	}
 }
 
@@ -54,7 +67,14 @@ func (s *state) over() *state {
 		hours:   newTable(&s.hours),
 		minutes: newTable(&s.minutes),
 		claims:  newTable(&s.claims),
-		logs:    s.logs,
+
+		users:     newTable(&s.users),
+		usernames: newTable(&s.usernames),
+		emails:    newTable(&s.emails),
+		oneTimes:  newTable(&s.oneTimes),
+		throttles: newTable(&s.throttles),
+
+		logs: s.logs,
 	}
 }
 
@@ -65,6 +85,11 @@ func (s *state) merge() {
 	s.hours.merge()
 	s.minutes.merge()
 	s.claims.merge()
+	s.users.merge()
+	s.usernames.merge()
+	s.emails.merge()
+	s.oneTimes.merge()
+	s.throttles.merge()
 	s.below.logs = s.logs
 }
 

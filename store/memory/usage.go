@@ -152,6 +152,10 @@ func (s *state) names(scan keyfold.UsageScan, keyID string, code keyfold.Code) b
 		row, ok := s.keys.get(keyID)
 		return ok && row.record.OwnerID == scan.OwnerID
 	}
+	if scan.UserID != "" {
+		row, ok := s.keys.get(keyID)
+		return ok && row.record.UserID == scan.UserID
+	}
 	return true
 }
 

@@ -20,23 +20,29 @@ var _ sqlstore.Bulk = bulk{}
 // one may have and well below max_allowed_packet.
 const rowsAtOnce = 500
 
-// each runs head, a group of placeholders for every row, and tail.
+// each runs head, a group of placeholders for every row, and tail. The driver
+// prepares every statement that has arguments, and the server takes longer to
+// prepare a long one than to run it, so it is prepared once for all that are
+// equally long.
 func each[T any](ctx context.Context, tx *sql.Tx, head, group, tail string, rows []T, args func(*T, []any) []any) error {
-	var text strings.Builder
 	var values []any
-	for chunk := range slices.Chunk(rows, rowsAtOnce) {
-		text.Reset()
-		values = values[:0]
-		text.WriteString(head)
-		for i := range chunk {
-			if i > 0 {
-				text.WriteByte(',')
-			}
-			text.WriteString(group)
-			values = args(&chunk[i], values)
+	for len(rows) > 0 {
+		size := min(len(rows), rowsAtOnce)
+		statement, err := tx.PrepareContext(ctx, head+group+strings.Repeat(","+group, size-1)+tail)
+		if err != nil {
+			return err
 		}
-		text.WriteString(tail)
-		if _, err := tx.ExecContext(ctx, text.String(), values...); err != nil {
+		for ; err == nil && len(rows) >= size; rows = rows[size:] {
+			values = values[:0]
+			for i := range rows[:size] {
+				values = args(&rows[i], values)
+			}
+			_, err = statement.ExecContext(ctx, values...)
+		}
+		if closed := statement.Close(); err == nil {
+			err = closed
+		}
+		if err != nil {
 			return err
 		}
 	}

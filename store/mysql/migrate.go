@@ -53,8 +53,13 @@ type migration struct{ conn *sql.Conn }
 
 func (m migration) Version(ctx context.Context) (int64, error) { return version(ctx, m.conn) }
 
+// Exec takes "exists already" of a column or an index for done: MySQL has no IF
+// NOT EXISTS for them, and whatever ran before a crash runs again.
 func (m migration) Exec(ctx context.Context, statement string) error {
 	_, err := m.conn.ExecContext(ctx, statement)
+	if n := number(err); n == codeColumnExists || n == codeIndexExists {
+		return nil
+	}
 	return err
 }
 

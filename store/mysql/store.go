@@ -34,7 +34,8 @@ const (
 // concurrent use.
 type Store struct {
 	keyfold.Store
-	db *sql.DB
+	db       *sql.DB
+	from, to int64 // versions of the schema
 }
 
 // Open connects to the database that dsn names, in the form of the driver,
@@ -117,14 +118,14 @@ func start(ctx context.Context, db *sql.DB, closeDB func() error) (*Store, error
 	if err := db.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("%s: the server does not answer: %w", name, err)
 	}
-	schema, err := sqlstore.Migrate(ctx, migrator{db}, migrations.MySQL())
+	from, to, err := sqlstore.Migrate(ctx, migrator{db}, migrations.MySQL())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	queries := mysqldb.New(db)
 	store := sqlstore.New(sqlstore.Engine{
 		Name:   name,
-		Schema: schema,
+		Schema: to,
 		Pool: sqlstore.Session{
 			Querier: pool{queries, mysqldb.New(sqlstore.NewPrepared(db))},
 			Feed:    sequence(db),
@@ -133,7 +134,7 @@ func start(ctx context.Context, db *sql.DB, closeDB func() error) (*Store, error
 		Class: class,
 		Close: closeDB,
 	})
-	return &Store{Store: store, db: db}, nil
+	return &Store{Store: store, db: db, from: from, to: to}, nil
 }
 
 // pool prepares the query of a verify. The others run too seldom for that.
@@ -145,6 +146,10 @@ type pool struct {
 func (p pool) VerifyRow(ctx context.Context, id string) (model.Verify, error) {
 	return p.prepared.VerifyRow(ctx, id)
 }
+
+// Migration returns the version of the schema that was found when the Store was
+// made, 0 where there was none, and the one that it has since then.
+func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
 // DB returns the pool of connections, for the program's own tables and for
 // transactions that Keyfold takes part in by [Tx]. It belongs to the Store,
@@ -197,6 +202,8 @@ const (
 	codeRowChanged    = 1020 // ER_CHECKREAD: another transaction changed a row that this one has read
 	codeDuplicate     = 1062 // ER_DUP_ENTRY
 	codeNoTable       = 1146 // ER_NO_SUCH_TABLE
+	codeColumnExists  = 1060 // ER_DUP_FIELDNAME
+	codeIndexExists   = 1061 // ER_DUP_KEYNAME
 	codeLockTimeout   = 1205 // ER_LOCK_WAIT_TIMEOUT
 	codeDeadlock      = 1213 // ER_LOCK_DEADLOCK, and certification failures of Galera
 	codeWriteConflict = 9007 // of TiDB

@@ -36,8 +36,9 @@ const (
 // concurrent use.
 type Store struct {
 	keyfold.Store
-	pool   *pgxpool.Pool
-	closed chan struct{} // ends Listen
+	pool     *pgxpool.Pool
+	closed   chan struct{} // ends Listen
+	from, to int64         // versions of the schema
 }
 
 // Open connects to the database that dsn names, as a URL or as key=value
@@ -80,7 +81,7 @@ func start(ctx context.Context, pool *pgxpool.Pool, closePool func()) (*Store, e
 	if err := pool.Ping(ctx); err != nil {
 		return nil, fmt.Errorf("%s: the server does not answer: %w", name, err)
 	}
-	schema, err := sqlstore.Migrate(ctx, migrator{pool}, migrations.Postgres())
+	from, to, err := sqlstore.Migrate(ctx, migrator{pool}, migrations.Postgres())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -88,14 +89,18 @@ func start(ctx context.Context, pool *pgxpool.Pool, closePool func()) (*Store, e
 	closed := make(chan struct{})
 	store := sqlstore.New(sqlstore.Engine{
 		Name:   name,
-		Schema: schema,
+		Schema: to,
 		Pool:   sqlstore.Session{Querier: queries, Feed: feed{queries}},
 		Begin:  func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, pool) },
 		Class:  class,
 		Close:  func() error { close(closed); closePool(); return nil },
 	})
-	return &Store{Store: store, pool: pool, closed: closed}, nil
+	return &Store{Store: store, pool: pool, closed: closed, from: from, to: to}, nil
 }
+
+// Migration returns the version of the schema that was found when the Store was
+// made, 0 where there was none, and the one that it has since then.
+func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
 // Pool returns the pool of connections, for the program's own use and for
 // transactions that Keyfold takes part in by [Tx]. It belongs to the Store,

@@ -35,7 +35,8 @@ const (
 // Store is a [keyfold.Store] in a SQLite file. It is safe for concurrent use.
 type Store struct {
 	keyfold.Store
-	writer *sql.DB
+	writer   *sql.DB
+	from, to int64 // versions of the schema
 }
 
 // Open opens the file, which it creates with mode 0600 where there is none, and
@@ -153,7 +154,7 @@ func start(ctx context.Context, writer, readers *sql.DB, seen *dataVersion, clos
 	if err := patiently(ctx, writer.PingContext); err != nil {
 		return nil, err
 	}
-	schema, err := sqlstore.Migrate(ctx, migrator{writer}, migrations.SQLite())
+	from, to, err := sqlstore.Migrate(ctx, migrator{writer}, migrations.SQLite())
 	if err != nil {
 		return nil, err
 	}
@@ -164,14 +165,18 @@ func start(ctx context.Context, writer, readers *sql.DB, seen *dataVersion, clos
 	}
 	store := sqlstore.New(sqlstore.Engine{
 		Name:   name,
-		Schema: schema,
+		Schema: to,
 		Pool:   session,
 		Begin:  func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, writer, seen == nil) },
 		Class:  class,
 		Close:  closeAll,
 	})
-	return &Store{Store: store, writer: writer}, nil
+	return &Store{Store: store, writer: writer, from: from, to: to}, nil
 }
+
+// Migration returns the version of the schema that was found when the Store was
+// made, 0 where there was none, and the one that it has since then.
+func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
 // DB returns the pool that writes, for the program's own tables and for
 // transactions that Keyfold takes part in by [Tx]. It holds one connection: a

@@ -228,3 +228,155 @@ func (s *leakyFeed) Changes(ctx context.Context, cursor string) ([]keyfold.Chang
 	}
 	return changes, next, err
 }
+
+// usedTwice looks at a token before the step that uses it, and not again.
+type usedTwice struct{ keyfold.Store }
+
+func newUsedTwice() keyfold.Store { return &usedTwice{memory.New()} }
+
+func (s *usedTwice) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
+	token, looked := s.OneTime(ctx, use.Sum)
+	time.Sleep(time.Millisecond) // others look too
+	user, err := s.Store.UseOneTime(ctx, use, m)
+	if _, gone := s.OneTime(ctx, use.Sum); looked == nil && errors.Is(err, keyfold.ErrNotFound) && gone != nil {
+		return s.User(ctx, token.UserID)
+	}
+	return user, err
+}
+
+// tokenOfDisabled lets a disabled user use a token.
+type tokenOfDisabled struct{ keyfold.Store }
+
+func newTokenOfDisabled() keyfold.Store { return &tokenOfDisabled{memory.New()} }
+
+func (s *tokenOfDisabled) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
+	if token, err := s.OneTime(ctx, use.Sum); err == nil {
+		if user, err := s.User(ctx, token.UserID); err == nil && !user.DisabledAt.IsZero() {
+			if _, err := s.SetUserState(ctx, user.ID, keyfold.EnableChange, "", m); err != nil {
+				return user, err
+			}
+		}
+	}
+	return s.Store.UseOneTime(ctx, use, m)
+}
+
+// blindRehash writes the hash over whatever is there.
+type blindRehash struct{ keyfold.Store }
+
+func newBlindRehash() keyfold.Store { return &blindRehash{memory.New()} }
+
+func (s *blindRehash) RehashPassword(ctx context.Context, id, old, new string) error {
+	for range 2 {
+		time.Sleep(time.Millisecond) // so that it comes last
+		if user, err := s.User(ctx, id); err == nil {
+			old = user.PasswordHash
+		}
+	}
+	return s.Store.RehashPassword(ctx, id, old, new)
+}
+
+// lostAttempts writes what it makes of the count that it has read.
+type lostAttempts struct {
+	keyfold.Store
+	racing atomic.Int32
+}
+
+func newLostAttempts() keyfold.Store { return &lostAttempts{Store: memory.New()} }
+
+func (s *lostAttempts) ReserveAttempt(ctx context.Context, names []string, rule keyfold.ThrottleRule, at time.Time) (time.Time, error) {
+	racing := s.racing.Add(1) > 1
+	defer s.racing.Add(-1)
+	time.Sleep(100 * time.Microsecond) // others read too
+	if rule.Free > 1<<30 && racing {
+		return time.Time{}, ctx.Err() // the count of another is written over this one
+	}
+	return s.Store.ReserveAttempt(ctx, names, rule, at)
+}
+
+// halfReservation reserves the names one by one.
+type halfReservation struct{ keyfold.Store }
+
+func newHalfReservation() keyfold.Store { return &halfReservation{memory.New()} }
+
+func (s *halfReservation) ReserveAttempt(ctx context.Context, names []string, rule keyfold.ThrottleRule, at time.Time) (time.Time, error) {
+	var latest time.Time
+	for i := range max(1, len(names)) {
+		until, err := s.Store.ReserveAttempt(ctx, names[i:min(i+1, len(names))], rule, at)
+		if err != nil {
+			return latest, err
+		}
+		if until.After(latest) {
+			latest = until
+		}
+	}
+	return latest, nil
+}
+
+// orphans takes the user from the keys and leaves them, as a foreign key does
+// that is set to NULL.
+type orphans struct{ keyfold.Store }
+
+func newOrphans() keyfold.Store { return &orphans{memory.New()} }
+
+func (s *orphans) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) error {
+	keys, err := s.Keys(ctx, keyfold.KeyScan{Index: keyfold.KeysByUser, Value: id, Limit: 1})
+	if err != nil {
+		return err
+	}
+	if err := s.Store.DeleteUser(ctx, id, m); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		key.UserID = ""
+		if err := s.CreateKey(ctx, key, keyfold.Mutation{At: m.At, Action: "left behind"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// usernameCollation finds the first of the users whose names fold to one.
+type usernameCollation struct {
+	keyfold.Store
+	first sync.Map // from the fold of a key to the key that came first
+}
+
+func newUsernameCollation() keyfold.Store { return &usernameCollation{Store: memory.New()} }
+
+func (s *usernameCollation) CreateUser(ctx context.Context, user keyfold.UserRecord, m keyfold.Mutation) error {
+	err := s.Store.CreateUser(ctx, user, m)
+	if err == nil {
+		s.first.LoadOrStore(fold(user.UsernameKey), user.UsernameKey)
+	}
+	return err
+}
+
+func (s *usernameCollation) UserByUsername(ctx context.Context, key string) (keyfold.UserRecord, error) {
+	if first, ok := s.first.Load(fold(key)); ok {
+		if user, err := s.Store.UserByUsername(ctx, first.(string)); err == nil {
+			return user, nil
+		}
+	}
+	return s.Store.UserByUsername(ctx, key)
+}
+
+// staleUser tells of a key's user what it told first.
+type staleUser struct {
+	keyfold.Store
+	disabled sync.Map // by the ids of users
+}
+
+func newStaleUser() keyfold.Store { return &staleUser{Store: memory.New()} }
+
+func (s *staleUser) CreateUser(ctx context.Context, user keyfold.UserRecord, m keyfold.Mutation) error {
+	s.disabled.LoadOrStore(user.ID, !user.DisabledAt.IsZero())
+	return s.Store.CreateUser(ctx, user, m)
+}
+
+func (s *staleUser) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRecord, error) {
+	record, err := s.Store.VerifyKey(ctx, id)
+	if disabled, ok := s.disabled.Load(record.UserID); ok && err == nil {
+		record.UserDisabled = disabled.(bool)
+	}
+	return record, err
+}

@@ -27,10 +27,46 @@ type call struct {
 	do   func(ctx context.Context) error
 }
 
-// calls returns every method of a store but Close, on the keys given. Called
+// subjects are what the calls of a store are about.
+type subjects struct {
+	live, disabled, fresh keyfold.KeyRecord // the last is not stored
+	user, off, newcomer   keyfold.UserRecord
+	token, newToken       keyfold.OneTimeRecord // of user
+	throttle              keyfold.Throttle
+}
+
+func (t *trial) subjects() subjects {
+	t.Helper()
+	s := subjects{live: t.create(), disabled: t.create(), fresh: t.record()}
+	t.set(s.disabled.ID, keyfold.DisableChange)
+	s.disabled = t.key(s.disabled.ID)
+	s.user, s.off, s.newcomer = t.activeUser(), t.addFullUser(), t.newUser()
+	s.token, s.newToken = t.addToken(s.user, keyfold.ResetPassword), t.token(s.user, keyfold.ResetPassword)
+	name := t.id()
+	t.reserves(lax, t.now(), name)
+	s.throttle = t.throttle(name)
+	return s
+}
+
+// untouched checks that the subjects are as they were.
+func (t *trial) untouched(s subjects) {
+	t.Helper()
+	t.same("the key that was to change", t.key(s.live.ID), s.live)
+	t.same("the key that was to be enabled", t.key(s.disabled.ID), s.disabled)
+	t.gone(s.fresh.ID)
+	t.counts("after the calls", s.live.ID, 0)
+	t.shows("the user who was to change", s.user)
+	t.shows("the user who was to be enabled", s.off)
+	t.noUser(s.newcomer)
+	t.hasToken(s.token)
+	t.noToken(s.newToken)
+	t.throttles("the throttle that was to change", s.throttle)
+}
+
+// calls returns every method of a store but Close, on those subjects. Called
 // one after the other they would change something each.
-func (t *trial) calls(live, disabled, fresh keyfold.KeyRecord, m keyfold.Mutation) []call {
-	s := t.store
+func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
+	s, live, disabled, fresh := t.store, on.live, on.disabled, on.fresh
 	rotation := t.rotation(live)
 	batch := t.used(live.ID)
 	scan := keyfold.UsageScan{From: t.clock.Add(-time.Hour), To: t.clock, Limit: 1}
@@ -49,6 +85,37 @@ func (t *trial) calls(live, disabled, fresh keyfold.KeyRecord, m keyfold.Mutatio
 		}},
 		{"DeleteKey", func(ctx context.Context) error { return s.DeleteKey(ctx, live.ID, m) }},
 		{"RehashKey", func(ctx context.Context) error { return s.RehashKey(ctx, live.ID, live.Secret, secret) }},
+		{"CreateUser", func(ctx context.Context) error { return s.CreateUser(ctx, on.newcomer, m) }},
+		{"User", func(ctx context.Context) error { _, err := s.User(ctx, on.user.ID); return err }},
+		{"UserByUsername", func(ctx context.Context) error { _, err := s.UserByUsername(ctx, on.user.UsernameKey); return err }},
+		{"UserByEmail", func(ctx context.Context) error { _, err := s.UserByEmail(ctx, on.user.EmailKey); return err }},
+		{"Users", func(ctx context.Context) error { _, err := s.Users(ctx, keyfold.UserScan{Limit: 1}); return err }},
+		{"UpdateUser", func(ctx context.Context) error { return s.UpdateUser(ctx, on.user, m) }},
+		{"RehashPassword", func(ctx context.Context) error {
+			return s.RehashPassword(ctx, on.user.ID, on.user.PasswordHash, "rehashed")
+		}},
+		{"OneTime", func(ctx context.Context) error { _, err := s.OneTime(ctx, on.token.Sum); return err }},
+		{"UseOneTime", func(ctx context.Context) error { _, err := s.UseOneTime(ctx, use(on.token), m); return err }},
+		{"CreateOneTime", func(ctx context.Context) error { return s.CreateOneTime(ctx, on.newToken, m) }},
+		{"SetPassword", func(ctx context.Context) error { return s.SetPassword(ctx, on.user.ID, "hash", m) }},
+		{"SetUserState", func(ctx context.Context) error {
+			_, err := s.SetUserState(ctx, on.off.ID, keyfold.EnableChange, "", m)
+			return err
+		}},
+		{"DeleteUser", func(ctx context.Context) error { return s.DeleteUser(ctx, on.user.ID, m) }},
+		{"PruneOneTime", func(ctx context.Context) error { _, err := s.PruneOneTime(ctx, on.token.ExpiresAt, 10); return err }},
+		{"Throttle", func(ctx context.Context) error { _, err := s.Throttle(ctx, on.throttle.Name); return err }},
+		{"ReserveAttempt", func(ctx context.Context) error {
+			_, err := s.ReserveAttempt(ctx, []string{on.throttle.Name}, lax, m.At)
+			return err
+		}},
+		{"SettleAttempt", func(ctx context.Context) error {
+			return s.SettleAttempt(ctx, keyfold.Settlement{Refund: []string{on.throttle.Name}}, lax)
+		}},
+		{"PruneThrottles", func(ctx context.Context) error {
+			_, err := s.PruneThrottles(ctx, on.throttle.ExpiresAt, 10)
+			return err
+		}},
 		{"RecordUsage", func(ctx context.Context) error { _, err := s.RecordUsage(ctx, batch); return err }},
 		{"UsageEvents", func(ctx context.Context) error { _, err := s.UsageEvents(ctx, scan); return err }},
 		{"UsageHours", func(ctx context.Context) error { _, err := s.UsageHours(ctx, scan); return err }},
@@ -79,22 +146,17 @@ func (t *trial) complete(calls []call) {
 // it was kept.
 func (t *trial) refuseAll(ctx context.Context) {
 	t.Helper()
-	live, disabled, fresh := t.create(), t.create(), t.record()
-	t.set(disabled.ID, keyfold.DisableChange)
-	disabled = t.key(disabled.ID)
-	m := t.mutation(t.action(), live.ID)
+	on := t.subjects()
+	m := t.mutation(t.action(), on.live.ID)
 	cursor := t.cursor()
-	calls := t.calls(live, disabled, fresh, m)
+	calls := t.calls(on, m)
 	t.complete(calls)
 	for _, call := range calls {
 		if err := call.do(ctx); err == nil {
 			t.Errorf("%s: got no error, want one", call.name)
 		}
 	}
-	t.same("the key that was to change", t.key(live.ID), live)
-	t.same("the key that was to be enabled", t.key(disabled.ID), disabled)
-	t.gone(fresh.ID)
-	t.counts("after the calls", live.ID, 0)
+	t.untouched(on)
 	t.wroteNothing(cursor, m)
 }
 
@@ -168,9 +230,8 @@ func pings(t *trial) {
 }
 
 func closedStore(t *trial) {
-	live, disabled, fresh := t.create(), t.create(), t.record()
-	t.set(disabled.ID, keyfold.DisableChange)
-	calls := t.calls(live, t.key(disabled.ID), fresh, t.mutation("test", live.ID))
+	on := t.subjects()
+	calls := t.calls(on, t.mutation("test", on.live.ID))
 	t.ok("Close", t.store.Close())
 	t.ok("Close again", t.store.Close())
 	for _, call := range calls {

@@ -23,14 +23,16 @@ func keyCases() []testCase {
 	}
 }
 
-// full returns a key with a distinct value in every field.
+// full returns a key with a distinct value in every field. Its user is stored:
+// a key needs one that exists.
 func (t *trial) full() keyfold.KeyRecord {
+	t.Helper()
 	id, at := t.id(), t.now()
 	day := func(n int) time.Time { return at.AddDate(0, 0, n).Add(time.Duration(n) * time.Millisecond) }
 	key := keyfold.KeyRecord{
 		Key: keyfold.Key{
 			ID: id, Hint: "hint " + id, Prefix: "prefix", Environment: "environment", Name: "name " + id,
-			Notes: "notes " + id, OwnerID: "owner " + id, Tenant: "tenant " + id,
+			Notes: "notes " + id, OwnerID: "owner " + id, UserID: t.addUser().ID, Tenant: "tenant " + id,
 			Scopes: []string{"z:last", "a:first", "m:*"},
 			Networks: []netip.Prefix{
 				netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("10.1.2.3/32"),
@@ -75,6 +77,7 @@ func everyColumnComesBack(t *trial) {
 	for _, scan := range []keyfold.KeyScan{
 		{Index: keyfold.KeysByOwner, Value: key.OwnerID},
 		{Index: keyfold.KeysByTenant, Value: key.Tenant},
+		{Index: keyfold.KeysByUser, Value: key.UserID},
 		{Index: keyfold.KeysExpiring, From: key.ExpiresAt, To: key.ExpiresAt.Add(time.Millisecond)},
 	} {
 		scan.Limit = 10

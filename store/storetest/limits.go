@@ -14,6 +14,7 @@ func limitCases() []testCase {
 		{name: "the longest values of a key survive byte for byte", run: longestKey},
 		{name: "the longest values of an edit survive byte for byte", run: longestEdit},
 		{name: "the longest reasons survive byte for byte", run: longestReasons},
+		{name: "the longest values of a user and a one-time token survive byte for byte", run: longestUser},
 		{name: "the longest values of an event survive byte for byte", run: longestEvent},
 		{name: "the longest values of a mutation survive byte for byte", run: longestMutation},
 		{name: "the largest counts survive", run: largestCounts},
@@ -85,6 +86,38 @@ func longestReasons(t *trial) {
 	if got := t.key(key.ID); got.DisabledReason != reason || got.RevokedReason != reason {
 		t.Errorf("reasons of %d bytes came back with %d and %d", len(reason), len(got.DisabledReason), len(got.RevokedReason))
 	}
+}
+
+func longestUser(t *trial) {
+	user := t.fullUser()
+	// Of each text the last byte or character decides, and the longest id of a
+	// key is that of a user too.
+	user.Username = strings.Repeat("\U0001f464", 64) // 64 code points of 4 bytes
+	user.UsernameKey = strings.Repeat("\U0001f464", 63-len(user.ID)/4) + user.ID + "\U0001f511"
+	user.Email, user.EmailKey = user.ID+fill(238), user.ID+fill(237)+"e"
+	user.PasswordHash = user.ID + strings.Repeat("h", 184) // a PHC string of 200 bytes
+	user.DisabledReason = strings.Repeat("\U0001f6ab", 256)
+	user.Version, user.PasswordVersion = 1<<60, 1<<60+1
+	t.ok("CreateUser", t.store.CreateUser(t.ctx, user, t.mutation("user.create", user.ID)))
+	t.shows("the longest user", user)
+	t.noName(user.UsernameKey[:len(user.UsernameKey)-4], user.EmailKey[:len(user.EmailKey)-1])
+
+	t.setUser(user.ID, keyfold.EnableChange)
+	m := t.mutation("user.disable", user.ID)
+	_, err := t.store.SetUserState(t.ctx, user.ID, keyfold.DisableChange, user.DisabledReason, m)
+	t.ok("SetUserState", err)
+	user.DisabledAt, user.UpdatedAt = m.At, m.At
+	user.Version += 2
+	t.shows("the longest user, disabled again", user)
+
+	token := t.token(user, keyfold.ChangeEmail)
+	token.NewEmail, token.NewEmailKey = fill(254), fill(253)+"n"
+	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.hasToken(token)
+
+	name := "account." + strings.Repeat("f", 64)
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Good: []string{name}, GoodUntil: m.At}, lax))
+	t.throttles("the longest name", keyfold.Throttle{Name: name, ExpiresAt: m.At})
 }
 
 func longestEvent(t *trial) {

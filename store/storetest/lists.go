@@ -161,6 +161,7 @@ func listOfNothing(t *trial) {
 	for _, scan := range []keyfold.KeyScan{
 		{Index: keyfold.KeysByOwner, Value: t.id(), Limit: 10},
 		{Index: keyfold.KeysByTenant, Value: t.id(), Limit: 10},
+		{Index: keyfold.KeysByUser, Value: t.id(), Limit: 10},
 		{Index: keyfold.KeysExpiring, From: t.clock, To: t.clock, Limit: 10},
 		{Index: keyfold.KeysAll, After: keyfold.Position{At: time.UnixMilli(-9_000_000_000_000), ID: "0"}, Limit: 10},
 	} {

@@ -31,7 +31,7 @@ import (
 // a sub-test of its own.
 //
 // Every call of newStore must return an empty store that shares nothing with
-// any other, and Close of that store must end its use. It is called some thirty
+// any other, and Close of that store must end its use. It is called some fifty
 // times, from several goroutines. The suite does not close what it is given:
 // newStore registers that with t.Cleanup.
 func Run(t *testing.T, newStore func(t *testing.T) keyfold.Store) {
@@ -80,6 +80,11 @@ func groups() []group {
 		{"deletions", deletionCases()},
 		{"hashes", hashCases()},
 		{"verifying", verifyCases()},
+		{"users", userCases()},
+		{"passwords", passwordCases()},
+		{"keys of users", userKeyCases()},
+		{"one-time tokens", oneTimeCases()},
+		{"throttles", throttleCases()},
 		{"mutations", mutationCases()},
 		{"lists", listCases()},
 		{"usage", usageCases()},

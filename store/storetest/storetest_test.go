@@ -41,7 +41,7 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 	}{
 		{"none", func() keyfold.Store { return memory.New() }, nil},
 		{"lost update", newLostUpdate, []string{"updates/no lost update:"}},
-		{"stale read", newStaleRead, []string{"verifying/no stale read:"}},
+		{"stale read", newStaleRead, []string{"keys of users/no stale read of a user:", "verifying/no stale read:"}},
 		{"wrong collation", newWrongCollation, []string{"strings/no wrong collation:"}},
 		{"wrong collation of owners", newOwnerCollation, []string{"strings/owner ids are compared byte by byte:"}},
 		{"key committed without its change row", newSilentCreation, []string{"mutations/no key committed without its change row:"}},
@@ -52,6 +52,26 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 		}},
 		{"revocation undone by an update", newUndoneRevocation, []string{
 			"states/revoking wins against a stream of updates", "updates/an update of a revoked key is a conflict",
+		}},
+		{"one-time token used twice", newUsedTwice, []string{"one-time tokens/one of fifty racing uses wins"}},
+		{"one-time token of a disabled user used", newTokenOfDisabled, []string{
+			"one-time tokens/a token is no good for another purpose, or for a user who changed or is disabled",
+		}},
+		{"rehash without a compare", newBlindRehash, []string{
+			"passwords/a rehash of a password never undoes", "passwords/a rehash of a password that was changed changes nothing",
+		}},
+		{"attempts lost", newLostAttempts, []string{
+			"throttles/no attempt lost:", "throttles/racing refunds", "throttles/racing reservations of several names",
+		}},
+		{"attempts counted where one is blocked", newHalfReservation, []string{"throttles/where one name is blocked none counts"}},
+		{"keys left of a deleted user", newOrphans, []string{
+			"keys of users/a key that races with the deletion", "keys of users/a user with hundreds of keys is deleted",
+			"keys of users/ids of users are compared", "keys of users/no key left behind:",
+		}},
+		{"wrong collation of usernames", newUsernameCollation, []string{"users/usernames and addresses are compared byte by byte:"}},
+		{"stale read of users", newStaleUser, []string{
+			"keys of users/a key that races with the disabling", "keys of users/ids of users are compared",
+			"keys of users/no stale read of a user:",
 		}},
 		{"change passed over", newLeakyFeed, []string{"feed/no change passed over,"}},
 	} {

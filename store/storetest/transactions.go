@@ -13,6 +13,9 @@ func transactionCases() []testCase {
 		{name: "when the function returns nil everything is committed", run: txCommits},
 		{name: "when the function fails everything is rolled back and its error returned", run: txRollsBack},
 		{name: "when the function panics everything is rolled back and the panic goes on", run: txPanics},
+		{name: "users, one-time tokens and throttles are rolled back with the rest", run: txRollsUsersBack},
+		{name: "users, one-time tokens and throttles are committed with the rest, and seen inside", run: txCommitsUsers},
+		{name: "a conflict or refusal of a user leaves the rest of the transaction whole", run: txSurvivesUserRefusals},
 		{name: "inside, a transaction sees what it wrote", run: txSeesItself},
 		{name: "outside, nothing is seen before the commit", run: txIsIsolated},
 		{name: "a bound store calls the function with itself", run: txNests},
@@ -85,6 +88,134 @@ func txRollsBack(t *trial) {
 	t.fails("InTx", err, refused)
 	t.undone(cursor, created, old, m)
 	t.ok("CreateKey after the rollback", t.store.CreateKey(t.ctx, created, t.mutation("key.create", created.ID)))
+}
+
+// attemptOnUsers makes every change of users, tokens and throttles through tx,
+// and returns on.user as it became.
+func (t *trial) attemptOnUsers(tx keyfold.Store, on subjects, m keyfold.Mutation) (keyfold.UserRecord, error) {
+	key := on.fresh
+	key.UserID = on.newcomer.ID
+	edit := on.user
+	edit.UsernameKey += " edited"
+	edit.Version += 2
+	var changed keyfold.UserRecord
+	for _, step := range []func() error{
+		func() error { return tx.CreateUser(t.ctx, on.newcomer, m) },
+		func() error { return tx.CreateKey(t.ctx, key, m) },
+		func() error { _, err := tx.UseOneTime(t.ctx, use(on.token), m); return err },
+		func() error { return tx.SetPassword(t.ctx, on.user.ID, "hash", m) },
+		func() error { return tx.RehashPassword(t.ctx, on.user.ID, "hash", "rehashed") },
+		func() error { return tx.UpdateUser(t.ctx, edit, m) },
+		func() (err error) { changed, err = tx.UserByUsername(t.ctx, edit.UsernameKey); return err },
+		func() error { return tx.CreateOneTime(t.ctx, on.newToken, m) },
+		func() error { return tx.DeleteUser(t.ctx, on.off.ID, m) },
+		func() error {
+			_, err := tx.SetUserState(t.ctx, on.newcomer.ID, keyfold.DisableChange, "", m)
+			return err
+		},
+		func() error { _, err := tx.ReserveAttempt(t.ctx, []string{on.throttle.Name}, lax, m.At); return err },
+		func() error {
+			return tx.SettleAttempt(t.ctx, keyfold.Settlement{Good: []string{on.newcomer.ID}, GoodUntil: m.At}, lax)
+		},
+	} {
+		if err := step(); err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+func txRollsUsersBack(t *trial) {
+	on := t.subjects()
+	m := t.mutation(t.action(), on.user.ID)
+	cursor := t.cursor()
+	refused := errors.New("refused")
+	err := t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		if _, err := t.attemptOnUsers(tx, on, m); err != nil {
+			return err
+		}
+		return refused
+	})
+	t.fails("InTx", err, refused)
+	t.untouched(on)
+	t.noName(on.user.UsernameKey+" edited", t.id())
+	t.noThrottle(on.newcomer.ID)
+	t.wroteNothing(cursor, m)
+}
+
+func txCommitsUsers(t *trial) {
+	on := t.subjects()
+	m := t.mutation(t.action(), on.user.ID)
+	var changed keyfold.UserRecord
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) (err error) {
+		if changed, err = t.attemptOnUsers(tx, on, m); err != nil {
+			return err
+		}
+		record, err := tx.VerifyKey(t.ctx, on.fresh.ID)
+		t.ok("VerifyKey inside", err)
+		if !record.UserDisabled {
+			t.Errorf("VerifyKey inside does not tell that the user was disabled in the transaction")
+		}
+		row, err := tx.Throttle(t.ctx, on.throttle.Name)
+		t.ok("Throttle inside", err)
+		if row.Attempts != on.throttle.Attempts+1 {
+			t.Errorf("Throttle inside has %d attempts, want %d", row.Attempts, on.throttle.Attempts+1)
+		}
+		_, err = tx.OneTime(t.ctx, on.newToken.Sum)
+		t.ok("OneTime inside", err)
+		_, err = tx.User(t.ctx, on.off.ID)
+		t.fails("User inside of one who was deleted", err, keyfold.ErrNotFound)
+		return nil
+	}))
+	if changed.PasswordHash != "rehashed" || changed.Version != on.user.Version+3 {
+		t.Errorf("inside, the user had hash %q and version %d, want %q and %d",
+			changed.PasswordHash, changed.Version, "rehashed", on.user.Version+3)
+	}
+	t.shows("the user who was changed", changed)
+	t.noUser(on.off)
+	t.noToken(on.token)
+	t.hasToken(on.newToken)
+	t.userIs("the key made in the transaction", on.fresh.ID, on.newcomer.ID, true)
+	if got := t.throttle(on.throttle.Name).Attempts; got != on.throttle.Attempts+1 {
+		t.Errorf("the throttle has %d attempts, want %d", got, on.throttle.Attempts+1)
+	}
+	t.throttles("the good throttle", keyfold.Throttle{Name: on.newcomer.ID, ExpiresAt: m.At})
+}
+
+func txSurvivesUserRefusals(t *trial) {
+	on := t.subjects()
+	taken := on.newcomer
+	taken.UsernameKey = on.user.UsernameKey
+	m := t.mutation(t.action(), on.user.ID)
+	after := t.newUser()
+	change := t.token(on.off, keyfold.ChangeEmail)
+	change.UserID, change.EmailKey, change.NewEmailKey = on.user.ID, on.user.EmailKey, on.off.EmailKey
+	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, change, t.mutation("user.one_time", on.user.ID)))
+	cursor := t.cursor()
+	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		t.fails("CreateUser of a name that is taken", tx.CreateUser(t.ctx, taken, m), keyfold.ErrConflict)
+		edit := on.user
+		edit.EmailKey = on.off.EmailKey
+		t.fails("UpdateUser to an address that is taken", tx.UpdateUser(t.ctx, edit, m), keyfold.ErrConflict)
+		edit.Version++
+		t.fails("UpdateUser of another version", tx.UpdateUser(t.ctx, edit, m), keyfold.ErrStale)
+		_, err := tx.UseOneTime(t.ctx, use(change), m)
+		t.fails("UseOneTime for an address that is taken", err, keyfold.ErrConflict)
+		_, err = tx.UseOneTime(t.ctx, use(on.newToken), m)
+		t.fails("UseOneTime of an unknown token", err, keyfold.ErrNotFound)
+		token := on.newToken
+		token.Sum = change.Sum
+		t.fails("CreateOneTime of a sum that exists", tx.CreateOneTime(t.ctx, token, m), keyfold.ErrConflict)
+		t.fails("DeleteUser of nobody", tx.DeleteUser(t.ctx, t.id(), m), keyfold.ErrNotFound)
+		key := on.fresh
+		key.UserID = t.id()
+		t.fails("CreateKey of nobody", tx.CreateKey(t.ctx, key, m), keyfold.ErrNotFound)
+		return tx.CreateUser(t.ctx, after, t.mutation("user.create", after.ID))
+	}))
+	t.untouched(on)
+	t.hasToken(change)
+	t.shows("who came after the refusals", after)
+	t.wroteNothing(cursor, m)
 }
 
 func txPanics(t *trial) {

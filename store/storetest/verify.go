@@ -19,7 +19,7 @@ func verifyCases() []testCase {
 func verifyRecord(key keyfold.KeyRecord) keyfold.VerifyRecord {
 	record := keyfold.VerifyRecord{
 		KeyID: key.ID, Secret: key.Secret, Prefix: key.Prefix, Environment: key.Environment, Name: key.Name,
-		OwnerID: key.OwnerID, Tenant: key.Tenant, Scopes: strings.Join(key.Scopes, " "),
+		OwnerID: key.OwnerID, UserID: key.UserID, Tenant: key.Tenant, Scopes: strings.Join(key.Scopes, " "),
 		ExpiresAt: keyfold.NoDeadline, IdleTimeout: key.IdleTimeout.Milliseconds(), ActiveAt: key.ActiveAt.UnixMilli(),
 		Disabled: !key.DisabledAt.IsZero(), Revoked: !key.RevokedAt.IsZero(),
 	}

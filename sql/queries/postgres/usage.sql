@@ -26,3 +26,10 @@ WHERE at >= sqlc.arg(start_at) AND at <= sqlc.arg(upto) AND (at < sqlc.arg(befor
   AND SUBSTR(sqlc.arg(codes)::text, code + 1, 1) = '1'
   AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.owner_id = sqlc.arg(owner_id))
 ORDER BY at DESC, seq DESC LIMIT sqlc.arg(max_rows);
+
+-- name: EventsOfUser :many
+SELECT * FROM keyfold_event_rows e
+WHERE at >= sqlc.arg(start_at) AND at <= sqlc.arg(upto) AND (at < sqlc.arg(before) OR seq < sqlc.arg(before_seq))
+  AND SUBSTR(sqlc.arg(codes)::text, code + 1, 1) = '1'
+  AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.user_id = sqlc.arg(user_id))
+ORDER BY at DESC, seq DESC LIMIT sqlc.arg(max_rows);

@@ -61,6 +61,11 @@ func eventRows(ctx context.Context, q Querier, scan keyfold.UsageScan) ([]model.
 		if keyIDs, err = q.KeyIDsByOwner(ctx, scan.OwnerID); err != nil {
 			return nil, err
 		}
+	case scan.UserID != "":
+		var err error
+		if keyIDs, err = q.KeyIDsByUser(ctx, scan.UserID); err != nil {
+			return nil, err
+		}
 	default:
 		return q.EventsAll(ctx, page.from, page.upto, page.before, page.beforeSeq, page.codes, int64(page.limit))
 	}
@@ -107,10 +112,13 @@ func walkHours(ctx context.Context, q Querier, scan keyfold.UsageScan, keyIDs []
 		left := int64(page.limit - len(rows))
 		var more []model.EventRow
 		var err error
-		if scan.KeyID != "" {
+		switch {
+		case scan.KeyID != "":
 			more, err = q.EventsOfKey(ctx, start, upto, page.before, page.beforeSeq, scan.KeyID, page.codes, left)
-		} else {
+		case scan.OwnerID != "":
 			more, err = q.EventsOfOwner(ctx, start, upto, page.before, page.beforeSeq, page.codes, scan.OwnerID, left)
+		default:
+			more, err = q.EventsOfUser(ctx, start, upto, page.before, page.beforeSeq, page.codes, scan.UserID, left)
 		}
 		if err != nil {
 			return nil, err
@@ -147,9 +155,12 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfo
 	from, to, codes := hourOf(scan.From.UnixMilli()), scan.To.UnixMilli(), codeSet(scan.Codes)
 	var rows []model.UsageHour
 	err := s.read(ctx, "list usage hours", func(session *Session) (err error) {
-		if scan.OwnerID != "" && scan.KeyID == "" {
+		switch {
+		case scan.OwnerID != "" && scan.KeyID == "":
 			rows, err = session.Querier.HoursOfOwner(ctx, scan.OwnerID, from, to)
-		} else {
+		case scan.UserID != "" && scan.KeyID == "":
+			rows, err = session.Querier.HoursOfUser(ctx, scan.UserID, from, to)
+		default:
 			rows, err = session.Querier.HoursOfKey(ctx, scan.KeyID, from, to)
 		}
 		return err

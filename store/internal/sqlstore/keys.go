@@ -42,6 +42,9 @@ func (s *Store) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 
 func addKey(ctx context.Context, q Querier, key *keyfold.KeyRecord) error {
 	metadata, err := encodeMetadata(key.Metadata)
+	if err == nil {
+		err = holdUser(ctx, q, key.UserID)
+	}
 	if err != nil {
 		return err
 	}
@@ -50,7 +53,7 @@ func addKey(ctx context.Context, q Querier, key *keyfold.KeyRecord) error {
 		joinNetworks(key.Networks), metadata, key.CreatedAt.UnixMilli(), key.UpdatedAt.UnixMilli(),
 		optional(key.ExpiresAt), key.IdleTimeout.Milliseconds(), key.ActiveAt.UnixMilli(), optional(key.DisabledAt),
 		key.DisabledReason, optional(key.RevokedAt), key.RevokedReason, key.LineageID, key.RotatedFrom, key.RotatedTo,
-		key.Version)
+		key.Version, key.UserID)
 	if err != nil {
 		return err
 	}
@@ -109,6 +112,8 @@ func keyRows(ctx context.Context, q Querier, scan keyfold.KeyScan) ([]model.KeyR
 		return q.KeysByOwner(ctx, scan.Value, before, before, scan.After.ID, limit)
 	case keyfold.KeysByTenant:
 		return q.KeysByTenant(ctx, scan.Value, before, before, scan.After.ID, limit)
+	case keyfold.KeysByUser:
+		return q.KeysByUser(ctx, scan.Value, before, before, scan.After.ID, limit)
 	case keyfold.KeysExpiring:
 		from, to, after := scan.From.UnixMilli(), scan.To.UnixMilli(), int64(math.MinInt64)
 		if !first {
@@ -181,7 +186,9 @@ func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mut
 			})
 		}
 		if err == nil {
-			err = addKey(ctx, q, &r.New)
+			if err = addKey(ctx, q, &r.New); err == keyfold.ErrNotFound {
+				err = keyfold.ErrConflict // the key is there, but not its user
+			}
 		}
 		if err == nil {
 			err = tell(ctx, q, r.New.ID, m)

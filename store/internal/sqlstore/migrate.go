@@ -27,33 +27,41 @@ type Migration interface {
 	Rollback(ctx context.Context)
 }
 
-// Migrate applies the migrations that the database lacks and returns the
-// version that this build knows. It writes nothing to a schema that is current,
-// so a role that may not create tables can use one, and nothing to a schema
-// that is newer.
-func Migrate(ctx context.Context, migrator Migrator, files fs.FS) (int64, error) {
+// Migrate applies the migrations that the database lacks. It returns the
+// version that it found, 0 for none, and the one that this build knows. It
+// writes nothing to a schema that is current, so a role that may not create
+// tables can use one, and nothing to a schema that is newer.
+func Migrate(ctx context.Context, migrator Migrator, files fs.FS) (from, to int64, err error) {
 	steps, err := load(files)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	current := int64(len(steps))
+	hook, _ := ctx.Value(stepHook{}).(func(int))
+	done := 0
+	step := func() {
+		if done++; hook != nil {
+			hook(done)
+		}
+	}
 	version, err := migrator.Version(ctx)
+	from = version
 	for err == nil && version < current {
-		if err = migrateOne(ctx, migrator, steps); err != nil {
+		if err = migrateOne(ctx, migrator, steps, step); err != nil {
 			break
 		}
 		version, err = migrator.Version(ctx)
 	}
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("migrate: %w", err)
+		return 0, 0, fmt.Errorf("migrate: %w", err)
 	case version > current:
-		return 0, fmt.Errorf("schema version %d is newer than this build (%d)", version, current)
+		return 0, 0, fmt.Errorf("schema version %d is newer than this build (%d)", version, current)
 	}
-	return current, nil
+	return from, current, nil
 }
 
-func migrateOne(ctx context.Context, migrator Migrator, steps []string) error {
+func migrateOne(ctx context.Context, migrator Migrator, steps []string, step func()) error {
 	migration, err := migrator.Lock(ctx)
 	if err != nil {
 		return err
@@ -67,17 +75,10 @@ func migrateOne(ctx context.Context, migrator Migrator, steps []string) error {
 		return nil // another process was first
 	}
 	version++
-	count := 0
-	step := func() {
-		count++
-		if hook, ok := ctx.Value(stepHook{}).(func(int)); ok {
-			hook(count)
-		}
-	}
-	for _, statement := range append(Statements(steps[version-1]), stamp(version)) {
+	for i, statement := range append(Statements(steps[version-1]), stamp(version)) {
 		step()
 		if err := migration.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("version %d, statement %d: %w", version, count, err)
+			return fmt.Errorf("version %d, statement %d: %w", version, i+1, err)
 		}
 	}
 	step()
@@ -96,7 +97,7 @@ func stamp(version int64) string {
 type stepHook struct{}
 
 // WithStep returns a context under which Migrate calls hook before each
-// statement and before the commit, with the number of the step. It is for
+// statement and before each commit, with the number of the step. It is for
 // tests that stop a migration half-way.
 func WithStep(ctx context.Context, hook func(step int)) context.Context {
 	return context.WithValue(ctx, stepHook{}, hook)

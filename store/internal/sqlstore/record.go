@@ -81,7 +81,7 @@ func keyRecord(row *model.KeyRow) (keyfold.KeyRecord, error) {
 	record := keyfold.KeyRecord{
 		Key: keyfold.Key{
 			ID: row.ID, Hint: row.Hint, Prefix: row.Prefix, Environment: row.Environment, Name: row.Name,
-			Notes: row.Notes, OwnerID: row.OwnerID, Tenant: row.Tenant,
+			Notes: row.Notes, OwnerID: row.OwnerID, UserID: row.UserID, Tenant: row.Tenant,
 			CreatedAt: moment(row.CreatedAt), UpdatedAt: moment(row.UpdatedAt),
 			ExpiresAt:   optionalMoment(row.ExpiresAt),
 			IdleTimeout: time.Duration(row.IdleTimeout) * time.Millisecond,
@@ -137,6 +137,7 @@ func verifyRecord(row *model.Verify) (keyfold.VerifyRecord, error) {
 		Tenant: row.Tenant, Scopes: row.Scopes, Networks: row.Networks, Metadata: row.Metadata,
 		ExpiresAt: keyfold.NoDeadline, IdleTimeout: row.IdleTimeout, ActiveAt: row.ActiveAt,
 		Disabled: row.DisabledAt != nil, Revoked: row.RevokedAt != nil,
+		UserID: row.UserID, UserDisabled: row.UserEnabled != nil && *row.UserEnabled == 0,
 	}
 	if row.ExpiresAt != nil {
 		record.ExpiresAt = *row.ExpiresAt

@@ -124,33 +124,75 @@ func (e Engine) TestManyProcesses(t *testing.T) {
 	}
 }
 
-// TestKilledMigration kills a process before each statement of a migration.
-// The next process must end up with the same schema as if nothing had happened.
+// TestKilledMigration kills a process before each statement of the migrations.
+// The next process must end up with the same schema as if nothing had happened,
+// and a key that an older build had made must be there.
 func (e Engine) TestKilledMigration(t *testing.T) {
 	clean := e.New(t)
 	e.open(t, clean)
 	want := e.schema(t, clean)
-	for step := 1; ; step++ {
-		dsn := e.New(t)
-		killed, err := child(dsn, step)
-		if err != nil {
-			t.Fatalf("killed before step %d: %v", step, err)
-		}
-		if !killed {
-			if step < 10 {
-				t.Fatalf("the migration has %d steps only", step-1)
+	killed := true
+	for step := 1; killed && !t.Failed(); step++ {
+		// A test of its own, so that its connections are closed before the next.
+		t.Run(fmt.Sprintf("before step %d", step), func(t *testing.T) {
+			killed = e.killedBefore(t, step, want)
+			if !killed && step < 20 {
+				t.Errorf("the migrations have %d steps only", step-1)
 			}
-			t.Logf("killed before each of %d steps", step-1)
-			return
-		}
-		if _, err := child(dsn, 0); err != nil {
-			t.Fatalf("restart after a kill before step %d: %v", step, err)
-		}
-		if got := e.schema(t, dsn); got != want {
-			t.Fatalf("after a kill before step %d the schema is\n%s\nwant\n%s", step, got, want)
-		}
-		Create(t, e.open(t, dsn))
+		})
 	}
+}
+
+func (e Engine) killedBefore(t *testing.T, step int, schema string) bool {
+	dsn := e.New(t)
+	killed, err := child(dsn, step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !killed {
+		return false
+	}
+	old := e.oldKey(t, dsn)
+	if _, err := child(dsn, 0); err != nil {
+		t.Fatalf("restart after the kill: %v", err)
+	}
+	if got := e.schema(t, dsn); got != schema {
+		t.Fatalf("after the kill the schema is\n%s\nwant\n%s", got, schema)
+	}
+	store := e.open(t, dsn)
+	Create(t, store)
+	if old {
+		key, err := store.Key(t.Context(), oldKey)
+		if err != nil || key.Name != "old" || key.UserID != "" {
+			t.Fatalf("the key of the older build is %+v, %v", key.Key, err)
+		}
+	}
+	return true
+}
+
+const oldKey = "OldKeyOfVersion1"
+
+// oldKey inserts a key as a build of version 1 does, where that is the version.
+func (e Engine) oldKey(t *testing.T, dsn string) bool {
+	t.Helper()
+	db := e.SQL(t, dsn)
+	var version int
+	if err := db.QueryRowContext(t.Context(), "SELECT schema_version FROM keyfold_meta").Scan(&version); err != nil || version != 1 {
+		return false // there is no table yet, or nothing in it
+	}
+	const insert = "INSERT INTO keyfold_keys (id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, " +
+		"owner_id, tenant, scopes, networks, metadata, created_at, updated_at, idle_timeout, active_at, disabled_reason, " +
+		"revoked_reason, lineage_id, rotated_from, rotated_to, version) VALUES ('" + oldKey + "', 'kf1', '', %s, '', 'kf', '', 'old', " +
+		"'', '', '', '', '', '', 1, 1, 0, 1, '', '', '" + oldKey + "', '', '', 1)"
+	sum := strings.Repeat("0a", 32)
+	_, err := db.ExecContext(t.Context(), fmt.Sprintf(insert, "x'"+sum+"'"))
+	if err != nil { // PostgreSQL takes that for bits
+		_, err = db.ExecContext(t.Context(), fmt.Sprintf(insert, `'\x`+sum+"'"))
+	}
+	if err != nil {
+		t.Fatalf("insert a key as version 1 did: %v", err)
+	}
+	return true
 }
 
 // TestNewerSchema checks that a build leaves a schema alone that it does not know.
@@ -161,7 +203,7 @@ func (e Engine) TestNewerSchema(t *testing.T) {
 	mustExec(t, db, "UPDATE keyfold_meta SET schema_version = 99 WHERE id = 1")
 	before := e.schema(t, dsn)
 	_, err := e.Open(t.Context(), dsn)
-	if err == nil || !strings.Contains(err.Error(), "schema version 99 is newer than this build (1)") {
+	if err == nil || !strings.Contains(err.Error(), "schema version 99 is newer than this build (2)") {
 		t.Fatalf("Open of a newer schema: got %v", err)
 	}
 	if after := e.schema(t, dsn); after != before {
@@ -170,5 +212,24 @@ func (e Engine) TestNewerSchema(t *testing.T) {
 	var version int
 	if err := db.QueryRowContext(t.Context(), "SELECT schema_version FROM keyfold_meta").Scan(&version); err != nil || version != 99 {
 		t.Errorf("the version is %d (%v), want 99 as before", version, err)
+	}
+}
+
+// TestMigrationIsTold checks what a store says of the schema that it found.
+func (e Engine) TestMigrationIsTold(t *testing.T) {
+	dsn := e.New(t)
+	migration := func() (from, to int64) {
+		store, ok := e.open(t, dsn).(interface{ Migration() (from, to int64) })
+		if !ok {
+			t.Fatal("the store does not tell")
+		}
+		return store.Migration()
+	}
+	from, current := migration()
+	if from != 0 || current < 1 {
+		t.Errorf("of a new database: from %d to %d, want from 0", from, current)
+	}
+	if from, to := migration(); from != current || to != current {
+		t.Errorf("of a current schema: from %d to %d, want %d both", from, to, current)
 	}
 }

@@ -1,0 +1,216 @@
+package keyfold
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/binary"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// blocklist holds common passwords, in lower case, as a set of 32-bit hashes:
+// the number of hashes that begin with each of the 65 536 high halves, a byte
+// each, then the low halves in ascending order, two bytes each. It is searched
+// where it lies in the program: nothing is decoded, and no memory is taken.
+//
+// internal/mkblocklist wrote it and says where the passwords come from.
+//
+//go:generate go run ./internal/mkblocklist -o blocklist.bin 10_million_password_list_top_1M.txt
+//go:embed blocklist.bin
+var blocklist string
+
+const blocklistBuckets = 1 << 16
+
+// isListed reports whether the word is in the blocklist. Another word has the
+// hash of one that is with a probability of 1 in 15 000; its owner is asked for
+// another password. A listed word is never missed.
+func isListed(word string) bool {
+	sum := sha256.Sum256([]byte(word))
+	bucket, low := int(binary.BigEndian.Uint16(sum[:])), string(sum[2:4])
+	at := blocklistBuckets
+	for i := range bucket {
+		at += 2 * int(blocklist[i])
+	}
+	for range int(blocklist[bucket]) {
+		if blocklist[at:at+2] == low {
+			return true
+		}
+		at += 2
+	}
+	return false
+}
+
+// shortWord is the length in code points below which a word says nothing: it
+// is in every password.
+const shortWord = 4
+
+// shortRun is the same for runs: of five steps, four are easily a coincidence.
+const shortRun = 6
+
+// maxDecoration is how many digits and symbols around a common password, a
+// date or a year and some exclamation marks, still leave it one.
+const maxDecoration = 8
+
+// CommonPassword reports whether a password is among those that attackers try
+// first. It is the default of [PasswordPolicy.Blocklist] and can be part of
+// another. Case and width do not matter, nor do spaces and punctuation between
+// words. What no policy allows, more than 256 characters or bytes that are no
+// UTF-8, is not common.
+//
+// Common are some 280 000 passwords of public lists and well-known phrases; a
+// run along the alphabet, the digits or the rows of a keyboard; and what people
+// and cracking rules make of them to reach a length: one of these, or any four
+// characters, over and over ("passwordpassword"), and one of these with up to
+// eight digits and symbols around it, or a run of any length
+// ("Password2024!!!!", "letmein123456789").
+//
+// It answers in well under a millisecond, and takes no memory for the list.
+func CommonPassword(password string) bool {
+	normal, ok := normalPassword(password)
+	if !ok {
+		return false
+	}
+	folded := foldPassword(normal)
+	if isCommon(folded) {
+		return true
+	}
+	// Where more stands between the letters, they are not what is guessed.
+	words := onlyWords(folded)
+	return 2*len(words) >= len(folded) && isCommon(words)
+}
+
+// foldPassword makes one of what people take for the same text.
+func foldPassword(s string) string { return cases.Fold().String(norm.NFKC.String(s)) }
+
+// onlyWords leaves out all that is no letter, mark or digit.
+func onlyWords(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r) {
+			return r
+		}
+		return -1
+	}, s)
+}
+
+// isCommon takes the word apart until it is known or nothing comes off any more.
+func isCommon(word string) bool {
+	for utf8.RuneCountInString(word) >= shortWord {
+		if isListed(word) || isRun(word) {
+			return true
+		}
+		rest := repeated(word)
+		if rest != word && utf8.RuneCountInString(rest) <= shortWord {
+			return true
+		}
+		if rest == word {
+			if rest = undecorated(word); rest == word {
+				return false
+			}
+		}
+		word = rest
+	}
+	return false
+}
+
+// repeated returns the shortest beginning of the word that, over and over, makes
+// all of it; the last time may be cut short, but there are two. Otherwise it
+// returns the word.
+func repeated(word string) string {
+	runes := []rune(word)
+	for period := 1; period <= len(runes)/2; period++ {
+		same := true
+		for i := period; same && i < len(runes); i++ {
+			same = runes[i] == runes[i-period]
+		}
+		if same {
+			return string(runes[:period])
+		}
+	}
+	return word
+}
+
+// undecorated returns the word without the digits and symbols at its ends, if
+// they do not make it much harder to guess. Otherwise it returns the word.
+func undecorated(word string) string {
+	isDecoration := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) }
+	rest := strings.TrimLeftFunc(word, isDecoration)
+	before := word[:len(word)-len(rest)]
+	core := strings.TrimRightFunc(rest, isDecoration)
+	after := rest[len(core):]
+	if effort(before)+effort(after) > maxDecoration {
+		return word
+	}
+	return core
+}
+
+// effort returns how many characters have to be guessed.
+func effort(decoration string) int {
+	if isRun(decoration) {
+		return 0
+	}
+	return utf8.RuneCountInString(decoration)
+}
+
+// isRun reports whether three of four steps from one character to the next are
+// to the same, to its neighbour in the alphabet or among the digits, or to a
+// neighbour on a keyboard: "aaaaaaaa", "12344321", "1qaz2wsx3edc". Of English
+// it is about one step in five.
+func isRun(word string) bool {
+	runes := []rune(word)
+	if len(runes) < shortRun {
+		return false
+	}
+	steps := 0
+	for i, r := range runes[1:] {
+		if distance := r - runes[i]; distance >= -1 && distance <= 1 || areNeighbours(runes[i], r) {
+			steps++
+		}
+	}
+	return 4*steps >= 3*(len(runes)-1)
+}
+
+// areNeighbours reports whether two keys touch on a US keyboard.
+func areNeighbours(a, b rune) bool {
+	rowA, leftA, okA := keyPlace(a)
+	rowB, leftB, okB := keyPlace(b)
+	if !okA || !okB {
+		return false
+	}
+	apart := max(leftA-leftB, leftB-leftA)
+	switch rowA - rowB {
+	case 0:
+		return apart == 4
+	case 1, -1:
+		return apart < 4
+	}
+	return false
+}
+
+// keyPlace returns where a key is: its row, and how far to the right in quarters
+// of a key, since each row is set off from the one above.
+func keyPlace(key rune) (row, left int, ok bool) {
+	if key >= utf8.RuneSelf {
+		return 0, 0, false
+	}
+	rows := [...]struct {
+		plain, shifted string
+		left           int
+	}{
+		{"`1234567890-=", "~!@#$%^&*()_+", 0},
+		{`qwertyuiop[]\`, `QWERTYUIOP{}|`, 6},
+		{"asdfghjkl;'", `ASDFGHJKL:"`, 7},
+		{"zxcvbnm,./", "ZXCVBNM<>?", 9},
+	}
+	for row := range rows {
+		for _, keys := range [...]string{rows[row].plain, rows[row].shifted} {
+			if i := strings.IndexByte(keys, byte(key)); i >= 0 {
+				return row, rows[row].left + 4*i, true
+			}
+		}
+	}
+	return 0, 0, false
+}

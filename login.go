@@ -1,0 +1,195 @@
+package keyfold
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Login is an attempt to log in.
+type Login struct {
+	// Login is a username, or an e-mail address: what holds an "@" is one.
+	Login    string
+	Password string
+	// IP is the client's address, by which attempts are counted beside the
+	// account. The zero Addr is "unknown": only the account counts.
+	IP netip.Addr
+}
+
+// Attempts are free five times, then 30 seconds apart, doubling to an hour. A
+// day without any forgets them.
+var loginRule = ThrottleRule{Free: 5, First: 30 * time.Second, Longest: time.Hour, Forget: 24 * time.Hour}
+
+// goodFor is how long an address from which somebody logged in keeps an
+// allowance of its own.
+const goodFor = 90 * 24 * time.Hour
+
+// Authenticate returns the user that name and password belong to. It returns
+//   - an [ErrUnauthenticated]: no such user, a wrong password, or a user who is
+//     disabled; tell the caller no more than that ([CodeOf] is for the log). All
+//     of them cost one hash of a password;
+//   - an [ErrLimited]: too many attempts failed, on this account or from this
+//     address; [RetryAfter] says how long to wait. The password was not looked at;
+//   - an error that is both [ErrLimited] and [ErrUnavailable]: too many passwords
+//     are being checked in this process;
+//   - an [ErrUnavailable]: the store could not answer.
+//
+// Attempts are counted in the store, for all processes, before the password is
+// looked at, so that racing guesses count one by one. An address from which the
+// user logged in before has an allowance of its own: strangers who fail on the
+// account do not lock its user out.
+func (s *Service) Authenticate(ctx context.Context, l Login) (User, error) {
+	_, key, ok := loginKey(l.Login)
+	if !ok {
+		return User{}, errUnknown // nobody can be called so
+	}
+	attempt := newAttempt(key, l.IP)
+	if err := s.reserve(ctx, &attempt); err != nil {
+		return User{}, err
+	}
+	user, err := s.userByLogin(ctx, l.Login)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return User{}, err
+	}
+	match, outdated, err := s.passwords.verify(ctx, l.Password, user.PasswordHash)
+	switch {
+	case err != nil: // nothing was decided, so it was no attempt
+		s.settle(ctx, Settlement{Refund: attempt.reserved})
+		return User{}, storeError(ctx, err)
+	case user.ID == "":
+		return User{}, errUnknown
+	case !match:
+		return User{}, errWrongSecret
+	case !user.DisabledAt.IsZero():
+		return User{}, errUserOff
+	}
+	s.settle(ctx, attempt.success(&user, s.now()))
+	if outdated {
+		s.rehashPassword(ctx, &user, l.Password)
+	}
+	return user.User, nil
+}
+
+// rehashPassword moves a password that was right to the current parameters,
+// unless it was changed meanwhile. The log-in does not depend on it.
+func (s *Service) rehashPassword(ctx context.Context, user *UserRecord, password string) {
+	hash, err := s.passwords.hash(ctx, password)
+	if err == nil {
+		err = s.store.RehashPassword(ctx, user.ID, user.PasswordHash, hash)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.opts.Logger.Warn("keyfold: a password keeps its old hash; the next log-in tries again", slog.String("user", user.ID), slog.Any("error", err))
+	}
+}
+
+// attempt is one log-in as the throttles see it.
+type attempt struct {
+	account string // the name as it is compared
+	from    string // the prefix of the address; empty when unknown
+	// reserved are the throttles that the attempt counts on.
+	reserved []string
+}
+
+// newAttempt takes /32 of an IPv4 address and /64 of an IPv6 one: that is what a
+// single customer has.
+func newAttempt(account string, ip netip.Addr) attempt {
+	a := attempt{account: account}
+	if ip = ip.Unmap().WithZone(""); ip.IsValid() {
+		bits := 64
+		if ip.Is4() {
+			bits = 32
+		}
+		prefix, _ := ip.Prefix(bits) // the bits fit the address
+		a.from = prefix.String()
+	}
+	return a
+}
+
+// known is the throttle of an account at an address from which its user has
+// logged in; empty when the address is unknown.
+func (a *attempt) known(account string) string {
+	if a.from == "" {
+		return ""
+	}
+	return throttleName("known", account+"\x00"+a.from, 16)
+}
+
+// strange are the throttles of everybody else.
+func (a *attempt) strange() []string {
+	names := []string{throttleName("account", a.account, throttleBytes)}
+	if a.from != "" {
+		names = append(names, throttleName("address", a.from, throttleBytes))
+	}
+	return names
+}
+
+// throttleBytes bounds the rows that strangers can make: three bytes of a hash
+// are 16 million names of each kind, of which a day's worth is kept.
+const throttleBytes = 3
+
+func throttleName(kind, of string, bytes int) string {
+	sum := sha256.Sum256([]byte(kind + "\x00" + of))
+	return kind + "." + hex.EncodeToString(sum[:bytes])
+}
+
+// reserve counts the attempt before it is made.
+func (s *Service) reserve(ctx context.Context, a *attempt) error {
+	now := s.now()
+	a.reserved = a.strange()
+	if known := a.known(a.account); known != "" {
+		row, err := s.store.Throttle(ctx, known)
+		switch {
+		case err == nil && now.Before(row.ExpiresAt):
+			a.reserved = []string{known}
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return storeError(ctx, err)
+		}
+	}
+	return s.reserveAll(ctx, a.reserved, now)
+}
+
+func (s *Service) reserveAll(ctx context.Context, names []string, now time.Time) error {
+	until, err := s.store.ReserveAttempt(ctx, names, loginRule, now)
+	if err != nil {
+		return storeError(ctx, err)
+	}
+	if until.After(now) {
+		return &limited{wait: until.Sub(now)}
+	}
+	return nil
+}
+
+// success is what becomes of the throttles. The account starts anew; the
+// address only gets this attempt back, or whoever has one account could guess at
+// others between log-ins of their own. The address is known from now on, by both
+// of the user's names.
+func (a *attempt) success(user *UserRecord, now time.Time) Settlement {
+	var s Settlement
+	strange := a.strange()
+	if a.reserved[0] == strange[0] {
+		s.Forget, s.Refund = strange[:1], strange[1:]
+	}
+	if a.from != "" {
+		for _, account := range []string{user.UsernameKey, user.EmailKey} {
+			s.Good = append(s.Good, a.known(account))
+		}
+		s.GoodUntil = now.Add(goodFor)
+	}
+	return s
+}
+
+// settle closes an attempt. Where that fails the attempt stays counted, which
+// locks nobody out: it is one of several.
+func (s *Service) settle(ctx context.Context, settlement Settlement) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := s.store.SettleAttempt(ctx, settlement, loginRule); err != nil {
+		s.opts.Logger.Warn("keyfold: a log-in attempt stays counted", slog.Any("error", err))
+	}
+}
+
+const settleTimeout = 2 * time.Second

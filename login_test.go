@@ -1,0 +1,277 @@
+package keyfold_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+// door is a Service whose log-ins are tried, with a clock that tests move.
+type door struct {
+	*keyfold.Service
+	t     *testing.T
+	clock *fakeClock
+}
+
+// onEveryDoor runs a test on a Service on each store, with one user, "ann".
+func onEveryDoor(t *testing.T, test func(*door, keyfold.User)) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		clock := newClock()
+		d := &door{newService(t, store, &keyfold.Options{Now: clock.now}), t, clock}
+		test(d, join(t, d.Service, keyfold.NewUser{Username: "ann", Email: "ann@example.com", Password: password}))
+	})
+}
+
+func (d *door) try(login, secret, from string) error {
+	l := keyfold.Login{Login: login, Password: secret}
+	if from != "" {
+		l.IP = netip.MustParseAddr(from)
+	}
+	_, err := d.Authenticate(d.t.Context(), l)
+	return err
+}
+
+// opens logs in with the right password, which must succeed.
+func (d *door) opens(what, login, from string) {
+	d.t.Helper()
+	if err := d.try(login, password, from); err != nil {
+		d.t.Errorf("%s: %v, want the right password to be let in", what, err)
+	}
+}
+
+// refuses tries a wrong password, which must be looked at.
+func (d *door) refuses(what, login, from string) {
+	d.t.Helper()
+	if err := d.try(login, another, from); keyfold.CodeOf(err) != keyfold.CodeWrongSecret || !errors.Is(err, keyfold.ErrUnauthenticated) {
+		d.t.Errorf("%s: %v, want %v", what, err, keyfold.CodeWrongSecret)
+	}
+}
+
+// waits tries the right password, which must not be looked at for so long.
+func (d *door) waits(what, login, from string, want time.Duration) {
+	d.t.Helper()
+	err := d.try(login, password, from)
+	if got := keyfold.RetryAfter(err); got != want || !errors.Is(err, keyfold.ErrLimited) || errors.Is(err, keyfold.ErrUnavailable) {
+		d.t.Errorf("%s: %v, to be tried again in %v; want a wait of %v", what, err, got, want)
+	}
+}
+
+// hammers makes all the attempts on an account that are free to strangers.
+func (d *door) hammers(login string) {
+	d.t.Helper()
+	for i := range 5 {
+		d.refuses(fmt.Sprint("guess ", i+1), login, fmt.Sprintf("198.51.100.%d", i+1))
+	}
+}
+
+func TestAuthenticateLetsTheRightPasswordInByEitherName(t *testing.T) {
+	onEveryDoor(t, func(d *door, ann keyfold.User) {
+		ctx := d.t.Context()
+		for _, login := range []string{"ann", "ANN", "ann@example.com"} {
+			user, err := d.Authenticate(ctx, keyfold.Login{Login: login, Password: password})
+			if err != nil || user != ann {
+				d.t.Errorf("as %q: %+v, %v; want %+v", login, user, err, ann)
+			}
+		}
+		join(d.t, d.Service, keyfold.NewUser{Username: "bare"})
+		for _, row := range []struct {
+			login, password string
+			want            keyfold.Code
+		}{
+			{"ann", another, keyfold.CodeWrongSecret},
+			{"ann", "", keyfold.CodeWrongSecret},
+			{"ann", password + " ", keyfold.CodeWrongSecret},
+			{"bare", "", keyfold.CodeWrongSecret}, // who has no password
+			{"bare", password, keyfold.CodeWrongSecret},
+			{"nobody", password, keyfold.CodeUnknown},
+			{"nobody@example.com", password, keyfold.CodeUnknown},
+			{"", password, keyfold.CodeUnknown},
+		} {
+			user, err := d.Authenticate(ctx, keyfold.Login{Login: row.login, Password: row.password})
+			if keyfold.CodeOf(err) != row.want || !errors.Is(err, keyfold.ErrUnauthenticated) || user != (keyfold.User{}) {
+				d.t.Errorf("%q with %q: user %q, %v; want %v", row.login, row.password, user.ID, err, row.want)
+			}
+		}
+		d.clock.add(24 * time.Hour) // so that no attempt has to wait
+		must(d.t, d.DisableUser(ctx, ann.ID, ""))
+		if err := d.try("ann", password, ""); keyfold.CodeOf(err) != keyfold.CodeUserDisabled || !errors.Is(err, keyfold.ErrUnauthenticated) {
+			d.t.Errorf("disabled: %v, want %v", err, keyfold.CodeUserDisabled)
+		}
+		d.refuses("a wrong password of one who is disabled", "ann", "")
+		must(d.t, d.EnableUser(ctx, ann.ID))
+		d.opens("enabled", "ann", "")
+		must(d.t, d.SetPassword(ctx, ann.ID, another))
+		if err := d.try("ann", password, ""); keyfold.CodeOf(err) != keyfold.CodeWrongSecret {
+			d.t.Errorf("the old password: %v, want %v", err, keyfold.CodeWrongSecret)
+		}
+	})
+}
+
+func TestAttemptsAreFreeFiveTimesAndThenWait30SecondsDoublingToAnHour(t *testing.T) {
+	// Mutation tried: Next without the limit waits for 64 minutes in the end.
+	onEveryDoor(t, func(d *door, _ keyfold.User) {
+		for range 2 {
+			d.hammers("ann")
+			for _, wait := range []time.Duration{
+				30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 16 * time.Minute,
+				32 * time.Minute, time.Hour, time.Hour, time.Hour,
+			} {
+				d.waits("at once", "ann", "", wait)
+				d.waits("by another address", "ann", "203.0.113.9", wait)
+				d.clock.add(wait - time.Millisecond)
+				d.waits("a millisecond early", "ann", "", time.Millisecond)
+				d.clock.add(time.Millisecond)
+				d.refuses("when the wait is over", "ann", "")
+			}
+			d.waits("at last", "ann", "", time.Hour)
+			d.clock.add(24 * time.Hour) // without an attempt forget them all
+		}
+		d.opens("after a day", "ann", "")
+	})
+}
+
+func TestRightPasswordForgetsWhatTheAccountCounted(t *testing.T) {
+	onEveryDoor(t, func(d *door, _ keyfold.User) {
+		for range 3 {
+			for range 4 {
+				d.refuses("a wrong password", "ann", "")
+			}
+			d.opens("the fifth attempt", "ann", "")
+		}
+		d.hammers("ann")
+		d.waits("after five in a row", "ann", "", 30*time.Second)
+	})
+}
+
+func TestUnknownAndDisabledAccountsWaitAsOthersDo(t *testing.T) {
+	onEveryDoor(t, func(d *door, ann keyfold.User) {
+		must(d.t, d.DisableUser(d.t.Context(), ann.ID, ""))
+		for _, login := range []string{"nobody", "ann"} {
+			for range 5 {
+				if err := d.try(login, password, ""); !errors.Is(err, keyfold.ErrUnauthenticated) {
+					d.t.Errorf("%s: %v, want %v", login, err, keyfold.ErrUnauthenticated)
+				}
+			}
+			d.waits(login, login, "", 30*time.Second)
+		}
+	})
+}
+
+func TestStrangersDoNotLockAUserOutOfAnAddressTheyKnow(t *testing.T) {
+	// Mutation tried: reserve that always counts on the strange throttles locks
+	// the user out.
+	onEveryDoor(t, func(d *door, _ keyfold.User) {
+		const home, home6, neighbour, afar = "192.0.2.1", "2001:db8:1:2::1", "192.0.2.2", "203.0.113.9"
+		d.opens("at home", "ann", home)
+		d.opens("at home by IPv6", "ann@example.com", home6)
+		d.hammers("ann")
+		d.waits("from afar", "ann", afar, 30*time.Second)
+		for _, address := range []string{home, "::ffff:192.0.2.1", home6, "2001:db8:1:2:ffff::9", home6 + "%eth0"} {
+			d.opens("at home from "+address, "ann", address)
+		}
+		d.waits("next door", "ann", neighbour, 30*time.Second)
+		d.waits("next door by IPv6", "ann", "2001:db8:1:3::1", 30*time.Second)
+		d.waits("without an address", "ann", "", 30*time.Second)
+
+		// The allowance at home is one of its own, and has an end.
+		for range 5 {
+			d.refuses("a slip at home", "ann", home)
+		}
+		d.waits("after five slips at home", "ann", home, 30*time.Second)
+		d.opens("at home by IPv6, meanwhile", "ann", home6)
+		d.clock.add(30 * time.Second)
+		d.opens("half a minute later", "ann", home)
+		d.clock.add(time.Hour)
+
+		// It is known by both names of the user, and not for any other.
+		join(d.t, d.Service, keyfold.NewUser{Username: "bob", Password: password})
+		d.hammers("bob")
+		d.waits("bob, who never was there", "bob", home, 30*time.Second)
+	})
+}
+
+func TestKnownAddressIsStrangeAgainAfter90Days(t *testing.T) {
+	onEveryDoor(t, func(d *door, _ keyfold.User) {
+		const home = "192.0.2.1"
+		d.opens("at home", "ann", home)
+		d.clock.add(90*24*time.Hour - time.Millisecond)
+		d.hammers("ann")
+		d.opens("in the last millisecond, from when 90 more days count", "ann", home)
+		d.clock.add(90 * 24 * time.Hour)
+		d.hammers("ann")
+		d.waits("after 90 days", "ann", home, 30*time.Second)
+	})
+}
+
+func TestAddressCannotResetItsOwnCountWithAnAccountOfItsOwn(t *testing.T) {
+	// Mutation tried: success that forgets the address, too, lets one address
+	// guess for ever.
+	onEveryDoor(t, func(d *door, _ keyfold.User) {
+		const den = "203.0.113.66"
+		join(d.t, d.Service, keyfold.NewUser{Username: "mallory", Password: password})
+		victim := 0
+		guess := func() error {
+			victim++
+			return d.try(fmt.Sprint("victim", victim), another, den)
+		}
+		for range 4 {
+			if err := guess(); keyfold.CodeOf(err) != keyfold.CodeUnknown {
+				d.t.Errorf("guess %d: %v, want it looked at", victim, err)
+			}
+		}
+		d.opens("an account of their own", "mallory", den)
+		if err := guess(); keyfold.CodeOf(err) != keyfold.CodeUnknown {
+			d.t.Errorf("the fifth guess: %v, want it looked at: the log-in got its attempt back", err)
+		}
+		for range 3 {
+			if err := guess(); keyfold.RetryAfter(err) != 30*time.Second {
+				d.t.Errorf("guess %d: %v, want a wait of 30 s", victim, err)
+			}
+			d.opens("an account of their own", "mallory", den)
+		}
+		d.opens("the user, from elsewhere", "ann", "192.0.2.1")
+	})
+}
+
+func TestRacingGuessesAreAllCounted(t *testing.T) {
+	// Mutation tried: a look at the throttles first and a count afterwards lets
+	// many in.
+	onEveryDoor(t, func(d *door, _ keyfold.User) {
+		errs := atOnce(40, func(i int) error { return d.try("ann", another, fmt.Sprintf("198.51.100.%d", i+1)) })
+		looked, busy := 0, 0
+		for _, err := range errs {
+			switch {
+			case keyfold.CodeOf(err) == keyfold.CodeWrongSecret:
+				looked++
+			case errors.Is(err, keyfold.ErrLimited) && errors.Is(err, keyfold.ErrUnavailable):
+				busy++ // got its attempt back
+			case !errors.Is(err, keyfold.ErrLimited):
+				d.t.Errorf("a racing guess: %v, want it refused", err)
+			}
+		}
+		if looked > 5 || busy == 0 && looked != 5 {
+			d.t.Errorf("%d of 40 racing guesses were looked at, want 5", looked)
+		}
+	})
+}
+
+func TestProcessesCountTogether(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		clock := newClock()
+		join(t, newService(t, store, &keyfold.Options{Now: clock.now}), keyfold.NewUser{Username: "ann", Password: password})
+		for i := range 6 {
+			d := &door{newService(t, store, &keyfold.Options{Now: clock.now}), t, clock}
+			if i < 5 {
+				d.refuses(fmt.Sprint("process ", i+1), "ann", "")
+				continue
+			}
+			d.waits("one more process", "ann", "", 30*time.Second)
+		}
+	})
+}

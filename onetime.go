@@ -1,0 +1,260 @@
+package keyfold
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// OneTimePurpose is what a one-time token is good for. Its number is stored.
+type OneTimePurpose uint8
+
+// The purposes of one-time tokens.
+const (
+	VerifyEmail   OneTimePurpose = 1 // proves that the user reads mail to their address; 24 hours
+	ResetPassword OneTimePurpose = 2 // sets a password without the old one; 15 minutes
+	ChangeEmail   OneTimePurpose = 3 // proves another address and makes it the user's; 24 hours
+)
+
+const (
+	verifyLife = 24 * time.Hour
+	resetLife  = 15 * time.Minute // NIST SP 800-63B-4 section 3.1.3.2 allows 24 hours by mail; a reset is worth more
+
+	oneTimePrefix = "kf1t_"
+	oneTimeLen    = 43 // base62 of 256 bits
+)
+
+// String returns the stable text of the purpose: "verify_email".
+func (p OneTimePurpose) String() string {
+	switch p {
+	case VerifyEmail:
+		return "verify_email"
+	case ResetPassword:
+		return "reset_password"
+	case ChangeEmail:
+		return "change_email"
+	}
+	return fmt.Sprintf("purpose_%d", uint8(p))
+}
+
+// ParseOneTimePurpose returns the purpose of that text, or an [InvalidError]
+// for the field "purpose".
+func ParseOneTimePurpose(text string) (OneTimePurpose, error) {
+	for _, p := range []OneTimePurpose{VerifyEmail, ResetPassword, ChangeEmail} {
+		if p.String() == text {
+			return p, nil
+		}
+	}
+	return 0, invalid("purpose", "one of verify_email, reset_password, change_email")
+}
+
+func (p OneTimePurpose) life() time.Duration {
+	if p == ResetPassword {
+		return resetLife
+	}
+	return verifyLife
+}
+
+// OneTimeToken is a secret of 256 random bits that works once, for one purpose
+// and one user. It hides itself as [Token] does: only [OneTimeToken.Reveal]
+// shows it. Only its hash is stored.
+type OneTimeToken struct{ text string }
+
+var (
+	_ fmt.Formatter          = OneTimeToken{}
+	_ slog.LogValuer         = OneTimeToken{}
+	_ json.Marshaler         = OneTimeToken{}
+	_ encoding.TextMarshaler = OneTimeToken{}
+)
+
+// Reveal returns the token as its user must send it back. Put it into the
+// fragment of a link or a form, not into a query: those are logged. A GET must
+// not use it up: programs that look at mail follow links.
+func (t OneTimeToken) Reveal() string { return t.text }
+
+const hiddenOneTime = "[one-time token]"
+
+// String does not show the token.
+func (t OneTimeToken) String() string { return hiddenOneTime }
+
+// GoString does not show the token.
+func (t OneTimeToken) GoString() string { return hiddenOneTime }
+
+// Format does not show the token, whatever the verb.
+func (t OneTimeToken) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, hiddenOneTime) }
+
+// LogValue does not show the token.
+func (t OneTimeToken) LogValue() slog.Value { return slog.StringValue(hiddenOneTime) }
+
+// MarshalText does not show the token.
+func (t OneTimeToken) MarshalText() ([]byte, error) { return []byte(hiddenOneTime), nil }
+
+// MarshalJSON does not show the token.
+func (t OneTimeToken) MarshalJSON() ([]byte, error) { return json.Marshal(hiddenOneTime) }
+
+// oneTimeSum is what is stored of a token. The purpose is part of it, so that a
+// token for one is nothing for another.
+func oneTimeSum(purpose OneTimePurpose, text string) [sha256.Size]byte {
+	return sha256.Sum256([]byte("kf1t\x00" + purpose.String() + "\x00" + text))
+}
+
+// isOneTime reports whether the text has the shape of a token.
+func isOneTime(text string) bool {
+	body, ok := strings.CutPrefix(text, oneTimePrefix)
+	return ok && len(body) == oneTimeLen && isBase62(body)
+}
+
+// OneTime is a one-time token with what to do with it.
+type OneTime struct {
+	Token     OneTimeToken
+	Purpose   OneTimePurpose
+	User      User
+	To        string    // the address to send it to, as it is shown
+	ExpiresAt time.Time // exclusive
+}
+
+// Mailer delivers one-time tokens. It is called in the background, must return
+// when ctx is done, and must not log the token.
+type Mailer interface {
+	Mail(ctx context.Context, mail OneTime) error
+}
+
+// NewOneTime makes a one-time token for a user, in place of the one that the
+// user may have for the same purpose; hand it to nobody but the user, by mail to
+// OneTime.To. email is the new address for [ChangeEmail] and empty otherwise.
+//
+// The token ceases to work when it was used, when it expires, when the user's
+// password or address changes, and while the user is disabled. Errors:
+// [InvalidError], also when the user has no address, [ErrNotFound],
+// [ErrConflict] when the user is disabled or the new address is taken,
+// [ErrUnavailable].
+func (s *Service) NewOneTime(ctx context.Context, purpose OneTimePurpose, userID, email string) (OneTime, error) {
+	if purpose.life() == 0 || purpose < VerifyEmail || purpose > ChangeEmail {
+		return OneTime{}, invalid("purpose", "one of verify_email, reset_password, change_email")
+	}
+	if (email != "") != (purpose == ChangeEmail) {
+		return OneTime{}, invalid("email", "the new address for change_email, and empty for other purposes")
+	}
+	user, err := s.user(ctx, userID)
+	if err != nil {
+		return OneTime{}, err
+	}
+	return s.newOneTime(ctx, purpose, &user, email)
+}
+
+func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *UserRecord, email string) (OneTime, error) {
+	now := s.now()
+	record := OneTimeRecord{
+		Purpose: purpose, UserID: user.ID, PasswordVersion: user.PasswordVersion, EmailKey: user.EmailKey,
+		CreatedAt: now, ExpiresAt: now.Add(purpose.life()),
+	}
+	to := user.Email
+	switch {
+	case !user.DisabledAt.IsZero():
+		return OneTime{}, fmt.Errorf("%w: user %s is disabled", ErrConflict, user.ID)
+	case purpose == ChangeEmail:
+		var err error
+		if record.NewEmail, record.NewEmailKey, err = canonicalEmail(email); err != nil {
+			return OneTime{}, err
+		}
+		other, err := s.store.UserByEmail(ctx, record.NewEmailKey)
+		if err == nil && other.ID != user.ID {
+			return OneTime{}, fmt.Errorf("%w: the e-mail address is taken", ErrConflict)
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return OneTime{}, storeError(ctx, err)
+		}
+		to = record.NewEmail
+	case user.Email == "":
+		return OneTime{}, invalid("user_id", "a user with an e-mail address")
+	}
+	token := OneTimeToken{text: oneTimePrefix + randomBase62(oneTimeLen)}
+	record.Sum = oneTimeSum(purpose, token.text)
+	m := s.mutation(ctx, now, "user.one_time", user.ID, nil, fieldsOf{"purpose": purpose.String(), "expires_at": record.ExpiresAt})
+	if err := s.store.CreateOneTime(ctx, record, m); err != nil {
+		return OneTime{}, storeError(ctx, err)
+	}
+	return OneTime{Token: token, Purpose: purpose, User: user.User, To: to, ExpiresAt: record.ExpiresAt}, nil
+}
+
+// UseVerifyEmail uses a token for [VerifyEmail] up and returns the user, whose
+// address is verified from now on. Errors: [ErrUnauthenticated] when the token
+// is none, was used or does not work any more, [ErrUnavailable].
+func (s *Service) UseVerifyEmail(ctx context.Context, token string) (User, error) {
+	return s.useOneTime(ctx, VerifyEmail, token, "")
+}
+
+// UseChangeEmail uses a token for [ChangeEmail] up and returns the user, with
+// the new address, verified. Errors: as [Service.UseVerifyEmail], and
+// [ErrConflict] when somebody else has taken the address meanwhile.
+func (s *Service) UseChangeEmail(ctx context.Context, token string) (User, error) {
+	return s.useOneTime(ctx, ChangeEmail, token, "")
+}
+
+// ResetOptions says what else happens when a password is reset.
+type ResetOptions struct {
+	// RevokeKeys revokes all keys of the user in the same step, for an account
+	// that may have been in the wrong hands.
+	RevokeKeys bool
+}
+
+// UseResetPassword uses a token for [ResetPassword] up, gives its user the
+// password and returns the user, whose address has been proved by the way.
+// Errors: [InvalidError] for the password, which leaves the token as it is; as
+// [Service.UseVerifyEmail]; [ErrLimited] when too many passwords are being hashed.
+func (s *Service) UseResetPassword(ctx context.Context, token, password string, o ResetOptions) (User, error) {
+	if !isOneTime(token) {
+		return User{}, errBadOneTime
+	}
+	record, err := s.store.OneTime(ctx, oneTimeSum(ResetPassword, token))
+	if err != nil {
+		return User{}, oneTimeError(ctx, err)
+	}
+	user, err := s.store.User(ctx, record.UserID)
+	if err != nil {
+		return User{}, oneTimeError(ctx, err)
+	}
+	hash, err := s.newPassword(ctx, password, &user.User)
+	if err != nil {
+		return User{}, err
+	}
+	var changed User
+	err = s.InTx(ctx, func(k *Service) error {
+		changed, err = k.useOneTime(ctx, ResetPassword, token, hash)
+		if err == nil && o.RevokeKeys {
+			_, err = k.RevokeKeys(ctx, KeyFilter{UserID: changed.ID}, "password reset")
+		}
+		return err
+	})
+	return changed, err
+}
+
+func (s *Service) useOneTime(ctx context.Context, purpose OneTimePurpose, token, passwordHash string) (User, error) {
+	if !isOneTime(token) {
+		return User{}, errBadOneTime
+	}
+	use := OneTimeUse{Sum: oneTimeSum(purpose, token), Purpose: purpose, PasswordHash: passwordHash}
+	m := s.mutation(ctx, s.now(), "user."+purpose.String(), "", fieldsOf{}, fieldsOf{})
+	user, err := s.store.UseOneTime(ctx, use, m)
+	if err != nil {
+		return User{}, oneTimeError(ctx, err)
+	}
+	return user.User, nil
+}
+
+var errBadOneTime = fmt.Errorf("%w: the one-time token is not good", ErrUnauthenticated)
+
+// oneTimeError says no more of a token than that it is not good.
+func oneTimeError(ctx context.Context, err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return errBadOneTime
+	}
+	return storeError(ctx, err)
+}

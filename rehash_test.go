@@ -1,0 +1,133 @@
+package keyfold_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/memory"
+)
+
+// The time of an answer must not tell an account that exists from one that does
+// not. Tried: returning before the hash where there is no user, and where the
+// password is absurd; the test failed for each.
+func TestEveryRefusalOfALogInCostsOneHash(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	svc := newService(t, memory.New(), nil)
+	join(t, svc, keyfold.NewUser{Username: "ann", Password: password})
+	join(t, svc, keyfold.NewUser{Username: "without"})
+	off := join(t, svc, keyfold.NewUser{Username: "disabled", Password: password})
+	must(t, svc.DisableUser(ctx, off.ID, ""))
+	kdfs := keyfold.CountKDFs(svc)
+	for _, row := range []struct{ what, login, secret string }{
+		{"unknown user", "nobody", password},
+		{"unknown address", "nobody@example.com", password},
+		{"disabled user, right password", "disabled", password},
+		{"disabled user, wrong password", "disabled", another},
+		{"user without a password", "without", password},
+		{"no password for one without", "without", ""},
+		{"5 000 characters", "ann", strings.Repeat("x", 5000)},
+		{"5 000 characters for nobody", "nobody2", strings.Repeat("x", 5000)},
+		{"no UTF-8", "ann", "\xff" + password},
+		{"wrong password", "ann", another},
+	} {
+		before := kdfs.Computed.Load()
+		_, err := svc.Authenticate(ctx, keyfold.Login{Login: row.login, Password: row.secret})
+		if !errors.Is(err, keyfold.ErrUnauthenticated) {
+			t.Errorf("%s: %v, want it refused", row.what, err)
+		}
+		if got := kdfs.Computed.Load() - before; got != 1 {
+			t.Errorf("%s: %d hashes were computed, want 1", row.what, got)
+		}
+		if with := kdfs.Last.Load(); with == nil || with.Memory != 19456 || with.Time != 2 || with.Threads != 1 {
+			t.Errorf("%s: the hash was %+v, want argon2id with m=19456, t=2, p=1", row.what, with)
+		}
+	}
+}
+
+// insertHash gives a user the hash of another system.
+func insertHash(t *testing.T, store keyfold.Store, userID, hash string) {
+	t.Helper()
+	must(t, store.SetPassword(t.Context(), userID, hash, keyfold.Mutation{Action: "user.set_password", Target: userID}))
+}
+
+func TestHashOfThePredecessorIsUpgradedAtLogIn(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		ctx := t.Context()
+		svc := newService(t, store, nil)
+		ann := join(t, svc, keyfold.NewUser{Username: "ann"})
+		old, err := bcrypt.GenerateFromPassword([]byte("Short1!x"), bcrypt.MinCost)
+		must(t, err)
+		insertHash(t, store, ann.ID, string(old))
+		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!y"}); keyfold.CodeOf(err) != keyfold.CodeWrongSecret {
+			t.Errorf("a wrong password: %v", err)
+		}
+		for range 2 { // by bcrypt, and by what it was replaced with
+			if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!x"}); err != nil {
+				t.Errorf("the right password: %v", err)
+			}
+		}
+		record, err := store.User(ctx, ann.ID)
+		must(t, err)
+		if !strings.HasPrefix(record.PasswordHash, "$argon2id$") || record.PasswordVersion != 1 {
+			t.Errorf("the hash is %.10s… at version %d, want argon2id at 1: the password is the same", record.PasswordHash, record.PasswordVersion)
+		}
+	})
+}
+
+// slowRehash is a store in which a password is changed before a rehash arrives.
+type slowRehash struct {
+	keyfold.Store
+	change func(ctx context.Context)
+}
+
+func (s slowRehash) RehashPassword(ctx context.Context, id, old, new string) error {
+	s.change(ctx)
+	return s.Store.RehashPassword(ctx, id, old, new)
+}
+
+func TestChangeOfPasswordWinsOverTheRehashOfALogIn(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		ctx := t.Context()
+		other := newService(t, store, nil)
+		ann := join(t, other, keyfold.NewUser{Username: "ann"})
+		old, err := bcrypt.GenerateFromPassword([]byte("Short1!x"), bcrypt.MinCost)
+		must(t, err)
+		insertHash(t, store, ann.ID, string(old))
+		changed := false
+		svc := newService(t, slowRehash{store, func(ctx context.Context) {
+			changed = true
+			must(t, other.SetPassword(ctx, ann.ID, another))
+		}}, nil)
+		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!x"}); err != nil || !changed {
+			t.Fatalf("the old password while it is changed: %v", err)
+		}
+		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!x"}); keyfold.CodeOf(err) != keyfold.CodeWrongSecret {
+			t.Errorf("the old password afterwards: %v, want it refused", err)
+		}
+		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: another}); err != nil {
+			t.Errorf("the new password: %v", err)
+		}
+	})
+}
+
+func TestDamagedHashLetsNobodyInAndIsNoVerdict(t *testing.T) {
+	t.Parallel()
+	store := memory.New()
+	svc := newService(t, store, nil)
+	ann := join(t, svc, keyfold.NewUser{Username: "ann"})
+	insertHash(t, store, ann.ID, "$argon2id$v=19$m=19456,t=0,p=0$c2FsdA$aGFzaA")
+	for range 7 { // what is not decided is no attempt either
+		_, err := svc.Authenticate(t.Context(), keyfold.Login{Login: "ann", Password: password})
+		if !errors.Is(err, keyfold.ErrUnavailable) || errors.Is(err, keyfold.ErrUnauthenticated) {
+			t.Fatalf("a damaged hash: %v, want unavailable", err)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+-- Users, their one-time tokens, and the attempts to log in.
+
+CREATE TABLE keyfold_users (
+    id                  TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    username            TEXT COLLATE "C" NOT NULL,
+    username_key        TEXT COLLATE "C" NOT NULL UNIQUE, -- the canonical name, or "-" and the id
+    email               TEXT COLLATE "C" NOT NULL,
+    email_key           TEXT COLLATE "C" NOT NULL UNIQUE, -- the canonical address, or "-" and the id
+    email_verified_at   BIGINT,
+    password_hash       TEXT COLLATE "C" NOT NULL, -- empty: no password
+    password_version    BIGINT           NOT NULL,
+    password_changed_at BIGINT,
+    created_at          BIGINT           NOT NULL,
+    updated_at          BIGINT           NOT NULL,
+    disabled_at         BIGINT,
+    disabled_reason     TEXT COLLATE "C" NOT NULL,
+    keys_made           BIGINT           NOT NULL, -- raised by whoever adds a key, which so waits for whoever deletes the user
+    version             BIGINT           NOT NULL
+);
+
+CREATE INDEX keyfold_users_created ON keyfold_users (created_at, id);
+
+-- Empty for keys that belong to no user.
+ALTER TABLE keyfold_keys ADD COLUMN user_id TEXT COLLATE "C" NOT NULL DEFAULT '';
+
+CREATE INDEX keyfold_keys_user ON keyfold_keys (user_id, created_at, id);
+
+-- A token is gone once it was used. token_sum is a hash of it and its purpose.
+CREATE TABLE keyfold_one_times (
+    token_sum        BYTEA            NOT NULL PRIMARY KEY,
+    purpose          BIGINT           NOT NULL,
+    user_id          TEXT COLLATE "C" NOT NULL,
+    password_version BIGINT           NOT NULL,
+    email_key        TEXT COLLATE "C" NOT NULL,
+    new_email        TEXT COLLATE "C" NOT NULL,
+    new_email_key    TEXT COLLATE "C" NOT NULL,
+    created_at       BIGINT           NOT NULL,
+    expires_at       BIGINT           NOT NULL
+);
+
+CREATE INDEX keyfold_one_times_user ON keyfold_one_times (user_id, purpose);
+CREATE INDEX keyfold_one_times_expires ON keyfold_one_times (expires_at);
+
+CREATE TABLE keyfold_throttles (
+    name          TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    attempts      BIGINT           NOT NULL,
+    blocked_until BIGINT           NOT NULL, -- 0: never was
+    expires_at    BIGINT           NOT NULL,
+    version       BIGINT           NOT NULL -- raised to lock the row
+);
+
+CREATE INDEX keyfold_throttles_expires ON keyfold_throttles (expires_at);
+
+-- As before, and whether the key's user may use it: NULL where it has none.
+DROP VIEW keyfold_verify;
+
+CREATE VIEW keyfold_verify AS
+SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environment, k.name, k.owner_id, k.tenant,
+       k.scopes, k.networks, k.metadata, k.expires_at, k.idle_timeout, k.active_at, k.disabled_at, k.revoked_at,
+       CASE WHEN k.idle_timeout > 0
+            THEN (SELECT t.last_used_at FROM keyfold_key_totals t WHERE t.key_id = k.id) END AS last_used_at,
+       k.user_id,
+       CASE WHEN k.user_id <> ''
+            THEN (SELECT COUNT(*) FROM keyfold_users u WHERE u.id = k.user_id AND u.disabled_at IS NULL) END AS user_enabled
+FROM keyfold_keys k;
+
+DROP VIEW keyfold_key_rows;
+
+CREATE VIEW keyfold_key_rows AS
+SELECT k.*, COALESCE(t.uses, 0) AS uses, COALESCE(t.last_used_at, 0) AS last_used_at
+FROM keyfold_keys k LEFT JOIN keyfold_key_totals t ON t.key_id = k.id;

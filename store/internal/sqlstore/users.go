@@ -1,0 +1,315 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/query/model"
+)
+
+// CreateUser implements keyfold.UserStore.
+func (s *Store) CreateUser(ctx context.Context, user keyfold.UserRecord, m keyfold.Mutation) error {
+	return s.write(ctx, "create user", writeDeadline, func(ctx context.Context, session *Session) error {
+		err := session.Querier.AddUser(ctx, user.ID, user.Username, user.UsernameKey, user.Email, user.EmailKey,
+			optional(user.EmailVerifiedAt), user.PasswordHash, user.PasswordVersion, optional(user.PasswordChangedAt),
+			user.CreatedAt.UnixMilli(), user.UpdatedAt.UnixMilli(), optional(user.DisabledAt), user.DisabledReason,
+			user.Version)
+		if err != nil {
+			return err
+		}
+		return note(ctx, session.Querier, user.ID, m)
+	})
+}
+
+// User implements keyfold.UserStore.
+func (s *Store) User(ctx context.Context, id string) (keyfold.UserRecord, error) {
+	return s.oneUser(ctx, func(q Querier) (model.User, error) { return q.UserRow(ctx, id) })
+}
+
+// UserByUsername implements keyfold.UserStore.
+func (s *Store) UserByUsername(ctx context.Context, usernameKey string) (keyfold.UserRecord, error) {
+	return s.oneUser(ctx, func(q Querier) (model.User, error) { return q.UserByUsername(ctx, usernameKey) })
+}
+
+// UserByEmail implements keyfold.UserStore.
+func (s *Store) UserByEmail(ctx context.Context, emailKey string) (keyfold.UserRecord, error) {
+	return s.oneUser(ctx, func(q Querier) (model.User, error) { return q.UserByEmail(ctx, emailKey) })
+}
+
+func (s *Store) oneUser(ctx context.Context, row func(Querier) (model.User, error)) (keyfold.UserRecord, error) {
+	var record keyfold.UserRecord
+	err := s.read(ctx, "read user", func(session *Session) error {
+		found, err := row(session.Querier)
+		if err == nil {
+			record = userRecord(&found)
+		}
+		return err
+	})
+	return record, err
+}
+
+// Users implements keyfold.UserStore.
+func (s *Store) Users(ctx context.Context, scan keyfold.UserScan) ([]keyfold.UserRecord, error) {
+	before := int64(math.MaxInt64)
+	if scan.After != (keyfold.Position{}) {
+		before = scan.After.At.UnixMilli()
+	}
+	var records []keyfold.UserRecord
+	err := s.read(ctx, "list users", func(session *Session) error {
+		rows, err := session.Querier.UsersAll(ctx, before, before, scan.After.ID, int64(scan.Limit))
+		records = make([]keyfold.UserRecord, len(rows))
+		for i := range rows {
+			records[i] = userRecord(&rows[i])
+		}
+		return err
+	})
+	return records, err
+}
+
+func userRecord(row *model.User) keyfold.UserRecord {
+	return keyfold.UserRecord{
+		User: keyfold.User{
+			ID: row.ID, Username: row.Username, Email: row.Email, EmailVerifiedAt: optionalMoment(row.EmailVerifiedAt),
+			HasPassword: row.PasswordHash != "", PasswordChangedAt: optionalMoment(row.PasswordChangedAt),
+			CreatedAt: moment(row.CreatedAt), UpdatedAt: moment(row.UpdatedAt),
+			DisabledAt: optionalMoment(row.DisabledAt), DisabledReason: row.DisabledReason, Version: row.Version,
+		},
+		UsernameKey: row.UsernameKey, EmailKey: row.EmailKey,
+		PasswordHash: row.PasswordHash, PasswordVersion: row.PasswordVersion,
+	}
+}
+
+// UpdateUser implements keyfold.UserStore.
+func (s *Store) UpdateUser(ctx context.Context, user keyfold.UserRecord, m keyfold.Mutation) error {
+	return s.changeUser(ctx, "update user", user.ID, m, func(ctx context.Context, q Querier) error {
+		// What is newer than the version given is stale, even where a name is taken.
+		row, err := q.UserRow(ctx, user.ID)
+		if err == nil && row.Version != user.Version {
+			err = keyfold.ErrStale
+		}
+		if err != nil {
+			return err
+		}
+		n, err := q.UpdateUser(ctx, user.Username, user.UsernameKey, user.Email, user.EmailKey,
+			optional(user.EmailVerifiedAt), user.UpdatedAt.UnixMilli(), user.ID, user.Version)
+		if err == nil && n == 0 {
+			err = keyfold.ErrStale // it was changed since the look before; deleted is stale too
+		}
+		return err
+	})
+}
+
+// changeUser runs a change of one user and notes it. A user that is not there
+// is an ErrNotFound.
+func (s *Store) changeUser(ctx context.Context, what, id string, m keyfold.Mutation, change func(context.Context, Querier) error) error {
+	return s.write(ctx, what, writeDeadline, func(ctx context.Context, session *Session) error {
+		if err := change(ctx, session.Querier); err != nil {
+			return err
+		}
+		return note(ctx, session.Querier, id, m)
+	})
+}
+
+// SetPassword implements keyfold.UserStore.
+func (s *Store) SetPassword(ctx context.Context, id, hash string, m keyfold.Mutation) error {
+	return s.changeUser(ctx, "set password", id, m, func(ctx context.Context, q Querier) error {
+		at := m.At.UnixMilli()
+		return mustChange(q.SetPassword(ctx, hash, &at, at, id))
+	})
+}
+
+// mustChange is an ErrNotFound where no row was changed.
+func mustChange(n int64, err error) error {
+	if err == nil && n == 0 {
+		return keyfold.ErrNotFound
+	}
+	return err
+}
+
+// RehashPassword implements keyfold.UserStore.
+func (s *Store) RehashPassword(ctx context.Context, id, old, new string) error {
+	return s.write(ctx, "rehash password", writeDeadline, func(ctx context.Context, session *Session) error {
+		return session.Querier.RehashPassword(ctx, new, id, old)
+	})
+}
+
+// SetUserState implements keyfold.UserStore.
+func (s *Store) SetUserState(ctx context.Context, id string, change keyfold.StateChange, reason string, m keyfold.Mutation) (changed bool, err error) {
+	err = s.write(ctx, "set state of user", writeDeadline, func(ctx context.Context, session *Session) error {
+		q, at := session.Querier, m.At.UnixMilli()
+		var n int64
+		var err error
+		switch change {
+		case keyfold.DisableChange:
+			n, err = q.DisableUser(ctx, &at, reason, at, id)
+		case keyfold.EnableChange:
+			n, err = q.EnableUser(ctx, at, id)
+		default:
+			err = errors.New("unknown state change")
+		}
+		if changed = n > 0; err != nil {
+			return err
+		}
+		if !changed {
+			_, err = q.UserRow(ctx, id)
+			return err
+		}
+		return note(ctx, q, id, m)
+	})
+	return changed && err == nil, err
+}
+
+// DeleteUser implements keyfold.UserStore. The user goes first: whoever adds a
+// key to it waits for that, and then finds it gone.
+func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) error {
+	return s.write(ctx, "delete user", usageDeadline, func(ctx context.Context, session *Session) error {
+		q := session.Querier
+		if err := mustChange(q.DeleteUser(ctx, id)); err != nil {
+			return err
+		}
+		keyIDs, err := q.KeyIDsByUser(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, step := range []func(context.Context, string) error{q.DeleteOneTimesOfUser, q.DeleteTotalsOfUser, q.DeleteKeysOfUser} {
+			if err := step(ctx, id); err != nil {
+				return err
+			}
+		}
+		each := m
+		each.Action, each.Before, each.After = "key.delete", "", ""
+		for _, each.Target = range keyIDs {
+			if err := audit(ctx, q, each); err != nil {
+				return err
+			}
+		}
+		return note(ctx, q, id, m)
+	})
+}
+
+// holdUser keeps the user of a new key from being deleted until the
+// transaction ends.
+func holdUser(ctx context.Context, q Querier, id string) error {
+	if id == "" {
+		return nil
+	}
+	return mustChange(q.HoldUser(ctx, id))
+}
+
+// CreateOneTime implements keyfold.OneTimeStore.
+func (s *Store) CreateOneTime(ctx context.Context, token keyfold.OneTimeRecord, m keyfold.Mutation) error {
+	return s.write(ctx, "create one-time token", writeDeadline, func(ctx context.Context, session *Session) error {
+		q := session.Querier
+		if err := holdUser(ctx, q, token.UserID); err != nil {
+			return err
+		}
+		if err := q.DeleteOneTimesFor(ctx, token.UserID, int64(token.Purpose)); err != nil {
+			return err
+		}
+		err := q.AddOneTime(ctx, token.Sum[:], int64(token.Purpose), token.UserID, token.PasswordVersion, token.EmailKey,
+			token.NewEmail, token.NewEmailKey, token.CreatedAt.UnixMilli(), token.ExpiresAt.UnixMilli())
+		if err != nil {
+			return err
+		}
+		return note(ctx, q, token.UserID, m)
+	})
+}
+
+// OneTime implements keyfold.OneTimeStore.
+func (s *Store) OneTime(ctx context.Context, sum [32]byte) (keyfold.OneTimeRecord, error) {
+	var record keyfold.OneTimeRecord
+	err := s.read(ctx, "read one-time token", func(session *Session) error {
+		row, err := session.Querier.OneTimeRow(ctx, sum[:])
+		record = keyfold.OneTimeRecord{
+			Sum: sum, Purpose: keyfold.OneTimePurpose(row.Purpose), UserID: row.UserID,
+			PasswordVersion: row.PasswordVersion, EmailKey: row.EmailKey, NewEmail: row.NewEmail,
+			NewEmailKey: row.NewEmailKey, CreatedAt: moment(row.CreatedAt), ExpiresAt: moment(row.ExpiresAt),
+		}
+		return err
+	})
+	if err != nil {
+		return keyfold.OneTimeRecord{}, err
+	}
+	return record, nil
+}
+
+// UseOneTime implements keyfold.OneTimeStore. Whoever deletes the row has used
+// the token. The user is held before it is looked at, so that no change of it
+// comes between.
+func (s *Store) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
+	var record keyfold.UserRecord
+	err := s.write(ctx, "use one-time token", writeDeadline, func(ctx context.Context, session *Session) error {
+		q, at := session.Querier, m.At.UnixMilli()
+		token, err := q.OneTimeRow(ctx, use.Sum[:])
+		if err == nil && (token.Purpose != int64(use.Purpose) || token.ExpiresAt <= at) {
+			err = keyfold.ErrNotFound
+		}
+		if err == nil {
+			err = holdUser(ctx, q, token.UserID)
+		}
+		if err == nil {
+			err = mustChange(q.DeleteOneTime(ctx, use.Sum[:]))
+		}
+		if err != nil {
+			return err
+		}
+		user, err := q.UserRow(ctx, token.UserID)
+		if err == nil && (user.DisabledAt != nil || user.PasswordVersion != token.PasswordVersion || user.EmailKey != token.EmailKey) {
+			err = keyfold.ErrNotFound
+		}
+		if err == nil {
+			err = applyOneTime(ctx, q, use, &token, &user, m)
+		}
+		if err == nil {
+			user, err = q.UserRow(ctx, user.ID)
+		}
+		if err != nil {
+			return err
+		}
+		record = userRecord(&user)
+		m.Target = user.ID
+		return note(ctx, q, user.ID, m)
+	})
+	if err != nil {
+		return keyfold.UserRecord{}, err
+	}
+	return record, nil
+}
+
+func applyOneTime(ctx context.Context, q Querier, use keyfold.OneTimeUse, token *model.OneTime, user *model.User, m keyfold.Mutation) error {
+	at := m.At.UnixMilli()
+	email, emailKey, version := user.Email, user.EmailKey, user.Version
+	switch use.Purpose {
+	case keyfold.VerifyEmail:
+	case keyfold.ChangeEmail:
+		email, emailKey = token.NewEmail, token.NewEmailKey
+	case keyfold.ResetPassword:
+		return mustChange(q.ResetPassword(ctx, use.PasswordHash, &at, &at, at, user.ID))
+	default:
+		return errors.New("unknown purpose of a one-time token")
+	}
+	return mustChange(q.UpdateUser(ctx, user.Username, user.UsernameKey, email, emailKey, &at, at, user.ID, version))
+}
+
+// PruneOneTime implements keyfold.OneTimeStore.
+func (s *Store) PruneOneTime(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
+	err = s.write(ctx, "prune one-time tokens", usageDeadline, func(ctx context.Context, session *Session) error {
+		deleted = 0
+		rows, err := session.Querier.OneTimesExpired(ctx, at.UnixMilli(), int64(limit))
+		for i := range rows {
+			if err == nil {
+				var n int64
+				n, err = session.Querier.DeleteOneTime(ctx, rows[i].TokenSum)
+				deleted += int(n)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return deleted, nil
+}

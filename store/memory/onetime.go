@@ -1,0 +1,96 @@
+package memory
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+// CreateOneTime inserts the token in place of the user's others for its purpose.
+func (s *Store) CreateOneTime(ctx context.Context, token keyfold.OneTimeRecord, m keyfold.Mutation) error {
+	return s.write(ctx, func(st *state) error {
+		if _, err := st.user(token.UserID); err != nil {
+			return err
+		}
+		if _, exists := st.oneTimes.get(token.Sum); exists {
+			return keyfold.ErrConflict
+		}
+		for sum, other := range st.oneTimes.all() {
+			if other.UserID == token.UserID && other.Purpose == token.Purpose {
+				st.oneTimes.delete(sum)
+			}
+		}
+		token.CreatedAt, token.ExpiresAt = milli(token.CreatedAt), milli(token.ExpiresAt)
+		st.oneTimes.put(token.Sum, token)
+		st.tell(m, m.Target)
+		st.note(m)
+		return nil
+	})
+}
+
+// OneTime returns the token.
+func (s *Store) OneTime(ctx context.Context, sum [32]byte) (token keyfold.OneTimeRecord, err error) {
+	err = s.read(ctx, func(st *state) error {
+		var ok bool
+		if token, ok = st.oneTimes.get(sum); !ok {
+			return keyfold.ErrNotFound
+		}
+		return nil
+	})
+	return token, err
+}
+
+// UseOneTime removes the token and changes its user.
+func (s *Store) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (user keyfold.UserRecord, err error) {
+	err = s.write(ctx, func(st *state) error {
+		token, ok := st.oneTimes.get(use.Sum)
+		if !ok || token.Purpose != use.Purpose || !token.ExpiresAt.After(m.At) {
+			return keyfold.ErrNotFound
+		}
+		record, err := st.user(token.UserID)
+		if err != nil || !record.DisabledAt.IsZero() ||
+			record.PasswordVersion != token.PasswordVersion || record.EmailKey != token.EmailKey {
+			return keyfold.ErrNotFound
+		}
+		record.EmailVerifiedAt = m.At
+		switch use.Purpose {
+		case keyfold.ResetPassword:
+			record = withPassword(record, use.PasswordHash, m.At)
+		case keyfold.ChangeEmail:
+			record.Email, record.EmailKey = token.NewEmail, token.NewEmailKey
+			if st.taken(record) {
+				return keyfold.ErrConflict
+			}
+		}
+		st.oneTimes.delete(use.Sum)
+		user = st.changeUser(record, m.At)
+		m.Target = record.ID
+		st.tell(m, m.Target)
+		st.note(m)
+		return nil
+	})
+	if err != nil {
+		return keyfold.UserRecord{}, err
+	}
+	return user, nil
+}
+
+// PruneOneTime deletes tokens that have expired.
+func (s *Store) PruneOneTime(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
+	err = s.write(ctx, func(st *state) error {
+		deleted = pruneExpired(&st.oneTimes, func(token keyfold.OneTimeRecord) time.Time { return token.ExpiresAt }, at, limit)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return deleted, nil
+}
+
+// pruneExpired deletes rows that expire at that time or before, oldest first.
+func pruneExpired[K comparable, V any](rows *table[K, V], expires func(V) time.Time, at time.Time, limit int) int {
+	var more bool
+	after := milli(at).Add(time.Millisecond) // rows keep no part of a millisecond
+	return pruneOldest(rows, func(_ K, row V) time.Time { return expires(row) }, after, limit, &more)
+}

@@ -1,0 +1,500 @@
+package storetest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func oneTimeCases() []testCase {
+	return []testCase{
+		{name: "a value in every column of a token comes back", run: everyTokenColumn},
+		{name: "an unknown token is not found, and sums are compared whole", run: unknownToken},
+		{name: "a new token replaces the user's others for the same purpose, and no more", run: tokenReplaces},
+		{name: "a token of an unknown user is not found before it is a conflict", run: tokenOfUnknownUser},
+		{name: "a sum that exists is a conflict, and nothing of the second token is kept", run: duplicateToken},
+		{name: "a use changes the user as its purpose says, and the token is gone", run: usesByPurpose},
+		{name: "a use writes one change row and one audit row with the user's id", run: useWritesRows},
+		{name: "a token that was used is no good", run: usedToken},
+		{name: "a token is good until one millisecond before it expires", run: tokenExpires},
+		{name: "a token is no good for another purpose, or for a user who changed or is disabled", run: uselessTokens},
+		{name: "a use for an address that another user has is a conflict and leaves the token", run: useOfTakenAddress},
+		{name: "one of fifty racing uses wins", run: racingUses},
+		{name: "of two users who race for one address one gets it", run: racingChangesOfAddress},
+		{name: "a reset that races with a new password never undoes it", run: resetRacesPassword},
+		{name: "a use that races with the deletion of its user leaves nobody", run: useRacesDeletion},
+		{name: "tokens that have expired are pruned, and no other", run: pruneTokensBound},
+		{name: "pruning tokens goes in small steps", run: pruneTokensInSteps},
+	}
+}
+
+// purposes are all that a token can be good for.
+func purposes() []keyfold.OneTimePurpose {
+	return []keyfold.OneTimePurpose{keyfold.VerifyEmail, keyfold.ResetPassword, keyfold.ChangeEmail}
+}
+
+// token returns a token that is good for a user as given. It is not stored.
+func (t *trial) token(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) keyfold.OneTimeRecord {
+	id, at := t.id(), t.now()
+	token := keyfold.OneTimeRecord{
+		Sum: sha256.Sum256([]byte(id)), Purpose: purpose, UserID: user.ID,
+		PasswordVersion: user.PasswordVersion, EmailKey: user.EmailKey, CreatedAt: at, ExpiresAt: at.Add(time.Hour),
+	}
+	if purpose == keyfold.ChangeEmail {
+		token.NewEmail, token.NewEmailKey = "New@"+id, "new@"+id
+	}
+	return token
+}
+
+// addToken stores a token like token makes them.
+func (t *trial) addToken(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) keyfold.OneTimeRecord {
+	t.Helper()
+	token := t.token(user, purpose)
+	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	return token
+}
+
+// hasToken checks that a token is there as it was given.
+func (t *trial) hasToken(token keyfold.OneTimeRecord) {
+	t.Helper()
+	got, err := t.store.OneTime(t.ctx, token.Sum)
+	t.ok("OneTime", err)
+	t.same("OneTime", got, token)
+}
+
+// noToken checks that a token is not there.
+func (t *trial) noToken(token keyfold.OneTimeRecord) {
+	t.Helper()
+	_, err := t.store.OneTime(t.ctx, token.Sum)
+	t.fails("OneTime", err, keyfold.ErrNotFound)
+}
+
+// use returns the use of a token. The hash of a password is given for every
+// purpose: what does not need it must not look at it.
+func use(token keyfold.OneTimeRecord) keyfold.OneTimeUse {
+	return keyfold.OneTimeUse{Sum: token.Sum, Purpose: token.Purpose, PasswordHash: "hash of the new password"}
+}
+
+// became returns a user after the use of a token.
+func became(user keyfold.UserRecord, token keyfold.OneTimeRecord, at time.Time) keyfold.UserRecord {
+	user.EmailVerifiedAt, user.UpdatedAt = at, at
+	user.Version++
+	switch token.Purpose {
+	case keyfold.ResetPassword:
+		user.PasswordHash, user.HasPassword, user.PasswordChangedAt = use(token).PasswordHash, true, at
+		user.PasswordVersion++
+	case keyfold.ChangeEmail:
+		user.Email, user.EmailKey = token.NewEmail, token.NewEmailKey
+	}
+	return user
+}
+
+// activeUser stores a user with something in every field, who is not disabled.
+func (t *trial) activeUser() keyfold.UserRecord {
+	t.Helper()
+	return t.addUser(func(user *keyfold.UserRecord) {
+		*user = t.fullUser()
+		user.DisabledAt, user.DisabledReason = time.Time{}, ""
+	})
+}
+
+// refusesUse checks that a use fails and changes nothing.
+func (t *trial) refusesUse(what string, u keyfold.OneTimeUse, token keyfold.OneTimeRecord, at time.Time, reason error) {
+	t.Helper()
+	before := t.user(token.UserID)
+	m := t.mutation(t.action(), "replaced")
+	m.At = at
+	cursor := t.cursor()
+	_, err := t.store.UseOneTime(t.ctx, u, m)
+	t.fails("UseOneTime "+what, err, reason)
+	t.shows("the user after a use "+what, before)
+	t.hasToken(token)
+	t.wroteNothing(cursor, m)
+	m.Target = token.UserID
+	t.wroteNothing(cursor, m)
+}
+
+func everyTokenColumn(t *trial) {
+	user := t.activeUser()
+	token := t.token(user, keyfold.ChangeEmail)
+	token.Sum[0], token.Sum[1], token.Sum[2], token.Sum[31] = 0, 255, '\'', '\\'
+	token.PasswordVersion, token.EmailKey = 41, "another@"+user.ID // what the user has is no matter yet
+	for _, field := range zeroFields("OneTimeRecord", reflect.ValueOf(token)) {
+		t.Errorf("the suite's own token has nothing in %s: give it a value in token", field)
+	}
+	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.hasToken(token)
+	t.hasToken(t.addToken(user, keyfold.VerifyEmail))
+	t.shows("the user", user)
+}
+
+func unknownToken(t *trial) {
+	token := t.addToken(t.activeUser(), keyfold.VerifyEmail)
+	for _, i := range []int{0, 15, 31} {
+		other := token
+		other.Sum[i]++
+		t.noToken(other)
+		t.refusesUse("of an unknown sum", use(other), token, t.now(), keyfold.ErrNotFound)
+	}
+	t.noToken(keyfold.OneTimeRecord{})
+}
+
+func tokenReplaces(t *trial) {
+	user, other := t.activeUser(), t.activeUser()
+	kept := []keyfold.OneTimeRecord{
+		t.addToken(user, keyfold.VerifyEmail), t.addToken(user, keyfold.ChangeEmail), t.addToken(other, keyfold.ResetPassword),
+	}
+	for range 3 {
+		first := t.addToken(user, keyfold.ResetPassword)
+		t.hasToken(first)
+		second := t.addToken(user, keyfold.ResetPassword)
+		t.noToken(first)
+		t.hasToken(second)
+	}
+	for _, token := range kept {
+		t.hasToken(token)
+	}
+}
+
+func tokenOfUnknownUser(t *trial) {
+	kept := t.addToken(t.activeUser(), keyfold.VerifyEmail)
+	nobody := t.newUser()
+	fresh := t.token(nobody, keyfold.VerifyEmail)
+	taken := fresh
+	taken.Sum = kept.Sum
+	for _, token := range []keyfold.OneTimeRecord{fresh, taken} {
+		m := t.mutation(t.action(), nobody.ID)
+		cursor := t.cursor()
+		t.fails("CreateOneTime", t.store.CreateOneTime(t.ctx, token, m), keyfold.ErrNotFound)
+		t.wroteNothing(cursor, m)
+	}
+	t.noToken(fresh)
+	t.hasToken(kept)
+}
+
+func duplicateToken(t *trial) {
+	user, other := t.activeUser(), t.activeUser()
+	reset, theirs := t.addToken(user, keyfold.ResetPassword), t.addToken(other, keyfold.ResetPassword)
+	verify := t.addToken(user, keyfold.VerifyEmail)
+	for _, taken := range []keyfold.OneTimeRecord{verify, theirs} {
+		token := t.token(user, keyfold.ResetPassword)
+		token.Sum = taken.Sum
+		m := t.mutation(t.action(), user.ID)
+		cursor := t.cursor()
+		t.fails("CreateOneTime of a sum that exists", t.store.CreateOneTime(t.ctx, token, m), keyfold.ErrConflict)
+		t.wroteNothing(cursor, m)
+		t.hasToken(verify)
+		t.hasToken(theirs)
+		t.hasToken(reset) // the user's other for that purpose
+	}
+}
+
+func usesByPurpose(t *trial) {
+	for _, purpose := range purposes() {
+		user := t.activeUser()
+		other := t.addToken(user, purpose%3+1) // for the next purpose
+		token := t.addToken(user, purpose)
+		m := t.mutation(t.action(), "")
+		got, err := t.store.UseOneTime(t.ctx, use(token), m)
+		t.ok("UseOneTime to "+purpose.String(), err)
+		want := became(user, token, m.At)
+		t.same("UseOneTime to "+purpose.String(), got, want)
+		t.shows("the user after "+purpose.String(), want)
+		t.noToken(token)
+		t.hasToken(other)
+		if purpose == keyfold.ChangeEmail {
+			t.noName(t.id(), user.EmailKey)
+		}
+	}
+	// An address may change to another form of itself.
+	user := t.activeUser()
+	token := t.token(user, keyfold.ChangeEmail)
+	token.NewEmail, token.NewEmailKey = "ANOTHER FORM", user.EmailKey
+	m := t.mutation("user.one_time", user.ID)
+	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, token, m))
+	_, err := t.store.UseOneTime(t.ctx, use(token), m)
+	t.ok("UseOneTime to change an address to itself", err)
+	t.shows("the user", became(user, token, m.At))
+}
+
+func useWritesRows(t *trial) {
+	for _, purpose := range purposes() {
+		user := t.activeUser()
+		token := t.addToken(user, purpose)
+		m := t.mutation(t.action(), "replaced")
+		cursor := t.cursor()
+		_, err := t.store.UseOneTime(t.ctx, use(token), m)
+		t.ok("UseOneTime", err)
+		if entries := t.audited(m); len(entries) != 0 {
+			t.Errorf("%d audit rows keep the target of the mutation, want the id of the user instead", len(entries))
+		}
+		m.Target = user.ID
+		t.wrote(cursor, m, user.ID)
+	}
+}
+
+func usedToken(t *trial) {
+	for _, purpose := range purposes() {
+		token := t.addToken(t.activeUser(), purpose)
+		_, err := t.store.UseOneTime(t.ctx, use(token), t.mutation("user.used", ""))
+		t.ok("UseOneTime", err)
+		after := t.user(token.UserID)
+		for range 2 {
+			m := t.mutation(t.action(), token.UserID)
+			cursor := t.cursor()
+			_, err := t.store.UseOneTime(t.ctx, use(token), m)
+			t.fails("UseOneTime of a token that was used", err, keyfold.ErrNotFound)
+			t.shows("the user after a second use", after)
+			t.wroteNothing(cursor, m)
+		}
+	}
+}
+
+func tokenExpires(t *trial) {
+	for _, purpose := range purposes() {
+		user := t.activeUser()
+		token := t.addToken(user, purpose)
+		for _, late := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
+			t.refusesUse(fmt.Sprint("that comes ", late, " too late"), use(token), token, token.ExpiresAt.Add(late), keyfold.ErrNotFound)
+		}
+		m := t.mutation("user.used", "")
+		m.At = token.ExpiresAt.Add(-time.Millisecond)
+		_, err := t.store.UseOneTime(t.ctx, use(token), m)
+		t.ok("UseOneTime just before the end", err)
+		t.shows("the user", became(user, token, m.At))
+	}
+}
+
+func uselessTokens(t *trial) {
+	for _, row := range []struct {
+		name  string
+		spoil func(user keyfold.UserRecord)
+	}{
+		{"with a new password", func(user keyfold.UserRecord) {
+			t.ok("SetPassword", t.store.SetPassword(t.ctx, user.ID, "hash", t.mutation("user.set_password", user.ID)))
+		}},
+		{"with the same password set anew", func(user keyfold.UserRecord) {
+			t.ok("SetPassword", t.store.SetPassword(t.ctx, user.ID, user.PasswordHash, t.mutation("user.set_password", user.ID)))
+		}},
+		{"with another address", func(user keyfold.UserRecord) {
+			user.EmailKey += " "
+			t.ok("UpdateUser", t.store.UpdateUser(t.ctx, user, t.mutation("user.update", user.ID)))
+		}},
+		{"who is disabled", func(user keyfold.UserRecord) { t.setUser(user.ID, keyfold.DisableChange) }},
+	} {
+		for _, purpose := range purposes() {
+			user := t.activeUser()
+			token := t.addToken(user, purpose)
+			row.spoil(user)
+			t.refusesUse("by a user "+row.name, use(token), token, t.now(), keyfold.ErrNotFound)
+		}
+	}
+	for _, purpose := range purposes() {
+		user := t.activeUser()
+		token := t.addToken(user, purpose)
+		for _, other := range purposes() {
+			if other != purpose {
+				u := use(token)
+				u.Purpose = other
+				t.refusesUse("for another purpose", u, token, t.now(), keyfold.ErrNotFound)
+			}
+		}
+		// What comes and goes leaves the token good.
+		t.setUser(user.ID, keyfold.DisableChange)
+		t.setUser(user.ID, keyfold.EnableChange)
+		t.ok("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
+		user = t.user(user.ID)
+		m := t.mutation("user.used", "")
+		_, err := t.store.UseOneTime(t.ctx, use(token), m)
+		t.ok("UseOneTime after the user was enabled", err)
+		t.shows("the user", became(user, token, m.At))
+	}
+}
+
+func useOfTakenAddress(t *trial) {
+	user, other := t.activeUser(), t.activeUser()
+	token := t.token(user, keyfold.ChangeEmail)
+	token.NewEmailKey = other.EmailKey
+	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.refusesUse("for an address that is taken", use(token), token, t.now(), keyfold.ErrConflict)
+	t.refusesUse("for an address that is taken, too late", use(token), token, token.ExpiresAt, keyfold.ErrNotFound)
+	t.shows("who has the address", other)
+	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, other.ID, t.mutation("user.delete", other.ID)))
+	m := t.mutation("user.used", "")
+	_, err := t.store.UseOneTime(t.ctx, use(token), m)
+	t.ok("UseOneTime for an address that is free again", err)
+	t.shows("the user", became(user, token, m.At))
+}
+
+func racingUses(t *trial) {
+	const racers = 50
+	for _, purpose := range purposes() {
+		user := t.activeUser()
+		token := t.addToken(user, purpose)
+		m := t.mutation(t.action(), user.ID)
+		cursor := t.cursor()
+		errs := race(racers, func(int) error {
+			return again(func() error {
+				_, err := t.store.UseOneTime(t.ctx, use(token), m)
+				return err
+			})
+		})
+		if count(errs, nil) != 1 || count(errs, keyfold.ErrNotFound) != racers-1 {
+			t.Errorf("racing uses to %s: %d won, and %d were not found, want 1 and %d: %v", purpose,
+				count(errs, nil), count(errs, keyfold.ErrNotFound), racers-1, errs)
+		}
+		t.shows("the user after racing uses", became(user, token, m.At))
+		t.wrote(cursor, m, user.ID)
+	}
+}
+
+func racingChangesOfAddress(t *trial) {
+	for range 20 {
+		users := []keyfold.UserRecord{t.activeUser(), t.activeUser()}
+		address := "wanted@" + t.id()
+		tokens := make([]keyfold.OneTimeRecord, len(users))
+		for i, user := range users {
+			tokens[i] = t.token(user, keyfold.ChangeEmail)
+			tokens[i].NewEmailKey = address
+			t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, tokens[i], t.mutation("user.one_time", user.ID)))
+		}
+		m := t.mutation("user.used", "")
+		errs := race(len(users), func(i int) error {
+			return again(func() error {
+				_, err := t.store.UseOneTime(t.ctx, use(tokens[i]), m)
+				return err
+			})
+		})
+		if count(errs, nil) != 1 || count(errs, keyfold.ErrConflict) != 1 {
+			t.Fatalf("racing changes to one address: got %v, want one nil and one conflict", errs)
+		}
+		winner := slices.Index(errs, nil)
+		t.shows("who got the address", became(users[winner], tokens[winner], m.At))
+		t.shows("who did not", users[1-winner])
+		t.hasToken(tokens[1-winner])
+	}
+}
+
+func resetRacesPassword(t *trial) {
+	for range 30 {
+		user := t.activeUser()
+		token := t.addToken(user, keyfold.ResetPassword)
+		m := t.mutation(t.action(), user.ID)
+		errs := race(2, func(i int) error {
+			return again(func() error {
+				if i == 0 {
+					return t.store.SetPassword(t.ctx, user.ID, "set", m)
+				}
+				_, err := t.store.UseOneTime(t.ctx, use(token), m)
+				return err
+			})
+		})
+		t.ok("SetPassword", errs[0])
+		if errs[1] != nil {
+			t.fails("UseOneTime after SetPassword", errs[1], keyfold.ErrNotFound)
+		}
+		raised := int64(1 + count(errs[1:], nil))
+		if got := t.user(user.ID); got.PasswordHash != "set" || got.PasswordVersion != user.PasswordVersion+raised {
+			t.Errorf("after a reset that raced the hash is %q, and its version rose by %d, want %q and %d",
+				got.PasswordHash, got.PasswordVersion-user.PasswordVersion, "set", raised)
+		}
+	}
+}
+
+func useRacesDeletion(t *trial) {
+	for _, purpose := range slices.Repeat(purposes(), 10) {
+		user := t.activeUser()
+		token := t.addToken(user, purpose)
+		fresh := t.token(user, purpose%3+1)
+		m := t.mutation(t.action(), user.ID)
+		errs := race(3, func(i int) error {
+			return again(func() (err error) {
+				switch i {
+				case 0:
+					return t.store.DeleteUser(t.ctx, user.ID, m)
+				case 1:
+					_, err = t.store.UseOneTime(t.ctx, use(token), m)
+				case 2:
+					err = t.store.CreateOneTime(t.ctx, fresh, m)
+				}
+				if errors.Is(err, keyfold.ErrNotFound) {
+					err = nil
+				}
+				return err
+			})
+		})
+		t.ok("using and deleting", errors.Join(errs...))
+		t.noUser(user)
+		t.noName(user.UsernameKey, token.NewEmailKey)
+		for _, token := range []keyfold.OneTimeRecord{token, fresh} {
+			_, err := t.store.UseOneTime(t.ctx, use(token), t.mutation("user.used", ""))
+			t.fails("UseOneTime of a deleted user's token", err, keyfold.ErrNotFound)
+		}
+	}
+}
+
+// tokensUntil stores tokens that expire at those times, and far from now.
+func (t *trial) tokensUntil(expire ...time.Time) []keyfold.OneTimeRecord {
+	t.Helper()
+	tokens := make([]keyfold.OneTimeRecord, len(expire))
+	for i, at := range expire {
+		user := t.addUser()
+		tokens[i] = t.token(user, keyfold.VerifyEmail)
+		tokens[i].CreatedAt, tokens[i].ExpiresAt = at.Add(-time.Hour), at
+		t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, tokens[i], t.mutation("user.one_time", user.ID)))
+	}
+	return tokens
+}
+
+func pruneTokensBound(t *trial) {
+	at := time.UnixMilli(1_000_000_000_000).UTC() // long before the tokens of other cases
+	ms := time.Millisecond
+	tokens := t.tokensUntil(at.Add(ms), at.Add(-time.Hour), at, at.Add(time.Hour), at.Add(-ms))
+	deleted, err := t.store.PruneOneTime(t.ctx, at, 100)
+	t.ok("PruneOneTime", err)
+	if deleted != 3 {
+		t.Errorf("PruneOneTime said that it deleted %d tokens, want 3", deleted)
+	}
+	for i, token := range tokens {
+		if i == 0 || i == 3 {
+			t.hasToken(token)
+			continue
+		}
+		t.noToken(token)
+	}
+	deleted, err = t.store.PruneOneTime(t.ctx, at, 100)
+	t.ok("PruneOneTime", err)
+	if deleted != 0 {
+		t.Errorf("PruneOneTime deleted %d tokens where none was left to delete", deleted)
+	}
+}
+
+func pruneTokensInSteps(t *trial) {
+	const tokens, limit = 12, 5
+	at := time.UnixMilli(900_000_000_000).UTC()
+	t.tokensUntil(slices.Repeat([]time.Time{at}, tokens)...)
+	t.inSteps("PruneOneTime", tokens, limit, func() (int, error) { return t.store.PruneOneTime(t.ctx, at, limit) })
+}
+
+// inSteps checks that pruning deletes about so many rows at a time, and all in
+// the end.
+func (t *trial) inSteps(what string, rows, limit int, prune func() (int, error)) {
+	t.Helper()
+	sum := 0
+	for range rows {
+		deleted, err := prune()
+		t.ok(what, err)
+		if deleted > 2*limit {
+			t.Errorf("%s deleted %d rows at once, want about %d at most", what, deleted, limit)
+		}
+		sum += deleted
+	}
+	if sum != rows {
+		t.Errorf("%s deleted %d rows in all, want %d", what, sum, rows)
+	}
+}

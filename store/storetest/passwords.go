@@ -1,0 +1,112 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/keyfold/keyfold"
+)
+
+func passwordCases() []testCase {
+	return []testCase{
+		{name: "a new password is written whatever the version, and raises both versions", run: passwordIsSet},
+		{name: "racing changes of a password each raise the versions", run: racingPasswords},
+		{name: "a password of an unknown user is not found", run: passwordOfUnknown},
+		{name: "a rehash of a password replaces the hash alone", run: passwordRehash},
+		{name: "a rehash of a password that was changed changes nothing and is no error", run: passwordRehashCompares},
+		{name: "a rehash of a password never undoes a change of it that races", run: passwordRehashRaces},
+	}
+}
+
+func passwordIsSet(t *trial) {
+	want := t.addFullUser()
+	for _, hash := range []string{"another hash", "", "", "a third hash"} {
+		m := t.mutation("user.set_password", want.ID)
+		t.ok("SetPassword", t.store.SetPassword(t.ctx, want.ID, hash, m))
+		want.PasswordHash, want.HasPassword = hash, hash != ""
+		want.PasswordChangedAt, want.UpdatedAt = m.At, m.At
+		want.PasswordVersion++
+		want.Version++
+		t.shows(fmt.Sprintf("with the hash %q", hash), want)
+	}
+}
+
+func racingPasswords(t *trial) {
+	const racers = 8
+	user := t.addFullUser()
+	m := t.mutation(t.action(), user.ID)
+	errs := race(racers, func(i int) error {
+		return again(func() error { return t.store.SetPassword(t.ctx, user.ID, fmt.Sprint("hash ", i), m) })
+	})
+	t.ok("racing passwords", errors.Join(errs...))
+	got := t.user(user.ID)
+	if got.PasswordVersion != user.PasswordVersion+racers || got.Version != user.Version+racers {
+		t.Errorf("%d new passwords raised the versions by %d and %d", racers,
+			got.PasswordVersion-user.PasswordVersion, got.Version-user.Version)
+	}
+	if entries := t.audited(m); len(entries) != racers {
+		t.Errorf("%d new passwords wrote %d audit rows", racers, len(entries))
+	}
+}
+
+func passwordOfUnknown(t *trial) {
+	user := t.newUser()
+	m := t.mutation(t.action(), user.ID)
+	cursor := t.cursor()
+	t.fails("SetPassword", t.store.SetPassword(t.ctx, user.ID, "hash", m), keyfold.ErrNotFound)
+	t.noUser(user)
+	t.wroteNothing(cursor, m)
+}
+
+func passwordRehash(t *trial) {
+	user := t.addFullUser()
+	audit := t.entries(keyfold.AuditScan{Target: user.ID, Limit: 50}, nil)
+	cursor := t.follow(t.cursor())
+	t.ok("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
+	user.PasswordHash = "rehashed"
+	t.shows("after the rehash", user)
+	if wrote := len(t.entries(keyfold.AuditScan{Target: user.ID, Limit: 50}, nil)) - len(audit); wrote != 0 {
+		t.Errorf("the rehash wrote %d audit rows, want none", wrote)
+	}
+	changes, _, err := t.store.Changes(t.ctx, cursor)
+	t.ok("Changes", err)
+	for _, change := range changes {
+		// Only the creation may be repeated.
+		if change.Target == user.ID && change.Action != "user.create" {
+			t.Errorf("the rehash wrote a change row %q, want none", change.Action)
+		}
+	}
+}
+
+func passwordRehashCompares(t *trial) {
+	user := t.addFullUser()
+	for _, old := range []string{
+		"", "hash", user.PasswordHash + " ", strings.ToUpper(user.PasswordHash), user.PasswordHash[:len(user.PasswordHash)-1],
+	} {
+		t.ok("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, old, "rehashed"))
+		t.shows(fmt.Sprintf("after a rehash of %q", old), user)
+	}
+	nobody := t.newUser()
+	t.ok("RehashPassword of nobody", t.store.RehashPassword(t.ctx, nobody.ID, "hash", "rehashed"))
+	t.noUser(nobody)
+}
+
+func passwordRehashRaces(t *trial) {
+	for range 30 {
+		user := t.addFullUser()
+		m := t.mutation("user.set_password", user.ID)
+		errs := race(2, func(i int) error {
+			return again(func() error {
+				if i == 0 {
+					return t.store.SetPassword(t.ctx, user.ID, "the new password", m)
+				}
+				return t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "the old password")
+			})
+		})
+		t.ok("changing and rehashing", errors.Join(errs...))
+		if got := t.user(user.ID).PasswordHash; got != "the new password" {
+			t.Errorf("after a change that races with a rehash the hash is of %s", got)
+		}
+	}
+}

@@ -1,0 +1,403 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func throttleCases() []testCase {
+	return []testCase{
+		{name: "a value in every column of a throttle comes back, also when it has expired", run: everyThrottleColumn},
+		{name: "an unknown throttle is not found", run: unknownThrottle},
+		{name: "names of throttles are compared byte by byte", run: throttlesAreOpaque},
+		{name: "each attempt counts as the rule says", run: attemptsCount},
+		{name: "a throttle that expired counts as absent", run: expiredThrottle},
+		{name: "where one name is blocked none counts, and the latest end is told", run: blockedAttempt},
+		{name: "a block ends at its end, and with its throttle", run: blockEnds},
+		{name: "no attempt lost: each of a hundred racing reservations counts", run: racingAttempts},
+		{name: "racing reservations of several names in any order each count", run: racingAttemptsOnNames},
+		{name: "once a name is blocked no racing reservation passes", run: racingAttemptsAreBlocked},
+		{name: "a settlement forgets, refunds and writes what it names, and no more", run: settlement},
+		{name: "a settlement passes absent rows over, but writes the good ones", run: settlementOfAbsent},
+		{name: "racing refunds each count", run: racingRefunds},
+		{name: "an empty reservation and an empty settlement change nothing", run: emptyAttempt},
+		{name: "throttles write neither change rows nor audit rows", run: throttlesWriteNoRows, alone: true},
+		{name: "throttles that have expired are pruned, and no other", run: pruneThrottlesBound},
+		{name: "pruning throttles goes in small steps", run: pruneThrottlesInSteps},
+	}
+}
+
+// lax is a rule that blocks nobody within a case.
+var lax = keyfold.ThrottleRule{Free: 1 << 40, First: time.Second, Longest: time.Minute, Forget: time.Hour}
+
+// strict blocks from the second attempt on.
+var strict = keyfold.ThrottleRule{Free: 2, First: 10 * time.Second, Longest: time.Minute, Forget: time.Hour}
+
+// throttle reads a throttle that must exist.
+func (t *trial) throttle(name string) keyfold.Throttle {
+	t.Helper()
+	row, err := t.store.Throttle(t.ctx, name)
+	t.ok("Throttle", err)
+	return row
+}
+
+// throttles checks that the throttles are there as given.
+func (t *trial) throttles(what string, rows ...keyfold.Throttle) {
+	t.Helper()
+	for _, row := range rows {
+		t.same(what+": Throttle", t.throttle(row.Name), row)
+	}
+}
+
+// noThrottle checks that a name has no throttle.
+func (t *trial) noThrottle(name string) {
+	t.Helper()
+	_, err := t.store.Throttle(t.ctx, name)
+	t.fails("Throttle", err, keyfold.ErrNotFound)
+}
+
+// reserves counts an attempt, which must not be blocked.
+func (t *trial) reserves(rule keyfold.ThrottleRule, at time.Time, names ...string) {
+	t.Helper()
+	until, err := t.store.ReserveAttempt(t.ctx, names, rule, at)
+	t.ok("ReserveAttempt", err)
+	if !until.IsZero() {
+		t.Errorf("ReserveAttempt of %q is blocked until %v, want it to count", names, until)
+	}
+}
+
+// blocked checks that an attempt is blocked until some time.
+func (t *trial) blocked(rule keyfold.ThrottleRule, at, want time.Time, names ...string) {
+	t.Helper()
+	until, err := t.store.ReserveAttempt(t.ctx, names, rule, at)
+	t.ok("ReserveAttempt", err)
+	t.same(fmt.Sprintf("ReserveAttempt of %q", names), until, want)
+}
+
+func everyThrottleColumn(t *trial) {
+	at := time.UnixMilli(1_767_225_599_999).UTC() // so that it has long expired
+	row := keyfold.Throttle{Name: "name '\\ " + t.id(), Attempts: 2, BlockedUntil: at.Add(10 * time.Second), ExpiresAt: at.Add(time.Hour)}
+	for _, field := range zeroFields("Throttle", reflect.ValueOf(row)) {
+		t.Errorf("the suite's own throttle has nothing in %s: give it a value", field)
+	}
+	t.reserves(strict, at.Add(-time.Minute), row.Name)
+	t.throttles("after one attempt", keyfold.Throttle{Name: row.Name, Attempts: 1, ExpiresAt: at.Add(59 * time.Minute)})
+	t.reserves(strict, at, row.Name)
+	t.throttles("after two attempts", row)
+}
+
+func unknownThrottle(t *trial) {
+	t.reserves(lax, t.now(), t.id())
+	for _, name := range []string{t.id(), "", " ", "%"} {
+		t.noThrottle(name)
+	}
+}
+
+func throttlesAreOpaque(t *trial) {
+	names, at := variants(), t.now()
+	for i, name := range names {
+		for range i + 1 {
+			t.reserves(lax, at, name)
+		}
+	}
+	for i, name := range names {
+		t.throttles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 1), ExpiresAt: at.Add(lax.Forget)})
+	}
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Forget: names[:1], Refund: names[1:2]}, lax))
+	t.noThrottle(names[0])
+	for i, name := range names[2:] {
+		t.throttles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 3), ExpiresAt: at.Add(lax.Forget)})
+	}
+}
+
+func attemptsCount(t *trial) {
+	rule := keyfold.ThrottleRule{Free: 3, First: 20 * time.Second, Longest: time.Minute, Forget: 2 * time.Hour}
+	name, at := t.id(), t.now()
+	for i, wait := range []time.Duration{0, 0, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
+		row := keyfold.Throttle{Name: name, Attempts: int64(i + 1), ExpiresAt: at.Add(rule.Forget)}
+		if wait > 0 {
+			row.BlockedUntil = at.Add(wait)
+		}
+		t.reserves(rule, at, name)
+		t.throttles(fmt.Sprint("after attempt ", i+1), row)
+		if wait > 0 {
+			t.blocked(rule, at, row.BlockedUntil, name)
+			t.throttles(fmt.Sprint("blocked after attempt ", i+1), row)
+		}
+		at = at.Add(wait)
+	}
+}
+
+func expiredThrottle(t *trial) {
+	for _, late := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
+		name, at := t.id(), t.now()
+		t.reserves(strict, at, name)
+		t.reserves(strict, at, name)
+		at = at.Add(strict.Forget + late)
+		t.reserves(strict, at, name)
+		t.throttles("begun anew", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.Forget)})
+	}
+	name, at := t.id(), t.now()
+	t.reserves(lax, at, name)
+	at = at.Add(lax.Forget - time.Millisecond)
+	t.reserves(lax, at, name)
+	t.throttles("just before it expires", keyfold.Throttle{Name: name, Attempts: 2, ExpiresAt: at.Add(lax.Forget)})
+}
+
+func blockedAttempt(t *trial) {
+	free, soon, late, fresh := "free "+t.id(), "soon "+t.id(), "late "+t.id(), "fresh "+t.id()
+	at := t.now()
+	t.reserves(strict, at, free)
+	for range 2 {
+		t.reserves(strict, at, soon)
+	}
+	for range 2 {
+		t.reserves(strict, at.Add(time.Second), late)
+	}
+	rows := []keyfold.Throttle{t.throttle(free), t.throttle(soon), t.throttle(late)}
+	end := func(row keyfold.Throttle) time.Time { return row.BlockedUntil }
+	at = at.Add(2 * time.Second)
+	for _, row := range []struct {
+		names []string
+		until time.Time
+	}{
+		{[]string{soon}, end(rows[1])},
+		{[]string{free, soon}, end(rows[1])},
+		{[]string{soon, fresh}, end(rows[1])},
+		{[]string{fresh, late, free}, end(rows[2])},
+		{[]string{soon, late}, end(rows[2])},
+		{[]string{late, free, soon, fresh}, end(rows[2])},
+	} {
+		t.blocked(strict, at, row.until, row.names...)
+		t.throttles("after a blocked attempt", rows...)
+		t.noThrottle(fresh)
+	}
+	t.reserves(strict, at, free, fresh)
+	t.throttles("of two that are not blocked",
+		keyfold.Throttle{Name: free, Attempts: 2, BlockedUntil: at.Add(strict.First), ExpiresAt: at.Add(strict.Forget)},
+		keyfold.Throttle{Name: fresh, Attempts: 1, ExpiresAt: at.Add(strict.Forget)})
+}
+
+func blockEnds(t *trial) {
+	name, at := t.id(), t.now()
+	t.reserves(strict, at, name)
+	t.reserves(strict, at, name)
+	end := at.Add(strict.First)
+	t.blocked(strict, end.Add(-time.Millisecond), end, name)
+	t.reserves(strict, end, name)
+	t.throttles("when the block has ended",
+		keyfold.Throttle{Name: name, Attempts: 3, BlockedUntil: end.Add(2 * strict.First), ExpiresAt: end.Add(strict.Forget)})
+
+	// No rule leaves a block that outlives its throttle, but a store may find one.
+	short := keyfold.ThrottleRule{Free: 1, First: time.Hour, Longest: time.Hour, Forget: time.Minute}
+	name = t.id()
+	t.reserves(short, at, name)
+	t.blocked(short, at.Add(short.Forget-time.Millisecond), at.Add(time.Hour), name)
+	t.reserves(lax, at.Add(short.Forget), name)
+	t.throttles("when the throttle has ended",
+		keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(short.Forget + lax.Forget)})
+}
+
+// reserve counts an attempt that nothing blocks, as often as it takes until the
+// database does not give it up.
+func (t *trial) reserve(at time.Time, names ...string) error {
+	return again(func() error {
+		until, err := t.store.ReserveAttempt(t.ctx, names, lax, at)
+		if err == nil && !until.IsZero() {
+			err = fmt.Errorf("blocked until %v", until)
+		}
+		return err
+	})
+}
+
+func racingAttempts(t *trial) {
+	const racers = 100
+	name, at := t.id(), t.now()
+	errs := race(racers, func(int) error { return t.reserve(at, name) })
+	t.ok("racing reservations", errors.Join(errs...))
+	t.throttles("after racing reservations", keyfold.Throttle{Name: name, Attempts: racers, ExpiresAt: at.Add(lax.Forget)})
+}
+
+func racingAttemptsOnNames(t *trial) {
+	const racers, rounds = 8, 5
+	names, at := []string{"a " + t.id(), "b " + t.id(), "c " + t.id()}, t.now()
+	backwards := slices.Clone(names)
+	slices.Reverse(backwards)
+	errs := race(racers, func(i int) error {
+		for range rounds {
+			order := names
+			if i%2 == 1 {
+				order = backwards
+			}
+			if err := t.reserve(at, order...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	t.ok("racing reservations", errors.Join(errs...))
+	for _, name := range names {
+		t.throttles("after racing reservations", keyfold.Throttle{Name: name, Attempts: racers * rounds, ExpiresAt: at.Add(lax.Forget)})
+	}
+}
+
+func racingAttemptsAreBlocked(t *trial) {
+	const racers = 20
+	name, at := t.id(), t.now()
+	until := make([]time.Time, racers)
+	errs := race(racers, func(i int) error {
+		return again(func() (err error) {
+			until[i], err = t.store.ReserveAttempt(t.ctx, []string{name}, strict, at)
+			return err
+		})
+	})
+	t.ok("racing reservations", errors.Join(errs...))
+	passed := 0
+	for _, end := range until {
+		if end.IsZero() {
+			passed++
+			continue
+		}
+		t.same("a racing reservation that is blocked", end, at.Add(strict.First))
+	}
+	if passed != int(strict.Free) {
+		t.Errorf("%d of %d racing reservations passed, want %d", passed, racers, strict.Free)
+	}
+	t.throttles("after racing reservations", keyfold.Throttle{
+		Name: name, Attempts: strict.Free, BlockedUntil: at.Add(strict.First), ExpiresAt: at.Add(strict.Forget),
+	})
+}
+
+func settlement(t *trial) {
+	at := t.now()
+	row := func(kind string, attempts int64) keyfold.Throttle {
+		row := keyfold.Throttle{Name: kind + " " + t.id(), Attempts: attempts, ExpiresAt: at.Add(strict.Forget)}
+		for n := range attempts {
+			t.reserves(strict, at.Add(-time.Duration(attempts-n-1)*time.Minute), row.Name)
+		}
+		if attempts >= strict.Free {
+			row.BlockedUntil = at.Add(strict.First << (attempts - strict.Free))
+		}
+		t.throttles("as it was", row)
+		return row
+	}
+	kept, forget, refund, blocked, good := row("kept", 1), row("forget", 3), row("refund", 2), row("blocked", 4), row("good", 2)
+	fresh := "fresh " + t.id()
+	until := at.Add(90*24*time.Hour + time.Millisecond)
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{
+		Forget: []string{forget.Name}, Refund: []string{refund.Name, blocked.Name}, Good: []string{good.Name, fresh}, GoodUntil: until,
+	}, strict))
+	t.noThrottle(forget.Name)
+	refund.Attempts, refund.BlockedUntil = 1, time.Time{} // below what is free nothing blocks
+	blocked.Attempts--
+	t.throttles("after the settlement", kept, refund, blocked,
+		keyfold.Throttle{Name: good.Name, ExpiresAt: until}, keyfold.Throttle{Name: fresh, ExpiresAt: until})
+	t.blocked(strict, at, blocked.BlockedUntil, blocked.Name)
+	t.reserves(strict, at, refund.Name, good.Name)
+	t.throttles("a good one after an attempt", keyfold.Throttle{Name: good.Name, Attempts: 1, ExpiresAt: until})
+}
+
+func settlementOfAbsent(t *trial) {
+	forget, refund, good := "forget "+t.id(), "refund "+t.id(), "good "+t.id()
+	until := t.now()
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{
+		Forget: []string{forget}, Refund: []string{refund}, Good: []string{good}, GoodUntil: until,
+	}, strict))
+	t.noThrottle(forget)
+	t.noThrottle(refund)
+	t.throttles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
+	// Nothing has less than no attempts.
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Refund: []string{good}}, strict))
+	t.throttles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
+}
+
+func racingRefunds(t *trial) {
+	const racers, each = 10, 4
+	a, b, at := "a "+t.id(), "b "+t.id(), t.now()
+	errs := race(racers, func(i int) error {
+		for range each {
+			if err := t.reserve(at, a, b); err != nil {
+				return err
+			}
+			if i%2 == 0 {
+				continue // one that fails
+			}
+			err := again(func() error { return t.store.SettleAttempt(t.ctx, keyfold.Settlement{Refund: []string{b, a}}, lax) })
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	t.ok("racing reservations and refunds", errors.Join(errs...))
+	for _, name := range []string{a, b} {
+		t.throttles("after racing refunds", keyfold.Throttle{Name: name, Attempts: racers / 2 * each, ExpiresAt: at.Add(lax.Forget)})
+	}
+}
+
+func emptyAttempt(t *trial) {
+	name, at := t.id(), t.now()
+	t.reserves(strict, at, name)
+	t.reserves(strict, at)
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{GoodUntil: at}, strict))
+	t.throttles("a throttle of nobody's", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.Forget)})
+}
+
+func throttlesWriteNoRows(t *trial) {
+	cursor := t.cursor()
+	t.reserves(strict, t.now(), "a", "b", "c")
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{
+		Forget: []string{"a"}, Refund: []string{"b"}, Good: []string{"d"}, GoodUntil: t.now(),
+	}, strict))
+	if deleted, err := t.store.PruneThrottles(t.ctx, t.now(), 10); err != nil || deleted != 1 {
+		t.Errorf("PruneThrottles deleted %d rows with error %v, want 1 and none", deleted, err)
+	}
+	changes, _, err := t.store.Changes(t.ctx, cursor)
+	t.ok("Changes", err)
+	if entries := t.entries(keyfold.AuditScan{Limit: 10}, nil); len(changes) != 0 || len(entries) != 0 {
+		t.Errorf("throttles wrote %d change rows and %d audit rows, want none", len(changes), len(entries))
+	}
+}
+
+// throttlesUntil stores throttles that expire at those times.
+func (t *trial) throttlesUntil(expire ...time.Time) []string {
+	t.Helper()
+	names := make([]string, len(expire))
+	for i, at := range expire {
+		names[i] = t.id()
+		t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Good: names[i : i+1], GoodUntil: at}, strict))
+	}
+	return names
+}
+
+func pruneThrottlesBound(t *trial) {
+	at := time.UnixMilli(1_000_000_000_000).UTC() // long before the throttles of other cases
+	ms := time.Millisecond
+	names := t.throttlesUntil(at.Add(ms), at.Add(-time.Hour), at, at.Add(time.Hour), at.Add(-ms))
+	for i, want := range []int{3, 0} {
+		deleted, err := t.store.PruneThrottles(t.ctx, at, 100)
+		t.ok("PruneThrottles", err)
+		if deleted != want {
+			t.Errorf("call %d of PruneThrottles said that it deleted %d rows, want %d", i+1, deleted, want)
+		}
+	}
+	for i, name := range names {
+		if i == 0 || i == 3 {
+			t.throttle(name)
+			continue
+		}
+		t.noThrottle(name)
+	}
+}
+
+func pruneThrottlesInSteps(t *trial) {
+	const rows, limit = 12, 5
+	at := time.UnixMilli(900_000_000_000).UTC()
+	t.throttlesUntil(slices.Repeat([]time.Time{at}, rows)...)
+	t.inSteps("PruneThrottles", rows, limit, func() (int, error) { return t.store.PruneThrottles(t.ctx, at, limit) })
+}

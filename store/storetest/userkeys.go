@@ -1,0 +1,378 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+func userKeyCases() []testCase {
+	return []testCase{
+		{name: "a key of an unknown user is not found before it is a conflict, and nothing of it is kept", run: keyOfUnknownUser},
+		{name: "the successor of a key keeps its user, and is a conflict where there is none", run: successorOfUser},
+		{name: "an update of a key leaves its user", run: updateLeavesUser},
+		{name: "no stale read of a user: VerifyKey tells as soon as the user is disabled or enabled", run: verifyTellsUser},
+		{name: "ids of users are compared byte by byte: trailing blank, case, normal form", run: userIDsAreOpaque},
+		{name: "a list by user shows theirs only, newest first, page by page", run: listByUser},
+		{name: "usage by user is that of the keys which are theirs now", run: usageByUser},
+		{name: "no key left behind: a deleted user goes with all keys, totals and one-time tokens", run: userDeletionTakesAll},
+		{name: "the deletion of a user writes one change row, and an audit row for each key", run: userDeletionWritesRows},
+		{name: "a user with hundreds of keys is deleted in one step", run: largeUserDeletion},
+		{name: "the names of a deleted user are free", run: deletionFreesNames},
+		{name: "one of eight racing deletions of a user wins", run: racingUserDeletions},
+		{name: "a key that races with the deletion of its user is no key that verifies", run: keysRaceDeletion},
+		{name: "a key that races with the disabling of its user is refused with the others", run: keysRaceDisabling},
+	}
+}
+
+// of gives a key to a user.
+func of(user keyfold.UserRecord) func(*keyfold.KeyRecord) {
+	return func(key *keyfold.KeyRecord) { key.UserID = user.ID }
+}
+
+// userIs checks what VerifyKey says of the key's user.
+func (t *trial) userIs(what, keyID, userID string, disabled bool) {
+	t.Helper()
+	record, err := t.store.VerifyKey(t.ctx, keyID)
+	t.ok("VerifyKey", err)
+	if record.UserID != userID || record.UserDisabled != disabled {
+		t.Errorf("%s: VerifyKey tells user %+q, disabled %t, want %+q, %t", what, record.UserID, record.UserDisabled, userID, disabled)
+	}
+}
+
+func keyOfUnknownUser(t *trial) {
+	taken := t.create()
+	for _, userID := range []string{t.id(), " ", "'"} {
+		for _, key := range []keyfold.KeyRecord{t.record(), taken} {
+			key.UserID = userID
+			m := t.mutation(t.action(), key.ID)
+			cursor := t.cursor()
+			t.fails("CreateKey of an unknown user", t.store.CreateKey(t.ctx, key, m), keyfold.ErrNotFound)
+			t.wroteNothing(cursor, m)
+			if key.ID != taken.ID {
+				t.gone(key.ID)
+			}
+		}
+	}
+	t.same("the key whose id it was", t.key(taken.ID), taken)
+	taken.UserID = t.addUser().ID
+	t.fails("CreateKey of an id that exists", t.store.CreateKey(t.ctx, taken, t.mutation("key.create", taken.ID)), keyfold.ErrConflict)
+}
+
+func successorOfUser(t *trial) {
+	user := t.addUser()
+	old := t.create(of(user))
+	r := t.rotation(old)
+	r.New.UserID = t.id()
+	t.refusesRotation(r, t.mutation(t.action(), old.ID), keyfold.ErrConflict)
+	r.New.UserID = user.ID
+	t.ok("RotateKey", t.store.RotateKey(t.ctx, r, t.mutation("key.rotate", old.ID)))
+	t.same("the successor", t.key(r.New.ID), r.New)
+	t.userIs("the successor", r.New.ID, user.ID, false)
+}
+
+func updateLeavesUser(t *trial) {
+	user, other := t.addUser(), t.addUser()
+	for _, key := range []keyfold.KeyRecord{t.create(of(user)), t.create()} {
+		edit := key
+		edit.UserID = other.ID
+		t.ok("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", key.ID)))
+		key.Version++
+		t.same("the key", t.key(key.ID), key)
+		t.userIs("the key", key.ID, key.UserID, false)
+	}
+}
+
+func verifyTellsUser(t *trial) {
+	user, other := t.addUser(), t.addUser()
+	theirs, others, nobodys := t.create(of(user)), t.create(of(other)), t.create()
+	for _, row := range []struct {
+		change   keyfold.StateChange
+		disabled bool
+	}{{0, false}, {keyfold.DisableChange, true}, {keyfold.EnableChange, false}, {keyfold.DisableChange, true}} {
+		if row.change != 0 {
+			t.setUser(user.ID, row.change)
+		}
+		t.userIs("a key of the user", theirs.ID, user.ID, row.disabled)
+		t.userIs("a key of another user", others.ID, other.ID, false)
+		t.userIs("a key of no user", nobodys.ID, "", false)
+		t.same("the key itself", t.key(theirs.ID), theirs)
+	}
+	late := t.create(of(user))
+	t.userIs("a key that a disabled user was given", late.ID, user.ID, true)
+	t.setUser(user.ID, keyfold.EnableChange)
+	t.userIs("that key once the user is enabled", late.ID, user.ID, false)
+}
+
+func userIDsAreOpaque(t *trial) {
+	ids := variants()
+	keys := make([]keyfold.KeyRecord, len(ids))
+	for i, id := range ids {
+		user := t.addUser(func(user *keyfold.UserRecord) { user.ID = id })
+		keys[i] = t.create(of(user))
+		t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, t.token(user, keyfold.VerifyEmail), t.mutation("user.one_time", id)))
+	}
+	for i, id := range ids {
+		if got := t.user(id).ID; got != id {
+			t.Errorf("User(%+q) returned user %+q", id, got)
+		}
+		got := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: id, Limit: 50}, nil)
+		t.same(fmt.Sprintf("keys of user %+q", id), got, []keyfold.KeyRecord{keys[i]})
+	}
+	t.setUser(ids[0], keyfold.DisableChange)
+	for i, key := range keys {
+		t.userIs("after the first was disabled", key.ID, ids[i], i == 0)
+	}
+	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, ids[0], t.mutation("user.delete", ids[0])))
+	t.gone(keys[0].ID)
+	for i, key := range keys[1:] {
+		t.userIs("after the first was deleted", key.ID, ids[i+1], false)
+	}
+}
+
+func listByUser(t *trial) {
+	user, other, nobody := t.addUser(), t.addUser(), t.addUser()
+	begin := t.now()
+	keys := t.createMany(13, of(user), func(key *keyfold.KeyRecord) {
+		key.CreatedAt = begin.Add(time.Duration(key.ID[0]%4) * time.Millisecond)
+	})
+	slices.SortFunc(keys, newestFirst)
+	t.create(of(other), func(key *keyfold.KeyRecord) { key.OwnerID, key.Tenant = user.ID, user.ID })
+	t.create(func(key *keyfold.KeyRecord) { key.OwnerID, key.Tenant = user.ID, user.ID })
+	for _, limit := range []int{1, 2, 5, 13, 200} {
+		got := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: user.ID, Limit: limit}, nil)
+		t.same(fmt.Sprintf("keys of a user in pages of %d", limit), got, keys)
+	}
+	for _, id := range []string{nobody.ID, t.id()} {
+		if got := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: id, Limit: 10}, nil); len(got) != 0 {
+			t.Errorf("a user without keys has %d", len(got))
+		}
+	}
+}
+
+func usageByUser(t *trial) {
+	user, other := t.addUser(), t.addUser()
+	a, b, gone := t.create(of(user)), t.create(of(user)), t.create(of(user))
+	theirs, nobodys := t.create(of(other)), t.create(func(key *keyfold.KeyRecord) { key.OwnerID = user.ID })
+	batch := t.used(a.ID, b.ID, gone.ID, theirs.ID, nobodys.ID)
+	for i := range batch.Events {
+		batch.Events[i].Route = []string{"a", "b", "gone", "theirs", "nobody's"}[i]
+		batch.Events[i].At = batch.Events[i].At.Add(time.Duration(i) * time.Millisecond)
+	}
+	batch.Events[1].Code, batch.Hours[1].Code = keyfold.CodeScope, keyfold.CodeScope
+	t.records(batch)
+	t.delete(gone.ID)
+	hour := batch.Hours[0].HourAt
+	allowed := keyfold.UsageHour{HourAt: hour, Count: 1}
+	refused := keyfold.UsageHour{HourAt: hour, Code: keyfold.CodeScope, Count: 1}
+	for _, row := range []struct {
+		name, userID string
+		codes        []keyfold.Code
+		events       []string
+		hours        []keyfold.UsageHour
+	}{
+		{"the user", user.ID, nil, []string{"b", "a"}, []keyfold.UsageHour{allowed, refused}},
+		{"the user, by code", user.ID, []keyfold.Code{keyfold.CodeScope}, []string{"b"}, []keyfold.UsageHour{refused}},
+		{"another user", other.ID, nil, []string{"theirs"}, []keyfold.UsageHour{allowed}},
+		{"nobody", t.id(), nil, nil, nil},
+	} {
+		scan := keyfold.UsageScan{UserID: row.userID, Codes: row.codes, From: hour, To: hour.Add(2 * time.Hour)}
+		hours, err := t.store.UsageHours(t.ctx, scan)
+		t.ok("UsageHours", err)
+		t.same("hours of "+row.name, hours, row.hours)
+		for _, limit := range []int{1, 50} {
+			scan.Limit = limit
+			if got := routes(t.events(scan, nil)); !slices.Equal(got, row.events) {
+				t.Errorf("events of %s in pages of %d: got %q, want %q", row.name, limit, got, row.events)
+			}
+		}
+	}
+}
+
+func userDeletionTakesAll(t *trial) {
+	user, other := t.addUser(), t.addUser()
+	mine := []keyfold.KeyRecord{t.create(of(user)), t.create(of(user)), t.create(of(user))}
+	theirs, nobodys := t.create(of(other)), t.create()
+	t.records(t.used(mine[0].ID, mine[1].ID, mine[2].ID, theirs.ID, nobodys.ID))
+	t.set(mine[1].ID, keyfold.DisableChange)
+	t.set(mine[2].ID, keyfold.RevokeChange)
+	theirs, nobodys = t.key(theirs.ID), t.key(nobodys.ID)
+	tokens := []keyfold.OneTimeRecord{t.addToken(user, keyfold.VerifyEmail), t.addToken(user, keyfold.ResetPassword)}
+	kept := t.addToken(other, keyfold.ResetPassword)
+
+	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, t.mutation("user.delete", user.ID)))
+	t.noUser(user)
+	for _, key := range mine {
+		t.gone(key.ID)
+		_, err := t.store.VerifyKey(t.ctx, key.ID)
+		t.fails("VerifyKey of a deleted user's key", err, keyfold.ErrNotFound)
+	}
+	if keys := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: user.ID, Limit: 10}, nil); len(keys) != 0 {
+		t.Errorf("a deleted user has %d keys", len(keys))
+	}
+	for _, token := range tokens {
+		t.noToken(token)
+	}
+	t.shows("the other user", other)
+	t.same("a key of another user", t.key(theirs.ID), theirs)
+	t.same("a key of no user", t.key(nobodys.ID), nobodys)
+	t.hasToken(kept)
+
+	scan := day(t.clock)
+	scan.From, scan.To, scan.KeyID = scan.From.Add(-24*time.Hour), scan.To.Add(24*time.Hour), mine[0].ID
+	hours, err := t.store.UsageHours(t.ctx, scan)
+	t.ok("UsageHours", err)
+	if events := t.events(scan, nil); len(events) != 1 || len(hours) != 1 {
+		t.Errorf("of a deleted user's key %d events and %d hours are left, want 1 and 1", len(events), len(hours))
+	}
+
+	again := mine[0]
+	again.UserID = ""
+	t.ok("CreateKey", t.store.CreateKey(t.ctx, again, t.mutation("key.create", again.ID)))
+	t.same("a new key of the same id", t.key(again.ID), again)
+	t.fails("DeleteUser again", t.store.DeleteUser(t.ctx, user.ID, t.mutation("user.delete", user.ID)), keyfold.ErrNotFound)
+	t.key(again.ID)
+}
+
+// deletesKey checks that the deletion of a user wrote an audit row for a key.
+func (t *trial) deletesKey(m keyfold.Mutation, id string) {
+	t.Helper()
+	m.Action, m.Target, m.Before, m.After = "key.delete", id, "", ""
+	entries := t.audited(m)
+	if len(entries) != 1 {
+		t.Errorf("the deletion of a user wrote %d audit rows for a key, want 1", len(entries))
+		return
+	}
+	t.same("audit row of a key", entries[0].Mutation, m)
+}
+
+func userDeletionWritesRows(t *trial) {
+	user := t.addUser()
+	keys := t.createMany(3, of(user))
+	t.set(keys[1].ID, keyfold.RevokeChange)
+	m := t.mutation(t.action(), user.ID)
+	cursor := t.cursor()
+	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, m))
+	t.wrote(cursor, m, user.ID)
+	told := t.told(cursor, "key.delete")
+	for _, key := range keys {
+		t.deletesKey(m, key.ID)
+		if slices.ContainsFunc(told, func(change keyfold.Change) bool { return change.Target == key.ID }) {
+			t.Errorf("the deletion of a user wrote a change row for a key, want the user's alone")
+		}
+	}
+}
+
+func largeUserDeletion(t *trial) {
+	user := t.addUser()
+	keys := t.createMany(3*keyfold.FlushThreshold, of(user))
+	m := t.mutation(t.action(), user.ID)
+	cursor := t.cursor()
+	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, m))
+	t.wrote(cursor, m, user.ID)
+	for _, key := range []keyfold.KeyRecord{keys[0], keys[len(keys)/2], keys[len(keys)-1]} {
+		t.gone(key.ID)
+		t.deletesKey(m, key.ID)
+	}
+	if left := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: user.ID, Limit: 200}, nil); len(left) != 0 {
+		t.Errorf("%d keys of %d are left", len(left), len(keys))
+	}
+}
+
+func deletionFreesNames(t *trial) {
+	user := t.addFullUser()
+	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, t.mutation("user.delete", user.ID)))
+	heir := t.fullUser()
+	heir.UsernameKey, heir.EmailKey = user.UsernameKey, user.EmailKey
+	t.ok("CreateUser with the names", t.store.CreateUser(t.ctx, heir, t.mutation("user.create", heir.ID)))
+	t.shows("who took the names", heir)
+	fresh := t.newUser(func(fresh *keyfold.UserRecord) { fresh.ID = user.ID })
+	t.ok("CreateUser with the id", t.store.CreateUser(t.ctx, fresh, t.mutation("user.create", fresh.ID)))
+	t.shows("who took the id", fresh)
+}
+
+func racingUserDeletions(t *trial) {
+	const racers = 8
+	user := t.addUser()
+	key := t.create(of(user))
+	m := t.mutation(t.action(), user.ID)
+	cursor := t.cursor()
+	errs := race(racers, func(int) error {
+		return again(func() error { return t.store.DeleteUser(t.ctx, user.ID, m) })
+	})
+	if count(errs, nil) != 1 || count(errs, keyfold.ErrNotFound) != racers-1 {
+		t.Errorf("racing deletions: got %v, want one nil and %d not found", errs, racers-1)
+	}
+	t.wrote(cursor, m, user.ID)
+	t.deletesKey(m, key.ID)
+}
+
+// keysRace makes keys of a user, one of them by a rotation, while change is at
+// the user, and returns those that were made and the one that was there.
+func (t *trial) keysRace(change func(user keyfold.UserRecord, m keyfold.Mutation) error) (made []keyfold.KeyRecord) {
+	t.Helper()
+	user := t.addUser()
+	old := t.create(of(user))
+	rotation := t.rotation(old)
+	rotation.New.UserID = user.ID
+	keys := []keyfold.KeyRecord{t.record(of(user)), t.record(of(user)), t.record(of(user)), rotation.New}
+	rotating, changing := len(keys)-1, len(keys)
+	m := t.mutation(t.action(), user.ID)
+	errs := race(len(keys)+1, func(i int) error {
+		return again(func() error {
+			switch i {
+			case changing:
+				return change(user, m)
+			case rotating:
+				return t.store.RotateKey(t.ctx, rotation, m)
+			}
+			return t.store.CreateKey(t.ctx, keys[i], m)
+		})
+	})
+	t.ok("changing the user", errs[changing])
+	made = []keyfold.KeyRecord{old}
+	for i, key := range keys {
+		switch err := errs[i]; {
+		case err == nil:
+			made = append(made, key)
+		case !errors.Is(err, keyfold.ErrNotFound) && !(i == rotating && errors.Is(err, keyfold.ErrConflict)):
+			t.Errorf("making a key beside a change of its user: got error %v", err)
+		}
+	}
+	return made
+}
+
+func keysRaceDeletion(t *trial) {
+	for range 30 {
+		made := t.keysRace(func(user keyfold.UserRecord, m keyfold.Mutation) error {
+			return t.store.DeleteUser(t.ctx, user.ID, m)
+		})
+		for _, key := range made {
+			record, err := t.store.VerifyKey(t.ctx, key.ID)
+			if err == nil && !record.UserDisabled {
+				t.Errorf("a key that was made beside the deletion of its user verifies")
+			}
+			if err != nil {
+				t.fails("VerifyKey", err, keyfold.ErrNotFound)
+			}
+		}
+	}
+}
+
+func keysRaceDisabling(t *trial) {
+	for range 30 {
+		made := t.keysRace(func(user keyfold.UserRecord, m keyfold.Mutation) error {
+			_, err := t.store.SetUserState(t.ctx, user.ID, keyfold.DisableChange, "", m)
+			return err
+		})
+		if len(made) != 5 {
+			t.Errorf("beside the disabling of a user %d keys of 4 were made", len(made)-1)
+		}
+		for _, key := range made {
+			t.userIs("a key made beside the disabling", key.ID, key.UserID, true)
+		}
+	}
+}

@@ -1,0 +1,381 @@
+package keyfold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// User is somebody who can log in, and whom keys can belong to. Programs with
+// users of their own need none: they name them by [Key.OwnerID].
+type User struct {
+	ID                string // 16 base62 characters; public, safe in logs
+	Username          string // as it is shown; empty for none
+	Email             string // as it is shown; empty for none
+	EmailVerifiedAt   time.Time
+	HasPassword       bool
+	PasswordChangedAt time.Time
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+	DisabledAt        time.Time // zero = enabled
+	DisabledReason    string
+	Version           int64 // 1 at creation, one more with every change
+}
+
+// UserState is what a user's fields amount to.
+type UserState string
+
+// The states of a user.
+const (
+	UserActive   UserState = "active"
+	UserDisabled UserState = "disabled"
+)
+
+// State returns the state of the user.
+func (u *User) State() UserState {
+	if !u.DisabledAt.IsZero() {
+		return UserDisabled
+	}
+	return UserActive
+}
+
+// NewUser is what a user is created with. It needs a username or an e-mail
+// address.
+type NewUser struct {
+	// Username is 1 to 64 letters, digits, ".", "_" and "-" of any script. Names
+	// that differ in case or width only are one name (RFC 8265, UsernameCaseMapped).
+	Username string
+	// Email is an address of at most 254 bytes (RFC 5321 section 4.5.3.1.3 less
+	// the brackets). It counts as not verified.
+	Email string
+	// Password has to pass Options.PasswordPolicy. Empty: the user cannot log in
+	// until one is set.
+	Password string
+}
+
+// CreateUser creates a user. Usernames and e-mail addresses are unique: when
+// several create the same at once, one succeeds. Errors: [InvalidError],
+// [ErrConflict] when the username or the address is taken, [ErrLimited] when
+// too many passwords are being hashed, [ErrUnavailable].
+func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
+	record := UserRecord{User: User{ID: randomBase62(idLen), Version: 1}}
+	if n.Username == "" && n.Email == "" {
+		return User{}, invalid("username", "a username or an e-mail address; one of them is needed")
+	}
+	if err := record.setUsername(n.Username); err != nil {
+		return User{}, err
+	}
+	if err := record.setEmail(n.Email); err != nil {
+		return User{}, err
+	}
+	if n.Password != "" {
+		var err error
+		if record.PasswordHash, err = s.newPassword(ctx, n.Password, &record.User); err != nil {
+			return User{}, err
+		}
+	}
+	now := s.now()
+	record.CreatedAt, record.UpdatedAt = now, now
+	if n.Password != "" {
+		record.HasPassword, record.PasswordChangedAt, record.PasswordVersion = true, now, 1
+	}
+	m := s.mutation(ctx, now, "user.create", record.ID, nil, userFields(&record.User))
+	if err := s.store.CreateUser(ctx, record, m); err != nil {
+		return User{}, s.taken(ctx, &record, err)
+	}
+	return record.User, nil
+}
+
+// setUsername sets the name, and what it is compared by.
+func (u *UserRecord) setUsername(name string) (err error) {
+	u.Username, u.UsernameKey = "", "-"+u.ID
+	if name != "" {
+		u.Username, u.UsernameKey, err = canonicalUsername(name)
+	}
+	return err
+}
+
+// setEmail sets the address, which nobody has verified, and what it is compared by.
+func (u *UserRecord) setEmail(address string) (err error) {
+	key := u.EmailKey
+	u.Email, u.EmailKey = "", "-"+u.ID
+	if address != "" {
+		u.Email, u.EmailKey, err = canonicalEmail(address)
+	}
+	if u.EmailKey != key {
+		u.EmailVerifiedAt = time.Time{}
+	}
+	return err
+}
+
+// newPassword checks a password against the policy and hashes it.
+func (s *Service) newPassword(ctx context.Context, password string, of *User) (string, error) {
+	if err := s.opts.PasswordPolicy.check(password, of.Username, of.Email); err != nil {
+		return "", err
+	}
+	hash, err := s.passwords.hash(ctx, password)
+	return hash, storeError(ctx, err)
+}
+
+// CheckPassword tells whether a user could have that password, by
+// Options.PasswordPolicy: nil, or an [InvalidError] with all that is wrong with
+// it. names are what the user is called, username and address, where there are
+// any. Nothing is stored or hashed, so a form may ask while somebody types.
+func (s *Service) CheckPassword(password string, names ...string) error {
+	return s.opts.PasswordPolicy.check(password, names...)
+}
+
+// taken says which of a user's names made a conflict, where that can be told.
+func (s *Service) taken(ctx context.Context, u *UserRecord, err error) error {
+	if !errors.Is(err, ErrConflict) {
+		return storeError(ctx, err)
+	}
+	if other, look := s.store.UserByUsername(ctx, u.UsernameKey); look == nil && other.ID != u.ID {
+		return fmt.Errorf("%w: the username is taken", ErrConflict)
+	}
+	if other, look := s.store.UserByEmail(ctx, u.EmailKey); look == nil && other.ID != u.ID {
+		return fmt.Errorf("%w: the e-mail address is taken", ErrConflict)
+	}
+	return err
+}
+
+// User returns the user of that id. Errors: [InvalidError], [ErrNotFound],
+// [ErrUnavailable].
+func (s *Service) User(ctx context.Context, id string) (User, error) {
+	record, err := s.user(ctx, id)
+	return record.User, err
+}
+
+func (s *Service) user(ctx context.Context, id string) (UserRecord, error) {
+	if err := checkID(id); err != nil {
+		return UserRecord{}, err
+	}
+	record, err := s.store.User(ctx, id)
+	return record, storeError(ctx, err)
+}
+
+// UserByLogin returns the user who logs in by that name: a username, or an
+// e-mail address where it holds an "@". Errors: [ErrNotFound], [ErrUnavailable].
+func (s *Service) UserByLogin(ctx context.Context, login string) (User, error) {
+	record, err := s.userByLogin(ctx, login)
+	return record.User, err
+}
+
+func (s *Service) userByLogin(ctx context.Context, login string) (UserRecord, error) {
+	byEmail, key, ok := loginKey(login)
+	if !ok {
+		return UserRecord{}, ErrNotFound
+	}
+	look := s.store.UserByUsername
+	if byEmail {
+		look = s.store.UserByEmail
+	}
+	record, err := look(ctx, key)
+	return record, storeError(ctx, err)
+}
+
+// UserUpdate changes how a user is called. A nil field stays as it is; an
+// empty one is taken away.
+type UserUpdate struct {
+	Version  int64 // required: User.Version as it was read
+	Username *string
+	Email    *string // another address counts as not verified; see [Service.ChangeEmail]
+}
+
+// UpdateUser changes a user whom nobody else changed since it was read. Errors:
+// [InvalidError], also when neither name nor address would be left,
+// [ErrNotFound], [ErrStale], [ErrConflict] when a name is taken,
+// [ErrUnavailable].
+func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User, error) {
+	if u.Version < 1 {
+		return User{}, invalid("version", "the version of the user as it was read, 1 or more")
+	}
+	record, err := s.user(ctx, id)
+	if err != nil {
+		return User{}, err
+	}
+	if record.Version != u.Version {
+		return User{}, fmt.Errorf("%w: user %s is at version %d", ErrStale, id, record.Version)
+	}
+	before := userFields(&record.User)
+	if u.Username != nil {
+		if err := record.setUsername(*u.Username); err != nil {
+			return User{}, err
+		}
+	}
+	if u.Email != nil {
+		if err := record.setEmail(*u.Email); err != nil {
+			return User{}, err
+		}
+	}
+	if record.Username == "" && record.Email == "" {
+		return User{}, invalid("username", "a username or an e-mail address; one of them has to stay")
+	}
+	record.UpdatedAt = s.now()
+	m := s.mutation(ctx, record.UpdatedAt, "user.update", id, before, userFields(&record.User))
+	if err := s.store.UpdateUser(ctx, record, m); err != nil {
+		return User{}, s.taken(ctx, &record, err)
+	}
+	record.Version++
+	return record.User, nil
+}
+
+// SetPassword gives a user another password, whatever the old one is: whoever
+// changes their own has to prove the old one to [Service.Authenticate] first.
+// One-time tokens made before cease to work; keys go on. Errors:
+// [InvalidError], [ErrNotFound], [ErrLimited] when too many passwords are being
+// hashed, [ErrUnavailable].
+func (s *Service) SetPassword(ctx context.Context, id, password string) error {
+	record, err := s.user(ctx, id)
+	if err != nil {
+		return err
+	}
+	hash, err := s.newPassword(ctx, password, &record.User)
+	if err != nil {
+		return err
+	}
+	m := s.mutation(ctx, s.now(), "user.set_password", id, fieldsOf{}, fieldsOf{})
+	return storeError(ctx, s.store.SetPassword(ctx, id, hash, m))
+}
+
+// DisableUser refuses a user's log-ins and all their keys, until
+// [Service.EnableUser]: at once in this process, and as soon as a revocation
+// elsewhere. Disabling again changes nothing and is no error. Errors:
+// [InvalidError], [ErrNotFound], [ErrUnavailable].
+func (s *Service) DisableUser(ctx context.Context, id, reason string) error {
+	if err := checkReason(reason); err != nil {
+		return err
+	}
+	now := s.now()
+	return s.setUserState(ctx, id, DisableChange, reason, s.mutation(ctx, now, actionUserDisable, id,
+		fieldsOf{"disabled_at": nil}, fieldsOf{"disabled_at": now, "disabled_reason": reason}))
+}
+
+// EnableUser lets a disabled user log in again, and their keys with them.
+// Enabling a user who is enabled changes nothing and is no error. Errors:
+// [InvalidError], [ErrNotFound], [ErrUnavailable].
+func (s *Service) EnableUser(ctx context.Context, id string) error {
+	return s.setUserState(ctx, id, EnableChange, "", s.mutation(ctx, s.now(), actionUserEnable, id,
+		fieldsOf{"disabled": true}, fieldsOf{"disabled": false}))
+}
+
+func (s *Service) setUserState(ctx context.Context, id string, change StateChange, reason string, m Mutation) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	_, err := s.store.SetUserState(ctx, id, change, reason, m)
+	s.changedUser(id)
+	return storeError(ctx, err)
+}
+
+// DeleteUser removes a user and, in the same step, all their keys. Errors:
+// [InvalidError], [ErrNotFound], [ErrUnavailable].
+func (s *Service) DeleteUser(ctx context.Context, id string) error {
+	record, err := s.user(ctx, id)
+	if err != nil {
+		return err
+	}
+	err = s.store.DeleteUser(ctx, id, s.mutation(ctx, s.now(), actionUserDelete, id, userFields(&record.User), nil))
+	s.changedUser(id)
+	return storeError(ctx, err)
+}
+
+// userFields is what the audit log may tell of a user: nothing of a password.
+func userFields(u *User) fieldsOf {
+	fields := fieldsOf{"username": u.Username, "email": u.Email, "email_verified_at": nil, "has_password": u.HasPassword}
+	if !u.EmailVerifiedAt.IsZero() {
+		fields["email_verified_at"] = u.EmailVerifiedAt.UTC()
+	}
+	return fields
+}
+
+// UsersQuery asks for a page of users, newest first. Every field that is set
+// must match.
+type UsersQuery struct {
+	Username string    // exact, but for what [NewUser] says of names
+	Email    string    // exact, in the same sense
+	State    UserState // empty = any
+	Cursor   string    // UserPage.Next of the page before; empty starts
+	Limit    int       // 1 to 200; zero = 50
+}
+
+// UserPage is a page of users. A page may hold fewer users than its limit, even
+// none, and still have a Next, as a [KeyPage] may.
+type UserPage struct {
+	Users []User
+	Next  string // Cursor of the next page; empty when there is none
+}
+
+// Users lists users. Errors: [InvalidError], [ErrUnavailable].
+func (s *Service) Users(ctx context.Context, q UsersQuery) (UserPage, error) {
+	limit, err := checkLimit(q.Limit)
+	if err != nil {
+		return UserPage{}, err
+	}
+	if q.State != "" && q.State != UserActive && q.State != UserDisabled {
+		return UserPage{}, invalid("state", "one of active, disabled")
+	}
+	filter := fmt.Sprintf("users|%q|%q|%s", q.Username, q.Email, q.State)
+	after, err := readCursor(q.Cursor, filter)
+	if err != nil {
+		return UserPage{}, err
+	}
+	if q.Username != "" || q.Email != "" {
+		return s.namedUser(ctx, q)
+	}
+	scan := UserScan{After: after.position(), Limit: limit}
+	if q.State != "" {
+		scan.Limit = maxPage
+	}
+	var page UserPage
+	for looked := 0; looked < maxStretch; looked += scan.Limit {
+		records, err := s.store.Users(ctx, scan)
+		if err != nil {
+			return UserPage{}, storeError(ctx, err)
+		}
+		for i := range records {
+			user := &records[i].User
+			scan.After = Position{At: user.CreatedAt, ID: user.ID}
+			if q.State == "" || q.State == user.State() {
+				page.Users = append(page.Users, *user)
+			}
+			if len(page.Users) == limit {
+				break
+			}
+		}
+		if len(page.Users) < limit && len(records) < scan.Limit {
+			return page, nil // the end of the list
+		}
+		if len(page.Users) == limit {
+			break
+		}
+	}
+	page.Next = cursor{At: scan.After.At.UnixMilli(), ID: scan.After.ID}.encode(filter)
+	return page, nil
+}
+
+// namedUser is the page of the one user that has those names, if there is one.
+func (s *Service) namedUser(ctx context.Context, q UsersQuery) (UserPage, error) {
+	var wanted UserRecord
+	if err := wanted.setUsername(q.Username); err != nil {
+		return UserPage{}, err
+	}
+	if err := wanted.setEmail(q.Email); err != nil {
+		return UserPage{}, err
+	}
+	look, key := s.store.UserByEmail, wanted.EmailKey
+	if q.Username != "" {
+		look, key = s.store.UserByUsername, wanted.UsernameKey
+	}
+	found, err := look(ctx, key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return UserPage{}, nil
+	case err != nil:
+		return UserPage{}, storeError(ctx, err)
+	case q.Email != "" && found.EmailKey != wanted.EmailKey, q.State != "" && q.State != found.State():
+		return UserPage{}, nil
+	}
+	return UserPage{Users: []User{found.User}}, nil
+}

@@ -1,0 +1,519 @@
+package keyfold_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/memory"
+)
+
+// Passwords that a policy lets through, whatever the user is called.
+const (
+	password = "seven otters juggle 41 plums"
+	another  = "a cello under 9 wet blankets"
+)
+
+// join makes a user or ends the test.
+func join(t testing.TB, svc *keyfold.Service, n keyfold.NewUser) keyfold.User {
+	t.Helper()
+	user, err := svc.CreateUser(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user
+}
+
+// must ends the test on an error of a step that only prepares.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantUser checks what the store says of a user.
+func wantUser(t testing.TB, svc *keyfold.Service, what string, want keyfold.User) {
+	t.Helper()
+	got, err := svc.User(t.Context(), want.ID)
+	if err != nil || got != want {
+		t.Errorf("%s: %+v, %v; want %+v", what, got, err, want)
+	}
+}
+
+// atOnce runs fn n times at once and returns what each returned.
+func atOnce(n int, fn func(i int) error) []error {
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() {
+			<-start
+			errs[i] = fn(i)
+		})
+	}
+	close(start)
+	group.Wait()
+	return errs
+}
+
+// countErrors returns how many of the errors are want.
+func countErrors(errs []error, want error) (n int) {
+	for _, err := range errs {
+		if errors.Is(err, want) {
+			n++
+		}
+	}
+	return n
+}
+
+func wantField(t testing.TB, what string, err error, field string) {
+	t.Helper()
+	if invalid, ok := errors.AsType[*keyfold.InvalidError](err); !ok || invalid.Field != field {
+		t.Errorf("%s: %v, want an InvalidError for %s", what, err, field)
+	}
+}
+
+func TestLifeOfAUser(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		clock := newClock()
+		svc := newService(t, store, &keyfold.Options{Now: clock.now})
+		ctx := t.Context()
+		user := join(t, svc, keyfold.NewUser{Username: "Ann", Email: "ann@example.com"})
+		if user.Username != "Ann" || user.Email != "ann@example.com" || user.HasPassword || user.State() != keyfold.UserActive ||
+			user.Version != 1 || !user.EmailVerifiedAt.IsZero() || !user.CreatedAt.Equal(clock.now()) {
+			t.Errorf("created: %+v", user)
+		}
+		wantUser(t, svc, "created", user)
+		for _, login := range []string{"Ann", "ann", "ann@example.com"} {
+			if found, err := svc.UserByLogin(ctx, login); err != nil || found != user {
+				t.Errorf("by %q: %+v, %v", login, found, err)
+			}
+		}
+
+		clock.add(time.Minute)
+		must(t, svc.SetPassword(ctx, user.ID, password))
+		user.HasPassword, user.PasswordChangedAt, user.UpdatedAt, user.Version = true, clock.now(), clock.now(), 2
+		wantUser(t, svc, "with a password", user)
+
+		clock.add(time.Minute)
+		name, none := "Anna", ""
+		updated, err := svc.UpdateUser(ctx, user.ID, keyfold.UserUpdate{Version: 2, Username: &name, Email: &none})
+		must(t, err)
+		user.Username, user.Email, user.UpdatedAt, user.Version = "Anna", "", clock.now(), 3
+		if updated != user {
+			t.Errorf("updated: %+v, want %+v", updated, user)
+		}
+		wantUser(t, svc, "updated", user)
+		for _, login := range []string{"Ann", "ann@example.com"} {
+			_, err := svc.UserByLogin(ctx, login)
+			wantErr(t, "by a name given up", err, keyfold.ErrNotFound)
+		}
+
+		clock.add(time.Minute)
+		for range 2 { // again changes nothing
+			must(t, svc.DisableUser(ctx, user.ID, "on holiday"))
+			if user.DisabledAt.IsZero() {
+				user.DisabledAt, user.DisabledReason, user.UpdatedAt, user.Version = clock.now(), "on holiday", clock.now(), 4
+			}
+			wantUser(t, svc, "disabled", user)
+			clock.add(time.Minute)
+		}
+		for range 2 {
+			must(t, svc.EnableUser(ctx, user.ID))
+			if !user.DisabledAt.IsZero() {
+				user.DisabledAt, user.DisabledReason, user.UpdatedAt, user.Version = time.Time{}, "", clock.now(), 5
+			}
+			wantUser(t, svc, "enabled", user)
+			clock.add(time.Minute)
+		}
+
+		must(t, svc.DeleteUser(ctx, user.ID))
+		_, err = svc.User(ctx, user.ID)
+		wantErr(t, "deleted", err, keyfold.ErrNotFound)
+		join(t, svc, keyfold.NewUser{Username: "Anna"})
+	})
+}
+
+func TestUsersThatCannotBeAreRefusedByField(t *testing.T) {
+	l := newLifecycle(t)
+	ctx := t.Context()
+	user := join(t, l.Service, keyfold.NewUser{Username: "ann"})
+	none := ""
+	for _, row := range []struct {
+		what, field string
+		do          func() error
+	}{
+		{"nameless", "username", func() error { _, err := l.CreateUser(ctx, keyfold.NewUser{Password: password}); return err }},
+		{"left nameless", "username", func() error {
+			_, err := l.UpdateUser(ctx, user.ID, keyfold.UserUpdate{Version: 1, Username: &none})
+			return err
+		}},
+		{"without a version", "version", func() error { _, err := l.UpdateUser(ctx, user.ID, keyfold.UserUpdate{}); return err }},
+		{"no id", "id", func() error { _, err := l.User(ctx, "ann"); return err }},
+		{"no id to disable", "id", func() error { return l.DisableUser(ctx, "'", "") }},
+		{"no id to enable", "id", func() error { return l.EnableUser(ctx, "") }},
+		{"no id to delete", "id", func() error { return l.DeleteUser(ctx, "*") }},
+		{"a long reason", "reason", func() error { return l.DisableUser(ctx, user.ID, strings.Repeat("x", 257)) }},
+		{"no state", "state", func() error { _, err := l.Users(ctx, keyfold.UsersQuery{State: "asleep"}); return err }},
+		{"a key of no id", "user_id", func() error { _, _, err := l.Service.CreateKey(ctx, keyfold.NewKey{UserID: "ann"}); return err }},
+		{"keys of no id", "user_id", func() error { _, err := l.Keys(ctx, keyfold.KeysQuery{UserID: "ann"}); return err }},
+		{"usage beside an owner", "user_id", func() error {
+			_, err := l.Usage(ctx, keyfold.UsageQuery{UserID: user.ID, OwnerID: "o"})
+			return err
+		}},
+	} {
+		wantField(t, row.what, row.do(), row.field)
+	}
+	unknown := strings.Repeat("0", 16)
+	for what, err := range map[string]error{
+		"password": l.SetPassword(ctx, unknown, password), "disable": l.DisableUser(ctx, unknown, ""),
+		"enable": l.EnableUser(ctx, unknown), "delete": l.DeleteUser(ctx, unknown),
+	} {
+		wantErr(t, what+" of nobody", err, keyfold.ErrNotFound)
+	}
+	_, _, err := l.Service.CreateKey(ctx, keyfold.NewKey{UserID: unknown})
+	wantErr(t, "a key of nobody", err, keyfold.ErrNotFound)
+}
+
+func TestCheckPasswordIsWhatCreateUserAsks(t *testing.T) {
+	t.Parallel()
+	svc, err := keyfold.New(memory.New(), &keyfold.Options{PasswordPolicy: keyfold.PasswordPolicy{MinLength: 20}})
+	must(t, err)
+	for _, chosen := range []string{"", "nineteen otters 1 2", "password password password", "ann@example.com and 42 otters", another} {
+		names := keyfold.NewUser{Username: "ann", Email: "ann@example.com", Password: chosen}
+		checked := svc.CheckPassword(chosen, names.Username, names.Email)
+		if chosen == "" { // which asks CreateUser for a user without one
+			wantInvalid(t, "no password", checked, "password")
+			continue
+		}
+		user, created := svc.CreateUser(t.Context(), names)
+		if fmt.Sprint(checked) != fmt.Sprint(created) {
+			t.Errorf("%q: checked %v, created %v", chosen, checked, created)
+		}
+		if created == nil {
+			must(t, svc.DeleteUser(t.Context(), user.ID))
+		}
+	}
+	page, err := svc.Users(t.Context(), keyfold.UsersQuery{})
+	if err != nil || len(page.Users) != 0 {
+		t.Errorf("%d users are stored, %v", len(page.Users), err)
+	}
+}
+
+func ExampleService_CheckPassword() {
+	svc, _ := keyfold.New(memory.New(), nil)
+	fmt.Println(svc.CheckPassword("otter plums", "ann", "ann@example.com"))
+	fmt.Println(svc.CheckPassword("seven otters juggle 41 plums", "ann", "ann@example.com"))
+	// Output:
+	// keyfold: invalid password: at least 15 characters
+	// <nil>
+}
+
+func TestConflictSaysWhichNameIsTaken(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		svc := newService(t, store, nil)
+		ctx := t.Context()
+		join(t, svc, keyfold.NewUser{Username: "Ann", Email: "ann@example.com"})
+		bob := join(t, svc, keyfold.NewUser{Username: "bob", Email: "bob@example.com"})
+		name, address := "ANN", "ann@example.com"
+		_, byName := svc.CreateUser(ctx, keyfold.NewUser{Username: name, Email: "new@example.com"})
+		_, byAddress := svc.CreateUser(ctx, keyfold.NewUser{Username: "new", Email: address})
+		_, toName := svc.UpdateUser(ctx, bob.ID, keyfold.UserUpdate{Version: 1, Username: &name})
+		_, toAddress := svc.UpdateUser(ctx, bob.ID, keyfold.UserUpdate{Version: 1, Email: &address})
+		for what, row := range map[string]struct {
+			err  error
+			word string
+		}{
+			"created by name": {byName, "username"}, "updated to a name": {toName, "username"},
+			"created by address": {byAddress, "e-mail address"}, "updated to an address": {toAddress, "e-mail address"},
+		} {
+			wantErr(t, what, row.err, keyfold.ErrConflict)
+			if row.err != nil && !strings.Contains(row.err.Error(), row.word) {
+				t.Errorf("%s: %q does not say that the %s is taken", what, row.err, row.word)
+			}
+		}
+		wantUser(t, svc, "who wanted the names", bob)
+		_, err := svc.UpdateUser(ctx, bob.ID, keyfold.UserUpdate{Version: 2, Username: &name})
+		wantErr(t, "another version", err, keyfold.ErrStale)
+	})
+}
+
+func TestOneOfRacingSignUpsWins(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		svc := newService(t, store, nil)
+		errs := atOnce(8, func(i int) error {
+			_, err := svc.CreateUser(t.Context(), keyfold.NewUser{Username: []string{"Ann", "ann"}[i%2]})
+			return err
+		})
+		if countErrors(errs, nil) != 1 || countErrors(errs, keyfold.ErrConflict) != 7 {
+			t.Errorf("eight sign up by one name: %v", errs)
+		}
+	})
+}
+
+// served makes a key of a user that two Services on one store serve from memory.
+func served(t *testing.T, store keyfold.Store, opts keyfold.Options) (here, there *keyfold.Service, watch *spy, user keyfold.User, token string) {
+	t.Helper()
+	watch = &spy{Store: store}
+	here, there = newService(t, store, &opts), newService(t, watch, &opts)
+	user = join(t, here, keyfold.NewUser{Username: "ann"})
+	_, token = create(t, here, keyfold.NewKey{UserID: user.ID})
+	for _, svc := range []*keyfold.Service{here, there} {
+		remembers(t, svc, token)
+	}
+	reads := watch.reads.Load()
+	if got := outcome(there, token); got != keyfold.CodeAllowed || watch.reads.Load() != reads {
+		t.Fatalf("the key is not served from memory (%v): this test shows nothing", got)
+	}
+	return here, there, watch, user, token
+}
+
+// remembers makes a Service follow the feed and remember a key.
+func remembers(t *testing.T, svc *keyfold.Service, token string) {
+	t.Helper()
+	outcome(svc, token) // begins to follow the feed
+	must(t, svc.Sync(t.Context()))
+	outcome(svc, token)
+}
+
+// seldom polls so rarely that only Sync makes it hear.
+func seldom() keyfold.Options {
+	return keyfold.Options{PollInterval: time.Minute, MaxStaleness: time.Hour, CacheMaxAge: time.Hour}
+}
+
+func TestDisabledUsersKeysStopHereAtOnceAndElsewhereWithTheNextPoll(t *testing.T) {
+	// Mutation tried: DisableUser without changedUser goes on serving here; forget
+	// without the user actions goes on serving there.
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		here, there, _, user, token := served(t, store, seldom())
+		bystander, other := create(t, here, keyfold.NewKey{})
+		for range 2 {
+			remembers(t, here, other)
+			must(t, here.DisableUser(t.Context(), user.ID, "on holiday"))
+			for range 3 {
+				wants(t, here, token, keyfold.CodeUserDisabled, "disabled, here")
+			}
+			must(t, there.Sync(t.Context()))
+			for range 3 {
+				wants(t, there, token, keyfold.CodeUserDisabled, "disabled, elsewhere")
+			}
+			wants(t, here, other, keyfold.CodeAllowed, "a key of nobody's")
+
+			must(t, here.EnableUser(t.Context(), user.ID))
+			wants(t, here, token, keyfold.CodeAllowed, "enabled, here")
+			must(t, there.Sync(t.Context()))
+			wants(t, there, token, keyfold.CodeAllowed, "enabled, elsewhere")
+		}
+		late, lateToken := create(t, here, keyfold.NewKey{UserID: user.ID})
+		must(t, here.DisableUser(t.Context(), user.ID, ""))
+		wants(t, here, lateToken, keyfold.CodeUserDisabled, "a key that was never verified before")
+		if key, err := here.Key(t.Context(), late.ID); err != nil || key.State(time.Now()) != keyfold.KeyActive {
+			t.Errorf("the key of a disabled user is %v itself, %v; want it active", key.State(time.Now()), err)
+		}
+		must(t, here.DeleteKey(t.Context(), bystander.ID))
+	})
+}
+
+func TestDeletedUsersKeysAreUnknown(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		here, there, _, user, token := served(t, store, seldom())
+		more := make([]string, 5)
+		for i := range more {
+			_, more[i] = create(t, here, keyfold.NewKey{UserID: user.ID})
+			remembers(t, here, more[i])
+			remembers(t, there, more[i])
+		}
+		must(t, here.DeleteUser(t.Context(), user.ID))
+		must(t, there.Sync(t.Context()))
+		for _, token := range append(more, token) {
+			wants(t, here, token, keyfold.CodeUnknown, "deleted, here")
+			wants(t, there, token, keyfold.CodeUnknown, "deleted, elsewhere")
+		}
+		page, err := here.Keys(t.Context(), keyfold.KeysQuery{UserID: user.ID})
+		if err != nil || len(page.Keys) != 0 {
+			t.Errorf("%d keys of a user who is gone, %v", len(page.Keys), err)
+		}
+	})
+}
+
+func TestKeysOfAUserChangedInATransactionStopWithItsCommit(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		here, _, _, user, token := served(t, store, seldom())
+		refused := errors.New("refused")
+		err := here.InTx(t.Context(), func(k *keyfold.Service) error {
+			must(t, k.DisableUser(t.Context(), user.ID, ""))
+			return refused
+		})
+		wantErr(t, "InTx", err, refused)
+		wants(t, here, token, keyfold.CodeAllowed, "rolled back")
+		must(t, here.InTx(t.Context(), func(k *keyfold.Service) error { return k.DisableUser(t.Context(), user.ID, "") }))
+		wants(t, here, token, keyfold.CodeUserDisabled, "committed")
+	})
+}
+
+// lateAnswer is a store whose next answer to VerifyKey waits until it may go.
+type lateAnswer struct {
+	keyfold.Store
+	once sync.Once
+	read chan struct{} // closed once the answer is known
+	goOn chan struct{}
+}
+
+func (s *lateAnswer) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRecord, error) {
+	record, err := s.Store.VerifyKey(ctx, id)
+	s.once.Do(func() {
+		close(s.read)
+		<-s.goOn
+	})
+	return record, err
+}
+
+func TestReadThatBeganBeforeTheUserWasDisabledIsNotRemembered(t *testing.T) {
+	// Mutation tried: evictUsers without the generation remembers the old answer.
+	t.Parallel()
+	opts := seldom()
+	plain := memory.New()
+	store := &lateAnswer{Store: plain, read: make(chan struct{}), goOn: make(chan struct{})}
+	store.once.Do(func() {}) // not yet
+	svc := newService(t, store, &opts)
+	user := join(t, svc, keyfold.NewUser{Username: "ann"})
+	_, first := create(t, svc, keyfold.NewKey{UserID: user.ID})
+	_, token := create(t, svc, keyfold.NewKey{UserID: user.ID})
+	remembers(t, svc, first)
+
+	store.once = sync.Once{}
+	done := make(chan keyfold.Code)
+	go func() { done <- outcome(svc, token) }()
+	<-store.read
+	must(t, svc.DisableUser(t.Context(), user.ID, ""))
+	close(store.goOn)
+	<-done // either answer is right: it began before
+	wants(t, svc, token, keyfold.CodeUserDisabled, "after the user was disabled")
+}
+
+func TestIdentityNamesTheUserAndRotationKeepsIt(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		svc := newService(t, store, nil)
+		user := join(t, svc, keyfold.NewUser{Username: "ann"})
+		key, token := create(t, svc, keyfold.NewKey{UserID: user.ID, OwnerID: "cust_42"})
+		_, nobodys := create(t, svc, keyfold.NewKey{OwnerID: "cust_42"})
+		_, successor, err := svc.RotateKey(t.Context(), key.ID, keyfold.RotateOptions{})
+		must(t, err)
+		for text, want := range map[string]string{token: user.ID, successor.Reveal(): user.ID, nobodys: ""} {
+			for range 2 { // from the store, and from memory
+				id, err := svc.Verify(t.Context(), keyfold.Request{Token: text})
+				if err != nil || id.UserID() != want || id.OwnerID() != "cust_42" {
+					t.Errorf("user %q, owner %q, %v; want user %q", id.UserID(), id.OwnerID(), err, want)
+				}
+			}
+		}
+		page, err := svc.Keys(t.Context(), keyfold.KeysQuery{UserID: user.ID})
+		if err != nil || len(page.Keys) != 2 || page.Keys[0].UserID != user.ID || page.Keys[1].UserID != user.ID {
+			t.Errorf("keys of the user: %+v, %v; want the key and its successor", page.Keys, err)
+		}
+		n, err := svc.RevokeKeys(t.Context(), keyfold.KeyFilter{UserID: user.ID}, "left")
+		if err != nil || n != 2 {
+			t.Errorf("revoked %d keys, %v; want both", n, err)
+		}
+		wants(t, svc, nobodys, keyfold.CodeAllowed, "a key of no user")
+	})
+}
+
+func TestUsersAreListedByPageStateAndName(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		clock := newClock()
+		svc := newService(t, store, &keyfold.Options{Now: clock.now})
+		var all, off []string // newest first
+		for i := range 7 {
+			user := join(t, svc, keyfold.NewUser{Username: fmt.Sprint("user", i), Email: fmt.Sprintf("user%d@example.com", i)})
+			all = append([]string{user.ID}, all...)
+			if i%3 == 0 {
+				must(t, svc.DisableUser(t.Context(), user.ID, ""))
+				off = append([]string{user.ID}, off...)
+			}
+			clock.add(time.Second)
+		}
+		on := slices.DeleteFunc(slices.Clone(all), func(id string) bool { return slices.Contains(off, id) })
+		for _, row := range []struct {
+			query keyfold.UsersQuery
+			want  []string
+		}{
+			{keyfold.UsersQuery{}, all},
+			{keyfold.UsersQuery{Limit: 3}, all},
+			{keyfold.UsersQuery{Limit: 7}, all},
+			{keyfold.UsersQuery{State: keyfold.UserDisabled, Limit: 2}, off},
+			{keyfold.UsersQuery{State: keyfold.UserActive, Limit: 1}, on},
+			{keyfold.UsersQuery{Username: "USER2"}, all[4:5]},
+			{keyfold.UsersQuery{Email: "user2@example.com"}, all[4:5]},
+			{keyfold.UsersQuery{Username: "user2", Email: "user2@example.com", State: keyfold.UserActive}, all[4:5]},
+			{keyfold.UsersQuery{Username: "user2", Email: "user3@example.com"}, nil},
+			{keyfold.UsersQuery{Username: "user2", State: keyfold.UserDisabled}, nil},
+			{keyfold.UsersQuery{Username: "nobody"}, nil},
+		} {
+			var got []string
+			for query := row.query; ; {
+				page, err := svc.Users(t.Context(), query)
+				must(t, err)
+				for _, user := range page.Users {
+					got = append(got, user.ID)
+				}
+				if query.Cursor = page.Next; page.Next == "" || len(got) > len(all) {
+					break
+				}
+			}
+			if !slices.Equal(got, row.want) {
+				t.Errorf("%+v: %q, want %q", row.query, got, row.want)
+			}
+		}
+	})
+}
+
+func TestAuditTellsOfUsersAndNothingOfPasswords(t *testing.T) {
+	l := newLifecycle(t)
+	ctx := t.Context()
+	user := join(t, l.Service, keyfold.NewUser{Username: "ann", Email: "ann@example.com", Password: password})
+	l.must(l.SetPassword(ctx, user.ID, another))
+	mail, err := l.NewOneTime(ctx, keyfold.ResetPassword, user.ID, "")
+	l.must(err)
+	_, err = l.UseResetPassword(ctx, mail.Token.Reveal(), password, keyfold.ResetOptions{})
+	l.must(err)
+	key, _ := l.create(keyfold.NewKey{UserID: user.ID})
+	record, err := l.store.User(ctx, user.ID)
+	l.must(err)
+	l.must(l.DisableUser(ctx, user.ID, "left"))
+	l.must(l.DeleteUser(ctx, user.ID))
+	var actions []string
+	entries, err := l.store.Audit(ctx, keyfold.AuditScan{Limit: 100})
+	l.must(err)
+	for _, entry := range slices.Backward(entries) {
+		actions = append(actions, entry.Action)
+		text := fmt.Sprintf("%+v", entry)
+		for _, secret := range []string{password, another, record.PasswordHash, mail.Token.Reveal()} {
+			if strings.Contains(text, secret) {
+				t.Errorf("the entry of %s shows a secret", entry.Action)
+			}
+		}
+		if want := map[bool]string{true: key.ID, false: user.ID}[strings.HasPrefix(entry.Action, "key.")]; entry.Target != want {
+			t.Errorf("%s has target %s, want %s", entry.Action, entry.Target, want)
+		}
+	}
+	want := "user.create user.set_password user.one_time user.reset_password key.create user.disable user.delete key.delete"
+	if got := strings.Join(actions, " "); got != want {
+		t.Errorf("actions %s, want %s", got, want)
+	}
+}

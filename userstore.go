@@ -1,0 +1,209 @@
+package keyfold
+
+import (
+	"context"
+	"time"
+)
+
+// UserRecord is a user as it is stored. HasPassword must be whether there is a
+// PasswordHash, whatever is given.
+type UserRecord struct {
+	User
+	// UsernameKey and EmailKey are what is compared: the canonical form, or "-"
+	// and the id where there is none. Each is unique among all users.
+	UsernameKey string
+	EmailKey    string
+	// PasswordHash is a PHC string, empty without a password. It never leaves
+	// the process in any answer.
+	PasswordHash string
+	// PasswordVersion is raised by every change of the password.
+	PasswordVersion int64
+}
+
+// UserScan asks for one page of users, newest first by (CreatedAt, ID).
+type UserScan struct {
+	After Position // where the page before ended; the zero Position starts
+	Limit int      // the greatest number of rows, at least 1
+}
+
+// UserStore keeps users. Where several errors apply, the one that a method
+// names first must be returned. Actions of Mutations on users begin with
+// "user.", and their feed rows name the user, not its keys: whoever follows the
+// feed forgets all keys of that user.
+type UserStore interface {
+	// CreateUser must insert the user as given, or return ErrConflict when its
+	// id, UsernameKey or EmailKey exists. Of racing creates one must win.
+	CreateUser(ctx context.Context, user UserRecord, m Mutation) error
+
+	// User must return the user, or ErrNotFound.
+	User(ctx context.Context, id string) (UserRecord, error)
+
+	// UserByUsername and UserByEmail must return the user that has the key, or
+	// ErrNotFound.
+	UserByUsername(ctx context.Context, usernameKey string) (UserRecord, error)
+	UserByEmail(ctx context.Context, emailKey string) (UserRecord, error)
+
+	// Users must return at most scan.Limit users, strictly after scan.After.
+	// Walking must show every user that existed throughout exactly once.
+	Users(ctx context.Context, scan UserScan) ([]UserRecord, error)
+
+	// UpdateUser must write Username, UsernameKey, Email, EmailKey,
+	// EmailVerifiedAt and UpdatedAt of user, and nothing else, where its id and
+	// Version match, and raise the version by one. It must return ErrNotFound
+	// when there is no such user, ErrStale when the version is another, and
+	// ErrConflict when another user has one of the keys.
+	UpdateUser(ctx context.Context, user UserRecord, m Mutation) error
+
+	// SetPassword must write the hash, set PasswordChangedAt and UpdatedAt to m.At
+	// and raise PasswordVersion and the version by one each, whatever they are, or
+	// return ErrNotFound. An empty hash takes the password away.
+	SetPassword(ctx context.Context, id, hash string, m Mutation) error
+
+	// RehashPassword must replace the hash where it still equals old; it must
+	// return nil when it does not. No version, feed or audit row is involved: the
+	// password stays the same.
+	RehashPassword(ctx context.Context, id, old, new string) error
+
+	// SetUserState must apply the change where its guard holds (DisableChange: the
+	// user is enabled; EnableChange: it is disabled): set DisabledAt to m.At, with
+	// the reason, or clear both; set UpdatedAt to m.At and raise the version. It
+	// must report whether the guard held, and write nothing where it did not, or
+	// return ErrNotFound.
+	SetUserState(ctx context.Context, id string, change StateChange, reason string, m Mutation) (changed bool, err error)
+
+	// DeleteUser must, in one step, remove the user, its one-time tokens, its keys
+	// and their totals, or return ErrNotFound. One feed row names the user; beside
+	// the audit row of m there must be one for each key, with the action
+	// "key.delete", the key's id as Target and Before and After empty. Usage
+	// events and hours stay until they are pruned.
+	DeleteUser(ctx context.Context, id string, m Mutation) error
+}
+
+// OneTimeRecord is a one-time token as it is stored.
+type OneTimeRecord struct {
+	Sum     [32]byte // of the token and its purpose; the token itself is not kept
+	Purpose OneTimePurpose
+	UserID  string
+	// PasswordVersion and EmailKey are the user's when the token was made. A
+	// user who has another since cannot use it.
+	PasswordVersion int64
+	EmailKey        string
+	// NewEmail and NewEmailKey are what ChangeEmail changes to, empty otherwise.
+	NewEmail    string
+	NewEmailKey string
+	CreatedAt   time.Time
+	ExpiresAt   time.Time // exclusive
+}
+
+// OneTimeUse is what a one-time token is used for.
+type OneTimeUse struct {
+	Sum          [32]byte
+	Purpose      OneTimePurpose
+	PasswordHash string // of the new password, for ResetPassword
+}
+
+// OneTimeStore keeps one-time tokens.
+type OneTimeStore interface {
+	// CreateOneTime must insert the token, and remove the others that the user
+	// has for the same purpose, or return ErrNotFound when there is no such user
+	// and ErrConflict when the sum exists.
+	CreateOneTime(ctx context.Context, token OneTimeRecord, m Mutation) error
+
+	// OneTime must return the token, or ErrNotFound.
+	OneTime(ctx context.Context, sum [32]byte) (OneTimeRecord, error)
+
+	// UseOneTime must, in one step, remove the token and change its user, and
+	// return the user as it became. It must return ErrNotFound, and change
+	// nothing, unless the token has that sum and purpose, ExpiresAt is after m.At,
+	// and its user exists, is not disabled, and still has the PasswordVersion and
+	// the EmailKey of the token; and ErrConflict when another user has
+	// NewEmailKey. Of racing uses one must win.
+	//
+	// The change is, by purpose: VerifyEmail sets EmailVerifiedAt to m.At;
+	// ResetPassword does that and what SetPassword does; ChangeEmail sets Email,
+	// EmailKey and EmailVerifiedAt. All set UpdatedAt to m.At and raise the
+	// version by one. m.Target must be replaced by the user's id.
+	UseOneTime(ctx context.Context, use OneTimeUse, m Mutation) (UserRecord, error)
+
+	// PruneOneTime must delete tokens whose ExpiresAt is not after at, at most
+	// about limit, and report how many.
+	PruneOneTime(ctx context.Context, at time.Time, limit int) (deleted int, err error)
+}
+
+// Throttle counts the attempts made under one name.
+type Throttle struct {
+	Name         string
+	Attempts     int64
+	BlockedUntil time.Time // zero = never was
+	ExpiresAt    time.Time // from then on it counts as absent
+}
+
+// ThrottleRule says how many attempts are free and how long the next ones have
+// to wait.
+type ThrottleRule struct {
+	Free    int64         // attempts without a wait
+	First   time.Duration // the wait after the last free one; it doubles with each more
+	Longest time.Duration // no wait is longer
+	Forget  time.Duration // a row without attempts for this long is absent; at least Longest
+}
+
+// Next returns the row with one more attempt at that time.
+func (r ThrottleRule) Next(t Throttle, at time.Time) Throttle {
+	if !at.Before(t.ExpiresAt) {
+		t = Throttle{Name: t.Name}
+	}
+	t.Attempts++
+	if over := t.Attempts - r.Free; over >= 0 {
+		wait := r.Longest
+		if over < 32 && r.First<<over>>over == r.First {
+			wait = min(wait, r.First<<over)
+		}
+		t.BlockedUntil = at.Add(wait)
+	}
+	if expires := at.Add(r.Forget); expires.After(t.ExpiresAt) {
+		t.ExpiresAt = expires
+	}
+	return t
+}
+
+// Refund returns the row with one attempt less.
+func (r ThrottleRule) Refund(t Throttle) Throttle {
+	t.Attempts = max(0, t.Attempts-1)
+	if t.Attempts < r.Free {
+		t.BlockedUntil = time.Time{}
+	}
+	return t
+}
+
+// Settlement is what becomes of throttles after an attempt that succeeded.
+type Settlement struct {
+	Forget []string // rows to remove
+	Refund []string // rows that get their attempt back
+	// Good are rows to write anew: without attempts, to be kept until GoodUntil.
+	Good      []string
+	GoodUntil time.Time
+}
+
+// ThrottleStore keeps throttles, shared by all processes. Its changes are no
+// mutations: neither the feed nor the audit log tells of them.
+type ThrottleStore interface {
+	// Throttle must return the row of that name, also one that expired, or
+	// ErrNotFound.
+	Throttle(ctx context.Context, name string) (Throttle, error)
+
+	// ReserveAttempt must, in one step, look at the rows of those names, each
+	// given once. Where one is blocked (BlockedUntil is after at, and it has not
+	// expired at that time) it must change nothing and return the latest
+	// BlockedUntil of those; otherwise it must replace each by rule.Next and return
+	// the zero time. Of racing reservations each must count.
+	ReserveAttempt(ctx context.Context, names []string, rule ThrottleRule, at time.Time) (until time.Time, err error)
+
+	// SettleAttempt must apply the settlement in one step. Rows that are absent
+	// are passed over, but those of Good are written in any case. No name is given
+	// twice.
+	SettleAttempt(ctx context.Context, s Settlement, rule ThrottleRule) error
+
+	// PruneThrottles must delete rows whose ExpiresAt is not after at, at most
+	// about limit, and report how many.
+	PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, err error)
+}
