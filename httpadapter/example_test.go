@@ -104,6 +104,24 @@ func ExampleFromQuery() {
 	// Output: 200 <rss/>
 }
 
+func ExampleKeysFrom() {
+	svc, token := exampleService("reports:read")
+	cookie := httpadapter.KeysFrom(func(r *http.Request) []string {
+		if c, err := r.Cookie("key"); err == nil {
+			return []string{c.Value}
+		}
+		return nil
+	})
+	h := httpadapter.RequireKey(svc, cookie)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, _ := httpadapter.IdentityFrom(r.Context())
+		fmt.Println("hello", id.Name())
+	}))
+	r := httptest.NewRequest("GET", "/", nil)
+	r.AddCookie(&http.Cookie{Name: "key", Value: token})
+	h.ServeHTTP(httptest.NewRecorder(), r)
+	// Output: hello ci
+}
+
 func ExampleTrustedProxies() {
 	svc, _ := exampleService("reports:read")
 	guard := httpadapter.RequireKey(svc, httpadapter.TrustedProxies(

@@ -2,11 +2,14 @@ package httpadapter
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter/internal/failures"
 )
 
 // Verifier decides on requests; a [keyfold.Service] is one.
@@ -21,6 +24,10 @@ type Verifier interface {
 // when the key that it presents is good for it, and answers it with a
 // [Problem] otherwise. The handler learns whose key it was from
 // [IdentityFrom].
+//
+// An address (IPv6: its /64) that sends more than ten bad keys in a minute is
+// answered 429 for further ones, until the minute is over; good keys pass. It
+// tells clients that go on with a dead key to stop: see [NoFailureLimit].
 //
 // Each request is one Verify; nothing is remembered between requests. A request
 // without a key is verified as well, so that it is counted. Only a request with
@@ -54,10 +61,12 @@ type guard struct {
 	verifier Verifier
 	optional bool
 	scopes   []string
-	query    string // name of the query parameter; empty: none is read
+	query    string                       // name of the query parameter; empty: none is read
+	keys     func(*http.Request) []string // in place of the headers and the query; nil: they are read
 	trusted  []netip.Prefix
 	route    func(*http.Request) string
 	refuse   func(http.ResponseWriter, *http.Request, error)
+	failures *failures.Limiter // nil: none are counted
 }
 
 func newGuard(v Verifier, opts []Option) *guard {
@@ -69,6 +78,7 @@ func newGuard(v Verifier, opts []Option) *guard {
 		verifier: v,
 		route:    routes.of,
 		refuse:   func(w http.ResponseWriter, _ *http.Request, err error) { ProblemOf(err).Write(w) },
+		failures: failures.New(time.Now),
 	}
 	for _, opt := range opts {
 		opt(g)
@@ -78,25 +88,93 @@ func newGuard(v Verifier, opts []Option) *guard {
 
 func (g *guard) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, err := g.credential(r)
-		if err != nil {
-			g.refuse(w, r, err)
-			return
-		}
-		if token == "" && g.optional {
+		id, err := g.identify(r)
+		switch {
+		case err != nil:
+			g.refuse(w, r, g.limit(r, err))
+		case id.IsZero(): // only where a key is optional
 			next.ServeHTTP(w, r)
-			return
+		default:
+			next.ServeHTTP(w, r.WithContext(&identityContext{r.Context(), id}))
 		}
-		id, err := g.verifier.Verify(r.Context(), g.request(r, token))
-		if err == nil && id.IsZero() {
-			err = keyfold.ErrUnauthenticated // nobody is nobody, whatever the Verifier says
-		}
-		if err != nil {
-			g.refuse(w, r, err)
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(&identityContext{r.Context(), id}))
 	})
+}
+
+// limit counts a bad key of the address, and has it wait when there were too
+// many. Only bad keys come here: one that is good passes from any address, so
+// that nobody is locked out by what others behind the same address send. A
+// request without a key is no guess, and an error that decided nothing no failure.
+func (g *guard) limit(r *http.Request, err error) error {
+	if g.failures == nil || !errors.Is(err, keyfold.ErrUnauthenticated) || keyfold.CodeOf(err) == keyfold.CodeMissing {
+		return err
+	}
+	if wait := g.failures.Attempt(g.address(r), false); wait > 0 {
+		return &tooManyFailures{wait}
+	}
+	return err
+}
+
+// tooManyFailures is the [keyfold.ErrLimited] of an address that sends bad keys.
+type tooManyFailures struct{ wait time.Duration }
+
+func (t *tooManyFailures) Error() string {
+	return "keyfold: too many bad keys came from this address"
+}
+func (t *tooManyFailures) Unwrap() error             { return keyfold.ErrLimited }
+func (t *tooManyFailures) RetryAfter() time.Duration { return t.wait }
+
+func (g *guard) address(r *http.Request) netip.Addr {
+	return ClientIP(r.RemoteAddr, r.Header["X-Forwarded-For"], g.trusted...)
+}
+
+// identify returns whose key the request presents; nobody's where it presents
+// none and may do so.
+func (g *guard) identify(r *http.Request) (keyfold.Identity, error) {
+	if g.keys != nil {
+		return g.firstGood(r)
+	}
+	token, err := g.credential(r)
+	if err != nil {
+		return keyfold.Identity{}, err
+	}
+	return g.verify(r, token)
+}
+
+// firstGood tries the keys in turn. Where none is good, that a key may not do
+// this tells more than that another is no key.
+func (g *guard) firstGood(r *http.Request) (keyfold.Identity, error) {
+	var refused error
+	for _, token := range g.keys(r) {
+		if token == "" {
+			continue
+		}
+		id, err := g.verify(r, token)
+		forbidden := errors.Is(err, keyfold.ErrForbidden)
+		if err == nil || !forbidden && !errors.Is(err, keyfold.ErrUnauthenticated) {
+			return id, err
+		}
+		if refused == nil || forbidden {
+			refused = err
+		}
+	}
+	if refused != nil {
+		return keyfold.Identity{}, refused
+	}
+	return g.verify(r, "")
+}
+
+func (g *guard) verify(r *http.Request, token string) (keyfold.Identity, error) {
+	if token == "" && g.optional {
+		return keyfold.Identity{}, nil
+	}
+	id, err := g.verifier.Verify(r.Context(), g.request(r, token))
+	if err == nil && id.IsZero() {
+		err = keyfold.ErrUnauthenticated // nobody is nobody, whatever the Verifier says
+	}
+	if err != nil {
+		return keyfold.Identity{}, err
+	}
+	return id, nil
 }
 
 func (g *guard) credential(r *http.Request) (string, error) {
@@ -112,7 +190,7 @@ func (g *guard) request(r *http.Request, token string) keyfold.Request {
 	return keyfold.Request{
 		Token:     token,
 		Scopes:    g.scopes,
-		IP:        ClientIP(r.RemoteAddr, r.Header["X-Forwarded-For"], g.trusted...),
+		IP:        g.address(r),
 		Route:     g.route(r),
 		RequestID: bounded(first(r.Header["X-Request-Id"])),
 		UserAgent: bounded(first(r.Header["User-Agent"])),

@@ -183,6 +183,52 @@ func TestQueryHoldsNoKeyUnlessSwitchedOn(t *testing.T) {
 	}
 }
 
+func TestKeysFromTriesOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, nil)
+	_, reader := newKey(t, svc, keyfold.NewKey{Name: "reader", Scopes: []string{"reports:read"}})
+	_, writer := newKey(t, svc, keyfold.NewKey{Name: "writer", Scopes: []string{"reports:write"}})
+	for _, test := range []struct {
+		name   string
+		keys   []string
+		status int
+		body   string // of the handler
+	}{
+		{"the first is good", []string{reader, "bad"}, 200, "reader"},
+		{"the second is good", []string{"bad", reader}, 200, "reader"},
+		{"the first may not do this", []string{writer, reader}, 200, "reader"},
+		{"an empty one is passed over", []string{"", reader}, 200, "reader"},
+		{"none is good", []string{"bad", madeUp("")}, 401, ""},
+		{"one may not do this, the other is none", []string{writer, "bad"}, 403, ""},
+		{"one is none, the other may not do this", []string{"bad", writer}, 403, ""},
+		{"there is none", nil, 401, ""},
+		{"all are empty", []string{"", ""}, 401, ""},
+	} {
+		read := httpadapter.KeysFrom(func(*http.Request) []string { return test.keys })
+		h := httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"), read)(whose)
+		w := send(h, "GET", "/reports?key="+reader, "X-API-Key", reader) // neither is looked at
+		if w.Code != test.status || test.body != "" && w.Body.String() != test.body {
+			t.Errorf("%s: got %d %q, want %d %q", test.name, w.Code, w.Body, test.status, test.body)
+		}
+	}
+	none := httpadapter.KeysFrom(func(*http.Request) []string { return nil })
+	if w := send(httpadapter.OptionalKey(svc, none)(whose), "GET", "/", "X-API-Key", reader); w.Body.String() != "stranger" {
+		t.Errorf("optional and none: got %d %q, want the handler without an identity", w.Code, w.Body)
+	}
+	if w := send(httpadapter.RequireKey(svc, httpadapter.KeysFrom(nil))(whose), "GET", "/", "X-API-Key", reader); w.Body.String() != "reader" {
+		t.Errorf("nil: got %d %q, want the key of the header", w.Code, w.Body)
+	}
+}
+
+func TestKeysFromStopsWhereNothingWasDecided(t *testing.T) {
+	t.Parallel()
+	verifier := &spy{err: keyfold.ErrUnavailable}
+	h := httpadapter.RequireKey(verifier, httpadapter.KeysFrom(func(*http.Request) []string { return []string{"a", "b"} }))(whose)
+	if w := send(h, "GET", "/"); w.Code != http.StatusServiceUnavailable || len(verifier.seen) != 1 {
+		t.Errorf("got %d after %d verifies, want 503 after one", w.Code, len(verifier.seen))
+	}
+}
+
 func TestErrorHandlerAnswersInstead(t *testing.T) {
 	t.Parallel()
 	var got error

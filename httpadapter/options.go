@@ -23,6 +23,20 @@ func FromQuery(name string) Option {
 	return func(g *guard) { g.query = name }
 }
 
+// KeysFrom makes the middleware take keys from read, instead of from the headers
+// and the parameter that [Extract] and [FromQuery] know. Each key is one Verify,
+// in that order, until one is good for the request; empty ones are passed over.
+// So two different keys are not an [ErrAmbiguous] here, and the handler learns
+// only of the one that was good. It is for clients of an older contract, as
+// those of the package compat; read should return few. A nil read changes nothing.
+func KeysFrom(read func(*http.Request) []string) Option {
+	return func(g *guard) {
+		if read != nil {
+			g.keys = read
+		}
+	}
+}
+
 // TrustedProxies names the networks of the proxies whose X-Forwarded-For is
 // believed; several TrustedProxies add up. By default none is, and the client's
 // address is that of the connection. See [ClientIP] for the rules.
@@ -32,6 +46,13 @@ func FromQuery(name string) Option {
 func TrustedProxies(prefixes ...netip.Prefix) Option {
 	return func(g *guard) { g.trusted = append(g.trusted, prefixes...) }
 }
+
+// NoFailureLimit makes the middleware answer every bad key alike, however many
+// an address sends. It is for tests, and for programs that limit by themselves.
+// By default ten a minute are answered 401 and further ones 429, counted in this
+// process for each middleware, in bounded memory. No key is safer for it, keys
+// cannot be guessed, and none that is good is refused.
+func NoFailureLimit() Option { return func(g *guard) { g.failures = nil } }
 
 // Route makes the middleware ask pattern for the route that the usage log names
 // a request by, instead of reading [http.Request.Pattern]. It is for routers

@@ -72,7 +72,7 @@ func ProblemOf(err error) Problem {
 		return p
 	case errors.Is(err, keyfold.ErrForbidden):
 		return forbidden(keyfold.CodeOf(err))
-	case errors.Is(err, keyfold.ErrLimited):
+	case errors.Is(err, keyfold.ErrLimited) && !errors.Is(err, keyfold.ErrUnavailable): // both: this process has enough to do
 		return limited(err)
 	case errors.Is(err, ErrAmbiguous):
 		p := problem(http.StatusBadRequest, "ambiguous_credentials", "Present one API key, not two different ones.")

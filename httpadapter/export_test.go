@@ -1,0 +1,12 @@
+package httpadapter
+
+import (
+	"time"
+
+	"github.com/keyfold/keyfold/httpadapter/internal/failures"
+)
+
+// FailuresBy makes the middleware count failures by that clock.
+func FailuresBy(now func() time.Time) Option {
+	return func(g *guard) { g.failures = failures.New(now) }
+}

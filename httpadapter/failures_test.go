@@ -1,0 +1,90 @@
+package httpadapter_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter"
+)
+
+// from sends a key, or none, from an address.
+func from(h http.Handler, address, token string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("GET", "/reports", nil)
+	r.RemoteAddr = address + ":4711"
+	if token != "" {
+		r.Header.Set("X-API-Key", token)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestTenBadKeysAMinuteThenTheAddressHasToWait(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, nil)
+	_, good := newKey(t, svc, keyfold.NewKey{Name: "ci"})
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	h := httpadapter.RequireKey(svc, httpadapter.FailuresBy(func() time.Time { return now }))(whose)
+	const address, other = "198.51.100.7", "198.51.100.8"
+
+	for range 30 { // a request without a key is no guess
+		if w := from(h, address, ""); w.Code != http.StatusUnauthorized {
+			t.Fatalf("no key: %d, want 401", w.Code)
+		}
+	}
+	for i := range 10 {
+		if w := from(h, address, madeUp("")); w.Code != http.StatusUnauthorized {
+			t.Fatalf("bad key %d: %d, want 401", i+1, w.Code)
+		}
+	}
+	now = now.Add(15 * time.Second)
+	w := from(h, address, madeUp(""))
+	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "45" {
+		t.Errorf("bad key 11: %d, Retry-After %q; want 429 and 45", w.Code, w.Header().Get("Retry-After"))
+	}
+	// The mutation that made this fail: asking the limit before the key.
+	if w := from(h, address, good); w.Code != http.StatusOK {
+		t.Errorf("a good key from the same address: %d, want 200", w.Code)
+	}
+	if w := from(h, other, madeUp("")); w.Code != http.StatusUnauthorized {
+		t.Errorf("a bad key from another address: %d, want 401", w.Code)
+	}
+	now = now.Add(45 * time.Second)
+	if w := from(h, address, madeUp("")); w.Code != http.StatusUnauthorized {
+		t.Errorf("a bad key after the minute: %d, want 401", w.Code)
+	}
+}
+
+func TestOnlyBadKeysAreFailures(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		what   string
+		err    error
+		status int
+	}{
+		{"a key without the scope", keyfold.ErrForbidden, http.StatusForbidden},
+		{"a store that is away", keyfold.ErrUnavailable, http.StatusServiceUnavailable},
+		{"a process that has enough to do", fmt.Errorf("%w, %w", keyfold.ErrLimited, keyfold.ErrUnavailable), http.StatusServiceUnavailable},
+	} {
+		h := httpadapter.RequireKey(&spy{err: test.err})(whose)
+		for i := range 20 {
+			if w := from(h, "198.51.100.7", madeUp("")); w.Code != test.status {
+				t.Fatalf("%s, time %d: %d, want %d", test.what, i+1, w.Code, test.status)
+			}
+		}
+	}
+}
+
+func TestNoFailureLimit(t *testing.T) {
+	t.Parallel()
+	h := httpadapter.RequireKey(newService(t, nil), httpadapter.NoFailureLimit())(whose)
+	for i := range 20 {
+		if w := from(h, "198.51.100.7", madeUp("")); w.Code != http.StatusUnauthorized {
+			t.Fatalf("bad key %d: %d, want 401", i+1, w.Code)
+		}
+	}
+}
