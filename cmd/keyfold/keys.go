@@ -217,7 +217,11 @@ func (c *command) printKeys(ctx context.Context, svc *keyfold.Service, q keyfold
 	}
 	now := time.Now()
 	if flags.asJSON {
-		return c.printJSON(admin.NewKeys(keys, now))
+		shown := make([]admin.Key, 0, len(keys)) // an empty list is [], never null
+		for _, key := range keys {
+			shown = append(shown, admin.NewKey(key, now))
+		}
+		return c.printJSON(shown)
 	}
 	t := newTable(c.stdout, now)
 	for i := range keys {

@@ -16,6 +16,9 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter"
+	"github.com/keyfold/keyfold/httpadapter/admin/internal/docspage"
+	"github.com/keyfold/keyfold/httpadapter/internal/adminsecret"
+	"github.com/keyfold/keyfold/httpadapter/internal/failures"
 )
 
 // challenge names the header to send, as RFC 9110 section 11.6.1 asks of a 401.
@@ -31,6 +34,11 @@ type Options struct {
 	// without a moment in which some callers are refused. Default none.
 	PreviousSecret string
 
+	// AllowShortSecrets admits secrets from 8 characters on, for callers that
+	// cannot be given another at once. The limit on failures is for one address:
+	// whoever has many can guess a short secret. Default off.
+	AllowShortSecrets bool
+
 	// TrustedProxies are the networks of proxies whose X-Forwarded-For tells the
 	// client's address, for the limit on failures and the audit log; see
 	// [httpadapter.ClientIP]. Default none. Behind a proxy that is not named here
@@ -38,7 +46,7 @@ type Options struct {
 	// all.
 	TrustedProxies []netip.Prefix
 
-	// HideDocs removes /openapi.json.
+	// HideDocs removes the page at /docs and the document at /openapi.json.
 	HideDocs bool
 
 	// Logger is told of requests that failed on this side. Default slog.Default().
@@ -54,11 +62,11 @@ type api struct {
 	log      *slog.Logger
 	now      func() time.Time
 	trusted  []netip.Prefix
-	guard    *guard
-	failures *limiter
+	secret   *adminsecret.Slots
+	failures *failures.Limiter
 	origins  *http.CrossOriginProtection
 	routes   *http.ServeMux
-	openAPI  []byte // nil when hidden
+	openAPI  []byte // nil when it and its page are hidden
 }
 
 // Handler returns the API on that Service. It answers at its root: mount it
@@ -72,12 +80,12 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 	if svc == nil {
 		return nil, &keyfold.InvalidError{Field: "svc", Allowed: "a Service; keyfold.New makes one"}
 	}
-	guard, err := newGuard(o.Secret, o.PreviousSecret)
+	secret, err := adminsecret.New(o.Secret, o.PreviousSecret, o.AllowShortSecrets)
 	if err != nil {
 		return nil, err
 	}
 	a := &api{
-		svc: svc, log: o.Logger, now: o.Now, trusted: slices.Clone(o.TrustedProxies), guard: guard,
+		svc: svc, log: o.Logger, now: o.Now, trusted: slices.Clone(o.TrustedProxies), secret: secret,
 		origins: http.NewCrossOriginProtection(), routes: http.NewServeMux(),
 	}
 	if a.log == nil {
@@ -86,7 +94,7 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 	if a.now == nil {
 		a.now = time.Now
 	}
-	a.failures = newLimiter(a.now)
+	a.failures = failures.New(a.now)
 
 	described := humago.New(a.routes, config())
 	a.register(described)
@@ -102,7 +110,7 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 }
 
 // config is huma without its documentation page, which loads scripts from
-// elsewhere, and without the links and $schema members that it adds to answers.
+// elsewhere (docspage is in its place), and without the links and $schema members that it adds to answers.
 func config() huma.Config {
 	format := huma.Format{
 		Marshal:   encodeJSON,
@@ -120,6 +128,7 @@ func config() huma.Config {
 		"secret": {Type: "apiKey", In: "header", Name: "secret-key", Description: "The admin secret"},
 	}
 	c.Security = []map[string][]string{{"secret": {}}}
+	c.Tags = tags()
 	return c
 }
 
@@ -131,9 +140,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
-	if a.openAPI != nil && r.URL.Path == "/openapi.json" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		h.Set("Content-Type", "application/openapi+json")
-		_, _ = w.Write(a.openAPI)
+	if a.document(w, r) {
 		return
 	}
 	address := httpadapter.ClientIP(r.RemoteAddr, r.Header["X-Forwarded-For"], a.trusted...)
@@ -165,12 +172,31 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.routes.ServeHTTP(w, r.WithContext(keyfold.WithActor(r.Context(), actor)))
 }
 
+// document answers with the description of this API, or with the page that shows
+// it, if that is what is asked for. Neither needs the secret: a browser has none
+// to send before there is a page to type it into.
+func (a *api) document(w http.ResponseWriter, r *http.Request) bool {
+	if a.openAPI == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	switch r.URL.Path {
+	case "/docs":
+		docspage.Serve(w, r)
+	case "/openapi.json":
+		w.Header().Set("Content-Type", "application/openapi+json")
+		_, _ = w.Write(a.openAPI)
+	default:
+		return false
+	}
+	return true
+}
+
 // admit asks for the secret. A missing one and a wrong one get the same
 // answer, and both count as failures of the address; an address that failed
 // too often is refused whatever it sends, so that guessing on is of no use.
 func (a *api) admit(r *http.Request, address netip.Addr) *problem {
-	good := a.guard.admits(r)
-	if wait := a.failures.attempt(address, good); wait > 0 {
+	good := a.secret.Admit(r)
+	if wait := a.failures.Attempt(address, good); wait > 0 {
 		p := newProblem(http.StatusTooManyRequests, "too_many_failures", "Too many requests without the secret came from this address.")
 		p.RetryAfter = wait
 		return p

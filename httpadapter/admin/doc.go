@@ -1,18 +1,24 @@
 // Package admin serves the admin API: create, list, change, revoke, renew and
-// rotate keys over HTTP, and read what they were used for. It is described by
-// an OpenAPI 3.1 document at /openapi.json.
+// rotate keys over HTTP, and read what they were used for; keep users, check
+// their passwords and make one-time tokens for them; and read who changed what.
+// It is described by an OpenAPI 3.1 document at /openapi.json, and a page at
+// /docs shows that document and tries the calls.
 //
 //	handler, err := admin.Handler(svc, admin.Options{Secret: secret})
 //	mux.Handle("/auth/", http.StripPrefix("/auth", handler))
 //
 // # Who may use it
 //
-// Every route but /openapi.json, unknown ones included, needs the admin secret
-// in the header "secret-key"; it is never read from a URL. Whoever has it may do
+// Every route but these two, unknown ones included, needs the admin secret in the
+// header "secret-key"; it is never read from a URL. Whoever has it may do
 // everything. Ten failures a minute from one address (IPv6: one /64), and that
-// address is answered 429 whatever it sends, until the minute is over. The
-// document at /openapi.json is the same for everybody and tells nothing about a
-// server but that it is one; Options.HideDocs removes it.
+// address is answered 429 whatever it sends, until the minute is over.
+//
+// Document and page are the same for everybody and tell nothing about a server
+// but that it is one; Options.HideDocs removes both. The page holds all that it
+// needs, asks no other host for anything, and keeps the secret that is typed into
+// it in its memory alone. Its Content-Security-Policy lets nothing but its own
+// scripts run, by their hashes.
 //
 // Requests that change something are POST, PATCH or DELETE and are refused when
 // a browser sends them from another origin. There is no CORS.
@@ -26,10 +32,11 @@
 // is none of is null. Failures are problem documents of RFC 9457 as in
 // [httpadapter.Problem], with a stable code and, for "invalid", the field.
 //
-// Only the answers to creating and rotating a key hold a token. No answer may
-// be stored by a cache.
+// Only the answers to creating and rotating a key hold a token, and only that to
+// making a one-time token holds one of those; none holds a password or its hash.
+// No answer may be stored by a cache.
 package admin
 
-const description = `Everything but this document needs the admin secret in the header secret-key.
+const description = `Everything but this document and its page needs the admin secret in the header secret-key.
 Durations are days of 24 hours, hours, minutes and seconds: "15d", "36h", "1d12h".
 Times are RFC 3339. What there is none of is null.`

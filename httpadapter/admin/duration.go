@@ -2,71 +2,28 @@ package admin
 
 import (
 	"errors"
-	"math"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/period"
 )
 
 const (
-	day = 24 * time.Hour
-
-	durationForm = `a duration above zero: "15d", "1d12h", "90m"`
+	durationForm = period.Form
 	never        = "never"
 )
-
-var errDuration = errors.New("keyfold: want " + durationForm)
 
 // ParseDuration reads a duration as this API and the keyfold command write
 // it: a whole number of days of 24 hours, or what [time.ParseDuration] takes,
 // or the first followed by the second: "15d", "90m", "1d12h". Negative ones
 // are refused.
-func ParseDuration(text string) (time.Duration, error) {
-	days, rest, found := strings.Cut(text, "d")
-	if !found {
-		days, rest = "", text
-	}
-	var total time.Duration
-	if found {
-		n, err := strconv.ParseUint(days, 10, 31)
-		if err != nil || n > uint64(math.MaxInt64/day) {
-			return 0, errDuration
-		}
-		total = time.Duration(n) * day
-	}
-	if rest != "" {
-		if rest[0] < '0' || rest[0] > '9' { // no sign, no leading point
-			return 0, errDuration
-		}
-		d, err := time.ParseDuration(rest)
-		if err != nil || d > math.MaxInt64-total {
-			return 0, errDuration
-		}
-		total += d
-	}
-	if text == "" {
-		return 0, errDuration
-	}
-	return total, nil
-}
+func ParseDuration(text string) (time.Duration, error) { return period.Parse(text) }
 
 // FormatDuration writes a duration so that [ParseDuration] reads it back, in
 // days where there are whole ones: "15d", "1d12h0m0s", "1h30m0s".
-func FormatDuration(d time.Duration) string {
-	days := d / day
-	switch rest := d % day; {
-	case days == 0:
-		return d.String()
-	case rest == 0:
-		return strconv.FormatInt(int64(days), 10) + "d"
-	default:
-		return strconv.FormatInt(int64(days), 10) + "d" + rest.String()
-	}
-}
+func FormatDuration(d time.Duration) string { return period.Format(d) }
 
 // ParseTTL reads a time to live: a duration above zero as [ParseDuration]
 // takes it, or "never" for [keyfold.Never].
@@ -77,6 +34,19 @@ func ParseTTL(text string) (time.Duration, error) {
 	d, err := ParseDuration(text)
 	if err != nil || d == 0 {
 		return 0, errors.New("keyfold: want " + durationForm + `, or "never"`)
+	}
+	return d, nil
+}
+
+// ParseOverlap reads the overlap of a rotation: a duration as [ParseDuration]
+// takes it, and "0s" for [keyfold.NoOverlap].
+func ParseOverlap(text string) (time.Duration, error) {
+	d, err := ParseDuration(text)
+	switch {
+	case err != nil:
+		return 0, errors.New("keyfold: want " + durationForm + `, or "0s" for none`)
+	case d == 0:
+		return keyfold.NoOverlap, nil
 	}
 	return d, nil
 }
@@ -121,12 +91,9 @@ func (*ttl) Schema(huma.Registry) *huma.Schema {
 type overlap time.Duration
 
 func (d *overlap) UnmarshalText(text []byte) error {
-	parsed, err := ParseDuration(string(text))
+	parsed, err := ParseOverlap(string(text))
 	if err != nil {
 		return &keyfold.InvalidError{Allowed: durationForm + `, or "0s" for none`}
-	}
-	if parsed == 0 {
-		parsed = keyfold.NoOverlap
 	}
 	*d = overlap(parsed)
 	return nil

@@ -41,6 +41,20 @@ func TestParseTTL(t *testing.T) {
 	}
 }
 
+func TestParseOverlap(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{"0s": keyfold.NoOverlap, "0d": keyfold.NoOverlap, "1d": 24 * time.Hour} {
+		if got, err := admin.ParseOverlap(text); err != nil || got != want {
+			t.Errorf("ParseOverlap(%q) = %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "-1ns", "none"} {
+		if got, err := admin.ParseOverlap(text); err == nil {
+			t.Errorf("ParseOverlap(%q) = %v, want an error", text, got)
+		}
+	}
+}
+
 func FuzzDuration(f *testing.F) {
 	for _, seed := range []string{"15d", "1d12h", "90m", "-1ns", "106751d23h47m16.854775807s"} {
 		f.Add(seed, int64(time.Hour))

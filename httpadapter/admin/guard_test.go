@@ -35,7 +35,8 @@ var guarded = []struct{ method, path, body string }{
 	{"GET", "/usage/totals", ""},
 	{"GET", "/usage/report", ""},
 	{"GET", "/", ""},
-	{"GET", "/docs", ""},
+	{"POST", "/docs", ""},
+	{"GET", "/docs/", ""},
 	{"POST", "/openapi.json", ""},
 	{"GET", "/no/such/route", ""},
 }
@@ -95,6 +96,15 @@ func TestPreviousSecretIsAccepted(t *testing.T) {
 	newFixture(t).do("GET", "/keys", "", "secret-key:"+previous).wants(http.StatusUnauthorized)
 }
 
+func TestShortSecretsHaveToBeAllowed(t *testing.T) {
+	t.Parallel()
+	const short, shortPrevious = "8-chars!", "8-before"
+	f := newFixture(t, func(o *admin.Options) { o.Secret, o.PreviousSecret, o.AllowShortSecrets = short, shortPrevious, true })
+	f.do("GET", "/keys", "", "secret-key:"+short).wants(http.StatusOK)
+	f.do("GET", "/keys", "", "secret-key:"+shortPrevious).wants(http.StatusOK)
+	f.do("GET", "/keys", "", "secret-key:"+secret).wants(http.StatusUnauthorized)
+}
+
 func TestHandlerRefusesBadOptions(t *testing.T) {
 	t.Parallel()
 	svc, err := keyfold.New(memory.New(), nil)
@@ -113,6 +123,9 @@ func TestHandlerRefusesBadOptions(t *testing.T) {
 		{"ends in a new line", admin.Options{Secret: secret + "\n"}, "Options.Secret"},
 		{"too long", admin.Options{Secret: strings.Repeat("x", 513)}, "Options.Secret"},
 		{"short previous", admin.Options{Secret: secret, PreviousSecret: "short-secret"}, "Options.PreviousSecret"},
+		{"7 characters where short ones are allowed", admin.Options{Secret: "7-chars", AllowShortSecrets: true}, "Options.Secret"},
+		{"none where short ones are allowed", admin.Options{AllowShortSecrets: true}, "Options.Secret"},
+		{"short one with a blank", admin.Options{Secret: "8-chars ", AllowShortSecrets: true}, "Options.Secret"},
 	} {
 		_, err := admin.Handler(svc, test.options)
 		invalid, ok := errors.AsType[*keyfold.InvalidError](err)
@@ -227,7 +240,7 @@ func TestOtherOriginsCannotChangeAnything(t *testing.T) {
 func TestUnknownRoutesAndMethods(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	for _, path := range []string{"/", "/docs", "/schemas/Key.json", "/openapi.yaml", "/openapi-3.0.json", "/keys/", "//keys", "/x/../keys", "/keys/" + nobodyID + "/none"} {
+	for _, path := range []string{"/", "/docs/", "/docs.html", "/schemas/Key.json", "/openapi.yaml", "/openapi-3.0.json", "/keys/", "//keys", "/x/../keys", "/keys/" + nobodyID + "/none"} {
 		f.do("GET", path, "").wantsProblem(http.StatusNotFound, "not_found", "")
 	}
 	for _, test := range []struct{ method, path, allow string }{

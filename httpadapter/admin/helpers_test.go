@@ -58,6 +58,13 @@ func (s *brokenStore) Key(ctx context.Context, id string) (keyfold.KeyRecord, er
 	return s.Store.Key(ctx, id)
 }
 
+func (s *brokenStore) UserByUsername(ctx context.Context, key string) (keyfold.UserRecord, error) {
+	if s.broken.Load() {
+		return keyfold.UserRecord{}, errors.New("the disk is gone")
+	}
+	return s.Store.UserByUsername(ctx, key)
+}
+
 // fixture is an API on a Service of its own.
 type fixture struct {
 	t       *testing.T
@@ -66,13 +73,24 @@ type fixture struct {
 	svc     *keyfold.Service
 	handler http.Handler
 	log     *strings.Builder
+	outbox  outbox
+}
+
+// outbox is a Mailer that keeps what it is given.
+type outbox chan keyfold.OneTime
+
+func (o outbox) Mail(_ context.Context, mail keyfold.OneTime) error {
+	o <- mail
+	return nil
 }
 
 func newFixture(t *testing.T, change ...func(*admin.Options)) *fixture {
 	t.Helper()
-	f := &fixture{t: t, clock: &clock{at: start}, store: &brokenStore{Store: memory.New()}, log: &strings.Builder{}}
+	f := &fixture{t: t, clock: &clock{at: start}, store: &brokenStore{Store: memory.New()}, log: &strings.Builder{}, outbox: make(outbox, 10)}
 	logger := slog.New(slog.NewJSONHandler(f.log, nil))
-	svc, err := keyfold.New(f.store, &keyfold.Options{Now: f.clock.now, Logger: logger, FlushInterval: 10 * time.Millisecond})
+	svc, err := keyfold.New(f.store, &keyfold.Options{
+		Now: f.clock.now, Logger: logger, FlushInterval: 10 * time.Millisecond, Mailer: f.outbox,
+	})
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}

@@ -16,6 +16,7 @@ type Key struct {
 	Name           string            `json:"name"`
 	Notes          string            `json:"notes"`
 	OwnerID        string            `json:"owner_id"`
+	UserID         *string           `json:"user_id" doc:"The user that the key belongs to"`
 	Tenant         string            `json:"tenant"`
 	Scopes         []string          `json:"scopes" nullable:"false"`
 	Networks       []string          `json:"networks" nullable:"false" doc:"CIDR prefixes the key may be used from; empty for anywhere"`
@@ -41,7 +42,7 @@ type Key struct {
 func NewKey(k keyfold.Key, at time.Time) Key {
 	shown := Key{
 		ID: k.ID, Hint: k.Hint, Prefix: k.Prefix, Environment: k.Environment,
-		Name: k.Name, Notes: k.Notes, OwnerID: k.OwnerID, Tenant: k.Tenant,
+		Name: k.Name, Notes: k.Notes, OwnerID: k.OwnerID, UserID: textOrNil(k.UserID), Tenant: k.Tenant,
 		Scopes: append([]string{}, k.Scopes...), Networks: make([]string, 0, len(k.Networks)), Metadata: k.Metadata,
 		State: k.State(at), CreatedAt: k.CreatedAt.UTC(), UpdatedAt: k.UpdatedAt.UTC(), ExpiresAt: timeOrNil(k.ExpiresAt),
 		DisabledAt: timeOrNil(k.DisabledAt), RevokedAt: timeOrNil(k.RevokedAt),
@@ -66,13 +67,24 @@ func NewKey(k keyfold.Key, at time.Time) Key {
 	return shown
 }
 
-// NewKeys shows a list of keys; an empty list is [], never null.
-func NewKeys(keys []keyfold.Key, at time.Time) []Key {
-	shown := make([]Key, 0, len(keys))
-	for _, key := range keys {
-		shown = append(shown, NewKey(key, at))
+// KeyPage is a page of keys. An empty one has the keys [], never null.
+type KeyPage struct {
+	Keys []Key   `json:"keys" nullable:"false"`
+	Next *string `json:"next" doc:"Cursor of the next page, which may exist even when this one is short; null at the end"`
+}
+
+// NewKeyPage shows a page of keys. Their states are those at that time.
+func NewKeyPage(p keyfold.KeyPage, at time.Time) KeyPage {
+	shown := KeyPage{Keys: make([]Key, 0, len(p.Keys)), Next: textOrNil(p.Next)}
+	for _, key := range p.Keys {
+		shown.Keys = append(shown.Keys, NewKey(key, at))
 	}
 	return shown
+}
+
+// BulkChange is the answer to a change of many keys at once.
+type BulkChange struct {
+	Changed int `json:"changed" doc:"How many keys this changed; those that were so already are not counted"`
 }
 
 // CreatedKey is the answer to creating and rotating a key: the only ones that

@@ -33,6 +33,7 @@ type (
 		Name        string            `json:"name" required:"false" maxLength:"128"`
 		Notes       string            `json:"notes" required:"false" doc:"At most 2 KiB"`
 		OwnerID     string            `json:"owner_id" required:"false" doc:"Your own id of whoever the key belongs to; at most 128 bytes"`
+		UserID      string            `json:"user_id" required:"false" doc:"The user that the key belongs to, without whom it is refused"`
 		Tenant      string            `json:"tenant" required:"false" doc:"A label to list and stop keys by; at most 128 bytes"`
 		Scopes      []string          `json:"scopes" required:"false" maxItems:"64" doc:"resource:action; * stands for any; none may do nothing"`
 		Networks    []string          `json:"networks" required:"false" maxItems:"64" doc:"CIDR prefixes the key may be used from; none for anywhere"`
@@ -57,6 +58,7 @@ type (
 
 	listInput struct {
 		OwnerID        string `query:"owner_id"`
+		UserID         string `query:"user_id"`
 		Tenant         string `query:"tenant"`
 		State          string `query:"state" doc:"active, expired, disabled or revoked"`
 		ExpiringBefore string `query:"expiring_before" format:"date-time" doc:"Keys whose deadline is to come and before that time, soonest first"`
@@ -64,12 +66,7 @@ type (
 		Limit          int    `query:"limit" minimum:"1" maximum:"200" doc:"Default 50"`
 	}
 
-	listAnswer struct {
-		Body struct {
-			Keys []Key   `json:"keys" nullable:"false"`
-			Next *string `json:"next" doc:"Cursor of the next page, which may exist even when this one is short; null at the end"`
-		}
-	}
+	listAnswer struct{ Body KeyPage }
 
 	updateInput struct {
 		ID      string `path:"id" doc:"The key's id: 16 letters and digits"`
@@ -94,7 +91,7 @@ func (a *api) createKey(ctx context.Context, _ *none, b *createBody) (*createdAn
 		return nil, err
 	}
 	key, token, err := a.svc.CreateKey(ctx, keyfold.NewKey{
-		Name: b.Name, Notes: b.Notes, OwnerID: b.OwnerID, Tenant: b.Tenant,
+		Name: b.Name, Notes: b.Notes, OwnerID: b.OwnerID, UserID: b.UserID, Tenant: b.Tenant,
 		Scopes: b.Scopes, Networks: networks, Metadata: b.Metadata,
 		TTL: time.Duration(b.TTL), ExpiresAt: b.ExpiresAt, IdleTimeout: time.Duration(b.IdleTimeout), Environment: b.Environment,
 	})
@@ -114,15 +111,13 @@ func (a *api) listKeys(ctx context.Context, in *listInput) (*listAnswer, error) 
 		return nil, err
 	}
 	page, err := a.svc.Keys(ctx, keyfold.KeysQuery{
-		OwnerID: in.OwnerID, Tenant: in.Tenant, State: keyfold.KeyState(in.State), ExpiringBefore: before,
+		OwnerID: in.OwnerID, UserID: in.UserID, Tenant: in.Tenant, State: keyfold.KeyState(in.State), ExpiringBefore: before,
 		Cursor: in.Cursor, Limit: in.Limit,
 	})
 	if err != nil {
 		return nil, err
 	}
-	answer := &listAnswer{}
-	answer.Body.Keys, answer.Body.Next = NewKeys(page.Keys, a.now()), textOrNil(page.Next)
-	return answer, nil
+	return &listAnswer{Body: NewKeyPage(page, a.now())}, nil
 }
 
 func (a *api) getKey(ctx context.Context, in *onKey) (*keyAnswer, error) {
@@ -170,7 +165,7 @@ func expectedVersion(ifMatch string, version *int64) (int64, error) {
 	if ifMatch == "" {
 		if version == nil {
 			return 0, newProblem(http.StatusPreconditionRequired, "precondition_required",
-				"Send the key's ETag in If-Match, or its version in the body.")
+				"Send the ETag in If-Match, or its version in the body.")
 		}
 		return *version, nil
 	}
@@ -178,7 +173,7 @@ func expectedVersion(ifMatch string, version *int64) (int64, error) {
 	tag, closed := strings.CutSuffix(tag, `"`)
 	matched, err := strconv.ParseInt(tag, 10, 64)
 	if !opened || !closed || err != nil || matched < 1 || etag(matched) != ifMatch {
-		return 0, &keyfold.InvalidError{Field: "If-Match", Allowed: `the ETag of the key as it was read: "3"`}
+		return 0, &keyfold.InvalidError{Field: "If-Match", Allowed: `the ETag as it was read: "3"`}
 	}
 	if version != nil && *version != matched {
 		return 0, &keyfold.InvalidError{Field: "version", Allowed: "the same version as in If-Match"}

@@ -27,15 +27,12 @@ type (
 	bulkBody struct {
 		IDs     []string `json:"ids" required:"false" maxItems:"1000"`
 		OwnerID string   `json:"owner_id" required:"false"`
+		UserID  string   `json:"user_id" required:"false"`
 		Tenant  string   `json:"tenant" required:"false"`
 		Reason  string   `json:"reason" required:"false" maxLength:"256"`
 	}
 
-	bulkAnswer struct {
-		Body struct {
-			Changed int `json:"changed" doc:"How many keys this changed; those that were so already are not counted"`
-		}
-	}
+	bulkAnswer struct{ Body BulkChange }
 )
 
 func (a *api) lifecycleRoutes(r *routes) {
@@ -98,11 +95,9 @@ func (a *api) disableKeys(ctx context.Context, _ *none, b *bulkBody) (*bulkAnswe
 }
 
 func (b *bulkBody) filter() keyfold.KeyFilter {
-	return keyfold.KeyFilter{IDs: b.IDs, OwnerID: b.OwnerID, Tenant: b.Tenant}
+	return keyfold.KeyFilter{IDs: b.IDs, OwnerID: b.OwnerID, UserID: b.UserID, Tenant: b.Tenant}
 }
 
 func bulk(changed int, err error) (*bulkAnswer, error) {
-	answer := &bulkAnswer{}
-	answer.Body.Changed = changed
-	return answer, err
+	return &bulkAnswer{Body: BulkChange{Changed: changed}}, err
 }

@@ -49,6 +49,10 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 		"POST /keys", "GET /keys", "GET /keys/{id}", "PATCH /keys/{id}", "DELETE /keys/{id}",
 		"POST /keys/{id}/revoke", "POST /keys/{id}/disable", "POST /keys/{id}/enable", "POST /keys/{id}/renew", "POST /keys/{id}/rotate",
 		"POST /keys/bulk/revoke", "POST /keys/bulk/disable", "GET /usage/events", "GET /usage/totals", "GET /usage/report",
+		"POST /users", "GET /users", "GET /users/{id}", "PATCH /users/{id}", "DELETE /users/{id}",
+		"POST /users/{id}/password", "POST /users/{id}/disable", "POST /users/{id}/enable", "POST /users/authenticate",
+		"POST /users/{id}/one-time-tokens", "POST /one-time-tokens/send", "POST /one-time-tokens/verify-email",
+		"POST /one-time-tokens/change-email", "POST /one-time-tokens/reset-password", "GET /audit",
 	}
 	var got []string
 	for path, methods := range doc.Paths {
@@ -85,6 +89,42 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 func TestDocsCanBeHidden(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(o *admin.Options) { o.HideDocs = true })
-	f.do("GET", "/openapi.json", "", "secret-key:").wants(http.StatusUnauthorized)
-	f.do("GET", "/openapi.json", "").wants(http.StatusNotFound)
+	for _, path := range []string{"/docs", "/openapi.json"} {
+		f.do("GET", path, "", "secret-key:").wants(http.StatusUnauthorized)
+		f.do("GET", path, "").wants(http.StatusNotFound)
+	}
+}
+
+func TestDocsNeedNoSecretAndTakeNoOtherMethod(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for path, contentType := range map[string]string{"/docs": "text/html; charset=utf-8", "/openapi.json": "application/openapi+json"} {
+		for _, method := range []string{"GET", "HEAD"} {
+			a := f.do(method, path, "", "secret-key:").wants(http.StatusOK)
+			if got := a.header.Get("Content-Type"); got != contentType {
+				t.Errorf("%s %s: Content-Type %q, want %q", method, path, got, contentType)
+			}
+			if !strings.Contains(a.header.Get("Content-Security-Policy"), "frame-ancestors 'none'") ||
+				a.header.Get("X-Content-Type-Options") != "nosniff" || a.header.Get("Referrer-Policy") != "no-referrer" {
+				t.Errorf("%s %s: headers %v", method, path, a.header)
+			}
+		}
+		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+			f.do(method, path, "").wantsProblem(http.StatusNotFound, "not_found", "")
+		}
+	}
+}
+
+// The page is cached by its hash; what comes after it is not.
+func TestPageLeavesOtherAnswersUncached(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	page := f.do("GET", "/docs", "", "secret-key:").wants(http.StatusOK)
+	f.do("GET", "/docs", "", "secret-key:", "If-None-Match:"+page.header.Get("ETag")).wants(http.StatusNotModified)
+	for _, path := range []string{"/openapi.json", "/keys"} {
+		a := f.do("GET", path, "").wants(http.StatusOK)
+		if a.header.Get("Cache-Control") != "no-store" || a.header.Get("Content-Security-Policy") != "default-src 'none'; frame-ancestors 'none'" {
+			t.Errorf("%s: headers %v", path, a.header)
+		}
+	}
 }

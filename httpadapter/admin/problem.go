@@ -70,8 +70,13 @@ func (a *api) refuse(ctx context.Context, err error) error {
 		return p
 	}
 	p := &problem{Problem: httpadapter.ProblemOf(err)}
-	if detail, ok := strings.CutPrefix(err.Error(), keyfold.ErrConflict.Error()+": key "); ok {
-		p.Detail = "key " + detail // the Service's own words, not a database's
+	for _, parent := range []error{keyfold.ErrConflict, keyfold.ErrNotFound} {
+		detail, ok := strings.CutPrefix(err.Error(), parent.Error()+": ")
+		for _, own := range []string{"key ", "user ", "the "} { // the Service's words, not a database's
+			if ok && strings.HasPrefix(detail, own) {
+				p.Detail = detail
+			}
+		}
 	}
 	if p.Status >= http.StatusInternalServerError && ctx.Err() == nil { // else the client went away
 		a.log.LogAttrs(ctx, slog.LevelError, "keyfold: admin request failed", slog.String("error", err.Error()))

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -36,7 +37,10 @@ func (a *api) register(described huma.API) {
 	r := &routes{api: a, huma: described}
 	a.keyRoutes(r)
 	a.lifecycleRoutes(r)
+	a.userRoutes(r)
+	a.oneTimeRoutes(r)
 	a.usageRoutes(r)
+	a.auditRoutes(r)
 }
 
 // addRead adds a GET route.
@@ -61,7 +65,10 @@ func add[I, B, O any](r *routes, rt route, description string, handle func(conte
 		op.RequestBody = &huma.RequestBody{
 			Required: rt.body == bodyRequired,
 			Content: map[string]*huma.MediaType{
-				"application/json": {Schema: r.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, rt.id)},
+				"application/json": {
+					Schema:  r.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, rt.id),
+					Example: exampleBody(rt.id),
+				},
 			},
 		}
 	}
@@ -85,18 +92,10 @@ func (r *routes) operation(rt route, description string) huma.Operation {
 	if rt.method != http.MethodGet {
 		failures = append(failures, http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	}
-	if rt.onKey() {
-		failures = append(failures, http.StatusNotFound)
-		if rt.method != http.MethodGet && rt.method != http.MethodDelete && rt.id != "revoke-key" {
-			failures = append(failures, http.StatusConflict)
-		}
-	}
-	if rt.method == http.MethodPatch {
-		failures = append(failures, http.StatusPreconditionFailed, http.StatusPreconditionRequired)
-	}
+	failures = append(failures, rt.ownFailures()...)
 	op := huma.Operation{
 		Method: rt.method, Path: rt.path, OperationID: rt.id, Summary: rt.summary, Description: description,
-		DefaultStatus: rt.status, Responses: map[string]*huma.Response{},
+		DefaultStatus: rt.status, Responses: map[string]*huma.Response{}, Tags: tagsOf(rt.path),
 	}
 	schema := r.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
 	for _, status := range failures {
@@ -108,9 +107,23 @@ func (r *routes) operation(rt route, description string) huma.Operation {
 	return op
 }
 
-// onKey reports whether the route's path names a key.
-func (rt route) onKey() bool {
-	return len(rt.path) > len("/keys/{") && rt.path[:len("/keys/{")] == "/keys/{"
+// ownFailures are the statuses that not every route can answer with.
+func (rt route) ownFailures() []int {
+	var statuses []int
+	if strings.Contains(rt.path, "/{id}") {
+		statuses = append(statuses, http.StatusNotFound)
+	}
+	switch rt.id {
+	case "create-key": // for a user who does not exist
+		return append(statuses, http.StatusNotFound)
+	case "update-key", "update-user":
+		return append(statuses, http.StatusConflict, http.StatusPreconditionFailed, http.StatusPreconditionRequired)
+	case "disable-key", "enable-key", "renew-key", "rotate-key", "create-user", "create-one-time-token", "use-change-email":
+		return append(statuses, http.StatusConflict)
+	case sendRoute:
+		return append(statuses, http.StatusNotImplemented)
+	}
+	return statuses
 }
 
 // checkQuery refuses a query that readers could take in different ways.

@@ -68,6 +68,47 @@ func TestOnlyCreateAndRotateAnswerWithAToken(t *testing.T) {
 	}
 }
 
+// Mutations tried: the password hash as a member of User; Before and After of the
+// audit log with the hash; the one-time token in the log.
+func TestNoAnswerHoldsAPasswordOrItsHash(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const first, second = "a first long passphrase", "a second long passphrase"
+	user := decode[admin.User](f.do("POST", "/users", `{"username":"olga","email":"olga@example.com","password":"`+first+`"}`).wants(http.StatusCreated))
+	path := "/users/" + user.ID
+	login := func(password string) answer {
+		return f.do("POST", "/users/authenticate", `{"login":"olga","password":"`+password+`"}`)
+	}
+	made := f.do("POST", path+"/one-time-tokens", `{"purpose":"reset_password"}`).wants(http.StatusCreated)
+	token := decode[admin.OneTime](made).Token
+	secrets := []string{first, second, token, "$argon2id$"}
+	answers := []answer{
+		f.do("GET", path, ""), f.do("GET", "/users", ""), login(first).wants(http.StatusOK), login(second).wants(http.StatusUnprocessableEntity),
+		f.do("POST", "/one-time-tokens/reset-password", `{"token":"`+token+`","password":"short"}`).wants(http.StatusUnprocessableEntity),
+		f.do("POST", "/one-time-tokens/reset-password", `{"token":"`+token+`","password":"`+second+`"}`).wants(http.StatusOK),
+		f.do("POST", "/one-time-tokens/reset-password", `{"token":"`+token+`","password":"`+first+`"}`).wants(http.StatusUnprocessableEntity),
+		f.do("POST", path+"/password", `{"password":"`+first+`"}`).wants(http.StatusNoContent),
+		f.do("POST", path+"/password", `{"passwords":"`+first+`"}`).wants(http.StatusUnprocessableEntity),
+		f.do("POST", "/users", `{"username":"`+first+`","password":"`+first+`"}`).wants(http.StatusUnprocessableEntity),
+		f.do("PATCH", path, `{"version":3,"username":"o"}`), f.do("POST", path+"/disable", ""), f.do("POST", path+"/enable", ""),
+		f.do("GET", "/audit", "").wants(http.StatusOK), f.do("DELETE", path, "").wants(http.StatusNoContent),
+	}
+	for i, a := range answers {
+		for _, s := range secrets {
+			if strings.Contains(a.body+fmt.Sprint(a.header), s) {
+				t.Errorf("answer %d (%d) holds a secret: %s", i, a.status, a.body)
+			}
+		}
+	}
+	f.store.broken.Store(true)
+	login(first).wants(http.StatusServiceUnavailable)
+	for _, s := range secrets {
+		if strings.Contains(f.log.String(), s) {
+			t.Error("the log holds a secret")
+		}
+	}
+}
+
 func TestAdministratorsSideBySide(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -26,16 +26,69 @@ func NewUsageEvent(e keyfold.UsageEvent) UsageEvent {
 	}
 }
 
-// UsageInterval is one hour or day of a report, as this API shows it.
+// UsagePage is a page of usage events. An empty one has the events [], never
+// null.
+type UsagePage struct {
+	Events []UsageEvent `json:"events" nullable:"false"`
+	Next   *string      `json:"next" doc:"Cursor of the next page; null at the end"`
+}
+
+// NewUsagePage shows a page of usage events.
+func NewUsagePage(p keyfold.UsagePage) UsagePage {
+	shown := UsagePage{Events: make([]UsageEvent, 0, len(p.Events)), Next: textOrNil(p.Next)}
+	for _, event := range p.Events {
+		shown.Events = append(shown.Events, NewUsageEvent(event))
+	}
+	return shown
+}
+
+// UsageTotals counts verifies by outcome, as this API shows it.
+type UsageTotals struct {
+	From   time.Time        `json:"from" doc:"The hour that the count begins with"`
+	To     time.Time        `json:"to"`
+	Counts map[string]int64 `json:"counts" doc:"By outcome; what did not happen is left out"`
+}
+
+// NewUsageTotals shows totals.
+func NewUsageTotals(t keyfold.UsageTotals) UsageTotals {
+	return UsageTotals{From: t.From.UTC(), To: t.To.UTC(), Counts: named(t.Count)}
+}
+
+// UsageReport counts verifies by interval and outcome, as this API shows it.
+type UsageReport struct {
+	By        string          `json:"by"`
+	Intervals []UsageInterval `json:"intervals" nullable:"false" doc:"Oldest first, without gaps"`
+}
+
+// UsageInterval is one hour or day of a report.
 type UsageInterval struct {
 	StartAt time.Time        `json:"start_at"`
 	Counts  map[string]int64 `json:"counts" doc:"By outcome; what did not happen is left out"`
 }
 
+// NewUsageReport shows a report.
+func NewUsageReport(r keyfold.UsageReport) UsageReport {
+	shown := UsageReport{By: byHour, Intervals: make([]UsageInterval, len(r.Intervals))}
+	if r.By == keyfold.UsageByDay {
+		shown.By = byDay
+	}
+	for i, interval := range r.Intervals {
+		shown.Intervals[i] = UsageInterval{StartAt: interval.StartAt.UTC(), Counts: named(interval.Count)}
+	}
+	return shown
+}
+
+// The units of a report.
+const (
+	byHour = "hour"
+	byDay  = "day"
+)
+
 type (
 	usageFilter struct {
 		KeyID   string   `query:"key_id"`
 		OwnerID string   `query:"owner_id" doc:"Keys of this owner that exist now; not beside key_id"`
+		UserID  string   `query:"user_id" doc:"Keys of this user that exist now; not beside key_id or owner_id"`
 		From    string   `query:"from" format:"date-time" doc:"Inclusive; 24 hours before to if not given"`
 		To      string   `query:"to" format:"date-time" doc:"Exclusive; now if not given"`
 		Outcome []string `query:"outcome,explode" doc:"allowed, expired, …; repeat it for several; all if not given"`
@@ -44,6 +97,7 @@ type (
 	eventsInput struct {
 		KeyID   string   `query:"key_id"`
 		OwnerID string   `query:"owner_id" doc:"Keys of this owner that exist now; not beside key_id"`
+		UserID  string   `query:"user_id" doc:"Keys of this user that exist now; not beside key_id or owner_id"`
 		From    string   `query:"from" format:"date-time" doc:"Inclusive; 24 hours before to if not given"`
 		To      string   `query:"to" format:"date-time" doc:"Exclusive; now if not given"`
 		Outcome []string `query:"outcome,explode" doc:"allowed, expired, …; repeat it for several; all if not given"`
@@ -51,36 +105,21 @@ type (
 		Limit   int      `query:"limit" minimum:"1" maximum:"200" doc:"Default 50"`
 	}
 
-	eventsAnswer struct {
-		Body struct {
-			Events []UsageEvent `json:"events" nullable:"false"`
-			Next   *string      `json:"next" doc:"Cursor of the next page; null at the end"`
-		}
-	}
+	eventsAnswer struct{ Body UsagePage }
 
 	reportInput struct {
 		By      string   `query:"by" enum:"hour,day" doc:"Default hour"`
 		KeyID   string   `query:"key_id"`
 		OwnerID string   `query:"owner_id" doc:"Keys of this owner that exist now; not beside key_id"`
+		UserID  string   `query:"user_id" doc:"Keys of this user that exist now; not beside key_id or owner_id"`
 		From    string   `query:"from" format:"date-time" doc:"24 hours before to if not given, 30 days by day"`
 		To      string   `query:"to" format:"date-time" doc:"Exclusive; now if not given"`
 		Outcome []string `query:"outcome,explode" doc:"allowed, expired, …; repeat it for several; all if not given"`
 	}
 
-	reportAnswer struct {
-		Body struct {
-			By        string          `json:"by"`
-			Intervals []UsageInterval `json:"intervals" nullable:"false" doc:"Oldest first, without gaps"`
-		}
-	}
+	reportAnswer struct{ Body UsageReport }
 
-	totalsAnswer struct {
-		Body struct {
-			From   time.Time        `json:"from" doc:"The hour that the count begins with"`
-			To     time.Time        `json:"to"`
-			Counts map[string]int64 `json:"counts" doc:"By outcome; what did not happen is left out"`
-		}
-	}
+	totalsAnswer struct{ Body UsageTotals }
 )
 
 func (a *api) usageRoutes(r *routes) {
@@ -99,7 +138,7 @@ func (f *usageFilter) query() (keyfold.UsageQuery, error) {
 	if err != nil {
 		return keyfold.UsageQuery{}, err
 	}
-	q := keyfold.UsageQuery{KeyID: f.KeyID, OwnerID: f.OwnerID, From: from, To: to}
+	q := keyfold.UsageQuery{KeyID: f.KeyID, OwnerID: f.OwnerID, UserID: f.UserID, From: from, To: to}
 	for _, outcome := range f.Outcome {
 		code, err := keyfold.ParseCode(outcome)
 		if err != nil {
@@ -111,7 +150,7 @@ func (f *usageFilter) query() (keyfold.UsageQuery, error) {
 }
 
 func (a *api) listUsage(ctx context.Context, in *eventsInput) (*eventsAnswer, error) {
-	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, From: in.From, To: in.To, Outcome: in.Outcome}
+	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, UserID: in.UserID, From: in.From, To: in.To, Outcome: in.Outcome}
 	q, err := filter.query()
 	if err != nil {
 		return nil, err
@@ -121,12 +160,7 @@ func (a *api) listUsage(ctx context.Context, in *eventsInput) (*eventsAnswer, er
 	if err != nil {
 		return nil, err
 	}
-	answer := &eventsAnswer{}
-	answer.Body.Events, answer.Body.Next = make([]UsageEvent, 0, len(page.Events)), textOrNil(page.Next)
-	for _, event := range page.Events {
-		answer.Body.Events = append(answer.Body.Events, NewUsageEvent(event))
-	}
-	return answer, nil
+	return &eventsAnswer{Body: NewUsagePage(page)}, nil
 }
 
 func (a *api) countUsage(ctx context.Context, in *usageFilter) (*totalsAnswer, error) {
@@ -138,9 +172,7 @@ func (a *api) countUsage(ctx context.Context, in *usageFilter) (*totalsAnswer, e
 	if err != nil {
 		return nil, err
 	}
-	answer := &totalsAnswer{}
-	answer.Body.From, answer.Body.To, answer.Body.Counts = totals.From.UTC(), totals.To.UTC(), named(totals.Count)
-	return answer, nil
+	return &totalsAnswer{Body: NewUsageTotals(totals)}, nil
 }
 
 func named(count map[keyfold.Code]int64) map[string]int64 {
@@ -152,24 +184,18 @@ func named(count map[keyfold.Code]int64) map[string]int64 {
 }
 
 func (a *api) reportUsage(ctx context.Context, in *reportInput) (*reportAnswer, error) {
-	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, From: in.From, To: in.To, Outcome: in.Outcome}
+	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, UserID: in.UserID, From: in.From, To: in.To, Outcome: in.Outcome}
 	q, err := filter.query()
 	if err != nil {
 		return nil, err
 	}
-	report := keyfold.UsageReportQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, From: q.From, To: q.To, Outcomes: q.Outcomes}
-	by := "hour"
-	if in.By == "day" {
-		by, report.By = in.By, keyfold.UsageByDay
+	report := keyfold.UsageReportQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, UserID: q.UserID, From: q.From, To: q.To, Outcomes: q.Outcomes}
+	if in.By == byDay {
+		report.By = keyfold.UsageByDay
 	}
 	counted, err := a.svc.UsageReport(ctx, report)
 	if err != nil {
 		return nil, err
 	}
-	answer := &reportAnswer{}
-	answer.Body.By, answer.Body.Intervals = by, make([]UsageInterval, len(counted.Intervals))
-	for i, interval := range counted.Intervals {
-		answer.Body.Intervals[i] = UsageInterval{StartAt: interval.StartAt.UTC(), Counts: named(interval.Count)}
-	}
-	return answer, nil
+	return &reportAnswer{Body: NewUsageReport(counted)}, nil
 }

@@ -1,0 +1,66 @@
+package admin
+
+import (
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// tags are the groups of operations in the document, in the order of the page.
+func tags() []*huma.Tag {
+	return []*huma.Tag{
+		{Name: "keys", Description: "Create, read, change and end keys"},
+		{Name: "users", Description: "People who log in, and whom keys can belong to"},
+		{Name: "one-time-tokens", Description: "Prove an address, or set a password, by mail"},
+		{Name: "usage", Description: "What keys were used for"},
+		{Name: "audit", Description: "Who changed what"},
+	}
+}
+
+// tagsOf groups a route by the first segment of its path.
+func tagsOf(path string) []string {
+	tag, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return []string{tag}
+}
+
+// exampleOneTime has the shape of a one-time token and is none.
+var exampleOneTime = "kf1t_" + strings.Repeat("0", 43)
+
+// exampleBody is the body that the document shows for an operation. Made up from
+// the schema it would be refused: it would have both fields of every two that
+// exclude each other, and the words "string".
+func exampleBody(operation string) any {
+	switch operation {
+	case "create-key":
+		return map[string]any{"name": "ci", "owner_id": "cust_42", "scopes": []string{"reports:read"}, "ttl": "30d"}
+	case "update-key":
+		return map[string]any{"version": 1, "name": "ci of the reports team"}
+	case "create-user":
+		return map[string]any{"username": "olga", "email": "olga@example.com"}
+	case "update-user":
+		return map[string]any{"version": 1, "username": "olga.k"}
+	case "set-password":
+		return map[string]any{"password": "at least fifteen characters"}
+	case "authenticate":
+		return map[string]any{"login": "olga", "password": "at least fifteen characters", "address": "192.0.2.7"}
+	case "create-one-time-token":
+		return map[string]any{"purpose": "reset_password"}
+	case sendRoute:
+		return map[string]any{"purpose": "reset_password", "login": "olga", "address": "192.0.2.7"}
+	case "use-verify-email", "use-change-email":
+		return map[string]any{"token": exampleOneTime}
+	case "use-reset-password":
+		return map[string]any{"token": exampleOneTime, "password": "at least fifteen characters", "revoke_keys": true}
+	case "disable-user":
+		return map[string]any{"reason": "left the company"}
+	case "revoke-key", "disable-key":
+		return map[string]any{"reason": "left the company"}
+	case "renew-key":
+		return map[string]any{"ttl": "30d"}
+	case "rotate-key":
+		return map[string]any{"overlap": "24h"}
+	case "revoke-keys", "disable-keys":
+		return map[string]any{"owner_id": "cust_42", "reason": "left the company"}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+// Package docspage serves the documentation page of the admin API. It is one
+// file: Swagger UI and what page.html puts around it, built by scripts/docs-page
+// and kept compressed. It shows the document at openapi.json beside it, and asks
+// no other host for anything.
+package docspage
+
+import (
+	"compress/gzip"
+	_ "embed"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+//go:embed docs.html.gz
+var compressed string
+
+const (
+	// policy lets run what is in the page, byte by byte, and lets that talk to
+	// where it came from. The images are in the style.
+	policy = "default-src 'none'; script-src " + scripts + "; style-src " + styles + "; connect-src 'self'; img-src data:; " +
+		"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+	// etag is a weak one because it stands for both encodings.
+	etag = `W/"` + pageSum + `"`
+)
+
+// Serve answers a GET or HEAD with the page. A client may keep it and asks each
+// time whether it is still the same.
+func Serve(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Vary", "Accept-Encoding")
+	h.Set("Etag", etag)
+	if isKept(r.Header.Values("If-None-Match")) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	if acceptsGzip(r.Header.Values("Accept-Encoding")) {
+		h.Set("Content-Encoding", "gzip")
+		h.Set("Content-Length", strconv.Itoa(len(compressed)))
+		if r.Method != http.MethodHead {
+			_, _ = io.WriteString(w, compressed) // the client is gone; there is nobody to tell
+		}
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(pageSize))
+	if r.Method != http.MethodHead {
+		_ = decompress(w)
+	}
+}
+
+func decompress(w io.Writer) error {
+	page, err := gzip.NewReader(strings.NewReader(compressed))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, page)
+	return err
+}
+
+// isKept reads If-None-Match (RFC 9110 section 13.1.2).
+func isKept(lists []string) bool {
+	for tag := range elements(lists) {
+		if tag == "*" || strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(etag, "W/") {
+			return true
+		}
+	}
+	return false
+}
+
+// acceptsGzip reads Accept-Encoding (RFC 9110 section 12.5.3): gzip by its name
+// counts before "*", and a weight of zero refuses.
+func acceptsGzip(lists []string) bool {
+	any := false
+	for element := range elements(lists) {
+		coding, weight, _ := strings.Cut(element, ";")
+		_, q, weighted := strings.Cut(strings.ReplaceAll(weight, " ", ""), "=")
+		accepted := !weighted || strings.Trim(q, "0.") != ""
+		switch strings.ToLower(strings.TrimSpace(coding)) {
+		case "gzip", "x-gzip":
+			return accepted
+		case "*":
+			any = accepted
+		}
+	}
+	return any
+}
+
+// elements yields the elements of a header that is a list.
+func elements(lists []string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, list := range lists {
+			for element := range strings.SplitSeq(list, ",") {
+				if element = strings.TrimSpace(element); element != "" && !yield(element) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/keyfold/keyfold"
+)
+
+type (
+	newOneTimeBody struct {
+		Purpose string `json:"purpose" enum:"verify_email,reset_password,change_email"`
+		Email   string `json:"email" required:"false" doc:"The new address, for change_email alone"`
+	}
+
+	oneTimeAnswer struct{ Body OneTime }
+
+	oneTimeBody struct {
+		Token string `json:"token"`
+	}
+
+	resetBody struct {
+		Token      string `json:"token"`
+		Password   string `json:"password"`
+		RevokeKeys bool   `json:"revoke_keys" required:"false" doc:"Revoke all keys of the user in the same step"`
+	}
+
+	sendBody struct {
+		Purpose string `json:"purpose" enum:"verify_email,reset_password"`
+		Login   string `json:"login" doc:"A username, or an e-mail address"`
+		Address string `json:"address" required:"false" doc:"The network address of whoever asks, by which requests are limited beside the account"`
+	}
+)
+
+// sendRoute is the id of the one route that a program may not offer.
+const sendRoute = "send-one-time-token"
+
+func (a *api) oneTimeRoutes(r *routes) {
+	post := func(path, id, summary string, status int) route {
+		return route{http.MethodPost, path, id, summary, status, bodyRequired}
+	}
+	add(r, post("/users/{id}/one-time-tokens", "create-one-time-token", "Make a one-time token for a user", http.StatusCreated),
+		"In place of the one that the user may have for the same purpose. The answer holds the token, which cannot be had again: hand it to the user alone, by mail.", a.createOneTime)
+	add(r, post("/one-time-tokens/send", sendRoute, "Mail a one-time token to a user", http.StatusAccepted),
+		"The answer is the same whether or not there is such a user. 501 where the program sends no mail.", a.sendOneTime)
+	add(r, post("/one-time-tokens/verify-email", "use-verify-email", "Use a token up that proves an address", http.StatusOK),
+		"422 with the code invalid_one_time_token for every reason to refuse it.", a.useVerifyEmail)
+	add(r, post("/one-time-tokens/change-email", "use-change-email", "Use a token up that changes an address", http.StatusOK),
+		"422 with the code invalid_one_time_token for every reason to refuse it.", a.useChangeEmail)
+	add(r, post("/one-time-tokens/reset-password", "use-reset-password", "Use a token up that sets a password", http.StatusOK),
+		"422 with the code invalid_one_time_token for every reason to refuse it. A password that is refused leaves the token as it is.", a.useResetPassword)
+}
+
+func (a *api) createOneTime(ctx context.Context, in *onUser, b *newOneTimeBody) (*oneTimeAnswer, error) {
+	purpose, err := keyfold.ParseOneTimePurpose(b.Purpose)
+	if err != nil {
+		return nil, err
+	}
+	token, err := a.svc.NewOneTime(ctx, purpose, in.ID, b.Email)
+	if err != nil {
+		return nil, err
+	}
+	return &oneTimeAnswer{Body: newOneTime(token)}, nil
+}
+
+func (a *api) sendOneTime(ctx context.Context, _ *none, b *sendBody) (*none, error) {
+	address, err := parseAddress(b.Address)
+	if err != nil {
+		return nil, err
+	}
+	purpose, err := keyfold.ParseOneTimePurpose(b.Purpose)
+	switch {
+	case err != nil:
+	case purpose == keyfold.ResetPassword:
+		err = a.svc.SendResetPassword(ctx, b.Login, address)
+	case purpose == keyfold.VerifyEmail:
+		err = a.svc.SendVerifyEmail(ctx, b.Login, address)
+	default:
+		err = &keyfold.InvalidError{Field: "purpose", Allowed: "one of verify_email, reset_password"}
+	}
+	if refused, ok := errors.AsType[*keyfold.InvalidError](err); ok && refused.Field == "Options.Mailer" {
+		return nil, newProblem(http.StatusNotImplemented, "no_mailer", "This program sends no mail; make a token and deliver it yourself.")
+	}
+	return &none{}, err
+}
+
+func (a *api) useVerifyEmail(ctx context.Context, _ *none, b *oneTimeBody) (*userAnswer, error) {
+	return usedOneTime(a.svc.UseVerifyEmail(ctx, b.Token))
+}
+
+func (a *api) useChangeEmail(ctx context.Context, _ *none, b *oneTimeBody) (*userAnswer, error) {
+	return usedOneTime(a.svc.UseChangeEmail(ctx, b.Token))
+}
+
+func (a *api) useResetPassword(ctx context.Context, _ *none, b *resetBody) (*userAnswer, error) {
+	return usedOneTime(a.svc.UseResetPassword(ctx, b.Token, b.Password, keyfold.ResetOptions{RevokeKeys: b.RevokeKeys}))
+}
+
+func usedOneTime(user keyfold.User, err error) (*userAnswer, error) {
+	if errors.Is(err, keyfold.ErrUnauthenticated) {
+		// Not a 401: that would say that the admin secret is wrong.
+		return nil, newProblem(http.StatusUnprocessableEntity, "invalid_one_time_token",
+			"The token is none, was used, or does not work any more.")
+	}
+	return answerUser(user, err)
+}
