@@ -1,0 +1,142 @@
+package fromenv_test
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/keyfold/keyfold/fromenv"
+)
+
+func TestParseDatabase(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][3]string{
+		"sqlite:keyfold.db":                      {"sqlite", "sqlite:keyfold.db", "keyfold.db"},
+		"sqlite:/var/lib/k d.db":                 {"sqlite", "sqlite:/var/lib/k d.db", "/var/lib/k d.db"},
+		"postgres://u:p%40ss@h:5432/d?sslmode=x": {"postgres", "postgres://h:5432/d", "postgres://u:p%40ss@h:5432/d?sslmode=x"},
+		"postgresql://h/d":                       {"postgres", "postgres://h/d", "postgres://h/d"},
+		"postgres:///d?host=/run/postgresql":     {"postgres", "postgres:///d", "postgres:///d?host=/run/postgresql"},
+		"mysql://u:p@[::1]:3307/d":               {"mysql", "mysql://[::1]:3307/d", "mysql://u:p@[::1]:3307/d"},
+		"mariadb://u@h/d":                        {"mysql", "mysql://h/d", "mysql://u@h/d"},
+		"mongodb://u:p@h1:1,h2:2/d":              {"mongodb", "mongodb", "mongodb://u:p@h1:1,h2:2/d"},
+		"mongodb+srv://u:p@h/d":                  {"mongodb", "mongodb", "mongodb+srv://u:p@h/d"},
+	} {
+		got, err := fromenv.ParseDatabase("--db", text)
+		if err != nil || [3]string{got.Engine(), got.String(), got.Source()} != want {
+			t.Errorf("ParseDatabase(%q) = %v, %v; want %v", text, got, err, want)
+		}
+		for _, shown := range []string{fmt.Sprintf("%#v", got), got.LogValue().String(), slog.AnyValue(got).Resolve().String()} {
+			if shown != want[1] {
+				t.Errorf("%q is shown as %q", text, shown)
+			}
+		}
+	}
+	for _, text := range []string{
+		"", " ", "keyfold.db", "hunter-two", "sqlite:", "sqlite:///abs.db", "sqlite:a.db?mode=memory", "sqlite:a\x00b", "redis://h", ":memory:",
+		"postgres:hunter-two", "postgres://u:hunter-two@h", "postgres://u:hunter-two@h/", "postgres://u:hunter-two%zz@h/d", "postgres://u:hunter-two/x@h/d",
+		"postgres://u:hunter-two#@h/d", "postgres://u:1/hunter-two@h/d", "postgres://u:1/hunter-two@h", "mysql://u:hunter-two@/d", "mysql://h", "mysql:u:hunter-two@tcp(h:1)/d", "mysql://u:hunter-two@tcp(h:1)/d",
+		"u:hunter-two@tcp(h:1)/d", "postgres://u:hunter-two@h:port/d", "postgres://u:hunter-two@h/d\n", "'postgres://u:hunter-two@h/d'", "postgres://u:1/hunter?two@h/d",
+	} {
+		_, err := fromenv.ParseDatabase("--db", text)
+		wantsError(t, err, "--db", "", "hunter")
+	}
+}
+
+const parts = "POSTGRES_HOST=db.example.com POSTGRES_USER=app POSTGRES_DATABASE=keys"
+
+func TestPredecessorsDatabaseVariables(t *testing.T) {
+	t.Parallel()
+	for environ, want := range map[string]string{
+		"DATABASE_MODE=sqlite": "keyfold.db",
+		"DATABASE_MODE=sqlite FASTAPI_AUTH_DB_LOCATION=/data/keys.db":                                       "/data/keys.db",
+		"DATABASE_MODE=sqlite POSTGRES_URI=junk URI=junk MYSQL_HOST=h":                                      "keyfold.db",
+		"FASTAPI_AUTH_DB_LOCATION=keys.db":                                                                  "keys.db",
+		"DEV_MODE=True FASTAPI_AUTH_DB_LOCATION=keys.db":                                                    "keys.db",
+		"DEV_MODE=False URI=postgres://u@h/d":                                                               "postgres://u@h/d",
+		"DEV_MODE=junk DATABASE_MODE=sqlite":                                                                "keyfold.db",
+		"DATABASE_MODE=postgres POSTGRES_URI=postgresql://u:p@h/d":                                          "postgres://u:p@h/d",
+		"DATABASE_MODE=postgres URI=postgres://u:p@h/d FASTAPI_AUTH_DB_LOCATION=x":                          "postgres://u:p@h/d",
+		"DATABASE_MODE=postgres URI=postgres://u@h/d POSTGRES_URI=postgres://u@h/d":                         "postgres://u@h/d",
+		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u@h/d POSTGRES_USER=other POSTGRES_PORT=junk":       "postgres://u@h/d",
+		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u@h/d POSTGRES_SSL=require":                         "postgres://u@h/d?sslmode=require",
+		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u@h/d?sslmode=require POSTGRES_SSL=require":         "postgres://u@h/d?sslmode=require",
+		"DATABASE_MODE=postgres " + parts:                                                                   "postgres://app@db.example.com:5432/keys",
+		"DATABASE_MODE=postgres POSTGRES_PASSWORD= " + parts:                                                "postgres://app@db.example.com:5432/keys",
+		"DATABASE_MODE=postgres POSTGRES_PORT=6543 POSTGRES_SSL=verify-full " + parts:                       "postgres://app@db.example.com:6543/keys?sslmode=verify-full",
+		"DATABASE_MODE=postgres POSTGRES_PASSWORD=p@s/s:w#o$r%d?&='\" " + parts:                             "postgres://app:p%40s%2Fs%3Aw%23o$r%25d%3F&=%27%22@db.example.com:5432/keys",
+		"DATABASE_MODE=postgres POSTGRES_HOST=::1 POSTGRES_USER=a@b POSTGRES_DATABASE=k?s":                  "postgres://a%40b@[::1]:5432/k%3Fs",
+		"DATABASE_MODE=mysql MYSQL_URI=mysql://u:p@h/d URI=junk":                                            "mysql://u:p@h/d",
+		"DATABASE_MODE=mysql MYSQL_HOST=h MYSQL_USER=u MYSQL_DATABASE=d MYSQL_PASSWORD=p POSTGRES_SSL=junk": "mysql://u:p@h:3306/d",
+		"DATABASE_MODE=mongodb MONGODB_URL=mongodb://u:p@h/d":                                               "mongodb://u:p@h/d",
+		"DATABASE_MODE=mongodb URI=mongodb+srv://u:p@h/d":                                                   "mongodb+srv://u:p@h/d",
+		"DATABASE_MODE=mongodb": "",
+	} {
+		config := mustRead(t, strings.Split(environ, " ")...)
+		if got := config.Database.Source(); got != want {
+			t.Errorf("%s: %s, want %s", environ, got, want)
+		}
+		if config.Warnings != nil {
+			t.Errorf("%s: %v", environ, config.Warnings)
+		}
+	}
+}
+
+func TestPredecessorsDatabaseVariablesThatAreWrong(t *testing.T) {
+	t.Parallel()
+	for environ, want := range map[string]string{
+		"DATABASE_MODE=":         "DATABASE_MODE wants sqlite",
+		"DEV_MODE=False":         "POSTGRES_HOST is not set; for DEV_MODE of postgres set POSTGRES_URI, or POSTGRES_HOST, POSTGRES_USER and POSTGRES_DATABASE",
+		"DATABASE_MODE=postgres": "POSTGRES_HOST is not set; for DATABASE_MODE of postgres",
+		"DATABASE_MODE=postgres POSTGRES_HOST=h POSTGRES_DATABASE=d":                                  "POSTGRES_USER is not set",
+		"DATABASE_MODE=postgres POSTGRES_HOST=h POSTGRES_USER=u":                                      "POSTGRES_DATABASE is not set",
+		"DATABASE_MODE=postgres POSTGRES_PORT=hunter " + parts:                                        "POSTGRES_PORT wants a port: 1 to 65535",
+		"DATABASE_MODE=postgres POSTGRES_PORT=0 " + parts:                                             "POSTGRES_PORT wants a port",
+		"DATABASE_MODE=postgres POSTGRES_SSL=hunter " + parts:                                         "POSTGRES_SSL wants disable, allow",
+		"DATABASE_MODE=postgres POSTGRES_SSL= " + parts:                                               "POSTGRES_SSL wants disable, allow",
+		"DATABASE_MODE=postgres POSTGRES_HOST=u:hunter@h POSTGRES_USER=u POSTGRES_DATABASE=d":         "POSTGRES_HOST wants a host name",
+		"DATABASE_MODE=postgres POSTGRES_HOST= POSTGRES_USER=u POSTGRES_DATABASE=d":                   "POSTGRES_HOST is set but blank",
+		"DATABASE_MODE=postgres POSTGRES_HOST=h POSTGRES_USER=u POSTGRES_DATABASE=hunter/x":           "POSTGRES_DATABASE wants the name",
+		"DATABASE_MODE=postgres POSTGRES_URI=hunter":                                                  "POSTGRES_URI is no database",
+		"DATABASE_MODE=postgres POSTGRES_URI=":                                                        "POSTGRES_URI is set but blank",
+		"DATABASE_MODE=postgres POSTGRES_URI=mysql://u:hunter@h/d":                                    "POSTGRES_URI is not for postgres, which DATABASE_MODE says",
+		"DATABASE_MODE=mongodb MONGODB_URL=postgres://u:hunter@h/d":                                   "MONGODB_URL is not for mongodb",
+		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u:hunter@h/d URI=postgres://u:hunter@h/e":     "POSTGRES_URI and URI are names of one thing and differ",
+		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u@h/d?sslmode=disable POSTGRES_SSL=require":   "POSTGRES_SSL is not the sslmode that POSTGRES_URI says",
+		"DATABASE_MODE=mysql MYSQL_PASSWORD=hunter":                                                   "MYSQL_HOST is not set",
+		"DATABASE_MODE=mysql MYSQL_HOST=h MYSQL_USER=u MYSQL_DATABASE=d MYSQL_PASSWORD=hunter\x01":    "MYSQL_PASSWORD holds a line break",
+		"DATABASE_MODE=mysql MYSQL_HOST=h MYSQL_USER=u MYSQL_DATABASE=d MYSQL_PASSWORD=#\u00a0hunter": "",
+	} {
+		_, err := read(strings.Split(environ, " ")...)
+		if want == "" { // a password may begin with #
+			if err != nil {
+				t.Errorf("%s: %v", environ, err)
+			}
+			continue
+		}
+		name, reason, _ := strings.Cut(want, " ")
+		wantsError(t, err, name, reason, "hunter")
+	}
+	_, err := read("DATABASE_MODE=mysql", "MYSQL_HOST=h", "MYSQL_USER=u", "MYSQL_DATABASE=d", "MYSQL_PASSWORD= # your password")
+	wantsError(t, err, "MYSQL_PASSWORD", "is a comment", "your password")
+}
+
+// The predecessor connected to MySQL as root with a password of its own.
+func TestMySQLHasNoUserOrPasswordOfItsOwn(t *testing.T) {
+	t.Parallel()
+	_, err := read("DATABASE_MODE=mysql", "MYSQL_HOST=h", "MYSQL_DATABASE=d")
+	wantsError(t, err, "MYSQL_USER", "is not set")
+	if got := mustRead(t, "DATABASE_MODE=mysql", "MYSQL_HOST=h", "MYSQL_DATABASE=d", "MYSQL_USER=app").Database.Source(); got != "mysql://app@h:3306/d" {
+		t.Errorf("connects to %s", got)
+	}
+}
+
+func TestURLThatIsNotUsedIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"POSTGRES_URI", "MYSQL_URI", "MONGODB_URL"} {
+		warnings := mustRead(t, name+"=postgres://u:hunter-two@h/d").Warnings
+		if len(warnings) != 1 || !strings.Contains(warnings[0], name+" is set and not used") || strings.Contains(warnings[0], "hunter") {
+			t.Errorf("%s: %q", name, warnings)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package fromenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/keyfold/keyfold"
+)
+
+// Opener opens the stores of one engine. Each package under store/ that keeps
+// anything has one: sqlite.Opener{}.
+type Opener interface {
+	// Engine must return the name of the engine: "sqlite", "postgres", "mysql"
+	// or "mongodb".
+	Engine() string
+
+	// OpenStore must open a store that the caller closes. For SQLite source is
+	// the path of the file, for the others the URL. Errors must not hold it.
+	OpenStore(ctx context.Context, source string) (keyfold.Store, error)
+}
+
+// Opened is a Service with what belongs to it.
+type Opened struct {
+	Service *keyfold.Service
+	Store   keyfold.Store // of the Service
+	Config  *Config
+}
+
+// Open reads .env and the environment and opens the Service that they describe,
+// with the store of one of these openers. The caller must call Close. For a file
+// of another name, flags, or options that no variable has, see [Read].
+func Open(ctx context.Context, opener Opener, more ...Opener) (*Opened, error) {
+	config, err := Read(nil)
+	if err != nil {
+		return nil, err
+	}
+	return config.Open(ctx, opener, more...)
+}
+
+// Open opens the Service, and logs the warnings. The caller must call Close.
+func (c *Config) Open(ctx context.Context, opener Opener, more ...Opener) (*Opened, error) {
+	store, err := c.OpenStore(ctx, opener, more...)
+	if err != nil {
+		return nil, err
+	}
+	svc, err := keyfold.New(store, c.Options())
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	log := c.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	for _, warning := range c.Warnings {
+		log.Warn(warning)
+	}
+	return &Opened{Service: svc, Store: store, Config: c}, nil
+}
+
+// OpenStore opens the store alone, for a program that makes its Service itself.
+// The caller must close it, after the Service. Errors: an [Error] if no opener
+// is for the engine, and those of the opener.
+func (c *Config) OpenStore(ctx context.Context, opener Opener, more ...Opener) (keyfold.Store, error) {
+	d := c.Database
+	var engines []string
+	for _, o := range append([]Opener{opener}, more...) {
+		if o.Engine() != d.engine {
+			engines = append(engines, o.Engine())
+			continue
+		}
+		if !d.source.IsSet() {
+			return nil, refuse(d.from, "says %s, and nothing says where: set %s", d.engine, databaseVariable)
+		}
+		store, err := o.OpenStore(ctx, d.source.Reveal())
+		if err != nil {
+			return nil, fmt.Errorf("keyfold: cannot use %s: %w", d, d.withoutSource(err))
+		}
+		return store, nil
+	}
+	if d.engine == mongoEngine {
+		return nil, refuse(d.from, "names MongoDB, which is not supported yet")
+	}
+	return nil, refuse(d.from, "means %s, and this program can use only %s", d, strings.Join(engines, ", "))
+}
+
+// Close closes the Service, which writes the last uses as its own Close does,
+// and then the store. A second Close returns nil.
+func (o *Opened) Close(ctx context.Context) error {
+	served := o.Service.Close(ctx)
+	if served != nil {
+		served = fmt.Errorf("keyfold: the last usage was not written: %w", served)
+	}
+	return errors.Join(served, o.Store.Close())
+}
