@@ -15,6 +15,7 @@ import (
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter"
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/httpadapter/compat"
 	"github.com/keyfold/keyfold/store/memory"
 )
 

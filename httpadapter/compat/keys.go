@@ -1,0 +1,201 @@
+package compat
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/keyfold/keyfold"
+)
+
+// What the predecessor answers, to the letter.
+const (
+	keyNotFound   = "API key not found"
+	badDate       = "The expiration date could not be parsed. Please use ISO 8601."
+	reactivated   = "This API key was revoked and has been reactivated. "
+	newDeadline   = "The new expiration date for the API key is "
+	userExists    = "This user already exists in the database. Please choose another username or password."
+	badEmail      = "This is not a valid email address. Please input a valid email address."
+	badPassword   = "This password cannot be used. It needs: "
+	revokedReason = "revoked over the routes of the predecessor"
+)
+
+// create makes a key and, where there is an e-mail address or a password, the
+// user whom it belongs to.
+func (h *handler) create(w http.ResponseWriter, r *http.Request, p params) error {
+	never, err := p.flag("never_expires")
+	if err != nil {
+		return err
+	}
+	n := keyfold.NewKey{TTL: h.keyTTL}
+	if never {
+		n.TTL = keyfold.Never
+	}
+	nameParam := "username"
+	name, _ := p.get(nameParam)
+	if name == "" {
+		nameParam = "name"
+		name, _ = p.get(nameParam)
+	}
+	n.Name = name
+	email, hasEmail := p.get("email")
+	password, hasPassword := p.get("password")
+
+	var token keyfold.Token
+	switch {
+	case !hasEmail && !hasPassword:
+		_, token, err = h.svc.CreateKey(r.Context(), n)
+	case !hasEmail && name == "":
+		return missing("email") // nobody could log in
+	case hasEmail && email == "":
+		return forbidden(badEmail)
+	default:
+		if hasPassword { // before there is a transaction
+			if err := h.svc.CheckPassword(password); err != nil {
+				return refuseUser(err, nameParam)
+			}
+		}
+		token, err = h.createWithUser(r.Context(), keyfold.NewUser{Username: name, Email: email, Password: password}, n)
+	}
+	if err != nil {
+		return refuseUser(err, nameParam)
+	}
+	if hasEmail && hasPassword {
+		writeJSON(w, http.StatusOK, struct {
+			APIKey string `json:"api-key"`
+		}{token.Reveal()})
+		return nil
+	}
+	writeJSON(w, http.StatusOK, token.Reveal())
+	return nil
+}
+
+// createWithUser makes user and key, or neither. The password is hashed while the
+// transaction is open, which takes tens of milliseconds.
+func (h *handler) createWithUser(ctx context.Context, u keyfold.NewUser, n keyfold.NewKey) (token keyfold.Token, err error) {
+	err = h.svc.InTx(ctx, func(k *keyfold.Service) error {
+		user, err := k.CreateUser(ctx, u)
+		if err != nil {
+			return err
+		}
+		n.UserID = user.ID
+		_, token, err = k.CreateKey(ctx, n)
+		return err
+	})
+	return token, err
+}
+
+func forbidden(detail string) *refusal {
+	return &refusal{status: http.StatusForbidden, detail: detail}
+}
+
+// refuseUser answers as the predecessor does, with 403, for what it looked at
+// itself: taken names, the address, the password.
+func refuseUser(err error, nameParam string) error {
+	if errors.Is(err, keyfold.ErrConflict) {
+		return forbidden(userExists)
+	}
+	bad, ok := errors.AsType[*keyfold.InvalidError](err)
+	if !ok {
+		return err
+	}
+	switch bad.Field {
+	case "email":
+		return forbidden(badEmail)
+	case "password":
+		return forbidden(badPassword + bad.Allowed)
+	case "name", "username":
+		return faulty(bad.Allowed, "value_error", "query", nameParam)
+	}
+	return err
+}
+
+// publicPart returns the id that a whole key or a public part stands for, and ""
+// for what is neither.
+func publicPart(presented string) string {
+	if token, err := keyfold.ParseToken(presented); err == nil {
+		return token.ID()
+	}
+	return presented
+}
+
+// revoke disables a key. Whether there is one, it does not tell.
+func (h *handler) revoke(w http.ResponseWriter, r *http.Request, p params) error {
+	presented, given := p.get("api-key")
+	if !given {
+		return missing("api-key")
+	}
+	err := h.svc.DisableKey(r.Context(), publicPart(presented), revokedReason)
+	for _, none := range [...]error{keyfold.ErrNotFound, keyfold.ErrInvalid, keyfold.ErrConflict} { // conflict: it is revoked for good
+		if errors.Is(err, none) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, nil)
+	return nil
+}
+
+// renew gives a key a new deadline and enables it, both or neither.
+func (h *handler) renew(w http.ResponseWriter, r *http.Request, p params) error {
+	presented, given := p.get("api-key")
+	if !given {
+		return missing("api-key")
+	}
+	date, _ := p.get("expiration-date")
+	var answer string
+	err := h.svc.InTx(r.Context(), func(k *keyfold.Service) error {
+		var err error
+		answer, err = h.renewIn(r.Context(), k, publicPart(presented), date)
+		return err
+	})
+	switch {
+	case errors.Is(err, keyfold.ErrNotFound), errors.Is(err, keyfold.ErrInvalid), errors.Is(err, keyfold.ErrConflict):
+		return &refusal{status: http.StatusNotFound, detail: keyNotFound} // conflict: it is revoked for good, or was rotated
+	case err != nil:
+		return err
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// renewIn looks the key up before it reads the date, as the predecessor does.
+func (h *handler) renewIn(ctx context.Context, k *keyfold.Service, id, date string) (answer string, err error) {
+	key, err := k.Key(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	wanted, err := h.deadline(&key, date)
+	if err != nil {
+		return "", err
+	}
+	if !key.DisabledAt.IsZero() {
+		if err := k.EnableKey(ctx, id); err != nil {
+			return "", err
+		}
+		answer = reactivated
+	}
+	renewed, err := k.RenewKey(ctx, id, wanted)
+	if err != nil {
+		return "", err
+	}
+	return answer + newDeadline + formatDate(renewed.ExpiresAt), nil
+}
+
+// deadline is what a key is renewed to. It is exact, also where that is sooner.
+func (h *handler) deadline(key *keyfold.Key, date string) (keyfold.RenewOptions, error) {
+	switch {
+	case date != "":
+		at, ok := parseDate(date)
+		if !ok {
+			return keyfold.RenewOptions{}, &refusal{status: http.StatusUnprocessableEntity, detail: badDate}
+		}
+		return keyfold.RenewOptions{ExpiresAt: at}, nil
+	case key.ExpiresAt.IsZero(), h.keyTTL == keyfold.Never:
+		return keyfold.RenewOptions{TTL: keyfold.Never}, nil
+	}
+	return keyfold.RenewOptions{ExpiresAt: h.now().Add(h.keyTTL).Truncate(time.Second)}, nil
+}
