@@ -5,130 +5,89 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"strings"
-	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/fromenv"
 	"github.com/keyfold/keyfold/store/mysql"
 	"github.com/keyfold/keyfold/store/postgres"
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-const (
-	databaseVariable = "KEYFOLD_DATABASE_URL"
-	defaultDatabase  = "sqlite:keyfold.db"
-	openTimeout      = 10 * time.Second
-)
-
-// database is a connection string that was read. Only its name may be shown.
-type database struct {
-	engine string // sqlite, postgres or mysql
-	name   string // scheme, host and database: no user, password or parameters
-	source string // as the store takes it
-}
-
-// String is the name, so that formatting shows no password.
-func (d database) String() string { return d.name }
-
 // databaseFlag is --db, whose default is read when the command runs: help must
 // not show what is in the variable.
-func databaseFlag(cmd *cobra.Command, into *string) {
-	cmd.Flags().StringVar(into, "db", "", "`database`: sqlite:FILE, postgres://… or mysql://user:password@host:3306/name; "+
-		"best given by "+databaseVariable+", for others on the machine can read flags (default "+defaultDatabase+")")
+func databaseFlag(cmd *cobra.Command) {
+	cmd.Flags().String("db", "", "`database`: sqlite:FILE, postgres://… or mysql://user:password@host:3306/name; "+
+		"best given by KEYFOLD_DATABASE_URL, for others on the machine can read flags (default sqlite:keyfold.db)")
 }
 
-func (c *command) database(cmd *cobra.Command, flag string) (database, error) {
-	if cmd.Flags().Changed("db") {
-		return parseDatabase("--db", flag)
+// flagVariable returns the variable that a flag stands for, on whatever command
+// has it, or "".
+func flagVariable(flag string) string {
+	switch flag {
+	case "db":
+		return "KEYFOLD_DATABASE_URL"
+	case "addr":
+		return "KEYFOLD_ADDR"
+	case "log-format":
+		return "KEYFOLD_LOG_FORMAT"
+	case "trusted-proxy":
+		return "KEYFOLD_TRUSTED_PROXIES"
 	}
-	if value, set := c.env(databaseVariable); set {
-		return parseDatabase(databaseVariable, value)
-	}
-	return parseDatabase("--db", defaultDatabase)
+	return ""
 }
 
-// parseDatabase reads a connection string. Errors name where it came from and
-// never repeat it: even its beginning may be a password.
-func parseDatabase(from, text string) (database, error) {
-	const forms = "want sqlite:FILE, postgres://user@host/name or mysql://user@host/name"
-	scheme, rest, found := strings.Cut(text, ":")
-	switch {
-	case text == "":
-		return database{}, usage("%s is empty; %s", from, forms)
-	case !found:
-		return database{}, usage("%s is no database; %s", from, forms)
-	case scheme == "sqlite":
-		switch {
-		case rest == "":
-			return database{}, usage("%s names no file; want sqlite:FILE", from)
-		case strings.HasPrefix(rest, "//"):
-			return database{}, usage("%s has slashes after sqlite:, which programs read in two ways; want sqlite:FILE or sqlite:/DIRECTORY/FILE", from)
-		case strings.ContainsAny(rest, "\x00?"):
-			return database{}, usage("%s has parameters or a NUL byte; want sqlite:FILE", from)
+// config reads .env and the environment, and the flags, which win.
+func (c *command) config(cmd *cobra.Command) (*fromenv.Config, error) {
+	source := &fromenv.Source{Environ: c.environ}
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if variable := flagVariable(flag.Name); variable != "" {
+			text := flag.Value.String()
+			if list, ok := flag.Value.(pflag.SliceValue); ok {
+				text = strings.Join(list.GetSlice(), ",")
+			}
+			source.Settings = append(source.Settings, fromenv.Setting{Variable: variable, Value: text, From: "--" + flag.Name})
 		}
-		return database{engine: "sqlite", name: "sqlite:" + rest, source: rest}, nil
-	case scheme == "postgresql":
-		scheme = "postgres"
-	case scheme == "mariadb":
-		scheme = "mysql"
-	case scheme != "postgres" && scheme != "mysql":
-		return database{}, usage("%s is of no kind that keyfold knows; %s", from, forms)
-	}
-	location, err := url.Parse(scheme + ":" + rest) // the error would repeat the password
-	if err != nil || !strings.HasPrefix(rest, "//") || location.Opaque != "" {
-		return database{}, usage("%s is no URL; characters such as @ / # %% in a password have to be written as %%40 %%2F %%23 %%25", from)
-	}
-	name := strings.TrimPrefix(location.Path, "/")
-	if location.Host == "" && scheme == "mysql" || name == "" {
-		return database{}, usage("%s names no host or no database; %s", from, forms)
-	}
-	if location.Fragment != "" || strings.ContainsAny(name, "/@") {
-		return database{}, usage("%s has more than a host and a database; write / in a password as %%2F and # as %%23", from)
-	}
-	return database{engine: scheme, name: scheme + "://" + location.Host + "/" + name, source: scheme + ":" + rest}, nil
+	})
+	config, err := fromenv.Read(source)
+	return config, classify(err)
 }
 
-// open opens the store in bounded time. Only create may make a SQLite file.
-func (d database) open(ctx context.Context, create bool) (keyfold.Store, error) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	var store keyfold.Store
-	var err error
-	switch d.engine {
-	case "sqlite":
-		if _, missing := os.Stat(d.source); !create && errors.Is(missing, fs.ErrNotExist) {
+// openStore opens the store alone, of whatever engine the configuration names.
+func openStore(ctx context.Context, config *fromenv.Config) (keyfold.Store, error) {
+	return config.OpenStore(ctx, sqlite.Opener{}, postgres.Opener{}, mysql.Opener{})
+}
+
+// open opens what the configuration names. Only create may make a SQLite file.
+func (c *command) open(ctx context.Context, config *fromenv.Config, create bool) (*fromenv.Opened, error) {
+	if d := config.Database; d.Engine() == "sqlite" && !create {
+		if _, err := os.Stat(d.Source()); errors.Is(err, fs.ErrNotExist) {
 			return nil, &failure{exitNotFound, fmt.Errorf(
-				`there is no database %s; "keyfold serve" and "keyfold keys create" make one`, d)}
+				`there is no database %s; "keyfold serve", "keyfold migrate" and the create commands make one`, d)}
 		}
-		store, err = opened(sqlite.Open(ctx, d.source))
-	case "postgres":
-		store, err = opened(postgres.Open(ctx, d.source))
-	default:
-		store, err = opened(mysql.Open(ctx, d.source))
 	}
-	if err != nil {
-		return nil, &failure{exitFailure, fmt.Errorf("cannot use %s: %w", d, bare(err))}
-	}
-	return store, nil
+	opened, err := config.Open(ctx, sqlite.Opener{}, postgres.Opener{}, mysql.Opener{})
+	return opened, classify(err)
 }
 
-// opened keeps a nil *Store from becoming a Store that is not nil.
-func opened[S keyfold.Store](store S, err error) (keyfold.Store, error) {
-	if err != nil {
-		return nil, err
+// variablesHelp lists the variables.
+func variablesHelp() string {
+	var text strings.Builder
+	text.WriteString("Variables, of the environment or a .env file; the environment wins:\n\n")
+	for _, v := range fromenv.Variables() {
+		fmt.Fprintf(&text, "  %-27s %s", v.Name, v.Meaning)
+		if v.Default != "" {
+			fmt.Fprintf(&text, " (%s)", v.Default)
+		}
+		text.WriteString("\n")
 	}
-	return store, nil
-}
-
-// bare takes the connection parameters away that pgx puts before a reason.
-func bare(err error) error {
-	if refused, ok := errors.AsType[*pgconn.ConnectError](err); ok && refused.Unwrap() != nil {
-		return refused.Unwrap()
-	}
-	return err
+	text.WriteString(`
+Those of secrets and of the database may end in _FILE and name a file that holds
+the value. In a .env file put values in single quotes.
+`)
+	return text.String()
 }

@@ -132,7 +132,7 @@ func TestLifeOfAKey(t *testing.T) {
 			found.add("second standard error", strings.Replace(s.stderr.String(), s.secret, "", 1))
 			found.check(t, dir, secret, s.secret)
 
-			keys, _ := keysJSON[[]admin.Key](t, dir, db, "list")
+			keys, _ := listKeys(t, dir, db)
 			uses := map[string]int64{}
 			for _, key := range keys {
 				uses[key.ID] = key.Uses
@@ -176,7 +176,7 @@ func TestCommandAndServerShareADatabase(t *testing.T) {
 			s.awaitStatus("/secure", http.StatusUnauthorized, "api-key", created.Token)
 			s.stop()
 
-			listed, printed := keysJSON[[]admin.Key](t, dir, db, "list", "--owner", "a")
+			listed, printed := listKeys(t, dir, db, "--owner", "a")
 			if len(listed) != 1 || listed[0].ID != created.Key.ID || listed[0].State != keyfold.KeyRevoked {
 				t.Errorf("listed %+v", listed)
 			}
@@ -230,7 +230,7 @@ func TestSigtermUnderLoadLosesNoUse(t *testing.T) {
 			if total.Load() < 500 {
 				t.Fatalf("only %d requests were answered: %s", total.Load(), s.stderr)
 			}
-			listed, _ := keysJSON[[]admin.Key](t, dir, db, "list")
+			listed, _ := listKeys(t, dir, db)
 			for i := range keys {
 				for _, key := range listed {
 					if got, want := key.Uses, answered[i].Load(); key.ID == keys[i].Key.ID && got != want {

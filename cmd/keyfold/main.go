@@ -16,5 +16,5 @@ func main() {
 	// The driver would write lines of its own between those of our logger; what
 	// it has to say is in the errors that it returns.
 	_ = mysql.SetLogger(&mysql.NopLogger{})
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.LookupEnv))
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }

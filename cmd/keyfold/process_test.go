@@ -84,10 +84,11 @@ type server struct {
 
 // startServer starts the binary in dir and waits until it listens. Without a
 // secret it has to print one.
-func startServer(t *testing.T, dir, db, secret string) *server {
+func startServer(t *testing.T, dir, db, secret string, flags ...string) *server {
 	t.Helper()
+	args := append([]string{"serve", "--addr", "127.0.0.1:0", "--log-format", "json", "--db", db}, flags...)
 	s := &server{
-		t: t, cmd: exec.Command(binary, "serve", "--addr", "127.0.0.1:0", "--log-format", "json", "--db", db), secret: secret,
+		t: t, cmd: exec.Command(binary, args...), secret: secret,
 		stdout: &output{lines: make(chan string, 100)}, stderr: &output{lines: make(chan string, 100)},
 	}
 	s.cmd.Dir, s.cmd.Env = dir, environment(secret)
@@ -279,6 +280,31 @@ func keysJSON[T any](t *testing.T, dir, db string, args ...string) (v T, printed
 		t.Fatalf("keyfold %v: %v in %s", args, err, printed.stdout)
 	}
 	return v, printed
+}
+
+// listKeys runs "keyfold keys list --all --json" and decodes every line.
+func listKeys(t *testing.T, dir, db string, args ...string) (keys []admin.Key, printed result) {
+	t.Helper()
+	args = append([]string{"keys", "list", "--all", "--json"}, args...)
+	printed = execute(t, dir, append(environment(""), "KEYFOLD_DATABASE_URL="+db), args...)
+	if printed.code != exitOK {
+		t.Fatalf("keyfold %v: exit code %d: %s", args, printed.code, printed.stderr)
+	}
+	return documents[admin.Key](t, printed.stdout), printed
+}
+
+// documents decodes JSON documents, one a line.
+func documents[T any](t *testing.T, text string) []T {
+	t.Helper()
+	var all []T
+	for line := range strings.Lines(text) {
+		var v T
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatalf("%v in %q", err, line)
+		}
+		all = append(all, v)
+	}
+	return all
 }
 
 // awaitStatus waits until a route answers with that status.

@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/keyfold/keyfold"
 )
 
 // The exit codes, as "keyfold help exit-codes" tells them.
@@ -24,33 +22,34 @@ const (
 const exitCodesHelp = `Exit codes:
 
   0  done; "serve" was stopped by a signal and finished in order
-  1  failed: the database does not answer, the address is taken, …
+  1  failed: the database or the server does not answer, the address is taken,
+     the state of a key forbids the change, nobody confirmed it, …
   2  nothing was tried: unknown or bad flags, arguments or variables
   3  what was named does not exist: the key, or the SQLite file
 
-Errors are one line on standard error. A second signal ends "serve" at once,
+Errors are one line on standard error, with --json too. A second signal ends "serve" at once,
 as if it had not been caught.
 `
 
 // command is what every command works with.
 type command struct {
-	stdin  io.Reader
-	stdout io.Writer
-	stderr io.Writer
-	env    func(name string) (string, bool)
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+	environ []string
 }
 
 // run executes one command line and returns its exit code. When ctx is done
 // the command stops, and serve stops in order.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) (string, bool)) int {
-	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, env: env}
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) int {
+	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, environ: environ}
 	root := c.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "keyfold: %s\n", oneLine(strings.TrimPrefix(err.Error(), "keyfold: ")))
+	fmt.Fprintf(stderr, "keyfold: %s\n", oneLine(err.Error()))
 	if failed, ok := errors.AsType[*failure](err); ok {
 		return failed.code
 	}
@@ -63,54 +62,26 @@ func (c *command) root() *cobra.Command {
 		Short: "API keys: create them, stop them, serve what they open",
 		Long: `API keys: create them, stop them, serve what they open.
 
-Variables: KEYFOLD_DATABASE_URL is the database where --db is not given;
-KEYFOLD_SECRET is the admin secret of "serve".`,
+KEYFOLD_DATABASE_URL is the database where --db is not given; KEYFOLD_SECRET is
+the admin secret of "serve". These and other variables are read from the
+environment and from .env in the current directory: "keyfold help variables".`,
 		Args:              subcommandOnly,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
 	}
+	root.SetFlagErrorFunc(flagError)
 	root.SetIn(c.stdin)
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
-	root.AddCommand(c.serve(), c.keys(), c.version(), &cobra.Command{
+	root.AddCommand(c.serve(), c.healthcheck(), c.migrate(), c.keys(), c.users(), c.usage(), c.audit(), c.version(), &cobra.Command{
 		Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp,
+	}, &cobra.Command{
+		Use: "variables", Short: "What is read from the environment and .env", Long: variablesHelp(),
 	})
+	addCompletion(root)
 	return root
-}
-
-// failure is the error of a command that was understood.
-type failure struct {
-	code int
-	err  error
-}
-
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-
-func usage(format string, args ...any) error {
-	return &failure{exitUsage, fmt.Errorf(format, args...)}
-}
-
-// classify gives an error of the library its exit code.
-func classify(err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*failure](err); ok {
-		return err
-	}
-	code := exitFailure
-	switch {
-	case errors.Is(err, keyfold.ErrInvalid):
-		code = exitUsage
-	case errors.Is(err, keyfold.ErrNotFound):
-		code = exitNotFound
-	case errors.Is(err, context.Canceled):
-		err = errors.New("interrupted")
-	}
-	return &failure{code, err}
 }
 
 // plainWord is what may be repeated of an argument that was not understood;
@@ -135,11 +106,11 @@ func noArguments(cmd *cobra.Command, args []string) error {
 }
 
 // oneLine keeps errors of several lines, and whatever a server wrote into
-// one, to a line that a terminal shows as it is.
+// one, to a line that a terminal shows as it is, after the name of the command.
 func oneLine(text string) string {
 	var parts []string
 	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" {
+		if line = strings.TrimPrefix(strings.TrimSpace(line), "keyfold: "); line != "" {
 			parts = append(parts, line)
 		}
 	}

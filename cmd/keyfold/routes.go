@@ -3,23 +3,41 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/fromenv"
 	"github.com/keyfold/keyfold/httpadapter"
+	"github.com/keyfold/keyfold/httpadapter/compat"
 )
 
-func newRoutes(svc *keyfold.Service, api http.Handler, proxies []netip.Prefix) http.Handler {
-	requireKey := httpadapter.RequireKey(svc, httpadapter.TrustedProxies(proxies...))
+// newRoutes returns what is served. guard is what /secure asks for.
+func newRoutes(svc *keyfold.Service, api http.Handler, guard func(http.Handler) http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", http.StripPrefix("/auth", api))
 	mux.Handle("GET /healthz", &health{ping: svc.Ping})
-	mux.Handle("GET /secure", requireKey(http.HandlerFunc(secure)))
+	mux.Handle("GET /secure", guard(http.HandlerFunc(secure)))
 	mux.HandleFunc("GET /unsecure", unsecure)
 	return mux
+}
+
+// addCompatible adds the routes of the predecessor.
+func addCompatible(mux *http.ServeMux, app *fromenv.Opened, log *slog.Logger) error {
+	c := app.Config
+	handler, err := compat.Handler(app.Service, compat.Options{
+		Secret: c.Secret.Reveal(), PreviousSecret: c.PreviousSecret.Reveal(), AllowShortSecrets: c.ShortSecret,
+		KeyTTL: c.Options().KeyTTL, TrustedProxies: c.TrustedProxies, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	for _, path := range compat.Paths() {
+		mux.Handle("/auth"+path, http.StripPrefix("/auth", handler))
+	}
+	return nil
 }
 
 func unsecure(w http.ResponseWriter, _ *http.Request) {

@@ -10,11 +10,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/fromenv"
 	"github.com/keyfold/keyfold/httpadapter/admin"
 	"github.com/keyfold/keyfold/store/sqlite"
 )
@@ -23,10 +25,11 @@ import (
 func call(t *testing.T, env map[string]string, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), args, strings.NewReader(""), &stdout, &stderr, func(name string) (string, bool) {
-		value, set := env[name]
-		return value, set
-	})
+	environ := []string{"KEYFOLD_ENV_FILE=" + os.DevNull}
+	for name, value := range env {
+		environ = append(environ, name+"="+value)
+	}
+	code := run(t.Context(), args, strings.NewReader(""), &stdout, &stderr, environ)
 	return result{stdout.String(), stderr.String(), code}
 }
 
@@ -65,11 +68,18 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"PostgreSQL that is down", []string{"serve", "--db", "postgres://u:" + password + "@127.0.0.1:1/d"}, secure, 1, "cannot use postgres://127.0.0.1:1/d: "},
 		{"MariaDB that is down", []string{"keys", "list", "--db", "mysql://u:" + password + "@127.0.0.1:1/d"}, nil, 1, "cannot use mysql://127.0.0.1:1/d: "},
 		{"variable that is no database", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": password}, 2, "KEYFOLD_DATABASE_URL is no database"},
-		{"variable that is empty", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": ""}, 2, "KEYFOLD_DATABASE_URL is empty"},
+		{"variable that is blank", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": ""}, 2, "KEYFOLD_DATABASE_URL is set but blank"},
 		{"list without a database", []string{"keys", "list", "--db", missing}, nil, 3, "there is no database"},
 		{"revoke without a database", []string{"keys", "revoke", "0123456789abcdef", "--db", missing}, nil, 3, "there is no database"},
-		{"revoke without an id", []string{"keys", "revoke"}, nil, 2, "wants one id"},
-		{"two ids", []string{"keys", "revoke", token, "b"}, nil, 2, "wants one id"},
+		{"revoke without an id", []string{"keys", "revoke"}, nil, 2, "wants ids"},
+		{"two ids", []string{"keys", "show", token, "b"}, nil, 2, "wants one id"},
+		{"MongoDB", []string{"serve", "--db", "mongodb://u:" + password + "@h/d"}, secure, 2, "--db names MongoDB, which is not supported yet"},
+		{"DATABASE_MODE that is unknown", []string{"serve"}, map[string]string{"DATABASE_MODE": password}, 2, "DATABASE_MODE wants sqlite, postgres, mysql or mongodb"},
+		{"variable that is misspelt", []string{"keys", "list"}, map[string]string{"KEYFOLD_SECERT": password}, 2, "KEYFOLD_SECERT is no variable; did you mean KEYFOLD_SECRET?"},
+		{"two variables that are wrong", []string{"serve"}, map[string]string{"KEYFOLD_ADDR": "x", "KEYFOLD_KEY_TTL": "x"}, 2, "KEYFOLD_KEY_TTL wants a duration"},
+		{"secret that is an example", []string{"serve", "--db", db}, map[string]string{"FASTAPI_AUTH_SECRET": "# set your secret key here"}, 2, "FASTAPI_AUTH_SECRET is a comment"},
+		{"secret that is short", []string{"serve", "--db", db}, map[string]string{"KEYFOLD_SECRET": testSecret[:31]}, 2, "KEYFOLD_SECRET is shorter than 32 characters"},
+		{".env that is not there", []string{"keys", "list"}, map[string]string{"KEYFOLD_ENV_FILE": filepath.Join(t.TempDir(), "env")}, 2, "cannot be read: no such file"},
 		{"bad ttl", []string{"keys", "create", "--ttl", "-1ns", "--db", db}, nil, 2, "--ttl: want a duration"},
 		{"bad idle timeout", []string{"keys", "create", "--idle-timeout", "x", "--db", db}, nil, 2, "--idle-timeout: want a duration"},
 		{"bad time", []string{"keys", "create", "--expires-at", "x", "--db", db}, nil, 2, "--expires-at wants an RFC 3339 time"},
@@ -118,6 +128,7 @@ func TestHelpAndVersion(t *testing.T) {
 		"help":               "Available Commands",
 		"keys":               "revoke",
 		"help exit-codes":    "3  what was named does not exist",
+		"help variables":     "KEYFOLD_KEY_TTL",
 		"serve --help":       "--trusted-proxy",
 		"keys create -h":     "--scope",
 		"version":            "keyfold ",
@@ -181,12 +192,12 @@ func TestKeysForPeople(t *testing.T) {
 		t.Errorf("list:\n%s", list.stdout)
 	}
 	for args, want := range map[string]int{
-		"--limit 2": 2, "--state revoked": 1, "--owner cust_42": 1, "--tenant none": 0, "--expiring-before 2999-01-01T00:00:00Z": 1,
+		"": 5, "--limit 2": 2, "--state revoked": 1, "--owner cust_42": 1, "--tenant none": 0, "--expiring-before 2999-01-01T00:00:00Z": 1,
 	} {
 		got := with(append([]string{"keys", "list", "--json"}, strings.Fields(args)...)...)
-		var keys []admin.Key
-		if err := json.Unmarshal([]byte(got.stdout), &keys); err != nil || keys == nil || len(keys) != want {
-			t.Errorf("list %s: %d keys, %v, want %d: %s", args, len(keys), err, want, got.stdout)
+		var page admin.KeyPage
+		if err := json.Unmarshal([]byte(got.stdout), &page); err != nil || page.Keys == nil || len(page.Keys) != want {
+			t.Errorf("list %s: %d keys, %v, want %d: %s", args, len(page.Keys), err, want, got.stdout)
 		}
 	}
 	for _, args := range []string{"--state gone", "--expiring-before soon", "--owner a\x1bb"} {
@@ -224,21 +235,55 @@ func TestListWalksAllPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for limit, want := range map[string]int{"0": count, "250": 250, "1": 1} {
-		got := call(t, nil, "keys", "list", "--json", "--limit", limit, "--db", "sqlite:"+path)
-		var keys []admin.Key
-		if err := json.Unmarshal([]byte(got.stdout), &keys); err != nil || len(keys) != want {
-			t.Errorf("--limit %s: %d keys, %v, want %d", limit, len(keys), err, want)
+	db := []string{"--db", "sqlite:" + path}
+	seen := map[string]bool{}
+	note := func(keys []admin.Key) {
+		for _, key := range keys {
+			if seen[key.ID] {
+				t.Errorf("key %s is listed twice", key.ID)
+			}
+			seen[key.ID] = true
 		}
+	}
+	for next, limit := "", 250; ; limit = 100 {
+		got := call(t, nil, append([]string{"keys", "list", "--json", "--limit", strconv.Itoa(limit), "--cursor", next}, db...)...)
+		var page admin.KeyPage
+		if err := json.Unmarshal([]byte(got.stdout), &page); err != nil || got.stderr != "" {
+			t.Fatalf("%v, %s", err, got.stderr)
+		}
+		note(page.Keys)
+		if page.Next == nil {
+			break
+		}
+		if len(page.Keys) != limit {
+			t.Errorf("%d keys and a next page, want %d", len(page.Keys), limit)
+		}
+		next = *page.Next
+	}
+	if len(seen) != count {
+		t.Errorf("page by page %d keys, want %d", len(seen), count)
+	}
+	clear(seen)
+	note(documents[admin.Key](t, call(t, nil, append([]string{"keys", "list", "--json", "--all"}, db...)...).stdout))
+	if len(seen) != count {
+		t.Errorf("--all: %d keys, want %d", len(seen), count)
+	}
+
+	// People are told where a list goes on.
+	cut := call(t, nil, append([]string{"keys", "list"}, db...)...)
+	if rows := strings.Count(cut.stdout, "\n") - 1; rows != 50 || !strings.Contains(cut.stderr, "--cursor ") {
+		t.Errorf("%d rows and %q, want 50 and where it goes on", rows, cut.stderr)
+	}
+	if all := call(t, nil, append([]string{"keys", "list", "--all"}, db...)...); strings.Count(all.stdout, "\n") != count+1 || all.stderr != "" {
+		t.Errorf("--all: %d lines and %q", strings.Count(all.stdout, "\n"), all.stderr)
 	}
 }
 
 func TestTableIsSafeForTerminals(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	table := newTable(&out, time.Now())
-	table.add(&keyfold.Key{ID: "0123456789abcdef", Name: "a\x1b[2Jb\tc\nd\u202ee", OwnerID: "Zoë 日本"})
-	if err := table.close(); err != nil {
+	key := keyfold.Key{ID: "0123456789abcdef", Name: "a\x1b[2Jb\tc\nd\u202ee", OwnerID: "Zoë 日本"}
+	if err := keyTable([]keyfold.Key{key}, time.Now()).print(&out); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); strings.Count(got, "\n") != 2 || strings.ContainsAny(got, "\x1b\t\u202e") || !strings.Contains(got, "Zoë 日本") {
@@ -246,66 +291,36 @@ func TestTableIsSafeForTerminals(t *testing.T) {
 	}
 }
 
-func TestSecretIsRefusedUnlessItIsOne(t *testing.T) {
+// The predecessor answered 500 to everything when no secret was set.
+func TestSecretIsMadeOnSQLiteAndAskedForElsewhere(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ name, value, says string }{
-		{"empty", "", "is set but blank"},
-		{"blank", strings.Repeat(" ", 40), "is set but blank"},
-		{"a comment", "# set your secret key here, at least 32 characters", "is a comment"},
-		{"a comment after a blank", " # put 32 random characters in this place", "is a comment"},
-		{"31 characters", testSecret[:31], "is shorter than 32 characters"},
-		{"not ASCII", testSecret + "ä", "holds characters other than printable ASCII"},
-		{"a new line at its end", testSecret + "\n", "holds characters other than printable ASCII"},
-		{"a blank at its end", testSecret + " ", "has blanks around it"},
-		{"an example", "Change-Me-To-Something-Random-1234567", "is an example"},
-		{"one character", strings.Repeat("x", 32), "is not random"},
-	} {
-		got := call(t, map[string]string{"KEYFOLD_SECRET": test.value}, "serve", "--db", "sqlite:"+filepath.Join(t.TempDir(), "k.db"))
-		if got.code != exitUsage || !strings.Contains(got.stderr, "KEYFOLD_SECRET "+test.says) {
-			t.Errorf("%s: exit code %d, %q, want 2 and %q", test.name, got.code, got.stderr, test.says)
-		}
-		if value := strings.TrimSpace(test.value); value != "" && strings.Contains(got.stderr, value) {
-			t.Errorf("%s: the message repeats the value", test.name)
-		}
-	}
-	if reason := weakness(testSecret); reason != "" {
-		t.Errorf("a good secret %s", reason)
-	}
-	c := &command{env: func(string) (string, bool) { return "", false }}
+	seen := map[string]bool{}
 	for range 100 {
-		secret, generated, err := c.adminSecret(true)
-		if err != nil || !generated || weakness(secret) != "" {
-			t.Fatalf("generated: %v, %v, weakness %q", generated, err, weakness(secret))
+		config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := ensureSecret(config)
+		secret := config.Secret.Reveal()
+		if err != nil || !made || seen[secret] {
+			t.Fatalf("%v, %v, seen before: %v", made, err, seen[secret])
+		}
+		seen[secret] = true
+		read, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_SECRET=" + secret}})
+		if err != nil || read.Secret.Reveal() != secret {
+			t.Fatalf("a secret that was made is refused when it is set: %v", err)
+		}
+		if made, err := ensureSecret(read); made || err != nil || read.Secret.Reveal() != secret {
+			t.Fatalf("a secret that is set is replaced: %v, %v", made, err)
 		}
 	}
-}
-
-func TestParseDatabase(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]database{
-		"sqlite:keyfold.db":                      {"sqlite", "sqlite:keyfold.db", "keyfold.db"},
-		"sqlite:/var/lib/k d.db":                 {"sqlite", "sqlite:/var/lib/k d.db", "/var/lib/k d.db"},
-		"postgres://u:p%40ss@h:5432/d?sslmode=x": {"postgres", "postgres://h:5432/d", "postgres://u:p%40ss@h:5432/d?sslmode=x"},
-		"postgresql://h/d":                       {"postgres", "postgres://h/d", "postgres://h/d"},
-		"postgres:///d?host=/run/postgresql":     {"postgres", "postgres:///d", "postgres:///d?host=/run/postgresql"},
-		"mysql://u:p@[::1]:3307/d":               {"mysql", "mysql://[::1]:3307/d", "mysql://u:p@[::1]:3307/d"},
-		"mariadb://u@h/d":                        {"mysql", "mysql://h/d", "mysql://u@h/d"},
-	} {
-		if got, err := parseDatabase("--db", text); err != nil || got != want {
-			t.Errorf("parseDatabase(%q) = %+v, %v; want %+v", text, got, err, want)
+	for _, db := range []string{"postgres://h/d", "mysql://h/d", "mongodb://h/d"} {
+		config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_DATABASE_URL=" + db}})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	for _, text := range []string{
-		"", "keyfold.db", "hunter-two", "sqlite:", "sqlite:///abs.db", "sqlite:a.db?mode=memory", "sqlite:a\x00b", "redis://h", ":memory:",
-		"postgres:hunter-two", "postgres://u:hunter-two@h", "postgres://u:hunter-two@h/", "postgres://u:hunter-two%zz@h/d", "postgres://u:hunter-two/x@h/d",
-		"postgres://u:hunter-two#@h/d", "postgres://u:1/hunter-two@h/d", "postgres://u:1/hunter-two@h", "mysql://u:hunter-two@/d", "mysql://h", "mysql:u:hunter-two@tcp(h:1)/d", "mysql://u:hunter-two@tcp(h:1)/d",
-		"u:hunter-two@tcp(h:1)/d",
-	} {
-		got, err := parseDatabase("--db", text)
-		if err == nil {
-			t.Errorf("parseDatabase(%q) = %+v, want an error", text, got)
-		} else if strings.Contains(err.Error(), "hunter") {
-			t.Errorf("parseDatabase(%q): the error repeats the password: %v", text, err)
+		if made, err := ensureSecret(config); made || err == nil || !strings.Contains(err.Error(), "KEYFOLD_SECRET must be set") {
+			t.Errorf("%s: %v, %v", db, made, err)
 		}
 	}
 }

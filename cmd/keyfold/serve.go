@@ -7,14 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter"
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/httpadapter/compat"
 )
 
 const (
@@ -29,102 +28,99 @@ const (
 	maxHeaderBytes    = 32 << 10
 )
 
-// serveFlags is what serve was told.
-type serveFlags struct {
-	addr, db, logFormat string
-	proxies             []string
-}
-
 func (c *command) serve() *cobra.Command {
-	var flags serveFlags
+	var compatible bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the admin API, a health check and two demo routes",
 		Long: `Serve over HTTP:
 
-  /auth      the admin API; its description is /auth/openapi.json
+  /auth      the admin API; /auth/docs shows it, from /auth/openapi.json
   /healthz   200 while the database answers, 503 otherwise
   /secure    a route that needs a key, to try keys with
   /unsecure  a route that needs none
 
+With --compat it also has the routes of fastapi_auth, under the same prefix:
+/auth/new, /auth/revoke, /auth/renew and /auth/logs; /secure then takes keys as
+fastapi_auth did, and passwords have to be what it asked for.
+
 The admin API needs the secret of KEYFOLD_SECRET in the header "secret-key".
 On SQLite one is made at every start and printed once on standard error if the
-variable is not set; other databases need it set.
+variable is not set; other databases need it set. Every other option has a
+variable too: see "keyfold help variables".
 
 It speaks plain HTTP: put a proxy with TLS in front, and name it by
 --trusted-proxy. SIGINT or SIGTERM lets requests finish for ten seconds and
 writes the usage that is still in memory; a second one ends it at once.`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return classify(c.runServe(cmd, &flags)) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return classify(c.runServe(cmd, compatible)) },
 	}
-	cmd.Flags().StringVar(&flags.addr, "addr", "127.0.0.1:8080", "`address` to listen on; port 0 picks one")
-	cmd.Flags().StringVar(&flags.logFormat, "log-format", "text", "text or json, on standard error")
-	cmd.Flags().StringArrayVar(&flags.proxies, "trusted-proxy", nil, "`network` of a proxy whose X-Forwarded-For is believed, 10.0.0.0/8; repeatable")
-	databaseFlag(cmd, &flags.db)
+	cmd.Flags().String("addr", "", "`address` to listen on; port 0 picks one (default 127.0.0.1:8080)")
+	cmd.Flags().String("log-format", "", "text or json, on standard error (default text)")
+	cmd.Flags().StringArray("trusted-proxy", nil, "`network` of a proxy whose X-Forwarded-For is believed, 10.0.0.0/8; repeatable")
+	cmd.Flags().BoolVar(&compatible, "compat", false, "serve the routes of fastapi_auth too")
+	databaseFlag(cmd)
 	return cmd
 }
 
-func (c *command) logger(format string) (*slog.Logger, error) {
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(c.stderr, nil)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(c.stderr, nil)), nil
+// logger writes to standard error, as KEYFOLD_LOG_FORMAT says.
+func (c *command) logger(format string) *slog.Logger {
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(c.stderr, nil))
 	}
-	return nil, usage("--log-format wants text or json")
+	return slog.New(slog.NewTextHandler(c.stderr, nil))
 }
 
-func (c *command) runServe(cmd *cobra.Command, flags *serveFlags) error {
-	log, err := c.logger(flags.logFormat)
+func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
+	config, err := c.config(cmd)
 	if err != nil {
 		return err
 	}
-	proxies, err := parseProxies(flags.proxies)
+	made, err := ensureSecret(config)
 	if err != nil {
 		return err
 	}
-	if err := checkAddress(flags.addr); err != nil {
-		return err
-	}
-	db, err := c.database(cmd, flags.db)
-	if err != nil {
-		return err
-	}
-	secret, generated, err := c.adminSecret(db.engine == "sqlite")
-	if err != nil {
-		return err
+	log := c.logger(config.LogFormat)
+	config.Logger = log
+	if compatible {
+		config.PasswordPolicy = compat.PasswordPolicy()
 	}
 	ctx := cmd.Context()
-	store, err := db.open(ctx, true)
+	app, err := c.open(ctx, config, true)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	svc, err := keyfold.New(store, &keyfold.Options{Logger: log})
+	defer app.Close(context.WithoutCancel(ctx))
+	api, err := admin.Handler(app.Service, admin.Options{
+		Secret: config.Secret.Reveal(), PreviousSecret: config.PreviousSecret.Reveal(), AllowShortSecrets: config.ShortSecret,
+		TrustedProxies: config.TrustedProxies, HideDocs: config.HideDocs, Logger: log,
+	})
 	if err != nil {
 		return err
 	}
-	api, err := admin.Handler(svc, admin.Options{Secret: secret, TrustedProxies: proxies, Logger: log})
-	if err != nil {
-		return err
+	guard := httpadapter.RequireKey
+	if compatible {
+		guard = compat.RequireKey
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", flags.addr)
-	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w", flags.addr, withoutAddress(err))
+	routes := newRoutes(app.Service, api, guard(app.Service, httpadapter.TrustedProxies(config.TrustedProxies...)))
+	if compatible {
+		if err := addCompatible(routes, app, log); err != nil {
+			return err
+		}
 	}
-	if generated {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", config.Addr)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", config.Addr, withoutAddress(err))
+	}
+	if made {
 		// The one exception to "no secrets in output": it is nowhere else, and it
 		// must not pass through a logger, which may send it on.
-		fmt.Fprintf(c.stderr, "keyfold: admin secret (send it as the secret-key header): %s\n", secret)
+		fmt.Fprintf(c.stderr, "keyfold: admin secret (send it as the secret-key header): %s\n", config.Secret.Reveal())
 	}
-	log.Info("listening", "addr", listener.Addr().String(), "database", db.String())
-	server := newServer(newRoutes(svc, api, proxies), log)
+	log.Info("listening", "addr", listener.Addr().String(), "database", config.Database)
+	server := newServer(routes, log)
 	served := serveUntil(ctx, server, listener, log)
-	closed := svc.Close(context.WithoutCancel(ctx))
-	if closed != nil {
-		closed = fmt.Errorf("the last usage was not written: %w", closed)
-	}
-	if err := errors.Join(served, closed, store.Close()); err != nil {
+	if err := errors.Join(served, app.Close(context.WithoutCancel(ctx))); err != nil {
 		return err
 	}
 	log.Info("stopped")
@@ -155,29 +151,6 @@ func serveUntil(ctx context.Context, server *http.Server, listener net.Listener,
 	if err := server.Shutdown(bounded); err != nil {
 		log.Warn("some requests did not finish in time and were cut off")
 		_ = server.Close()
-	}
-	return nil
-}
-
-func parseProxies(texts []string) ([]netip.Prefix, error) {
-	var proxies []netip.Prefix
-	for _, text := range texts {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil || prefix != prefix.Masked() {
-			return nil, usage("--trusted-proxy wants a network without host bits: 10.0.0.0/8, 192.0.2.7/32")
-		}
-		proxies = append(proxies, prefix)
-	}
-	return proxies, nil
-}
-
-func checkAddress(addr string) error {
-	_, port, err := net.SplitHostPort(addr)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		return usage("--addr wants host:port: 127.0.0.1:8080, :8080")
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -48,11 +47,4 @@ func readVersion() versionInfo {
 		}
 	}
 	return info
-}
-
-// printJSON writes v on one line of standard output.
-func (c *command) printJSON(v any) error {
-	encoder := json.NewEncoder(c.stdout)
-	encoder.SetEscapeHTML(false)
-	return classify(encoder.Encode(v))
 }

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// A client of fastapi_auth, by the real command and on each engine: it is not
+// changed, only its address is.
+func TestCompatServesClientsOfThePredecessor(t *testing.T) {
+	t.Parallel()
+	for _, engine := range engines {
+		t.Run(engine.name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, t.TempDir(), engine.open(t), engine.secret, "--compat")
+			call := func(path string, query url.Values, want int, headers ...string) string {
+				t.Helper()
+				a, err := send(t.Context(), http.DefaultClient, "GET", s.url+path+"?"+query.Encode(), "", headers...)
+				if err != nil || a.status != want {
+					t.Fatalf("GET %s: %d %s, %v; want %d", path, a.status, a.body, err, want)
+				}
+				return strings.TrimSpace(string(a.body))
+			}
+			secret := []string{"secret-key", s.secret}
+			var key string
+			if err := json.Unmarshal([]byte(call("/auth/new", url.Values{"name": {"ci"}}, 200, secret...)), &key); err != nil {
+				t.Fatal(err)
+			}
+			call("/auth/new", url.Values{"name": {"ci"}}, 403)
+			call("/secure", url.Values{"api-key": {key}}, 200)
+			call("/secure", nil, 200, "api-key", key)
+			if got := call("/secure", nil, 403); got != `{"detail":"An API key must be passed as query or header"}` {
+				t.Errorf("without a key: %s", got)
+			}
+			if got := call("/auth/revoke", url.Values{"api-key": {key}}, 200, secret...); got != "null" {
+				t.Errorf("revoke answers %s", got)
+			}
+			if got := call("/secure", nil, 403, "api-key", key); got != `{"detail":"Wrong, revoked, or expired API key."}` {
+				t.Errorf("a revoked key: %s", got)
+			}
+			if got := call("/auth/renew", url.Values{"api-key": {key}, "expiration-date": {"2999-01-31"}}, 200, secret...); got !=
+				`"This API key was revoked and has been reactivated. The new expiration date for the API key is 2999-01-31T00:00:00"` {
+				t.Errorf("renew answers %s", got)
+			}
+			call("/secure", nil, 200, "api-key", key)
+
+			user := url.Values{"username": {"olga"}, "email": {"olga@example.com"}, "password": {"Short1!xy"}}
+			if got := call("/auth/new", user, 200, secret...); !strings.HasPrefix(got, `{"api-key":"kf_`) {
+				t.Errorf("a user's key: %s", got)
+			}
+			call("/auth/new", user, 403, secret...)
+			if logs := call("/auth/logs", nil, 200, secret...); !strings.Contains(logs, `"username":"olga"`) || strings.Contains(logs, key) {
+				t.Errorf("the logs are %s", logs)
+			}
+			// Keyfold's own API is under the same prefix.
+			s.admin("POST", "/users/authenticate", `{"login":"olga","password":"Short1!xy"}`, http.StatusOK, nil)
+			s.stop()
+			if !strings.Contains(s.stderr.String(), "password") {
+				t.Errorf("nothing says that weaker passwords are taken: %s", s.stderr)
+			}
+		})
+	}
+}

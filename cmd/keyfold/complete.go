@@ -1,0 +1,65 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyfold/keyfold"
+)
+
+// addCompletion adds the command that prints scripts for shells, which is
+// cobra's, with errors as ours are.
+func addCompletion(root *cobra.Command) {
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	completeValues(root)
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		cmd.Args, cmd.RunE = subcommandOnly, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		for _, shell := range cmd.Commands() {
+			shell.Args = noArguments
+		}
+	}
+}
+
+// completeValues tells the shells, of this command and those below, the values
+// of flags that take few.
+func completeValues(cmd *cobra.Command) {
+	for name, values := range map[string][]string{
+		"state":      {string(keyfold.KeyActive), string(keyfold.KeyExpired), string(keyfold.KeyDisabled), string(keyfold.KeyRevoked)},
+		"outcome":    outcomeNames(),
+		"by":         {"hour", "day"},
+		"log-format": {"text", "json"},
+	} {
+		if cmd.Flags().Lookup(name) != nil {
+			// An error would say that there is no such flag.
+			_ = cmd.RegisterFlagCompletionFunc(name, oneOf(values))
+		}
+	}
+	for _, below := range cmd.Commands() {
+		completeValues(below)
+	}
+}
+
+// oneOf completes to the values that begin with what was typed.
+func oneOf(values []string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, typed string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
+		for _, value := range values {
+			if strings.HasPrefix(value, typed) {
+				found = append(found, value)
+			}
+		}
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func outcomeNames() []string {
+	var names []string
+	for _, code := range outcomes() {
+		names = append(names, code.String())
+	}
+	return names
+}

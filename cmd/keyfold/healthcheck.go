@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyfold/keyfold/httpadapter/admin"
+)
+
+func (c *command) healthcheck() *cobra.Command {
+	var timeout string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "healthcheck",
+		Short: `Ask a server whether it works`,
+		Long: `Ask the server that "keyfold serve" runs whether it works, and its database: exit
+code 0 means yes, 1 no. It is for places where there is no other program to ask
+with, such as a container.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := c.config(cmd) // the server's own address, where a variable names it
+			if err != nil {
+				return err
+			}
+			within, err := parseFlag("--timeout", timeout, admin.ParseDuration)
+			switch {
+			case err != nil:
+				return err
+			case within == 0:
+				return usage("--timeout wants a duration above zero: 3s, 500ms")
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), within)
+			defer cancel()
+			if err := ask(ctx, config.Addr); err != nil {
+				return classify(err)
+			}
+			if asJSON {
+				return c.printJSON(map[string]string{"status": "ok"}) // as the server does
+			}
+			_, err = fmt.Fprintln(c.stdout, "ok")
+			return classify(err)
+		},
+	}
+	cmd.Flags().String("addr", "127.0.0.1:8080", "`address` that the server listens on")
+	cmd.Flags().StringVar(&timeout, "timeout", "3s", "`duration` after which no answer means no")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// ask asks for /healthz and wants 200. It goes by no proxy and follows nothing.
+func ask(ctx context.Context, addr string) error {
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	address := reachable(addr)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/healthz", nil)
+	if err != nil || r.URL.Host != address { // a/b:80
+		return usage("--addr wants host:port: 127.0.0.1:8080")
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		if failed, ok := errors.AsType[*url.Error](err); ok {
+			err = failed.Err // without the address once more
+		}
+		return fmt.Errorf("no answer from %s: %w", address, withoutAddress(err))
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<10))
+	switch answer.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusServiceUnavailable:
+		return fmt.Errorf("%s answers that its database does not", address)
+	}
+	return fmt.Errorf("%s answers with status %d, which no keyfold server does", address, answer.StatusCode)
+}
+
+// reachable is where to find a server that listens on every address.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip.Is6() {
+			host = "::1"
+		}
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter/admin"
+)
+
+// listFlags is what keys list was told.
+type listFlags struct {
+	dataFlags
+	pageFlags
+	owner, user, tenant, state, expiringBefore string
+}
+
+func (c *command) keysList() *cobra.Command {
+	var flags listFlags
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List keys, newest first",
+		Long: `List keys, newest first. A list that goes on says so on standard error, or with
+--json in "next".`,
+		Example: `  keyfold keys list --owner cust_42 --state active
+  keyfold keys list --all --json`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := keyfold.KeysQuery{OwnerID: flags.owner, UserID: flags.user, Tenant: flags.tenant, State: keyfold.KeyState(flags.state)}
+			var err error
+			if q.ExpiringBefore, err = parseTimeIfSet(cmd, "expiring-before", flags.expiringBefore); err != nil {
+				return err
+			}
+			if err := flags.check(); err != nil {
+				return err
+			}
+			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+				return keyListing(svc, q, time.Now()).print(ctx, c, &flags.pageFlags, flags.asJSON)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.owner, "owner", "", "only keys of the owner of that `id`")
+	f.StringVar(&flags.user, "user", "", "only keys of the user of that `id`")
+	f.StringVar(&flags.tenant, "tenant", "", "only keys with that tenant `label`")
+	f.StringVar(&flags.state, "state", "", "only keys in that `state`: active, expired, disabled, revoked")
+	f.StringVar(&flags.expiringBefore, "expiring-before", "", "only keys that are to end before that RFC 3339 `time`, soonest first")
+	flags.pageFlags.add(cmd)
+	flags.dataFlags.add(cmd)
+	return cmd
+}
+
+// keyListing lists keys, with the states that they have at that time.
+func keyListing(svc *keyfold.Service, q keyfold.KeysQuery, now time.Time) listing[keyfold.Key] {
+	return listing[keyfold.Key]{
+		fetch: func(ctx context.Context, cursor string, limit int) ([]keyfold.Key, string, error) {
+			q.Cursor, q.Limit = cursor, limit
+			page, err := svc.Keys(ctx, q)
+			return page.Keys, page.Next, err
+		},
+		document: func(keys []keyfold.Key, next string) any {
+			return admin.NewKeyPage(keyfold.KeyPage{Keys: keys, Next: next}, now)
+		},
+		line:  func(key keyfold.Key) any { return admin.NewKey(key, now) },
+		table: func(keys []keyfold.Key) *table { return keyTable(keys, now) },
+	}
+}
+
+func keyTable(keys []keyfold.Key, now time.Time) *table {
+	t := newTable("ID", "TOKEN", "NAME", "OWNER", "TENANT?", "STATE", "EXPIRES", "USES", "LAST USED")
+	for i := range keys {
+		k := &keys[i]
+		t.add(k.ID, k.Hint, k.Name, k.OwnerID, k.Tenant, string(k.State(now)), neverOr(shortTime(k.ExpiresAt)),
+			strconv.FormatInt(k.Uses, 10), shortTime(k.LastUsedAt))
+	}
+	return t
+}
+
+func (c *command) keysShow() *cobra.Command {
+	var flags dataFlags
+	cmd := &cobra.Command{
+		Use: "show ID", Short: "Show all that is known of a key", Args: oneID,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+				key, err := svc.Key(ctx, args[0])
+				if err != nil {
+					return aboutKey(ctx, svc, args[0], err)
+				}
+				now := time.Now()
+				if flags.asJSON {
+					return c.printJSON(admin.NewKey(key, now))
+				}
+				return keyDetails(&key, now).print(c.stdout)
+			})
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter/admin"
+)
+
+const nobodyID = "0000000000000000"
+
+func TestCreateTakesEveryField(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	key := s.created("keys", "create", "--name", "ci", "--notes", "one\ntwo", "--owner", "cust_42", "--tenant", "acme", "--environment", "live",
+		"--scope", "a:b", "--scope", "c:*", "--network", "192.0.2.0/24", "--network", "2001:db8::/32", "--metadata", "plan=pro", "--metadata", "eq=a=b",
+		"--expires-at", "2999-01-31T18:30:00+02:00", "--idle-timeout", "30d")
+	if key.Name != "ci" || key.Notes != "one\ntwo" || key.OwnerID != "cust_42" || key.Tenant != "acme" || key.Environment != "live" ||
+		!slices.Equal(key.Scopes, []string{"a:b", "c:*"}) || !slices.Equal(key.Networks, []string{"192.0.2.0/24", "2001:db8::/32"}) ||
+		key.Metadata["plan"] != "pro" || key.Metadata["eq"] != "a=b" || len(key.Metadata) != 2 || key.IdleTimeout == nil || *key.IdleTimeout != "30d" ||
+		key.ExpiresAt == nil || !key.ExpiresAt.Equal(time.Date(2999, 1, 31, 16, 30, 0, 0, time.UTC)) {
+		t.Errorf("created %+v", key)
+	}
+	shown := s.prints("keys", "show", key.ID)
+	for _, want := range []string{
+		"ID            " + key.ID, "Name          ci", "State         active", "Scopes        a:b c:*", "Metadata      eq=a=b", "              plan=pro",
+		"Notes         one", "              two", "Expires       2999-01-31T16:30:00.000Z", "Idle timeout  30d", "Last used     -", "Version       1",
+	} {
+		if !strings.Contains(shown, want+"\n") {
+			t.Errorf("show has no line %q:\n%s", want, shown)
+		}
+	}
+	for args, life := range map[string]time.Duration{"": 15 * 24 * time.Hour, "--ttl 1d12h": 36 * time.Hour, "--ttl never": 0, "--never": 0} {
+		key := s.created(append([]string{"keys", "create"}, strings.Fields(args)...)...)
+		if life == 0 && key.ExpiresAt != nil || life > 0 && (key.ExpiresAt == nil || key.ExpiresAt.Sub(key.CreatedAt) != life) {
+			t.Errorf("create %s: from %v to %v, want %v", args, key.CreatedAt, key.ExpiresAt, life)
+		}
+	}
+}
+
+func TestUpdateChangesWhatIsGivenAndNothingElse(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	key := s.created("keys", "create", "--name", "ci", "--owner", "a", "--scope", "a:b", "--network", "192.0.2.0/24", "--metadata", "x=1", "--idle-timeout", "1h")
+	if got := s.prints("keys", "update", key.ID, "--name", "build", "--notes", "n", "--tenant", "t", "--owner", ""); got != "updated "+key.ID+", now at version 2\n" {
+		t.Errorf("update prints %q", got)
+	}
+	if k := s.key(key.ID); k.Name != "build" || k.Notes != "n" || k.Tenant != "t" || k.OwnerID != "" || len(k.Scopes) != 1 || len(k.Networks) != 1 ||
+		k.Metadata["x"] != "1" || k.IdleTimeout == nil || k.Version != 2 {
+		t.Errorf("updated to %+v", k)
+	}
+	k := decoded[admin.Key](t, s.prints("keys", "update", key.ID, "--scope", "c:d", "--scope", "e:f", "--network", "2001:db8::/32", "--metadata", "y=2",
+		"--idle-timeout", "2h", "--json"))
+	if !slices.Equal(k.Scopes, []string{"c:d", "e:f"}) || !slices.Equal(k.Networks, []string{"2001:db8::/32"}) || len(k.Metadata) != 1 || k.Metadata["y"] != "2" ||
+		*k.IdleTimeout != "2h0m0s" || k.Name != "build" || k.Version != 3 {
+		t.Errorf("updated to %+v", k)
+	}
+	s.prints("keys", "update", key.ID, "--no-scopes", "--no-networks", "--no-metadata", "--idle-timeout", "none", "--version", "3")
+	if k := s.key(key.ID); len(k.Scopes)+len(k.Networks)+len(k.Metadata) != 0 || k.IdleTimeout != nil {
+		t.Errorf("emptied to %+v", k)
+	}
+	s.fails(exitFailure, `is at version 4; somebody changed it: look at "keyfold keys show `+key.ID, "keys", "update", key.ID, "--name", "late", "--version", "3")
+	if k := s.key(key.ID); k.Name != "build" || k.Version != 4 {
+		t.Errorf("a stale update made %+v", k)
+	}
+	s.prints("keys", "revoke", key.ID)
+	s.fails(exitFailure, "is revoked; that is for good", "keys", "update", key.ID, "--name", "x")
+}
+
+func TestRenewAndRotate(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	key := s.created("keys", "create", "--name", "ci", "--scope", "a:b", "--expires-at", "2001-01-01T00:00:00Z")
+	if key.State != keyfold.KeyExpired {
+		t.Fatalf("created %+v", key)
+	}
+	s.fails(exitFailure, "is expired; renew it first", "keys", "rotate", key.ID)
+	if got := s.prints("keys", "renew", key.ID, "--expires-at", "2999-01-01T00:00:00Z"); got != "renewed "+key.ID+", which ends at 2999-01-01T00:00:00Z\n" {
+		t.Errorf("renew prints %q", got)
+	}
+	if k := decoded[admin.Key](t, s.prints("keys", "renew", key.ID, "--ttl", "1d", "--json")); k.ExpiresAt.Year() != 2999 {
+		t.Errorf("a time to live shortened the key to %v", k.ExpiresAt)
+	}
+	if got := s.prints("keys", "renew", key.ID, "--never"); got != "renewed "+key.ID+", which never ends\n" {
+		t.Errorf("renew prints %q", got)
+	}
+
+	next, about := s.token("keys", "rotate", key.ID, "--overlap", "1h")
+	if !strings.Contains(about, "key "+key.ID+" is replaced by "+next+", which never ends; the old one ends at ") {
+		t.Errorf("rotate says %q", about)
+	}
+	old, fresh := s.key(key.ID), s.key(next)
+	if old.RotatedTo == nil || *old.RotatedTo != next || fresh.RotatedFrom == nil || fresh.Name != "ci" || old.ExpiresAt == nil ||
+		old.ExpiresAt.Sub(fresh.CreatedAt) != time.Hour || fresh.ExpiresAt != nil {
+		t.Errorf("old %+v, new %+v", old, fresh)
+	}
+	s.fails(exitFailure, "was rotated to "+next, "keys", "rotate", key.ID)
+	s.fails(exitFailure, "renew "+next+" instead", "keys", "renew", key.ID)
+	for _, overlap := range []string{"none", "0s"} {
+		last := s.created("keys", "rotate", next, "--overlap", overlap, "--ttl", "2d")
+		if old := s.key(next); old.State != keyfold.KeyExpired || last.ExpiresAt == nil || last.ExpiresAt.Sub(last.CreatedAt) != 48*time.Hour {
+			t.Errorf("--overlap %s: old %+v, new %+v", overlap, old, last)
+		}
+		next = last.ID
+	}
+	s.prints("keys", "disable", next)
+	s.fails(exitFailure, "is disabled; enable it first", "keys", "rotate", next)
+}
+
+func TestRevokeDisableEnableAndDeleteTakeManyIDs(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	a, b := s.created("keys", "create", "--name", "a").ID, s.created("keys", "create", "--name", "b").ID
+
+	if got := s.prints("keys", "disable", a, b, "--reason", "audit"); got != "disabled "+a+"\ndisabled "+b+"\n" {
+		t.Errorf("disable prints %q", got)
+	}
+	if k := s.key(a); k.State != keyfold.KeyDisabled || k.DisabledReason == nil || *k.DisabledReason != "audit" {
+		t.Errorf("disabled %+v", k)
+	}
+	if shown := s.prints("keys", "show", a); !strings.Contains(shown, "Reason        audit\n") {
+		t.Errorf("show tells no reason:\n%s", shown)
+	}
+	keys := documents[admin.Key](t, s.prints("keys", "enable", a, b, "--json"))
+	if len(keys) != 2 || keys[0].ID != a || keys[1].State != keyfold.KeyActive {
+		t.Errorf("enabled %+v", keys)
+	}
+
+	// One id that is unknown keeps no other from being revoked.
+	got := s.run("keys", "revoke", a, nobodyID, b)
+	if got.code != exitNotFound || got.stdout != "revoked "+a+"\nrevoked "+b+"\n" ||
+		got.stderr != "keyfold: there is no key "+nobodyID+`; "keyfold keys list" shows those there are`+"\n" {
+		t.Errorf("revoke: %d, %q, %q", got.code, got.stdout, got.stderr)
+	}
+	s.fails(exitFailure, "is revoked; that is for good", "keys", "enable", a)
+
+	if gone := decoded[admin.Key](t, s.prints("keys", "delete", a, "--json")); gone.ID != a || gone.State != keyfold.KeyRevoked {
+		t.Errorf("deleted %+v", gone)
+	}
+	if got := s.prints("keys", "delete", b); got != "deleted "+b+"\n" {
+		t.Errorf("delete prints %q", got)
+	}
+	if page := decoded[admin.KeyPage](t, s.prints("keys", "list", "--json")); len(page.Keys) != 0 || page.Next != nil {
+		t.Errorf("left: %+v", page)
+	}
+}
+
+func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	id := s.created("keys", "create").ID
+	token := "kf_0123456789abcdef_0123456789abcdef0123456789abcdef_000000"
+	s.secrets = append(s.secrets, "hunter", token)
+	for _, verb := range []string{"show", "update", "renew", "rotate", "revoke", "disable", "enable", "delete"} {
+		args := []string{"keys", verb}
+		if verb == "update" {
+			args = append(args, "--name", "x")
+		}
+		s.fails(exitUsage, "wants", args...)
+		s.fails(exitUsage, "argument 1 is no id: want 16 letters and digits", append(args, "hunter-two")...)
+		s.fails(exitNotFound, "there is no key "+nobodyID, append(args, nobodyID)...)
+	}
+	for _, row := range []struct{ args, says string }{
+		{"create --name " + strings.Repeat("x", 129), "invalid --name: at most 128 characters"},
+		{"create --owner " + strings.Repeat("x", 129), "invalid --owner: at most 128 bytes"},
+		{"create --scope a:b --scope hunter", "invalid --scope (number 2): "},
+		{"create --network 192.0.2.1/24", "invalid --network (number 1): an exact CIDR prefix"},
+		{"create --environment HUNTER", "invalid --environment: 1 to 16 lower-case letters and digits"},
+		{"create --idle-timeout 1s", "invalid --idle-timeout: 0 for none, or 1 minute to 100 years"},
+		{"create --idle-timeout 0s", "--idle-timeout wants a duration above zero"},
+		{"create --ttl 0s", "--ttl: want a duration above zero"},
+		{"create --ttl=", "--ttl: want a duration above zero"},
+		{"create --expires-at=", "--expires-at wants an RFC 3339 time"},
+		{"create --ttl 200000d", "--ttl: want a duration above zero"},
+		{"create --ttl 40000d", "invalid --ttl: 1 ms to 100 years, or never"},
+		{"rotate " + id + " --overlap hunter", `--overlap: want a duration above zero`},
+		{"rotate " + id + " --overlap 30d", "invalid --overlap: 1 ms to 168h0m0s, or none"},
+		{"rotate " + id + " --never --ttl 1d", "[never ttl]"},
+		{"renew " + id + " --expires-at hunter", "--expires-at wants an RFC 3339 time"},
+		{"update " + id, "nothing to change"},
+		{"update " + id + " --version 1", "nothing to change"},
+		{"update " + id + " --version 0 --name x", "--version wants the version"},
+		{"update " + id + " --version hunter --name x", "--version wants a whole number"},
+		{"update " + id + " --scope a:b --no-scopes", "[no-scopes scope]"},
+		{"revoke " + id + " --reason " + strings.Repeat("x", 257), "invalid --reason: at most 256 characters"},
+		{"revoke " + id + " --owner a", "wants ids, or --owner, --user or --tenant, not both"},
+		{"revoke --owner=", "--owner is empty"},
+		{"disable --tenant=", "--tenant is empty"},
+		{"enable --owner a", "unknown flag: --owner"},
+		{"list --limit 0", "--limit wants a number above zero"},
+		{"list --limit hunter", "--limit wants a whole number"},
+		{"list --limit 5 --all", "[all limit]"},
+		{"list --json=hunter", "--json wants true, false or no value"},
+		{"list --cursor hunter", "invalid --cursor: the next of the page before, with the same filters"},
+		{"list --state hunter", "invalid --state: one of active, expired, disabled, revoked"},
+		{"list -hunter", "unknown flag"},
+		{"list --" + token, "unknown flag"},
+		{"list --=hunter", "unknown flag"},
+	} {
+		if row.args == "list -hunter" {
+			row.args = "list -xhunter"
+		}
+		s.fails(exitUsage, row.says, append([]string{"keys"}, strings.Fields(row.args)...)...)
+	}
+	if k := s.key(id); k.Version != 1 || k.State != keyfold.KeyActive {
+		t.Errorf("a refused command changed the key: %+v", k)
+	}
+}
+
+// brokenPipe is a reader that has gone away.
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+func TestTokenThatCannotBePrintedIsAnError(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	id := s.created("keys", "create").ID
+	for _, args := range [][]string{{"keys", "create"}, {"keys", "create", "--json"}, {"keys", "rotate", id}} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), append(args, "--db", "sqlite:"+s.path), strings.NewReader(""), brokenPipe{}, &stderr,
+			nil)
+		if code != exitFailure || !strings.Contains(stderr.String(), "could not be printed and is lost") {
+			t.Errorf("keyfold %v: exit code %d, %q", args, code, &stderr)
+		}
+	}
+}
+
+func TestTablesAreAligned(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.created("keys", "create", "--name", "a name that is rather long, and not cut", "--never")
+	s.created("keys", "create", "--name", "é", "--owner", "o", "--expires-at", "2999-01-01T00:00:00Z")
+	list := s.prints("keys", "list")
+	for head, want := range map[string][]string{
+		"NAME": {"é", "a name that is rather long, and not cut"}, "OWNER": {"o", "-"}, "STATE": {"active", "active"},
+		"EXPIRES": {"2999-01-01T00:00:00Z", "never"}, "USES": {"0", "0"}, "LAST USED": {"-", "-"},
+	} {
+		if got := column(t, list, head); !slices.Equal(got, want) {
+			t.Errorf("column %s holds %q, want %q:\n%s", head, got, want, list)
+		}
+	}
+	if strings.Contains(list, "TENANT") {
+		t.Errorf("a column that is empty is shown:\n%s", list)
+	}
+	s.created("keys", "create", "--tenant", "acme")
+	if got := column(t, s.prints("keys", "list"), "TENANT"); !slices.Equal(got, []string{"acme", "-", "-"}) {
+		t.Errorf("tenants %q", got)
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/store/sqlite"
+)
+
+// shell is where the tests type commands on one SQLite file. It wants every
+// secret to be printed once and never again.
+type shell struct {
+	t       *testing.T
+	path    string
+	secrets []string
+}
+
+func newShell(t *testing.T) *shell {
+	t.Helper()
+	return &shell{t: t, path: filepath.Join(t.TempDir(), "keyfold.db")}
+}
+
+// run runs a command and looks for secrets in what it printed.
+func (s *shell) run(args ...string) result {
+	s.t.Helper()
+	got := call(s.t, map[string]string{"KEYFOLD_DATABASE_URL": "sqlite:" + s.path}, args...)
+	for _, secret := range s.secrets {
+		if strings.Contains(got.stdout+got.stderr, secret) {
+			s.t.Errorf("keyfold %v prints a secret", args)
+		}
+	}
+	return got
+}
+
+// prints runs a command that has to succeed and returns its standard output.
+func (s *shell) prints(args ...string) string {
+	s.t.Helper()
+	got := s.run(args...)
+	if got.code != exitOK || got.stderr != "" {
+		s.t.Fatalf("keyfold %v: exit code %d, standard error %q", args, got.code, got.stderr)
+	}
+	return got.stdout
+}
+
+// fails runs a command that has to fail with one line of error and nothing else.
+func (s *shell) fails(code int, says string, args ...string) {
+	s.t.Helper()
+	got := s.run(args...)
+	if got.code != code || got.stdout != "" || !strings.HasPrefix(got.stderr, "keyfold: ") || strings.Count(got.stderr, "\n") != 1 ||
+		!strings.Contains(got.stderr, says) {
+		s.t.Errorf("keyfold %v: exit code %d, standard output %q, standard error %q; want %d and one line with %q",
+			args, got.code, got.stdout, got.stderr, code, says)
+	}
+}
+
+// token runs a command that prints a token and one line about it, and returns
+// the id of its key.
+func (s *shell) token(args ...string) (id, about string) {
+	s.t.Helper()
+	got := s.run(args...)
+	text, ended := strings.CutSuffix(got.stdout, "\n")
+	token, err := keyfold.ParseToken(text)
+	if got.code != exitOK || err != nil || !ended || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, token.ID()) {
+		s.t.Fatalf("keyfold %v: exit code %d, standard output of %d bytes, %v, standard error %q", args, got.code, len(got.stdout), err, got.stderr)
+	}
+	s.keeps(text)
+	if strings.Contains(got.stderr, s.secrets[len(s.secrets)-1]) {
+		s.t.Errorf("keyfold %v: standard error has the secret", args)
+	}
+	return token.ID(), got.stderr
+}
+
+func (s *shell) keeps(token string) {
+	parts := strings.Split(token, "_")
+	s.secrets = append(s.secrets, parts[len(parts)-2])
+}
+
+// created runs a command that prints a token and its key as JSON.
+func (s *shell) created(args ...string) admin.Key {
+	s.t.Helper()
+	created := decoded[admin.CreatedKey](s.t, s.prints(append(args, "--json")...))
+	s.keeps(created.Token)
+	return created.Key
+}
+
+// key shows a key.
+func (s *shell) key(id string) admin.Key {
+	s.t.Helper()
+	return decoded[admin.Key](s.t, s.prints("keys", "show", id, "--json"))
+}
+
+// decoded decodes one line of JSON, which has to hold every member of T.
+func decoded[T any](t *testing.T, text string) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal([]byte(text), &v); err != nil || strings.Count(text, "\n") != 1 {
+		t.Fatalf("%v: want one line of JSON: %q", err, text)
+	}
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The same members in the same order, no more and no less.
+	if plain := strings.TrimSuffix(text, "\n"); plain != string(encoded) {
+		t.Errorf("got %s\nwant the members of %T: %s", plain, v, encoded)
+	}
+	return v
+}
+
+// column returns the cells of a column of a table, by its head.
+func column(t *testing.T, table, head string) []string {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(table, "\n"), "\n")
+	at := strings.Index(lines[0], head)
+	if at < 0 {
+		t.Fatalf("there is no column %s:\n%s", head, table)
+	}
+	at = len([]rune(lines[0][:at]))
+	var cells []string
+	for _, line := range lines[1:] {
+		cell, _, _ := strings.Cut(string([]rune(line)[at:]), "  ")
+		cells = append(cells, cell)
+	}
+	return cells
+}
+
+// openSQL opens a SQLite file for statements of the test's own.
+func openSQL(t *testing.T, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// openService opens the database of a shell as another process would.
+func (s *shell) openService() *keyfold.Service {
+	s.t.Helper()
+	store, err := sqlite.Open(s.t.Context(), s.path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	svc, err := keyfold.New(store, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _, _ = svc.Close(context.Background()), store.Close() })
+	return svc
+}
+
+// seed creates keys of an owner and a tenant.
+func (s *shell) seed(count int, owner, tenant string) {
+	s.t.Helper()
+	for i := range count {
+		s.created("keys", "create", "--owner", owner, "--tenant", tenant, "--name", strconv.Itoa(i))
+	}
+}

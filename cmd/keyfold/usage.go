@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter/admin"
+)
+
+func (c *command) usage() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "usage", Short: "Show what keys are used for", Args: subcommandOnly,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(c.usageEvents(), c.usageReport(), c.usageTotals())
+	return cmd
+}
+
+// usageFlags name usage.
+type usageFlags struct {
+	key, owner, user, from, to string
+	outcomes                   []string
+}
+
+func (f *usageFlags) add(cmd *cobra.Command, fromUsage string) {
+	cmd.Flags().StringVar(&f.key, "key", "", "only of the key of that `id`")
+	cmd.Flags().StringVar(&f.owner, "owner", "", "only of keys of the owner of that `id` that exist now")
+	cmd.Flags().StringVar(&f.user, "user", "", "only of keys of the user of that `id` that exist now")
+	cmd.Flags().StringVar(&f.from, "from", "", fromUsage)
+	cmd.Flags().StringVar(&f.to, "to", "", "before that RFC 3339 `time` (default now)")
+	cmd.Flags().StringArrayVar(&f.outcomes, "outcome", nil, "only with that `outcome`: allowed, expired, …; repeatable")
+	cmd.MarkFlagsMutuallyExclusive("key", "owner", "user")
+}
+
+func (f *usageFlags) query(cmd *cobra.Command) (keyfold.UsageQuery, error) {
+	q := keyfold.UsageQuery{KeyID: f.key, OwnerID: f.owner, UserID: f.user}
+	if cmd.Flags().Changed("key") {
+		if err := checkID("--key", f.key); err != nil {
+			return q, err
+		}
+	}
+	var err error
+	if q.From, err = parseTimeIfSet(cmd, "from", f.from); err != nil {
+		return q, err
+	}
+	if q.To, err = parseTimeIfSet(cmd, "to", f.to); err != nil {
+		return q, err
+	}
+	for _, outcome := range f.outcomes {
+		code, err := keyfold.ParseCode(outcome)
+		if err != nil {
+			return q, inFlags(err)
+		}
+		q.Outcomes = append(q.Outcomes, code)
+	}
+	return q, nil
+}
+
+const fromADay = "from that RFC 3339 `time` on (default 24 hours before --to)"
+
+func (c *command) usageEvents() *cobra.Command {
+	var flags dataFlags
+	var filter usageFlags
+	var pages pageFlags
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "List single verifies, newest first",
+		Long: `List single verifies, newest first. Those of the last second may be missing: a
+server writes them once a second. A list that goes on says so on standard error,
+or with --json in "next".`,
+		Example: `  keyfold usage events --key 8fJ2kQ0aXw3mT7Zb --outcome expired --outcome revoked`,
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q, err := filter.query(cmd)
+			if err != nil {
+				return err
+			}
+			if err := pages.check(); err != nil {
+				return err
+			}
+			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+				return eventListing(svc, q).print(ctx, c, &pages, flags.asJSON)
+			})
+		},
+	}
+	filter.add(cmd, fromADay)
+	pages.add(cmd)
+	flags.add(cmd)
+	return cmd
+}
+
+func eventListing(svc *keyfold.Service, q keyfold.UsageQuery) listing[keyfold.UsageEvent] {
+	return listing[keyfold.UsageEvent]{
+		fetch: func(ctx context.Context, cursor string, limit int) ([]keyfold.UsageEvent, string, error) {
+			q.Cursor, q.Limit = cursor, limit
+			page, err := svc.Usage(ctx, q)
+			return page.Events, page.Next, err
+		},
+		document: func(events []keyfold.UsageEvent, next string) any {
+			return admin.NewUsagePage(keyfold.UsagePage{Events: events, Next: next})
+		},
+		line:  func(event keyfold.UsageEvent) any { return admin.NewUsageEvent(event) },
+		table: eventTable,
+	}
+}
+
+func eventTable(events []keyfold.UsageEvent) *table {
+	t := newTable("TIME", "KEY", "OUTCOME", "ROUTE", "IP", "REQUEST?", "USER AGENT?")
+	for _, e := range events {
+		t.add(exactTime(e.At), e.KeyID, e.Code.String(), e.Route, e.IP, e.RequestID, e.UserAgent)
+	}
+	return t
+}
+
+func (c *command) usageTotals() *cobra.Command {
+	var flags dataFlags
+	var filter usageFlags
+	cmd := &cobra.Command{
+		Use:   "totals",
+		Short: "Count verifies by outcome",
+		Long:  "Count verifies by outcome, over whole hours. Counts are exact.",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q, err := filter.query(cmd)
+			if err != nil {
+				return err
+			}
+			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+				totals, err := svc.UsageTotals(ctx, q)
+				if err != nil {
+					return err
+				}
+				if flags.asJSON {
+					return c.printJSON(admin.NewUsageTotals(totals))
+				}
+				t := newTable("OUTCOME", "VERIFIES")
+				for _, code := range outcomes() {
+					if n := totals.Count[code]; n > 0 {
+						t.add(code.String(), strconv.FormatInt(n, 10))
+					}
+				}
+				return t.print(c.stdout)
+			})
+		},
+	}
+	filter.add(cmd, fromADay)
+	flags.add(cmd)
+	return cmd
+}
+
+// outcomes are all outcomes of a verify.
+func outcomes() []keyfold.Code {
+	var codes []keyfold.Code
+	for code := keyfold.CodeAllowed; ; code++ {
+		if _, err := keyfold.ParseCode(code.String()); err != nil {
+			return codes
+		}
+		codes = append(codes, code)
+	}
+}
+
+func (c *command) usageReport() *cobra.Command {
+	var flags dataFlags
+	var filter usageFlags
+	var by string
+	cmd := &cobra.Command{
+		Use:   "report",
+		Short: "Count verifies by hour or day, and outcome",
+		Long: `Count verifies by hour or day, and outcome. Days are those of UTC; at most 31 days
+by hour and 366 days by day. Counts are exact.`,
+		Example: `  keyfold usage report --by day --owner cust_42`,
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q, err := filter.query(cmd)
+			if err != nil {
+				return err
+			}
+			report := keyfold.UsageReportQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, UserID: q.UserID, From: q.From, To: q.To, Outcomes: q.Outcomes}
+			switch by {
+			case "hour":
+			case "day":
+				report.By = keyfold.UsageByDay
+			default:
+				return usage("--by wants hour or day")
+			}
+			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+				counted, err := svc.UsageReport(ctx, report)
+				if err != nil {
+					return err
+				}
+				if flags.asJSON {
+					return c.printJSON(admin.NewUsageReport(counted))
+				}
+				return reportTable(&counted, strings.ToUpper(by)).print(c.stdout)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&by, "by", "hour", "`unit`: hour or day")
+	filter.add(cmd, "from that RFC 3339 `time` on (default 24 hours before --to, by day 30 days)")
+	flags.add(cmd)
+	return cmd
+}
+
+// reportTable has a column for each outcome that there was.
+func reportTable(report *keyfold.UsageReport, unit string) *table {
+	total := map[keyfold.Code]int64{}
+	for _, interval := range report.Intervals {
+		for code, n := range interval.Count {
+			total[code] += n
+		}
+	}
+	heads := []string{unit, "ALLOWED"}
+	for _, code := range outcomes()[1:] {
+		heads = append(heads, strings.ToUpper(code.String())+"?")
+	}
+	t := newTable(heads...)
+	row := func(name string, count map[keyfold.Code]int64) {
+		cells := []string{name}
+		for _, code := range outcomes() {
+			n := ""
+			if count[code] > 0 {
+				n = strconv.FormatInt(count[code], 10)
+			}
+			cells = append(cells, n)
+		}
+		t.add(cells...)
+	}
+	for _, interval := range report.Intervals {
+		row(shortTime(interval.StartAt), interval.Count)
+	}
+	row("total", total)
+	return t
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter/admin"
+)
+
+const (
+	userPassword  = "nine purple herons over the lake"
+	otherPassword = "eleven copper kettles in a row"
+)
+
+// typed runs a command with that standard input.
+func (s *shell) typed(input string, args ...string) result {
+	s.t.Helper()
+	var stdout, stderr bytes.Buffer
+	code := run(s.t.Context(), args, strings.NewReader(input), &stdout, &stderr, []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path})
+	got := result{stdout: stdout.String(), stderr: stderr.String(), code: code}
+	if secret := strings.TrimSpace(input); secret != "" && strings.Contains(got.stdout+got.stderr, secret) {
+		s.t.Errorf("keyfold %v prints the password", args)
+	}
+	return got
+}
+
+func (s *shell) user(input string, args ...string) admin.User {
+	s.t.Helper()
+	got := s.typed(input, append(append([]string{"users"}, args...), "--json")...)
+	if got.code != exitOK {
+		s.t.Fatalf("keyfold users %v: exit code %d, %s", args, got.code, got.stderr)
+	}
+	return decoded[admin.User](s.t, got.stdout)
+}
+
+// logsIn asks the library, as a server would.
+func (s *shell) logsIn(login, password string) bool {
+	s.t.Helper()
+	_, err := s.openService().Authenticate(s.t.Context(), keyfold.Login{Login: login, Password: password})
+	return err == nil
+}
+
+func TestLifeOfAUser(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	user := s.user(userPassword+"\n", "create", "--username", "Olga", "--email", "olga@example.com", "--password")
+	if !user.HasPassword || *user.Username != "Olga" || !s.logsIn("olga", userPassword) {
+		t.Errorf("created %+v", user)
+	}
+	if got := s.prints("users", "create", "--username", "pavel"); !strings.HasPrefix(got, "created ") {
+		t.Errorf("created %q", got)
+	}
+	if got := s.prints("users", "list"); !strings.Contains(got, "Olga") || !strings.Contains(got, "pavel") || !strings.Contains(got, "USERNAME") {
+		t.Errorf("the list is\n%s", got)
+	}
+	if page := decoded[admin.UserPage](t, s.prints("users", "list", "--username", "OLGA", "--json")); len(page.Users) != 1 || page.Users[0].ID != user.ID {
+		t.Errorf("the list of one name is %+v", page)
+	}
+	if shown := s.prints("users", "show", user.ID); !strings.Contains(shown, "olga@example.com") {
+		t.Errorf("shown as\n%s", shown)
+	}
+	if got := s.user("", "update", user.ID, "--email", ""); got.Email != nil || got.Version != 2 {
+		t.Errorf("updated to %+v", got)
+	}
+	s.fails(exitFailure, "stale", "users", "update", user.ID, "--username", "o", "--version", "1")
+
+	if got := s.typed(otherPassword+"\r\n", "users", "set-password", user.ID); got.code != exitOK || got.stdout != "set the password of "+user.ID+"\n" {
+		t.Errorf("set-password: %+v", got)
+	}
+	if s.logsIn("olga", userPassword) || !s.logsIn("olga", otherPassword) {
+		t.Error("the new password is not the one")
+	}
+	if got := s.user("", "disable", user.ID, "--reason", "left"); got.State != keyfold.UserDisabled || *got.DisabledReason != "left" || s.logsIn("olga", otherPassword) {
+		t.Errorf("disabled: %+v", got)
+	}
+	if got := s.user("", "enable", user.ID); got.State != keyfold.UserActive || !s.logsIn("olga", otherPassword) {
+		t.Errorf("enabled: %+v", got)
+	}
+
+	key := s.created("keys", "create", "--user", user.ID)
+	if key.UserID == nil || *key.UserID != user.ID || !strings.Contains(s.prints("keys", "list", "--user", user.ID), key.ID) {
+		t.Errorf("the key belongs to %v", key.UserID)
+	}
+	s.fails(exitUsage, "add --yes", "users", "delete", user.ID)
+	s.prints("users", "delete", user.ID, "--yes")
+	s.fails(exitNotFound, "there is no key", "keys", "show", key.ID)
+	s.fails(exitNotFound, "there is no user", "users", "show", user.ID)
+}
+
+func TestCommandsOnUsersRefuseWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	id := s.user("", "create", "--username", "olga").ID
+	for _, row := range []struct {
+		code  int
+		input string
+		says  string
+		args  []string
+	}{
+		{exitUsage, "", "invalid --username: a username or an e-mail address", []string{"create"}},
+		{exitUsage, "", "invalid --username", []string{"create", "--username", "../x"}},
+		{exitUsage, "", "invalid --email", []string{"create", "--email", "x"}},
+		{exitFailure, "", "the username is taken", []string{"create", "--username", "OLGA"}},
+		{exitUsage, "", "holds no password", []string{"create", "--username", "rosa", "--password"}},
+		{exitUsage, "too short\n", "invalid password: ", []string{"create", "--username", "rosa", "--password"}},
+		{exitUsage, "\n", "holds no password", []string{"set-password", id}},
+		{exitUsage, "", "wants one id", []string{"show"}},
+		{exitUsage, "", "wants one id", []string{"show", "olga"}},
+		{exitUsage, "", "wants --username or --email", []string{"update", id}},
+		{exitUsage, "", "state", []string{"list", "--state", "gone"}},
+		{exitNotFound, "", "there is no user", []string{"disable", "0000000000000000"}},
+		{exitNotFound, userPassword, "there is no user", []string{"set-password", "0000000000000000"}},
+	} {
+		got := s.typed(row.input, append([]string{"users"}, row.args...)...)
+		if got.code != row.code || got.stdout != "" || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, row.says) {
+			t.Errorf("keyfold users %v: exit code %d, standard output %q, standard error %q; want %d and one line with %q",
+				row.args, got.code, got.stdout, got.stderr, row.code, row.says)
+		}
+	}
+}

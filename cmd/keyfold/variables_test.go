@@ -1,0 +1,109 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/keyfold/keyfold/httpadapter/admin"
+)
+
+// An installation of the predecessor moves with its .env: the secret is short,
+// which is warned of, and --db wins over the variables.
+func TestServeReadsDotEnv(t *testing.T) {
+	t.Parallel()
+	const secret, pepper = "garden gate 7", "9c1b7e60d4f2a8538be1c07d96f3a24e"
+	dir := t.TempDir()
+	err := os.WriteFile(filepath.Join(dir, ".env"), []byte("FASTAPI_AUTH_SECRET='"+secret+"'\nFASTAPI_AUTH_HIDE_DOCS=True\nFASTAPI_AUTH_DB_LOCATION=not-this.db\n"+
+		"FASTAPI_AUTH_AUTOMATIC_EXPIRATION=30\nKEYFOLD_PREFIX='acme'\nKEYFOLD_PEPPERS='a:"+pepper+"'\nKEYFOLD_SIGN_PEPPER='a'\nKEYFOLD_REQUIRE_PEPPER='true'\n"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startServer(t, dir, "sqlite:keyfold.db", "")
+	if s.secret != "" {
+		t.Fatal("a secret was made although .env has one")
+	}
+	s.secret = secret
+	if status := s.get("/auth/openapi.json", "secret-key", secret); status != http.StatusNotFound {
+		t.Errorf("the description that is hidden: %d", status)
+	}
+	var served admin.CreatedKey
+	s.admin("POST", "/keys", `{}`, http.StatusCreated, &served)
+	made, printed := keysJSON[admin.CreatedKey](t, dir, "sqlite:keyfold.db", "create")
+	for _, created := range []admin.CreatedKey{served, made} {
+		if life := created.Key.ExpiresAt.Sub(created.Key.CreatedAt).Hours(); !strings.HasPrefix(created.Token, "acme_") || life != 30*24 {
+			t.Errorf("a token that begins with %.5s and lives for %v hours", created.Token, life)
+		}
+		if status := s.get("/secure", "X-API-Key", created.Token); status != http.StatusOK {
+			t.Errorf("/secure: %d", status)
+		}
+	}
+	s.stop()
+	text := s.stderr.String() + s.stdout.String() + printed.stderr
+	if !strings.Contains(text, "FASTAPI_AUTH_SECRET is shorter than 32 characters") {
+		t.Errorf("the short secret is not warned of: %s", text)
+	}
+	for _, hidden := range []string{secret, pepper} {
+		if strings.Contains(text, hidden) {
+			t.Errorf("a secret is printed: %s", text)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "not-this.db")); err == nil {
+		t.Error("the variable won over --db")
+	}
+}
+
+func TestPreviousSecretIsServedToo(t *testing.T) {
+	t.Parallel()
+	const previous = "7be04a91c3d8f6520ae1b97c64d3f08e"
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "previous")
+	if err := os.WriteFile(file, []byte(previous+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte("KEYFOLD_PREVIOUS_SECRET_FILE='"+file+"'\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startServer(t, dir, "sqlite:keyfold.db", testSecret)
+	for secret, want := range map[string]int{testSecret: http.StatusOK, previous: http.StatusOK, previous[1:]: http.StatusUnauthorized} {
+		if status := s.get("/auth/keys", "secret-key", secret); status != want {
+			t.Errorf("/auth/keys: %d, want %d", status, want)
+		}
+	}
+	s.stop()
+}
+
+// Every secret variable holds a canary; nothing that the command prints does,
+// whatever is wrong with them.
+func TestNothingPrintsASecretVariable(t *testing.T) {
+	t.Parallel()
+	const canary = "c4n4ry"
+	good := canary + "-9c1b7e60d4f2a8538be1c07d96f3a24e"
+	for name, row := range map[string]map[string]string{
+		"all good, server down":  {"KEYFOLD_SECRET": good, "KEYFOLD_PREVIOUS_SECRET": good, "KEYFOLD_PEPPERS": "a:" + good, "KEYFOLD_DATABASE_URL": "postgres://u:" + canary + "@127.0.0.1:1/d"},
+		"all good, MariaDB down": {"KEYFOLD_SECRET": good, "KEYFOLD_DATABASE_URL": "mysql://u:" + canary + "@127.0.0.1:1/d"},
+		"parts, server down": {
+			"KEYFOLD_SECRET": good, "DATABASE_MODE": "postgres", "POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1", "POSTGRES_USER": "u", "POSTGRES_PASSWORD": canary, "POSTGRES_DATABASE": "d",
+		},
+		"secrets too short":     {"KEYFOLD_SECRET": canary, "KEYFOLD_PREVIOUS_SECRET": canary, "KEYFOLD_PEPPERS": "a:" + canary},
+		"secrets with a \\n":    {"KEYFOLD_SECRET": good + "\n", "KEYFOLD_PREVIOUS_SECRET": good + "\n", "KEYFOLD_PEPPERS": good + "\n"},
+		"URL that is none":      {"KEYFOLD_SECRET": good, "KEYFOLD_DATABASE_URL": "postgres://u:" + canary + "%zz@h/d"},
+		"URL with a bad port":   {"KEYFOLD_SECRET": good, "KEYFOLD_DATABASE_URL": "mysql://u:p@h:" + canary + "/d"},
+		"URL for another mode":  {"KEYFOLD_SECRET": good, "DATABASE_MODE": "mysql", "MYSQL_URI": "postgres://u:" + canary + "@h/d"},
+		"bad parameters":        {"KEYFOLD_SECRET": good, "KEYFOLD_DATABASE_URL": "mysql://u:p@127.0.0.1:1/d?parseTime=" + canary},
+		"bad parameters of pgx": {"KEYFOLD_SECRET": good, "KEYFOLD_DATABASE_URL": "postgres://u:p@127.0.0.1:1/d?sslmode=" + canary},
+		"secret for a file":     {"KEYFOLD_SECRET_FILE": good, "KEYFOLD_PREVIOUS_SECRET_FILE": good, "KEYFOLD_DATABASE_URL_FILE": "postgres://u:" + canary + "@h/d", "KEYFOLD_PEPPERS_FILE": good},
+		"two secrets":           {"FASTAPI_AUTH_SECRET": good, "FASTAPI_SIMPLE_SECURITY_SECRET": canary + canary},
+		"MongoDB":               {"KEYFOLD_SECRET": good, "MONGODB_URL": "mongodb://u:" + canary + "@h/d", "DATABASE_MODE": "mongodb"},
+		"a name with a value":   {"KEYFOLD_SECRET " + canary: "="},
+	} {
+		for _, args := range [][]string{{"serve", "--addr", "127.0.0.1:0"}, {"keys", "list"}} {
+			got := call(t, row, args...)
+			if got.code == exitOK || strings.Contains(got.stdout+got.stderr, canary) || !strings.HasPrefix(got.stderr, "keyfold: ") {
+				t.Errorf("%s, %s: exit code %d, %s%s", name, args[0], got.code, got.stdout, got.stderr)
+			}
+		}
+	}
+}
