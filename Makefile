@@ -50,4 +50,4 @@ build: ## build the command into bin/
 
 .PHONY: clean
 clean: ## remove what the other targets wrote
-	rm -rf bin
+	rm -rf bin artifacts
