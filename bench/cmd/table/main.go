@@ -77,6 +77,7 @@ func run() error {
 		{"^Benchmark(CacheMemory|Open)$", "10x"},
 		{"^BenchmarkRevocationLag$", "30x"},
 		{"^BenchmarkUsageByDay$", "100x"},
+		{"^Benchmark(Login|LoginStorm)$", "10x"},
 	} {
 		if err := bench(once.pattern, once.benchtime); err != nil {
 			return err
