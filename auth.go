@@ -39,7 +39,11 @@ func New(store Store, options *Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{store: store, opts: opts, clock: newClock(opts.Now), beside: &background{}}
+	var now func() time.Time // nil: the system's clock
+	if options != nil {
+		now = options.Now
+	}
+	s := &Service{store: store, opts: opts, clock: newClock(now), beside: &background{}}
 	s.beside.work = append(s.beside.work, janitor{store, &s.opts}.run)
 	s.recorder = newRecorder(store, &s.opts)
 	s.passwords, s.outbox = newPasswordHasher(max(1, runtime.GOMAXPROCS(0)-1), passwordWait), newOutbox()

@@ -15,7 +15,7 @@ type usageSum struct {
 	ordered bool
 	places  []place // of the uses that are in no batch yet, oldest first
 	texts   map[string]string
-	ips     map[netip.Addr]string
+	ips     map[[16]byte]string
 }
 
 // tallyOf is what uses are counted by: in one flush a key is nearly always the
@@ -32,7 +32,7 @@ type tally struct {
 }
 
 func newSum(shards int) *usageSum {
-	return &usageSum{uses: make([][]use, shards), texts: map[string]string{}, ips: map[netip.Addr]string{}}
+	return &usageSum{uses: make([][]use, shards), texts: map[string]string{}, ips: map[[16]byte]string{}}
 }
 
 // next makes a batch of a bounded number of uses, the oldest first, and of
@@ -54,9 +54,8 @@ func (sum *usageSum) next(late map[hourOf]lateUse) (batch *UsageBatch, bytes int
 		bytes += u.size()
 		sum.fill(&batch.Events[i], u)
 		if !u.who.isNobody() {
-			of := tallyOf{who: u.who, hour: floor(u.at, time.Hour), code: u.code}
-			t := tallies[of]
-			tallies[of] = lateUse{count: t.count + 1, last: max(t.last, u.at)}
+			of := tallyOf{who: u.who, hour: floor(u.at(), time.Hour), code: u.code()}
+			tallies[of] = tallies[of].plus(lateUse{count: 1, last: u.at()})
 		}
 	}
 	counts := make([]tally, 0, len(tallies)+min(len(late), batchHours))
@@ -88,7 +87,7 @@ func (sum *usageSum) order() []place {
 	order := make([]place, 0, n)
 	for shard, uses := range sum.uses {
 		for i := range uses {
-			order = append(order, place{at: uses[i].at, shard: int32(shard), index: int32(i)})
+			order = append(order, place{at: uses[i].at(), shard: int32(shard), index: int32(i)})
 		}
 	}
 	slices.SortFunc(order, func(a, b place) int { return cmp.Compare(a.at, b.at) })
@@ -96,10 +95,12 @@ func (sum *usageSum) order() []place {
 }
 
 func (sum *usageSum) fill(event *UsageEvent, u *use) {
-	event.At, event.Code = time.UnixMilli(u.at).UTC(), u.code
-	event.Route, event.RequestID, event.UserAgent = sum.text(u.route), plainText(u.requestID), sum.text(u.userAgent)
-	if u.ip.IsValid() {
-		event.IP = sum.address(u.ip)
+	event.At, event.Code, event.Route = time.UnixMilli(u.at()).UTC(), u.code(), sum.text(u.route)
+	if u.more != nil {
+		event.RequestID, event.UserAgent = plainText(u.more.requestID), sum.text(u.more.userAgent)
+	}
+	if u.address != ([16]byte{}) {
+		event.IP = sum.address(u.address)
 	}
 	if !u.who.isNobody() {
 		event.KeyID = u.who.keyID()
@@ -119,11 +120,11 @@ func (sum *usageSum) text(s string) string {
 	return plain
 }
 
-func (sum *usageSum) address(ip netip.Addr) string {
-	text, known := sum.ips[ip]
+func (sum *usageSum) address(address [16]byte) string {
+	text, known := sum.ips[address]
 	if !known {
-		text = ip.Unmap().WithZone("").String()
-		sum.ips[ip] = text
+		text = netip.AddrFrom16(address).Unmap().String()
+		sum.ips[address] = text
 	}
 	return text
 }

@@ -104,3 +104,16 @@ func (k *KDFs) enter(with *Argon) (leave func()) {
 
 // CountKDFs counts what a Service derives from passwords from now on.
 func CountKDFs(s *Service) *KDFs { return countKDFs(s.passwords) }
+
+// SystemClock returns what reads a system's clocks: in unix milliseconds, and the
+// monotonic one.
+func SystemClock(both func() (time.Time, time.Duration), mono func() time.Duration) (read func() (int64, time.Duration)) {
+	c := newSystemClock(both, mono)
+	return func() (int64, time.Duration) {
+		at := c.read()
+		return at.wall, at.mono
+	}
+}
+
+// Resync is how late a clock notices that the system's was set.
+const Resync = resync

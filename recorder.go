@@ -3,7 +3,6 @@ package keyfold
 import (
 	"context"
 	"math/rand/v2"
-	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -54,7 +53,7 @@ type recorder struct {
 
 const (
 	flushEvents    = 20_000 // events that are written without waiting for the interval
-	useSize        = 128    // bytes of a use beside its texts
+	useSize        = 128    // bytes of a use beside its texts, here and in its batch
 	samplesASecond = 10
 	maxRehashes    = 1000 // per shard
 	maxEventText   = 256  // bytes of each text of an event
@@ -82,16 +81,27 @@ type usageShard struct {
 // allowance is room for events.
 type allowance struct{ events, bytes int64 }
 
-// use is one verify of a key whose secret was right, or a sampled refusal.
+// use is one verify of a key whose secret was right, or a sampled refusal. It
+// fills a cache line, of which every verify writes one.
 type use struct {
-	who       principal // nobody for a sample
-	at        int64
-	code      Code
-	ip        netip.Addr
-	route     string
-	requestID string
-	userAgent string
+	who     principal // nobody for a sample
+	route   string
+	address [16]byte // zero if none is known
+	more    *useMore // nil for most
+	when    int64    // unix milliseconds, and the code in the lowest bits
 }
+
+// useMore is what is only kept where the options say so.
+type useMore struct{ requestID, userAgent string }
+
+const codeBits = 8
+
+func newUse(who principal, code Code, at int64) use {
+	return use{who: who, when: at<<codeBits | int64(code)}
+}
+
+func (u *use) at() int64  { return u.when >> codeBits }
+func (u *use) code() Code { return Code(u.when & (1<<codeBits - 1)) }
 
 type hourOf struct {
 	keyID string
@@ -149,11 +159,11 @@ func (r *recorder) record(who principal, code Code, req *Request, now int64) (*l
 		}
 		s.refused[code]++
 		if r.samples.Load() > 0 && r.samples.Add(-1) >= 0 {
-			r.keep(s, use{at: now, code: code}, req)
+			r.keep(s, newUse(principal{}, code, now), req)
 		}
 		return nil, true
 	}
-	if !r.keep(s, use{who: who, at: now, code: code}, req) {
+	if !r.keep(s, newUse(who, code, now), req) {
 		s.dropped++
 		s.count(hourOf{keyID: who.keyID(), hour: floor(now, time.Hour), code: code}, now)
 	}
@@ -165,13 +175,11 @@ func (r *recorder) record(who principal, code Code, req *Request, now int64) (*l
 
 // keep adds an event if there is room for it.
 func (r *recorder) keep(s *usageShard, u use, req *Request) bool {
-	u.ip, u.route = req.IP, bounded(req.Route)
-	if r.opts.RecordRequestID {
-		u.requestID = bounded(req.RequestID)
+	u.route = bounded(req.Route)
+	if req.IP.IsValid() {
+		u.address = req.IP.As16()
 	}
-	if r.opts.RecordUserAgent {
-		u.userAgent = bounded(req.UserAgent)
-	}
+	u.more = r.more(req)
 	size := u.size()
 	if (s.credit.events < 1 || s.credit.bytes < size) && !r.refill(s, size) {
 		return false
@@ -182,8 +190,27 @@ func (r *recorder) keep(s *usageShard, u use, req *Request) bool {
 	return true
 }
 
+// more allocates, but only where the options ask for it.
+func (r *recorder) more(req *Request) *useMore {
+	if !r.opts.RecordRequestID && !r.opts.RecordUserAgent {
+		return nil
+	}
+	more := new(useMore)
+	if r.opts.RecordRequestID {
+		more.requestID = bounded(req.RequestID)
+	}
+	if r.opts.RecordUserAgent {
+		more.userAgent = bounded(req.UserAgent)
+	}
+	return more
+}
+
 func (u *use) size() int64 {
-	return useSize + int64(len(u.route)+len(u.requestID)+len(u.userAgent))
+	size := useSize + int64(len(u.route))
+	if u.more != nil {
+		size += int64(len(u.more.requestID) + len(u.more.userAgent))
+	}
+	return size
 }
 
 // refill gives the shard more room, if there is any, and wakes the flush when
