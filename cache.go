@@ -2,13 +2,14 @@ package keyfold
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
-	"hash/maphash"
 	"math/bits"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // cache remembers the keys that were verified, so that a verify needs no store.
@@ -30,7 +31,6 @@ import (
 // go stale in that order it is whole chunks that are let go: when their last
 // entry is too old, or the oldest one when room is needed.
 type cache struct {
-	seed    maphash.Seed
 	shards  []cacheShard // as many as a power of two
 	entries int          // per shard
 	bytes   int64        // per shard
@@ -95,7 +95,7 @@ func newCache(entries int, bytes int64, maxAge time.Duration, inFlight int) *cac
 		shards *= 2
 	}
 	c := &cache{
-		seed: maphash.MakeSeed(), shards: make([]cacheShard, shards), maxAge: maxAge, misses: make(chan struct{}, inFlight),
+		shards: make([]cacheShard, shards), maxAge: maxAge, misses: make(chan struct{}, inFlight),
 		entries: max(1, min(entries/shards, maxInOne)), bytes: max(1, bytes/int64(shards)),
 	}
 	// Small bounds get small chunks, so that letting one go lets little go.
@@ -117,10 +117,21 @@ func newSlots(n int) *[]atomic.Uint32 {
 	return &slots
 }
 
-// shard returns the shard of an id and where its probing begins.
+// shard returns the shard of an id and where its probing begins. Ids are random,
+// and none is remembered that a stranger chose; so it takes little to hash them.
 func (c *cache) shard(id string) (*cacheShard, uint64) {
-	hash := maphash.String(c.seed, id)
+	hash := hashID(id)
 	return &c.shards[hash&uint64(len(c.shards)-1)], hash / maxShards
+}
+
+// hashID spreads what is random in an id, six bits of every byte, over all bits.
+func hashID(id string) uint64 {
+	if len(id) != idLen {
+		return 0 // of no key
+	}
+	b := unsafe.Slice(unsafe.StringData(id), idLen)
+	high, low := bits.Mul64(binary.LittleEndian.Uint64(b)^0x9e3779b97f4a7c15, binary.LittleEndian.Uint64(b[8:])^0xd1b54a32d192ed03)
+	return high ^ low
 }
 
 // tag is the part of a hash that a slot has room for: other bits than those
