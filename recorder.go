@@ -96,10 +96,6 @@ type useMore struct{ requestID, userAgent string }
 
 const codeBits = 8
 
-func newUse(who principal, code Code, at int64) use {
-	return use{who: who, when: at<<codeBits | int64(code)}
-}
-
 func (u *use) at() int64  { return u.when >> codeBits }
 func (u *use) code() Code { return Code(u.when & (1<<codeBits - 1)) }
 
@@ -159,11 +155,11 @@ func (r *recorder) record(who principal, code Code, req *Request, now int64) (*l
 		}
 		s.refused[code]++
 		if r.samples.Load() > 0 && r.samples.Add(-1) >= 0 {
-			r.keep(s, newUse(principal{}, code, now), req)
+			r.keep(s, principal{}, code, req, now)
 		}
 		return nil, true
 	}
-	if !r.keep(s, newUse(who, code, now), req) {
+	if !r.keep(s, who, code, req, now) {
 		s.dropped++
 		s.count(hourOf{keyID: who.keyID(), hour: floor(now, time.Hour), code: code}, now)
 	}
@@ -174,12 +170,11 @@ func (r *recorder) record(who principal, code Code, req *Request, now int64) (*l
 }
 
 // keep adds an event if there is room for it.
-func (r *recorder) keep(s *usageShard, u use, req *Request) bool {
-	u.route = bounded(req.Route)
+func (r *recorder) keep(s *usageShard, who principal, code Code, req *Request, at int64) bool {
+	u := use{who: who, when: at<<codeBits | int64(code), route: bounded(req.Route), more: r.more(req)}
 	if req.IP.IsValid() {
 		u.address = req.IP.As16()
 	}
-	u.more = r.more(req)
 	size := u.size()
 	if (s.credit.events < 1 || s.credit.bytes < size) && !r.refill(s, size) {
 		return false
