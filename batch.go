@@ -12,6 +12,7 @@ import (
 // the background, but for every verify, so it allocates little for each.
 type usageSum struct {
 	uses    [][]use // of each shard
+	events  bool    // to be kept, beside the counts
 	ordered bool
 	places  []place // of the uses that are in no batch yet, oldest first
 	texts   map[string]string
@@ -31,28 +32,31 @@ type tally struct {
 	lateUse
 }
 
-func newSum(shards int) *usageSum {
-	return &usageSum{uses: make([][]use, shards), texts: map[string]string{}, ips: map[[16]byte]string{}}
+func newSum(shards int, events bool) *usageSum {
+	return &usageSum{uses: make([][]use, shards), events: events, texts: map[string]string{}, ips: map[[16]byte]string{}}
 }
 
 // next makes a batch of a bounded number of uses, the oldest first, and of
-// late, which it empties as far as there is room. bytes is the size of the
-// events as the shards counted it.
-func (sum *usageSum) next(late map[hourOf]lateUse) (batch *UsageBatch, bytes int64) {
+// late, which it empties as far as there is room. size is that of the uses, as
+// the shards counted it.
+func (sum *usageSum) next(late map[hourOf]lateUse) (batch *UsageBatch, size allowance) {
 	if !sum.ordered {
 		sum.places, sum.ordered = sum.order(), true
 	}
 	batch = &UsageBatch{}
 	places := sum.places[:min(len(sum.places), batchEvents)]
+	size.events = int64(len(places))
 	sum.places = sum.places[len(places):]
-	if len(places) > 0 {
+	if len(places) > 0 && sum.events {
 		batch.Events = make([]UsageEvent, len(places))
 	}
 	tallies := map[tallyOf]lateUse{}
 	for i, at := range places {
 		u := &sum.uses[at.shard][at.index]
-		bytes += u.size()
-		sum.fill(&batch.Events[i], u)
+		size.bytes += u.size()
+		if sum.events {
+			sum.fill(&batch.Events[i], u)
+		}
 		if !u.who.isNobody() {
 			of := tallyOf{who: u.who, hour: floor(u.at(), time.Hour), code: u.code()}
 			tallies[of] = tallies[of].plus(lateUse{count: 1, last: u.at()})
@@ -70,7 +74,7 @@ func (sum *usageSum) next(late map[hourOf]lateUse) (batch *UsageBatch, bytes int
 		delete(late, of)
 	}
 	count(batch, counts)
-	return batch, bytes
+	return batch, size
 }
 
 // place is where a use stands; sorting places moves less than sorting uses.

@@ -177,7 +177,7 @@ func (r *recorder) addLate(late map[hourOf]lateUse) {
 
 // take makes batches of what has gathered.
 func (r *recorder) take() {
-	sum := newSum(len(r.shards))
+	sum := newSum(len(r.shards), !r.opts.DisableEvents)
 	var last *landing
 	next := newLanding(r.opts)
 	for i := range r.shards {
@@ -193,7 +193,7 @@ func (r *recorder) take() {
 		r.addLate(late)
 	}
 	for first := true; ; first = false {
-		batch, bytes := sum.next(r.late)
+		batch, size := sum.next(r.late)
 		if first {
 			batch.Minutes = r.takeRefused()
 		}
@@ -202,7 +202,7 @@ func (r *recorder) take() {
 		}
 		r.number++
 		batch.RecorderID, batch.Number, batch.At = r.id, r.number, r.opts.Now().UTC()
-		r.launch(&delivery{batch: batch, size: allowance{events: int64(len(batch.Events)), bytes: bytes}, landing: last})
+		r.launch(&delivery{batch: batch, size: size, landing: last})
 	}
 	for i := range r.shards {
 		r.shards[i].reuse(sum.uses[i])

@@ -83,6 +83,11 @@ type Options struct {
 	// what a crash can lose with [UsageAsync]. Default 1 s.
 	FlushInterval time.Duration
 
+	// DisableEvents keeps no event of a use, only its key's total and the counts by
+	// hour: for APIs so busy that writing a row for every request costs them too
+	// much. Default off.
+	DisableEvents bool
+
 	// MaxPendingEvents bounds the usage events that wait to be written, in
 	// number; beyond it events are dropped and counted, totals never are.
 	// Default 100 000.

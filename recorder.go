@@ -154,13 +154,15 @@ func (r *recorder) record(who principal, code Code, req *Request, now int64) (*l
 			s.turn(now)
 		}
 		s.refused[code]++
-		if r.samples.Load() > 0 && r.samples.Add(-1) >= 0 {
+		if !r.opts.DisableEvents && r.samples.Load() > 0 && r.samples.Add(-1) >= 0 {
 			r.keep(s, principal{}, code, req, now)
 		}
 		return nil, true
 	}
 	if !r.keep(s, who, code, req, now) {
-		s.dropped++
+		if !r.opts.DisableEvents {
+			s.dropped++
+		}
 		s.count(hourOf{keyID: who.keyID(), hour: floor(now, time.Hour), code: code}, now)
 	}
 	if s.next != nil {

@@ -61,6 +61,42 @@ func TestEveryVerifyIsCountedExactly(t *testing.T) {
 	}
 }
 
+// Mutations tried: events kept all the same; sampled refusals kept; the room of
+// uses not given back, so that later ones are kept late.
+func TestWithoutEventsEveryUseIsCounted(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	svc := newService(t, memory.New(), &keyfold.Options{Now: clock.now, DisableEvents: true, MaxPendingEvents: 100})
+	key, token := create(t, svc, keyfold.NewKey{})
+	const rounds, each = 5, 90
+	for range rounds {
+		for range each {
+			outcome(svc, token)
+		}
+		outcome(svc, token, "no:scope")
+		outcome(svc, "garbage")
+		if err := svc.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		clock.add(time.Hour)
+	}
+	if stored, err := svc.Key(t.Context(), key.ID); err != nil || stored.Uses != rounds*each {
+		t.Errorf("%d uses, %v; want %d", stored.Uses, err, rounds*each)
+	}
+	all := keyfold.UsageQuery{From: clock.now().Add(-24 * time.Hour), To: clock.now(), Limit: 200}
+	totals, err := svc.UsageTotals(t.Context(), all)
+	want := map[keyfold.Code]int64{keyfold.CodeAllowed: rounds * each, keyfold.CodeScope: rounds, keyfold.CodeMalformed: rounds}
+	if err != nil || fmt.Sprint(totals.Count) != fmt.Sprint(want) {
+		t.Errorf("totals %v, %v; want %v", totals.Count, err, want)
+	}
+	if page, err := svc.Usage(t.Context(), all); err != nil || len(page.Events) > 0 {
+		t.Errorf("%d events, %v; want none", len(page.Events), err)
+	}
+	if stats := svc.UsageStats(); stats.DroppedEvents > 0 || stats.PendingEvents > 0 {
+		t.Errorf("%+v, want nothing dropped and nothing pending", stats)
+	}
+}
+
 func TestUsageEventTellsWhatWasAsked(t *testing.T) {
 	t.Parallel()
 	clock := newClock()

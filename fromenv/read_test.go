@@ -77,6 +77,7 @@ var accepted = []struct {
 	{"KEYFOLD_USAGE", "sync", nil, func(c *fromenv.Config) any { return c.Options().Usage }, keyfold.UsageSync},
 	{"KEYFOLD_USAGE", "async", nil, func(c *fromenv.Config) any { return c.Options().Usage }, keyfold.UsageAsync},
 	{"KEYFOLD_FLUSH_INTERVAL", "50ms", nil, func(c *fromenv.Config) any { return c.Options().FlushInterval }, 50 * time.Millisecond},
+	{"KEYFOLD_DISABLE_EVENTS", "yes", nil, func(c *fromenv.Config) any { return c.Options().DisableEvents }, true},
 	{"KEYFOLD_MAX_PENDING_EVENTS", "10", nil, func(c *fromenv.Config) any { return c.Options().MaxPendingEvents }, 10},
 	{"KEYFOLD_MAX_PENDING_BYTES", "8KiB", nil, func(c *fromenv.Config) any { return c.Options().MaxPendingBytes }, 8 << 10},
 	{"KEYFOLD_EVENT_RETENTION", "never", nil, func(c *fromenv.Config) any { return c.Options().EventRetention }, keyfold.Never},
@@ -112,7 +113,7 @@ func TestEveryOptionHasAVariable(t *testing.T) {
 	config := mustRead(t, "KEYFOLD_PREFIX=a", "KEYFOLD_ENVIRONMENT=a", "KEYFOLD_KEY_TTL=2d", "KEYFOLD_MAX_OVERLAP=2d", "KEYFOLD_SCOPES=a:b",
 		"KEYFOLD_PEPPERS=a:"+goodSecret, "KEYFOLD_SIGN_PEPPER=a", "KEYFOLD_REQUIRE_PEPPER=true", "KEYFOLD_VERIFY_TIMEOUT=2s", "KEYFOLD_DISABLE_CACHE=true",
 		"KEYFOLD_PASSWORD_MIN_LENGTH=12", "KEYFOLD_CACHE_ENTRIES=2", "KEYFOLD_CACHE_BYTES=2MiB", "KEYFOLD_CACHE_MAX_AGE=2s", "KEYFOLD_POLL_INTERVAL=2s", "KEYFOLD_MAX_STALENESS=3s",
-		"KEYFOLD_STALE_GRACE=2s", "KEYFOLD_USAGE=sync", "KEYFOLD_FLUSH_INTERVAL=2s", "KEYFOLD_MAX_PENDING_EVENTS=2", "KEYFOLD_MAX_PENDING_BYTES=2",
+		"KEYFOLD_STALE_GRACE=2s", "KEYFOLD_USAGE=sync", "KEYFOLD_FLUSH_INTERVAL=2s", "KEYFOLD_DISABLE_EVENTS=true", "KEYFOLD_MAX_PENDING_EVENTS=2", "KEYFOLD_MAX_PENDING_BYTES=2",
 		"KEYFOLD_EVENT_RETENTION=2d", "KEYFOLD_HOUR_RETENTION=2d", "KEYFOLD_RECORD_REQUEST_ID=true", "KEYFOLD_RECORD_USER_AGENT=true")
 	options := reflect.ValueOf(*config.Options())
 	for i := range options.NumField() {
@@ -160,6 +161,7 @@ func TestValueThatIsNotUnderstoodIsAnError(t *testing.T) {
 		{"KEYFOLD_STALE_GRACE", "wants a duration", junk},
 		{"KEYFOLD_USAGE", "wants async or sync", junk + " Sync"},
 		{"KEYFOLD_FLUSH_INTERVAL", "is invalid: 10 ms to 1 minute", "1h"},
+		{"KEYFOLD_DISABLE_EVENTS", "wants true or false", junk},
 		{"KEYFOLD_MAX_PENDING_EVENTS", "wants a whole number", junk},
 		{"KEYFOLD_MAX_PENDING_BYTES", "wants a number of bytes", junk},
 		{"KEYFOLD_EVENT_RETENTION", `or "never"`, junk},

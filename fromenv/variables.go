@@ -179,6 +179,10 @@ func variables() []variable {
 			option:   "FlushInterval", read: asPeriod(func(c *Config) *time.Duration { return &c.options.FlushInterval }),
 		},
 		{
+			Variable: Variable{Name: "KEYFOLD_DISABLE_EVENTS", Default: "false", Meaning: "keeps totals and counts by hour alone, no usage events"},
+			option:   "DisableEvents", read: asBool(func(c *Config) *bool { return &c.options.DisableEvents }),
+		},
+		{
 			Variable: Variable{Name: "KEYFOLD_MAX_PENDING_EVENTS", Default: "100000", Meaning: "usage events that wait to be written at most"},
 			option:   "MaxPendingEvents", read: asNumber(func(c *Config) *int { return &c.options.MaxPendingEvents }),
 		},

@@ -46,15 +46,16 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("load: ")
 	server := flag.Bool("server", false, "be the server; it ends with its input")
+	counts := flag.Bool("counts", false, "keep totals and counts by hour alone, no usage events")
 	seconds := flag.Float64("seconds", 2, "length of each measurement")
 	rounds := flag.Int("rounds", 3, "how often each route is measured")
 	connections := flag.Int("connections", 16, "how many requests are under way at once")
 	flag.Parse()
 	run := func() error {
-		return load(*rounds, *connections, time.Duration(*seconds*float64(time.Second)))
+		return load(*counts, *rounds, *connections, time.Duration(*seconds*float64(time.Second)))
 	}
 	if *server {
-		run = serve
+		run = func() error { return serve(*counts) }
 	}
 	if err := run(); err != nil {
 		log.Fatal(err)
@@ -62,7 +63,7 @@ func main() {
 }
 
 // serve prints its address and serves until its input ends.
-func serve() error {
+func serve(counts bool) error {
 	dir, err := os.MkdirTemp("", "keyfold-load-")
 	if err != nil {
 		return err
@@ -79,8 +80,9 @@ func serve() error {
 		return err
 	}
 	svc, err := keyfold.New(store, &keyfold.Options{
-		CacheMaxAge: time.Hour,
-		Logger:      slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		CacheMaxAge:   time.Hour,
+		DisableEvents: counts,
+		Logger:        slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
 		return err
@@ -130,12 +132,15 @@ type result struct {
 
 func (r result) rate() float64 { return float64(r.requests) / r.wall.Seconds() }
 
-func load(rounds, connections int, length time.Duration) error {
+func load(counts bool, rounds, connections int, length time.Duration) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	command := exec.Command(self, "-server")
+	command, name := exec.Command(self, "-server"), "HTTPLoad"
+	if counts {
+		command.Args, name = append(command.Args, "-counts"), "HTTPLoadCounts"
+	}
 	command.Stderr = os.Stderr
 	input, err := command.StdinPipe()
 	if err != nil {
@@ -176,8 +181,8 @@ func load(rounds, connections int, length time.Duration) error {
 	}
 	for _, route := range routes {
 		rate := median(results[route], result.rate)
-		fmt.Printf("BenchmarkHTTPLoad/%s-%d\t%d\t%.0f ns/op\t%.0f cpu-ns/op\t%.0f req/s\t%.0f p99-us\n",
-			route, runtime.GOMAXPROCS(0), results[route][0].requests, 1e9/rate, median(results[route], result.cpuPerRequest),
+		fmt.Printf("Benchmark%s/%s-%d\t%d\t%.0f ns/op\t%.0f cpu-ns/op\t%.0f req/s\t%.0f p99-us\n",
+			name, route, runtime.GOMAXPROCS(0), results[route][0].requests, 1e9/rate, median(results[route], result.cpuPerRequest),
 			rate, median(results[route], result.p99Micros))
 	}
 	ratio := func(a, b string, value func(result) float64) float64 {
@@ -187,7 +192,7 @@ func load(rounds, connections int, length time.Duration) error {
 		}
 		return middle(ratios)
 	}
-	fmt.Printf("BenchmarkHTTPLoad/ratio-%d\t1\t%.3f x-rate\t%.3f x-p99\t%.3f x-cpu\t%.3f noise-rate\t%.3f noise-p99\n", runtime.GOMAXPROCS(0),
+	fmt.Printf("Benchmark%s/ratio-%d\t1\t%.3f x-rate\t%.3f x-p99\t%.3f x-cpu\t%.3f noise-rate\t%.3f noise-p99\n", name, runtime.GOMAXPROCS(0),
 		ratio("guarded", "open", result.rate), ratio("guarded", "open", result.p99Micros), ratio("guarded", "open", result.cpuPerRequest),
 		ratio("open-again", "open", result.rate), ratio("open-again", "open", result.p99Micros))
 	return nil

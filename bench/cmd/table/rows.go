@@ -73,6 +73,7 @@ var rows = []row{
 	{"", "UsagePerRequest/postgres", nil, []string{"events/s", "cpu-ns/op"}},
 	{"", "UsagePerRequest/mysql", nil, []string{"events/s", "cpu-ns/op"}},
 	{"P8", "HTTPLoad/ratio", []goal{least("x-rate", 0.95), most("x-p99", 1.05)}, []string{"x-cpu", "noise-rate", "noise-p99"}},
+	{"", "HTTPLoadCounts/ratio", nil, []string{"x-rate", "x-p99", "x-cpu", "noise-rate", "noise-p99"}},
 	{"", "HTTPLoad/open", nil, []string{"req/s", "p99-us", "cpu-ns/op"}},
 	{"", "HTTPLoad/guarded", nil, []string{"req/s", "p99-us", "cpu-ns/op"}},
 	{"P8", "HTTPGuarded", []goal{most("allocs-over-floor", 2)}, []string{"ns/op", "floor-ns/op", "cpu-ns/op"}},
