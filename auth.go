@@ -19,6 +19,7 @@ type Service struct {
 	watcher  *watcher // nil without a cache
 	beside   *background
 	outbox   *outbox
+	logins   *logins
 
 	passwords *passwordHasher
 
@@ -46,7 +47,8 @@ func New(store Store, options *Options) (*Service, error) {
 	s := &Service{store: store, opts: opts, clock: newClock(now), beside: &background{}}
 	s.beside.work = append(s.beside.work, janitor{store, &s.opts}.run)
 	s.recorder = newRecorder(store, &s.opts)
-	s.passwords, s.outbox = newPasswordHasher(max(1, runtime.GOMAXPROCS(0)-1), passwordWait), newOutbox()
+	s.passwords, s.outbox = newPasswordHasher(max(1, runtime.GOMAXPROCS(0)-1), passwordWait), newOutbox(opts.Logger)
+	s.logins = new(logins)
 	if !opts.DisableCache {
 		s.cache = newCache(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
 		s.watcher = newWatcher(store, &s.opts, s.cache, s.clock)
@@ -64,9 +66,15 @@ func (s *Service) Close(ctx context.Context) error {
 	if s.bound {
 		return nil
 	}
+	if _, ends := ctx.Deadline(); !ends || ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeBudget)
+		defer cancel()
+	}
 	s.beside.close()
+	err := s.recorder.close(ctx)
 	s.outbox.close(ctx)
-	return s.recorder.close(ctx)
+	return err
 }
 
 // Ping asks the store whether it works: nil, ctx's error, or an [ErrUnavailable].

@@ -342,11 +342,6 @@ func (r *recorder) close(ctx context.Context) error {
 		r.shards[i].closed = true
 		r.shards[i].mu.Unlock()
 	}
-	if _, ends := ctx.Deadline(); !ends || ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeBudget)
-		defer cancel()
-	}
 	r.room.Lock()
 	running := r.started.Swap(true)
 	r.room.Unlock()

@@ -2,11 +2,14 @@ package keyfold
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +26,9 @@ type Login struct {
 // Attempts are free five times, then 30 seconds apart, doubling to an hour. A
 // day without any forgets them.
 var loginRule = ThrottleRule{Free: 5, First: 30 * time.Second, Longest: time.Hour, Forget: 24 * time.Hour}
+
+// addressRule bounds the addresses that become known for a user in a day.
+var addressRule = ThrottleRule{Free: 20, First: 24 * time.Hour, Longest: 24 * time.Hour, Forget: 24 * time.Hour}
 
 // goodFor is how long an address from which somebody logged in keeps an
 // allowance of its own.
@@ -41,13 +47,23 @@ const goodFor = 90 * 24 * time.Hour
 // Attempts are counted in the store, for all processes, before the password is
 // looked at, so that racing guesses count one by one. An address from which the
 // user logged in before has an allowance of its own: strangers who fail on the
-// account do not lock its user out.
+// account do not lock its user out. An attempt is counted by the name that was
+// given: one count for both names of a user would tell who they belong to.
+//
+// A Service of [Service.InTx] or [Service.With] refuses with an [InvalidError]:
+// attempts that a transaction takes back would not be counted.
 func (s *Service) Authenticate(ctx context.Context, l Login) (User, error) {
+	if s.bound {
+		return User{}, errBound
+	}
 	_, key, ok := loginKey(l.Login)
 	if !ok {
 		return User{}, errUnknown // nobody can be called so
 	}
-	attempt := newAttempt(key, l.IP)
+	attempt, err := s.newAttempt(ctx, key, l.IP)
+	if err != nil {
+		return User{}, err
+	}
 	if err := s.reserve(ctx, &attempt); err != nil {
 		return User{}, err
 	}
@@ -61,17 +77,52 @@ func (s *Service) Authenticate(ctx context.Context, l Login) (User, error) {
 		s.settle(ctx, Settlement{Refund: attempt.reserved})
 		return User{}, storeError(ctx, err)
 	case user.ID == "":
-		return User{}, errUnknown
+		return User{}, s.refuseLogin(&attempt, errUnknown)
 	case !match:
-		return User{}, errWrongSecret
+		return User{}, s.refuseLogin(&attempt, errWrongSecret)
 	case !user.DisabledAt.IsZero():
-		return User{}, errUserOff
+		return User{}, s.refuseLogin(&attempt, errUserOff)
 	}
-	s.settle(ctx, attempt.success(&user, s.now()))
+	s.settle(ctx, s.success(ctx, &attempt, &user))
 	if outdated {
 		s.rehashPassword(ctx, &user, l.Password)
 	}
 	return user.User, nil
+}
+
+// errBound refuses what must not depend on whether a transaction is committed.
+var errBound = invalid("Service", "one that is not bound to a transaction: attempts are counted whatever becomes of it")
+
+// refuseLogin tells the log of a refusal, without the name: what is typed there
+// may be a password. Whoever knows a name finds its hash.
+func (s *Service) refuseLogin(a *attempt, reason error) error {
+	if s.logins.mayLog(s.now()) {
+		sum := sha256.Sum256([]byte(a.account))
+		s.opts.Logger.Info("keyfold: a log-in was refused", slog.String("reason", CodeOf(reason).String()),
+			slog.String("name_sha256", hex.EncodeToString(sum[:])), slog.String("network", a.from))
+	}
+	return reason
+}
+
+const loggedRefusals = 10 // a second
+
+// logins is what log-ins have in common, whichever Service they come by.
+type logins struct {
+	secret atomic.Pointer[[]byte] // of the database
+
+	mu     sync.Mutex
+	second int64
+	left   int // refusals that may be logged in it
+}
+
+func (l *logins) mayLog(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if second := now.Unix(); second != l.second {
+		l.second, l.left = second, loggedRefusals
+	}
+	l.left--
+	return l.left >= 0
 }
 
 // rehashPassword moves a password that was right to the current parameters,
@@ -88,6 +139,7 @@ func (s *Service) rehashPassword(ctx context.Context, user *UserRecord, password
 
 // attempt is one log-in as the throttles see it.
 type attempt struct {
+	secret  []byte // of the database
 	account string // the name as it is compared
 	from    string // the prefix of the address; empty when unknown
 	// reserved are the throttles that the attempt counts on.
@@ -96,8 +148,12 @@ type attempt struct {
 
 // newAttempt takes /32 of an IPv4 address and /64 of an IPv6 one: that is what a
 // single customer has.
-func newAttempt(account string, ip netip.Addr) attempt {
-	a := attempt{account: account}
+func (s *Service) newAttempt(ctx context.Context, account string, ip netip.Addr) (attempt, error) {
+	secret, err := s.throttleSecret(ctx)
+	if err != nil {
+		return attempt{}, err
+	}
+	a := attempt{secret: secret, account: account}
 	if ip = ip.Unmap().WithZone(""); ip.IsValid() {
 		bits := 64
 		if ip.Is4() {
@@ -106,7 +162,21 @@ func newAttempt(account string, ip netip.Addr) attempt {
 		prefix, _ := ip.Prefix(bits) // the bits fit the address
 		a.from = prefix.String()
 	}
-	return a
+	return a, nil
+}
+
+// throttleSecret asks the store once.
+func (s *Service) throttleSecret(ctx context.Context) ([]byte, error) {
+	if known := s.logins.secret.Load(); known != nil {
+		return *known, nil
+	}
+	id, err := s.store.DatabaseID(ctx)
+	if err != nil {
+		return nil, storeError(ctx, err)
+	}
+	secret := []byte(id)
+	s.logins.secret.Store(&secret)
+	return secret, nil
 }
 
 // known is the throttle of an account at an address from which its user has
@@ -115,25 +185,32 @@ func (a *attempt) known(account string) string {
 	if a.from == "" {
 		return ""
 	}
-	return throttleName("known", account+"\x00"+a.from, 16)
+	return a.name("known", account+"\x00"+a.from, knownBytes)
 }
 
 // strange are the throttles of everybody else.
 func (a *attempt) strange() []string {
-	names := []string{throttleName("account", a.account, throttleBytes)}
+	names := []string{a.name("account", a.account, throttleBytes)}
 	if a.from != "" {
-		names = append(names, throttleName("address", a.from, throttleBytes))
+		names = append(names, a.name("address", a.from, throttleBytes))
 	}
 	return names
 }
 
-// throttleBytes bounds the rows that strangers can make: three bytes of a hash
-// are 16 million names of each kind, of which a day's worth is kept.
-const throttleBytes = 3
+const (
+	// throttleBytes bounds the rows that strangers can make: three bytes of a hash
+	// are 16 million names of each kind, of which a day's worth is kept.
+	throttleBytes = 3
+	knownBytes    = 16 // of rows that only log-ins make
+)
 
-func throttleName(kind, of string, bytes int) string {
-	sum := sha256.Sum256([]byte(kind + "\x00" + of))
-	return kind + "." + hex.EncodeToString(sum[:bytes])
+// name is what a throttle is called. The hash is keyed: whoever could find an
+// account of their own that shares the row of another would start its count anew
+// with every log-in.
+func (a *attempt) name(kind, of string, bytes int) string {
+	mac := hmac.New(sha256.New, a.secret)
+	mac.Write([]byte(kind + "\x00" + of))
+	return kind + "." + hex.EncodeToString(mac.Sum(nil)[:bytes])
 }
 
 // reserve counts the attempt before it is made.
@@ -149,11 +226,11 @@ func (s *Service) reserve(ctx context.Context, a *attempt) error {
 			return storeError(ctx, err)
 		}
 	}
-	return s.reserveAll(ctx, a.reserved, now)
+	return s.reserveAll(ctx, a.reserved, loginRule, now)
 }
 
-func (s *Service) reserveAll(ctx context.Context, names []string, now time.Time) error {
-	until, err := s.store.ReserveAttempt(ctx, names, loginRule, now)
+func (s *Service) reserveAll(ctx context.Context, names []string, rule ThrottleRule, now time.Time) error {
+	until, err := s.store.ReserveAttempt(ctx, names, rule, now)
 	if err != nil {
 		return storeError(ctx, err)
 	}
@@ -166,20 +243,25 @@ func (s *Service) reserveAll(ctx context.Context, names []string, now time.Time)
 // success is what becomes of the throttles. The account starts anew; the
 // address only gets this attempt back, or whoever has one account could guess at
 // others between log-ins of their own. The address is known from now on, by both
-// of the user's names.
-func (a *attempt) success(user *UserRecord, now time.Time) Settlement {
-	var s Settlement
+// of the user's names, unless it is one of very many.
+func (s *Service) success(ctx context.Context, a *attempt, user *UserRecord) (settled Settlement) {
+	now := s.now()
 	strange := a.strange()
-	if a.reserved[0] == strange[0] {
-		s.Forget, s.Refund = strange[:1], strange[1:]
+	isNew := a.reserved[0] == strange[0]
+	if isNew {
+		settled.Forget, settled.Refund = strange[:1], strange[1:]
 	}
-	if a.from != "" {
-		for _, account := range []string{user.UsernameKey, user.EmailKey} {
-			s.Good = append(s.Good, a.known(account))
-		}
-		s.GoodUntil = now.Add(goodFor)
+	if a.from == "" {
+		return settled
 	}
-	return s
+	if isNew && s.reserveAll(ctx, []string{a.name("addresses", user.ID, knownBytes)}, addressRule, now) != nil {
+		return settled
+	}
+	for _, account := range []string{user.UsernameKey, user.EmailKey} {
+		settled.Good = append(settled.Good, a.known(account))
+	}
+	settled.GoodUntil = now.Add(goodFor)
+	return settled
 }
 
 // settle closes an attempt. Where that fails the attempt stays counted, which

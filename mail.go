@@ -13,9 +13,10 @@ import (
 // name, through Options.Mailer. It answers before anything is looked up, so that
 // neither its answer nor its time tells whether there is such a user; what goes
 // wrong afterwards is logged. ip is the address of whoever asks; the zero Addr
-// is "unknown". Errors: [InvalidError] without an Options.Mailer, [ErrLimited]
-// when there were too many requests for this account or from this address,
-// [ErrUnavailable].
+// is "unknown". Errors: [InvalidError] without an Options.Mailer or on a Service
+// that is bound to a transaction, [ErrLimited] when there were too many requests
+// for this account or from this address, [ErrUnavailable], which is an
+// [ErrLimited] too when too many mails are on their way.
 func (s *Service) SendResetPassword(ctx context.Context, login string, ip netip.Addr) error {
 	return s.sendOneTime(ctx, ResetPassword, login, ip)
 }
@@ -30,15 +31,21 @@ func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login
 	if s.opts.Mailer == nil {
 		return invalid("Options.Mailer", "needed to send mail")
 	}
+	if s.bound {
+		return errBound
+	}
 	_, key, ok := loginKey(login)
 	if !ok {
 		return nil // nobody can be called so, and nobody is told
 	}
-	a := newAttempt(purpose.String()+"\x00"+key, ip)
+	a, err := s.newAttempt(ctx, purpose.String()+"\x00"+key, ip)
+	if err != nil {
+		return err
+	}
 	if a.from != "" {
 		a.from = purpose.String() + " " + a.from // apart from log-ins
 	}
-	if err := s.reserveAll(ctx, a.strange(), s.now()); err != nil {
+	if err := s.reserveAll(ctx, a.strange(), loginRule, s.now()); err != nil {
 		return err
 	}
 	sent := s.outbox.send(func(ctx context.Context) {
@@ -76,6 +83,7 @@ func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login
 const (
 	maxMails    = 64 // at once
 	mailTimeout = 30 * time.Second
+	mailGrace   = time.Second // for a Mailer to return when its context is done
 )
 
 // outbox runs what sends mail, a bounded number at a time, and none after it
@@ -85,12 +93,13 @@ type outbox struct {
 	group  sync.WaitGroup
 	sent   int // now
 	closed bool
+	log    *slog.Logger
 	stop   context.CancelFunc
 	ctx    context.Context // of all that is sent; ends with the outbox
 }
 
-func newOutbox() *outbox {
-	o := &outbox{}
+func newOutbox(log *slog.Logger) *outbox {
+	o := &outbox{log: log}
 	o.ctx, o.stop = context.WithCancel(context.Background())
 	return o
 }
@@ -106,15 +115,24 @@ func (o *outbox) send(fn func(context.Context)) bool {
 	o.group.Go(func() {
 		ctx, cancel := context.WithTimeout(o.ctx, mailTimeout)
 		defer cancel()
+		defer o.done()
 		fn(ctx)
-		o.mu.Lock()
-		o.sent--
-		o.mu.Unlock()
 	})
 	return true
 }
 
-// close lets mails go that are on their way until ctx is done, and then ends them.
+// done also keeps a panic of the host's Mailer from ending the host.
+func (o *outbox) done() {
+	if reason := recover(); reason != nil {
+		o.log.Error("keyfold: the Mailer panicked", slog.Any("panic", reason))
+	}
+	o.mu.Lock()
+	o.sent--
+	o.mu.Unlock()
+}
+
+// close lets mails go that are on their way until ctx is done, and then ends
+// them. It does not wait for a Mailer that goes on all the same.
 func (o *outbox) close(ctx context.Context) {
 	o.mu.Lock()
 	o.closed = true
@@ -129,5 +147,9 @@ func (o *outbox) close(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	o.stop()
-	<-gone
+	select {
+	case <-gone:
+	case <-time.After(mailGrace):
+		o.log.Error("keyfold: the Mailer did not return when its context was done")
+	}
 }

@@ -120,8 +120,8 @@ type OneTime struct {
 	ExpiresAt time.Time // exclusive
 }
 
-// Mailer delivers one-time tokens. It is called in the background, must return
-// when ctx is done, and must not log the token.
+// Mailer delivers one-time tokens. It is called in the background and must return
+// when ctx is done. Its error is logged, so it must not hold the token.
 type Mailer interface {
 	Mail(ctx context.Context, mail OneTime) error
 }
@@ -131,16 +131,19 @@ type Mailer interface {
 // OneTime.To. email is the new address for [ChangeEmail] and empty otherwise.
 //
 // The token ceases to work when it was used, when it expires, when the user's
-// password or address changes, and while the user is disabled. Errors:
-// [InvalidError], also when the user has no address, [ErrNotFound],
-// [ErrConflict] when the user is disabled or the new address is taken,
-// [ErrUnavailable].
+// password changes, while the user's address is another, and while the user is
+// disabled. Errors: [InvalidError], also when the user has no address,
+// [ErrNotFound], [ErrConflict] when the user is disabled or the new address is
+// taken, which tells a user that somebody has it, [ErrUnavailable].
 func (s *Service) NewOneTime(ctx context.Context, purpose OneTimePurpose, userID, email string) (OneTime, error) {
 	if purpose.life() == 0 || purpose < VerifyEmail || purpose > ChangeEmail {
 		return OneTime{}, invalid("purpose", "one of verify_email, reset_password, change_email")
 	}
 	if (email != "") != (purpose == ChangeEmail) {
 		return OneTime{}, invalid("email", "the new address for change_email, and empty for other purposes")
+	}
+	if _, _, err := canonicalEmail(email); email != "" && err != nil {
+		return OneTime{}, err
 	}
 	user, err := s.user(ctx, userID)
 	if err != nil {
@@ -213,13 +216,9 @@ func (s *Service) UseResetPassword(ctx context.Context, token, password string, 
 	if !isOneTime(token) {
 		return User{}, errBadOneTime
 	}
-	record, err := s.store.OneTime(ctx, oneTimeSum(ResetPassword, token))
+	_, user, err := s.oneTime(ctx, ResetPassword, token)
 	if err != nil {
-		return User{}, oneTimeError(ctx, err)
-	}
-	user, err := s.store.User(ctx, record.UserID)
-	if err != nil {
-		return User{}, oneTimeError(ctx, err)
+		return User{}, err
 	}
 	hash, err := s.newPassword(ctx, password, &user.User)
 	if err != nil {
@@ -237,16 +236,38 @@ func (s *Service) UseResetPassword(ctx context.Context, token, password string, 
 }
 
 func (s *Service) useOneTime(ctx context.Context, purpose OneTimePurpose, token, passwordHash string) (User, error) {
-	if !isOneTime(token) {
-		return User{}, errBadOneTime
+	record, user, err := s.oneTime(ctx, purpose, token)
+	if err != nil {
+		return User{}, err
 	}
-	use := OneTimeUse{Sum: oneTimeSum(purpose, token), Purpose: purpose, PasswordHash: passwordHash}
-	m := s.mutation(ctx, s.now(), "user."+purpose.String(), "", fieldsOf{}, fieldsOf{})
-	user, err := s.store.UseOneTime(ctx, use, m)
+	now, after := s.now(), user.User
+	after.EmailVerifiedAt = now
+	switch purpose {
+	case ChangeEmail:
+		after.Email = record.NewEmail
+	case ResetPassword:
+		after.HasPassword = true
+	}
+	use := OneTimeUse{Sum: record.Sum, Purpose: purpose, PasswordHash: passwordHash}
+	m := s.mutation(ctx, now, "user."+purpose.String(), user.ID, userFields(&user.User), userFields(&after))
+	changed, err := s.store.UseOneTime(ctx, use, m)
 	if err != nil {
 		return User{}, oneTimeError(ctx, err)
 	}
-	return user.User, nil
+	return changed.User, nil
+}
+
+// oneTime returns what is stored of a token, and its user.
+func (s *Service) oneTime(ctx context.Context, purpose OneTimePurpose, token string) (OneTimeRecord, UserRecord, error) {
+	if !isOneTime(token) {
+		return OneTimeRecord{}, UserRecord{}, errBadOneTime
+	}
+	record, err := s.store.OneTime(ctx, oneTimeSum(purpose, token))
+	if err != nil {
+		return OneTimeRecord{}, UserRecord{}, oneTimeError(ctx, err)
+	}
+	user, err := s.store.User(ctx, record.UserID)
+	return record, user, oneTimeError(ctx, err)
 }
 
 var errBadOneTime = fmt.Errorf("%w: the one-time token is not good", ErrUnauthenticated)

@@ -191,6 +191,9 @@ func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User
 	if u.Version < 1 {
 		return User{}, invalid("version", "the version of the user as it was read, 1 or more")
 	}
+	if err := u.check(id); err != nil {
+		return User{}, err
+	}
 	record, err := s.user(ctx, id)
 	if err != nil {
 		return User{}, err
@@ -221,12 +224,29 @@ func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User
 	return record.User, nil
 }
 
+// check refuses names that nobody can have, before the store is asked.
+func (u *UserUpdate) check(id string) error {
+	wanted := UserRecord{User: User{ID: id}}
+	if u.Username != nil {
+		if err := wanted.setUsername(*u.Username); err != nil {
+			return err
+		}
+	}
+	if u.Email != nil {
+		return wanted.setEmail(*u.Email)
+	}
+	return nil
+}
+
 // SetPassword gives a user another password, whatever the old one is: whoever
 // changes their own has to prove the old one to [Service.Authenticate] first.
 // One-time tokens made before cease to work; keys go on. Errors:
 // [InvalidError], [ErrNotFound], [ErrLimited] when too many passwords are being
 // hashed, [ErrUnavailable].
 func (s *Service) SetPassword(ctx context.Context, id, password string) error {
+	if err := s.CheckPassword(password); err != nil {
+		return err
+	}
 	record, err := s.user(ctx, id)
 	if err != nil {
 		return err
@@ -247,9 +267,8 @@ func (s *Service) DisableUser(ctx context.Context, id, reason string) error {
 	if err := checkReason(reason); err != nil {
 		return err
 	}
-	now := s.now()
-	return s.setUserState(ctx, id, DisableChange, reason, s.mutation(ctx, now, actionUserDisable, id,
-		fieldsOf{"disabled_at": nil}, fieldsOf{"disabled_at": now, "disabled_reason": reason}))
+	return s.setUserState(ctx, id, DisableChange, reason, s.mutation(ctx, s.now(), actionUserDisable, id,
+		fieldsOf{"disabled": false}, fieldsOf{"disabled": true, "disabled_reason": reason}))
 }
 
 // EnableUser lets a disabled user log in again, and their keys with them.

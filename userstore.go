@@ -166,12 +166,10 @@ func (r ThrottleRule) Next(t Throttle, at time.Time) Throttle {
 	return t
 }
 
-// Refund returns the row with one attempt less.
+// Refund returns the row as if one attempt had not been made: one less, and not
+// blocked, for the attempt could not have been made if it had been.
 func (r ThrottleRule) Refund(t Throttle) Throttle {
-	t.Attempts = max(0, t.Attempts-1)
-	if t.Attempts < r.Free {
-		t.BlockedUntil = time.Time{}
-	}
+	t.Attempts, t.BlockedUntil = max(0, t.Attempts-1), time.Time{}
 	return t
 }
 
@@ -187,6 +185,11 @@ type Settlement struct {
 // ThrottleStore keeps throttles, shared by all processes. Its changes are no
 // mutations: neither the feed nor the audit log tells of them.
 type ThrottleStore interface {
+	// DatabaseID must return a random text of at least 16 characters that this
+	// database alone has, the same in all processes and for as long as it exists.
+	// Strangers must not learn it: the names of throttles are hashed under it.
+	DatabaseID(ctx context.Context) (string, error)
+
 	// Throttle must return the row of that name, also one that expired, or
 	// ErrNotFound.
 	Throttle(ctx context.Context, name string) (Throttle, error)

@@ -38,6 +38,7 @@ type Querier interface {
 	DeleteOneTimesOfUser(ctx context.Context, userID string) error
 	DeleteThrottle(ctx context.Context, name string) error
 	DeleteTotal(ctx context.Context, keyID string) error
+	// With a subquery, MariaDB would read and lock the totals of all keys.
 	DeleteTotalsOfUser(ctx context.Context, userID string) error
 	DeleteUser(ctx context.Context, id string) (int64, error)
 	DeleteWords(ctx context.Context, upto int64, before int64, beforeID int64) (int64, error)

@@ -128,10 +128,10 @@ func (q *Queries) DeleteThrottle(ctx context.Context, name string) error {
 }
 
 const deleteTotalsOfUser = `-- name: DeleteTotalsOfUser :exec
-DELETE FROM keyfold_key_totals
-WHERE key_id IN (SELECT k.id FROM keyfold_keys k WHERE k.user_id = ?)
+DELETE t FROM keyfold_key_totals t JOIN keyfold_keys k ON k.id = t.key_id WHERE k.user_id = ?
 `
 
+// With a subquery, MariaDB would read and lock the totals of all keys.
 func (q *Queries) DeleteTotalsOfUser(ctx context.Context, userID string) error {
 	_, err := q.db.ExecContext(ctx, deleteTotalsOfUser, userID)
 	return err

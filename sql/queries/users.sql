@@ -65,10 +65,6 @@ UPDATE keyfold_users SET keys_made = keys_made + 1 WHERE id = sqlc.arg(id);
 -- name: DeleteUser :execrows
 DELETE FROM keyfold_users WHERE id = sqlc.arg(id);
 
--- name: DeleteTotalsOfUser :exec
-DELETE FROM keyfold_key_totals
-WHERE key_id IN (SELECT k.id FROM keyfold_keys k WHERE k.user_id = sqlc.arg(user_id));
-
 -- name: DeleteKeysOfUser :exec
 DELETE FROM keyfold_keys WHERE user_id = sqlc.arg(user_id);
 

@@ -7,6 +7,12 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
+// DatabaseID returns what tells this store's data from that of every other.
+func (s *Store) DatabaseID(ctx context.Context) (id string, err error) {
+	err = s.read(ctx, func(*state) error { id = s.db.feedID; return nil })
+	return id, err
+}
+
 // Throttle returns the row of that name.
 func (s *Store) Throttle(ctx context.Context, name string) (row keyfold.Throttle, err error) {
 	err = s.read(ctx, func(st *state) error {

@@ -104,6 +104,7 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 		}},
 		{"DeleteUser", func(ctx context.Context) error { return s.DeleteUser(ctx, on.user.ID, m) }},
 		{"PruneOneTime", func(ctx context.Context) error { _, err := s.PruneOneTime(ctx, on.token.ExpiresAt, 10); return err }},
+		{"DatabaseID", func(ctx context.Context) error { _, err := s.DatabaseID(ctx); return err }},
 		{"Throttle", func(ctx context.Context) error { _, err := s.Throttle(ctx, on.throttle.Name); return err }},
 		{"ReserveAttempt", func(ctx context.Context) error {
 			_, err := s.ReserveAttempt(ctx, []string{on.throttle.Name}, lax, m.At)

@@ -33,7 +33,11 @@ func audit(ctx context.Context, q Querier, m keyfold.Mutation) error {
 // CreateKey implements keyfold.KeyStore.
 func (s *Store) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
 	return s.write(ctx, "create key", writeDeadline, func(ctx context.Context, session *Session) error {
-		if err := addKey(ctx, session.Querier, &key); err != nil {
+		err := holdUser(ctx, session.Querier, key.UserID)
+		if err == nil {
+			err = addKey(ctx, session.Querier, &key)
+		}
+		if err != nil {
 			return err
 		}
 		return note(ctx, session.Querier, key.ID, m)
@@ -42,9 +46,6 @@ func (s *Store) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 
 func addKey(ctx context.Context, q Querier, key *keyfold.KeyRecord) error {
 	metadata, err := encodeMetadata(key.Metadata)
-	if err == nil {
-		err = holdUser(ctx, q, key.UserID)
-	}
 	if err != nil {
 		return err
 	}
@@ -175,20 +176,29 @@ func (s *Store) RenewKey(ctx context.Context, id string, version int64, expiresA
 	})
 }
 
-// RotateKey implements keyfold.KeyStore.
+// RotateKey implements keyfold.KeyStore. Its user is held before the key is
+// changed, in the order in which DeleteUser takes them.
 func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mutation) error {
 	return s.write(ctx, "rotate key", writeDeadline, func(ctx context.Context, session *Session) error {
 		q, at := session.Querier, m.At.UnixMilli()
+		userGone := false
+		switch err := holdUser(ctx, q, r.New.UserID); {
+		case errors.Is(err, keyfold.ErrNotFound):
+			userGone = true // and if the key is gone with it, that comes first
+		case err != nil:
+			return err
+		}
 		n, err := q.EndKey(ctx, optional(r.OldEnd), r.New.ID, at, r.OldID, r.OldVersion, &at)
 		if err == nil && n == 0 {
 			err = refused(ctx, q, r.OldID, func(row *model.KeyRow) bool {
 				return row.DisabledAt != nil || row.RotatedTo != "" || row.ExpiresAt != nil && *row.ExpiresAt <= at
 			})
 		}
+		if err == nil && userGone {
+			err = keyfold.ErrConflict
+		}
 		if err == nil {
-			if err = addKey(ctx, q, &r.New); err == keyfold.ErrNotFound {
-				err = keyfold.ErrConflict // the key is there, but not its user
-			}
+			err = addKey(ctx, q, &r.New)
 		}
 		if err == nil {
 			err = tell(ctx, q, r.New.ID, m)

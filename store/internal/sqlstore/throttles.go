@@ -10,6 +10,17 @@ import (
 	"github.com/keyfold/keyfold/query/model"
 )
 
+// DatabaseID implements keyfold.ThrottleStore.
+func (s *Store) DatabaseID(ctx context.Context) (string, error) {
+	var id string
+	err := s.read(ctx, "read database id", func(session *Session) error {
+		meta, err := session.Querier.Meta(ctx)
+		id = meta.FeedID
+		return err
+	})
+	return id, err
+}
+
 // Throttle implements keyfold.ThrottleStore.
 func (s *Store) Throttle(ctx context.Context, name string) (keyfold.Throttle, error) {
 	var throttle keyfold.Throttle
@@ -70,17 +81,18 @@ var errBlocked = errors.New("blocked")
 // lockThrottle returns a row that nobody else changes until the transaction
 // ends, or nil where there is none and none is to be made.
 func lockThrottle(ctx context.Context, q Querier, name string, make bool) (*keyfold.Throttle, error) {
-	n, err := q.LockThrottle(ctx, name)
-	if err == nil && n == 0 {
-		if !make {
-			return nil, nil
+	for {
+		n, err := q.LockThrottle(ctx, name)
+		if err != nil || n == 0 && !make {
+			return nil, err
 		}
-		if err = q.EnsureThrottle(ctx, name); err == nil {
-			_, err = q.LockThrottle(ctx, name)
+		if n > 0 {
+			break
 		}
-	}
-	if err != nil {
-		return nil, err
+		// Somebody may delete the row again before it is locked.
+		if err := q.EnsureThrottle(ctx, name); err != nil {
+			return nil, err
+		}
 	}
 	row, err := q.ThrottleRow(ctx, name)
 	if err != nil {
