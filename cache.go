@@ -287,7 +287,12 @@ func (c *cache) place(s *cacheShard, who principal) uint32 {
 	if s.count > 0 {
 		at := (s.first + s.count - 1) % len(s.chunks)
 		newest := s.chunks[at].Load()
+		before := newest.size()
 		if n, ok := newest.add(who); ok {
+			s.bytes += newest.size() - before
+			for s.bytes > c.bytes && s.count > 1 {
+				c.drop(s)
+			}
 			return c.slot(at, n)
 		}
 		perEntry = newest.used/int(newest.published.Load()) + 1 // the next keys are probably alike

@@ -527,6 +527,35 @@ func TestCacheIsBoundedAndStaysRight(t *testing.T) {
 	}
 }
 
+func TestCacheCountsWhatFewKeysHave(t *testing.T) {
+	// Mutation tried: place that counts a chunk before its networks are added.
+	t.Parallel()
+	const limit, keys = 256 << 10, 4000
+	var networks []netip.Prefix
+	for i := range 32 {
+		networks = append(networks, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, 0}), 16))
+	}
+	store := newSpy()
+	svc := newService(t, store, &keyfold.Options{CacheBytes: limit, PollInterval: time.Minute, MaxStaleness: time.Hour})
+	heard(t, svc)
+	var tokens []string
+	for range keys {
+		_, token := create(t, svc, keyfold.NewKey{Networks: networks})
+		tokens = append(tokens, token)
+		_, _ = svc.Verify(t.Context(), keyfold.Request{Token: token, IP: netip.MustParseAddr("10.1.0.1")})
+	}
+	read := store.reads.Load()
+	for _, token := range tokens {
+		if _, err := svc.Verify(t.Context(), keyfold.Request{Token: token, IP: netip.MustParseAddr("10.1.0.1")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Each takes 32 networks of 32 bytes alone.
+	if kept := keys - int(store.reads.Load()-read); kept*32*32 > limit {
+		t.Errorf("%d keys were remembered: their networks alone take %d bytes, want at most %d", kept, kept*32*32, limit)
+	}
+}
+
 func TestStalenessIsToldToTheHook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -1,13 +1,20 @@
 package keyfold_test
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/memory"
 )
 
 // door is a Service whose log-ins are tried, with a clock that tests move.
@@ -274,4 +281,125 @@ func TestProcessesCountTogether(t *testing.T) {
 			d.waits("one more process", "ann", "", 30*time.Second)
 		}
 	})
+}
+
+// Mutations tried: throttles named by the plain hash of an account; a log-in that
+// forgets a row that it does not own.
+func TestThrottlesAreNamedByASecretOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	names := func(store keyfold.Store) string {
+		spy := &namesOfThrottles{Store: store}
+		svc := newService(t, spy, nil)
+		_, err := svc.Authenticate(t.Context(), keyfold.Login{Login: "nobody", Password: password, IP: netip.MustParseAddr("192.0.2.1")})
+		wantErr(t, "nobody", err, keyfold.ErrUnauthenticated)
+		return strings.Join(spy.names, " ")
+	}
+	first, second := memory.New(), memory.New()
+	if here, again, there := names(first), names(first), names(second); here == "" || here != again || here == there {
+		t.Errorf("the names of throttles are %q, %q in another process and %q in another database; want the first two alike", here, again, there)
+	}
+}
+
+// namesOfThrottles notes on which an attempt counts.
+type namesOfThrottles struct {
+	keyfold.Store
+	names []string
+}
+
+func (s *namesOfThrottles) ReserveAttempt(ctx context.Context, names []string, rule keyfold.ThrottleRule, at time.Time) (time.Time, error) {
+	s.names = append(s.names, names...)
+	return s.Store.ReserveAttempt(ctx, names, rule, at)
+}
+
+func TestLogInsAreNotPartOfATransaction(t *testing.T) {
+	onEveryDoor(t, func(d *door, _ keyfold.User) {
+		err := d.InTx(d.t.Context(), func(k *keyfold.Service) error {
+			_, err := k.Authenticate(d.t.Context(), keyfold.Login{Login: "ann", Password: another})
+			return err
+		})
+		wantField(d.t, "a log-in within a transaction", err, "Service")
+	})
+}
+
+func TestKnownByOneNameIsKnownByTheOther(t *testing.T) {
+	// Mutation tried: success that writes the row of the username alone.
+	onEveryDoor(t, func(d *door, _ keyfold.User) {
+		const home = "192.0.2.1"
+		d.opens("at home", "ann", home)
+		for i := range 5 {
+			d.refuses("a guess", "ann@example.com", fmt.Sprintf("198.51.100.%d", i+1))
+		}
+		d.waits("from afar", "ann@example.com", "203.0.113.9", 30*time.Second)
+		d.opens("at home by the other name", "ann@example.com", home)
+	})
+}
+
+func TestTwentyAddressesADayBecomeKnown(t *testing.T) {
+	onEveryDoor(t, func(d *door, _ keyfold.User) {
+		at := func(i int) string { return fmt.Sprintf("192.0.2.%d", i) }
+		for i := range 25 {
+			d.opens("a new address", "ann", at(i))
+		}
+		d.hammers("ann")
+		for i := range 25 {
+			if i < 20 {
+				d.opens("a known address", "ann", at(i))
+			} else {
+				d.waits("one too many", "ann", at(i), 30*time.Second)
+			}
+		}
+		d.clock.add(24 * time.Hour)
+		d.opens("the next day", "ann", at(30))
+		d.hammers("ann")
+		d.opens("and it is known", "ann", at(30))
+	})
+}
+
+// hangUp is a store whose caller goes away while the user is looked up.
+type hangUp struct {
+	keyfold.Store
+	cancel atomic.Pointer[context.CancelFunc]
+}
+
+func (s *hangUp) UserByUsername(ctx context.Context, key string) (keyfold.UserRecord, error) {
+	user, err := s.Store.UserByUsername(ctx, key)
+	if cancel := s.cancel.Load(); cancel != nil {
+		(*cancel)()
+	}
+	return user, err
+}
+
+func TestAttemptOfACallerWhoHungUpIsTakenBack(t *testing.T) {
+	// Mutation tried: settle with the context of the caller.
+	t.Parallel()
+	store := &hangUp{Store: memory.New()}
+	svc := newService(t, store, nil)
+	join(t, svc, keyfold.NewUser{Username: "ann", Password: password})
+	for range 10 {
+		ctx, cancel := context.WithCancel(t.Context())
+		store.cancel.Store(&cancel)
+		_, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: password})
+		if errors.Is(err, keyfold.ErrLimited) {
+			t.Fatalf("a caller who hung up is counted: %v", err)
+		}
+	}
+}
+
+func TestRefusedLogInsAreLoggedWithoutTheName(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	clock := newClock()
+	svc := newService(t, memory.New(), &keyfold.Options{Now: clock.now, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	join(t, svc, keyfold.NewUser{Username: "ann", Password: password})
+	for i := range 30 {
+		_, _ = svc.Authenticate(t.Context(), keyfold.Login{Login: fmt.Sprint("secret", i), Password: another, IP: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})})
+	}
+	const canonical = "name_sha256=" // of "secret0"
+	sum := sha256.Sum256([]byte("secret0"))
+	if got := strings.Count(log.String(), "reason=unknown"); got != 10 || !strings.Contains(log.String(), canonical+hex.EncodeToString(sum[:])) {
+		t.Errorf("%d refusals were logged, want 10 a second with the hash of the name:\n%s", got, &log)
+	}
+	if strings.Contains(log.String(), "secret") || strings.Contains(log.String(), another) {
+		t.Errorf("the log shows what was typed:\n%s", &log)
+	}
 }

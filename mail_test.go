@@ -130,6 +130,50 @@ func TestSendNeedsAMailer(t *testing.T) {
 	svc := newService(t, memory.New(), nil)
 	wantField(t, "a reset", svc.SendResetPassword(t.Context(), "ann", netip.Addr{}), "Options.Mailer")
 	wantField(t, "verifying", svc.SendVerifyEmail(t.Context(), "ann", netip.Addr{}), "Options.Mailer")
+	svc = newService(t, memory.New(), &keyfold.Options{Mailer: &postbox{}})
+	wantField(t, "within a transaction", svc.InTx(t.Context(), func(k *keyfold.Service) error {
+		return k.SendResetPassword(t.Context(), "ann", netip.Addr{})
+	}), "Service")
+}
+
+// Mutations tried: close that waits for the Mailer; that waits before usage is
+// written; a panic that is not recovered from.
+func TestCloseWritesUsageAndReturnsWhateverTheMailerDoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		never := make(chan struct{})
+		var log strings.Builder
+		store := memory.New()
+		box := &postbox{deliver: func(_ context.Context, mail keyfold.OneTime) error {
+			if mail.User.Username == "user1" {
+				panic("no such host")
+			}
+			<-never // whatever its context says
+			return nil
+		}}
+		svc, err := keyfold.New(store, &keyfold.Options{Mailer: box, Now: time.Now, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		must(t, err)
+		for i := range 2 {
+			join(t, svc, keyfold.NewUser{Username: fmt.Sprint("user", i), Email: fmt.Sprintf("user%d@example.com", i)})
+			must(t, svc.SendResetPassword(t.Context(), fmt.Sprint("user", i), netip.Addr{}))
+		}
+		key, token := create(t, svc, keyfold.NewKey{})
+		wants(t, svc, token, keyfold.CodeAllowed, "a use")
+		began := time.Now()
+		must(t, svc.Close(context.Background()))
+		if took := time.Since(began); took != 11*time.Second {
+			t.Errorf("Close took %v, want the ten seconds that mails have and one for the Mailer to see that they are over", took)
+		}
+		if record, err := store.Key(t.Context(), key.ID); err != nil || record.Uses != 1 {
+			t.Errorf("%d uses are stored, %v; want 1", record.Uses, err)
+		}
+		for _, want := range []string{"the Mailer panicked", "the Mailer did not return"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log lacks %q:\n%s", want, &log)
+			}
+		}
+		close(never)
+	})
 }
 
 // crowd makes a Service with users "user0", "user1", … who have an address.

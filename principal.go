@@ -42,9 +42,10 @@ type chunk struct {
 	sharing int       // how many were added ever
 	used    int       // bytes of the text
 	owned   int       // entries of keys that belong to a user
+	extra   int64     // bytes of what is rare
 	live    int       // entries that the cache still finds
 	staleAt int64     // when the last entry is too old
-	_       [16]byte  // up to a multiple of cache lines
+	_       [8]byte   // up to a multiple of cache lines
 }
 
 // entry is what few bytes can tell of a key: as many as a cache line has.
@@ -68,7 +69,7 @@ const (
 	markDisabled
 	markUserOff // its user is disabled or gone
 	markOfUser
-	markRare // its own texts begin with 1 + its index into the chunk's rare
+	markRare // its own texts begin with its index into the chunk's rare
 
 	marksThatStop = markRevoked | markDisabled | markUserOff
 )
@@ -247,19 +248,14 @@ func (c *chunk) addRare(e *entry, rare *rareFields) {
 		list = slices.Clone(*old)
 	}
 	list = append(list, rare)
+	c.extra += rareSize + networkSize*int64(len(rare.networks))
 	c.rare.Store(&list)
 	binary.LittleEndian.PutUint16(c.text[e.ownAt:], uint16(len(list)-1))
 }
 
 // size is about what the chunk takes in memory.
 func (c *chunk) size() int64 {
-	size := chunkSize + entrySize*int64(len(c.entries)) + int64(len(c.text))
-	if rare := c.rare.Load(); rare != nil {
-		for _, r := range *rare {
-			size += rareSize + networkSize*int64(len(r.networks))
-		}
-	}
-	return size
+	return chunkSize + entrySize*int64(len(c.entries)) + int64(len(c.text)) + c.extra
 }
 
 // at returns an entry that has been published, or nobody.

@@ -1,7 +1,6 @@
 package keyfold_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -364,42 +363,25 @@ func TestKeysOfAUserChangedInATransactionStopWithItsCommit(t *testing.T) {
 	})
 }
 
-// lateAnswer is a store whose next answer to VerifyKey waits until it may go.
-type lateAnswer struct {
-	keyfold.Store
-	once sync.Once
-	read chan struct{} // closed once the answer is known
-	goOn chan struct{}
-}
-
-func (s *lateAnswer) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRecord, error) {
-	record, err := s.Store.VerifyKey(ctx, id)
-	s.once.Do(func() {
-		close(s.read)
-		<-s.goOn
-	})
-	return record, err
-}
-
 func TestReadThatBeganBeforeTheUserWasDisabledIsNotRemembered(t *testing.T) {
-	// Mutation tried: evictUsers without the generation remembers the old answer.
+	// Mutations tried: evictUsers without the generation remembers the old answer;
+	// without forgetting the flights, others join the read.
 	t.Parallel()
 	opts := seldom()
-	plain := memory.New()
-	store := &lateAnswer{Store: plain, read: make(chan struct{}), goOn: make(chan struct{})}
-	store.once.Do(func() {}) // not yet
+	store := &slowRead{spy: newSpy(), began: make(chan struct{}), go_: make(chan struct{})}
 	svc := newService(t, store, &opts)
 	user := join(t, svc, keyfold.NewUser{Username: "ann"})
 	_, first := create(t, svc, keyfold.NewKey{UserID: user.ID})
 	_, token := create(t, svc, keyfold.NewKey{UserID: user.ID})
 	remembers(t, svc, first)
 
-	store.once = sync.Once{}
+	store.slow.Store(true)
 	done := make(chan keyfold.Code)
 	go func() { done <- outcome(svc, token) }()
-	<-store.read
+	<-store.began
 	must(t, svc.DisableUser(t.Context(), user.ID, ""))
-	close(store.goOn)
+	wants(t, svc, token, keyfold.CodeUserDisabled, "beside the read under way, which nobody may join now")
+	close(store.go_)
 	<-done // either answer is right: it began before
 	wants(t, svc, token, keyfold.CodeUserDisabled, "after the user was disabled")
 }
@@ -512,8 +494,55 @@ func TestAuditTellsOfUsersAndNothingOfPasswords(t *testing.T) {
 			t.Errorf("%s has target %s, want %s", entry.Action, entry.Target, want)
 		}
 	}
+	reset := entries[slices.IndexFunc(entries, func(e keyfold.AuditEntry) bool { return e.Action == "user.reset_password" })]
+	if !strings.Contains(reset.Before, `"email_verified_at":null`) || !strings.Contains(reset.After, `"email_verified_at":"`) {
+		t.Errorf("the reset went from %s to %s; want it to tell that the address was verified by it", reset.Before, reset.After)
+	}
 	want := "user.create user.set_password user.one_time user.reset_password key.create user.disable user.delete key.delete"
 	if got := strings.Join(actions, " "); got != want {
 		t.Errorf("actions %s, want %s", got, want)
+	}
+}
+
+func TestAnotherAddressIsNotVerified(t *testing.T) {
+	// Mutation tried: setEmail that leaves EmailVerifiedAt.
+	l := newLifecycle(t)
+	ctx := t.Context()
+	user := join(t, l.Service, keyfold.NewUser{Username: "ann", Email: "ann@example.com"})
+	mail, err := l.NewOneTime(ctx, keyfold.VerifyEmail, user.ID, "")
+	l.must(err)
+	user, err = l.UseVerifyEmail(ctx, mail.Token.Reveal())
+	l.must(err)
+	same, other, name := "ANN@example.com", "eve@example.com", "anna"
+	for _, row := range []struct {
+		what     string
+		update   keyfold.UserUpdate
+		verified bool
+	}{
+		{"another name", keyfold.UserUpdate{Username: &name}, true},
+		{"the same address in capitals", keyfold.UserUpdate{Email: &same}, true},
+		{"another address", keyfold.UserUpdate{Email: &other}, false},
+		{"the first address again", keyfold.UserUpdate{Email: &same}, false},
+	} {
+		row.update.Version = user.Version
+		if user, err = l.UpdateUser(ctx, user.ID, row.update); err != nil || user.EmailVerifiedAt.IsZero() == row.verified {
+			t.Errorf("%s: verified at %v, %v; want verified to be %t", row.what, user.EmailVerifiedAt, err, row.verified)
+		}
+	}
+}
+
+func TestAuditTellsWhichAddressATokenChanged(t *testing.T) {
+	l := newLifecycle(t)
+	ctx := t.Context()
+	user := join(t, l.Service, keyfold.NewUser{Username: "ann", Email: "ann@example.com"})
+	mail, err := l.NewOneTime(ctx, keyfold.ChangeEmail, user.ID, "eve@example.com")
+	l.must(err)
+	_, err = l.UseChangeEmail(ctx, mail.Token.Reveal())
+	l.must(err)
+	entries, err := l.store.Audit(ctx, keyfold.AuditScan{Limit: 1})
+	l.must(err)
+	if e := entries[0]; e.Action != "user.change_email" || e.Target != user.ID ||
+		!strings.Contains(e.Before, `"ann@example.com"`) || !strings.Contains(e.After, `"eve@example.com"`) {
+		t.Errorf("the audit log says %+v", e)
 	}
 }

@@ -50,6 +50,7 @@ type Querier interface {
 	EnsureThrottle(ctx context.Context, name string) error
 	EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, maxRows int64) ([]models.EventRow, error)
 	EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, codes string, maxRows int64) ([]models.EventRow, error)
+	// An EXISTS could be made a join that sorts all events of the time.
 	EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, ownerID string, maxRows int64) ([]models.EventRow, error)
 	EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, userID string, maxRows int64) ([]models.EventRow, error)
 	// Whoever adds a key to the user holds the row until the end of the transaction.

@@ -169,10 +169,11 @@ const eventsOfOwner = `-- name: EventsOfOwner :many
 SELECT at, seq, code, key_id, ip, request_id, route, agent FROM keyfold_event_rows e
 WHERE at >= ? AND at <= ? AND (at < ? OR seq < ?)
   AND SUBSTR(CAST(? AS CHAR), code + 1, 1) = '1'
-  AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.owner_id = ?)
+  AND (SELECT k.owner_id FROM keyfold_keys k WHERE k.id = e.key_id) = ?
 ORDER BY at DESC, seq DESC LIMIT ?
 `
 
+// An EXISTS could be made a join that sorts all events of the time.
 func (q *Queries) EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, ownerID string, maxRows int64) ([]models.EventRow, error) {
 	rows, err := q.db.QueryContext(ctx, eventsOfOwner,
 		startAt,
@@ -217,7 +218,7 @@ const eventsOfUser = `-- name: EventsOfUser :many
 SELECT at, seq, code, key_id, ip, request_id, route, agent FROM keyfold_event_rows e
 WHERE at >= ? AND at <= ? AND (at < ? OR seq < ?)
   AND SUBSTR(CAST(? AS CHAR), code + 1, 1) = '1'
-  AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.user_id = ?)
+  AND (SELECT k.user_id FROM keyfold_keys k WHERE k.id = e.key_id) = ?
 ORDER BY at DESC, seq DESC LIMIT ?
 `
 

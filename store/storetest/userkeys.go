@@ -24,6 +24,7 @@ func userKeyCases() []testCase {
 		{name: "the names of a deleted user are free", run: deletionFreesNames},
 		{name: "one of eight racing deletions of a user wins", run: racingUserDeletions},
 		{name: "a key that races with the deletion of its user is no key that verifies", run: keysRaceDeletion},
+		{name: "rotations that race with the deletion of their user end with it, and none gives up", run: rotationsRaceDeletion},
 		{name: "a key that races with the disabling of its user is refused with the others", run: keysRaceDisabling},
 	}
 }
@@ -357,6 +358,34 @@ func keysRaceDeletion(t *trial) {
 			}
 			if err != nil {
 				t.fails("VerifyKey", err, keyfold.ErrNotFound)
+			}
+		}
+	}
+}
+
+func rotationsRaceDeletion(t *trial) {
+	const rounds, rotations = 10, 8
+	for range rounds {
+		user := t.addUser()
+		var steps []keyfold.Rotation
+		for range rotations {
+			rotation := t.rotation(t.create(of(user)))
+			rotation.New.UserID = user.ID
+			steps = append(steps, rotation)
+		}
+		m := t.mutation(t.action(), user.ID)
+		errs := race(rotations+1, func(i int) error {
+			return again(func() error {
+				if i == rotations {
+					return t.store.DeleteUser(t.ctx, user.ID, m)
+				}
+				return t.store.RotateKey(t.ctx, steps[i], m)
+			})
+		})
+		t.ok("deleting the user", errs[rotations])
+		for _, err := range errs[:rotations] {
+			if err != nil && !errors.Is(err, keyfold.ErrNotFound) && !errors.Is(err, keyfold.ErrConflict) {
+				t.Errorf("RotateKey beside the deletion of its user: got error %v, want none, not found or conflict", err)
 			}
 		}
 	}

@@ -21,15 +21,16 @@ WHERE at >= sqlc.arg(start_at) AND at <= sqlc.arg(upto) AND (at < sqlc.arg(befor
 ORDER BY at DESC, seq DESC LIMIT sqlc.arg(max_rows);
 
 -- name: EventsOfOwner :many
+-- An EXISTS could be made a join that sorts all events of the time.
 SELECT * FROM keyfold_event_rows e
 WHERE at >= sqlc.arg(start_at) AND at <= sqlc.arg(upto) AND (at < sqlc.arg(before) OR seq < sqlc.arg(before_seq))
   AND SUBSTR(CAST(sqlc.arg(codes) AS CHAR), code + 1, 1) = '1'
-  AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.owner_id = sqlc.arg(owner_id))
+  AND (SELECT k.owner_id FROM keyfold_keys k WHERE k.id = e.key_id) = sqlc.arg(owner_id)
 ORDER BY at DESC, seq DESC LIMIT sqlc.arg(max_rows);
 
 -- name: EventsOfUser :many
 SELECT * FROM keyfold_event_rows e
 WHERE at >= sqlc.arg(start_at) AND at <= sqlc.arg(upto) AND (at < sqlc.arg(before) OR seq < sqlc.arg(before_seq))
   AND SUBSTR(CAST(sqlc.arg(codes) AS CHAR), code + 1, 1) = '1'
-  AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.user_id = sqlc.arg(user_id))
+  AND (SELECT k.user_id FROM keyfold_keys k WHERE k.id = e.key_id) = sqlc.arg(user_id)
 ORDER BY at DESC, seq DESC LIMIT sqlc.arg(max_rows);

@@ -2,6 +2,7 @@ package sqltest
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -33,6 +34,9 @@ func Seed(t testing.TB, store keyfold.Store) (began time.Time) {
 			key.OwnerID, key.Tenant = fmt.Sprint("owner", n%seedOwners), fmt.Sprint("tenant", n%50)
 			key.CreatedAt = began.Add(time.Duration(part*1000+n) * time.Second)
 			key.ExpiresAt = key.CreatedAt.Add(time.Hour)
+			if n%10 == 0 {
+				key.UserID = seedUser(t, store, part*seedKeys+n, key.CreatedAt)
+			}
 			keys = append(keys, key)
 		}
 		if err := store.InTx(t.Context(), func(tx keyfold.Store) error {
@@ -67,6 +71,26 @@ func Seed(t testing.TB, store keyfold.Store) (began time.Time) {
 	return began
 }
 
+// seedUser stores a user with a one-time token and a throttle, and returns its id.
+func seedUser(t testing.TB, store keyfold.Store, n int, at time.Time) string {
+	t.Helper()
+	id := fmt.Sprintf("u%015d", n)
+	user := keyfold.UserRecord{UsernameKey: fmt.Sprint("name", n), EmailKey: fmt.Sprintf("mail%d@example.com", n)}
+	user.ID, user.Username, user.Email, user.Version = id, user.UsernameKey, user.EmailKey, 1
+	user.CreatedAt, user.UpdatedAt = at, at
+	token := keyfold.OneTimeRecord{
+		Sum: sha256.Sum256([]byte(id)), Purpose: keyfold.VerifyEmail, UserID: id, EmailKey: user.EmailKey, CreatedAt: at, ExpiresAt: at.Add(time.Hour),
+	}
+	rule := keyfold.ThrottleRule{Free: 1, First: time.Minute, Longest: time.Minute, Forget: time.Hour}
+	_, err := store.ReserveAttempt(t.Context(), []string{"account." + id}, rule, at)
+	err = errors.Join(err, store.CreateUser(t.Context(), user, Mutation("user.create", id)),
+		store.CreateOneTime(t.Context(), token, Mutation("user.one_time", id)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
 // Index returns the index that a query has to use, empty for a primary key.
 // Another one may order the rows as well, and still read all of them.
 func Index(query string) string {
@@ -77,6 +101,10 @@ func Index(query string) string {
 		"NthBatchAt": "keyfold_batches_at", "DeleteBatches": "keyfold_batches_at", "NthHour": "keyfold_usage_hours_at",
 		"DeleteHours": "keyfold_usage_hours_at", "NthWord": "keyfold_words_used", "DeleteWords": "keyfold_words_used",
 		"PollChanges": "keyfold_changes_tx",
+		"KeysByUser":  "keyfold_keys_user", "KeyIDsByUser": "keyfold_keys_user", "HoursOfUser": "keyfold_keys_user",
+		"DeleteKeysOfUser": "keyfold_keys_user", "DeleteTotalsOfUser": "keyfold_keys_user", "UsersAll": "keyfold_users_created",
+		"DeleteOneTimesOfUser": "keyfold_one_times_user", "DeleteOneTimesFor": "keyfold_one_times_user",
+		"OneTimesExpired": "keyfold_one_times_expires", "ThrottlesExpired": "keyfold_throttles_expires",
 	}[query]
 }
 
@@ -86,7 +114,7 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 	at := func(d time.Duration) int64 { return began.Add(d).UnixMilli() }
 	middle, hour := at(80*time.Minute), at(time.Hour)
 	from, to, after := at(2*time.Hour), at(3*time.Hour), at(130*time.Minute)
-	codes := "1"
+	codes, user := "1", fmt.Sprintf("u%015d", seedKeys+10)
 	return map[string]func() error{
 		"KeysAll":        func() error { _, err := q.KeysAll(ctx, middle, middle, "m", 50); return err },
 		"KeysAll, first": func() error { _, err := q.KeysAll(ctx, math.MaxInt64, math.MaxInt64, "", 50); return err },
@@ -120,7 +148,24 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 		"NthWord":        func() error { _, err := q.NthWord(ctx, at(0), 0); return err },
 		"DeleteWords":    func() error { _, err := q.DeleteWords(ctx, at(0), at(0), 0); return err },
 		"DeleteBatches":  func() error { _, err := q.DeleteBatches(ctx, at(10*time.Second)); return err },
-		"DeleteKey":      func() error { _, err := q.DeleteKey(ctx, "k"); return err },
-		"RevokeKey":      func() error { _, err := q.RevokeKey(ctx, &to, "", to, "k"); return err },
+		"KeysByUser":     func() error { _, err := q.KeysByUser(ctx, user, middle, middle, "m", 50); return err },
+		"KeyIDsByUser":   func() error { _, err := q.KeyIDsByUser(ctx, user); return err },
+		"HoursOfUser":    func() error { _, err := q.HoursOfUser(ctx, user, hour, to); return err },
+		"EventsOfUser":   func() error { _, err := q.EventsOfUser(ctx, hour, to, to, 5, codes, user, 50); return err },
+		"UserRow":        func() error { _, err := q.UserRow(ctx, user); return err },
+		"UserByUsername": func() error { _, err := q.UserByUsername(ctx, "name10"); return err },
+		"UserByEmail":    func() error { _, err := q.UserByEmail(ctx, "mail10@example.com"); return err },
+		"UsersAll":       func() error { _, err := q.UsersAll(ctx, middle, middle, "m", 50); return err },
+		"DeleteUser":     func() error { _, err := q.DeleteUser(ctx, user); return err },
+
+		"DeleteKeysOfUser":     func() error { return q.DeleteKeysOfUser(ctx, user) },
+		"DeleteTotalsOfUser":   func() error { return q.DeleteTotalsOfUser(ctx, user) },
+		"DeleteOneTimesOfUser": func() error { return q.DeleteOneTimesOfUser(ctx, user) },
+		"DeleteOneTimesFor":    func() error { return q.DeleteOneTimesFor(ctx, user, 1) },
+		"OneTimesExpired":      func() error { _, err := q.OneTimesExpired(ctx, at(90*time.Minute), 20); return err },
+		"ThrottlesExpired":     func() error { _, err := q.ThrottlesExpired(ctx, at(90*time.Minute), 20); return err },
+
+		"DeleteKey": func() error { _, err := q.DeleteKey(ctx, "k"); return err },
+		"RevokeKey": func() error { _, err := q.RevokeKey(ctx, &to, "", to, "k"); return err },
 	}
 }
