@@ -26,7 +26,7 @@ type Config struct {
 	// AllowShortSecrets.
 	ShortSecret bool
 
-	// HideDocs removes the description of the admin API.
+	// HideDocs removes the page of the admin API and its description.
 	HideDocs bool
 
 	// Addr is the address to listen on. Default 127.0.0.1:8080.

@@ -20,6 +20,9 @@ const (
 	defaultPath      = "keyfold.db"
 
 	databaseForms = "want sqlite:FILE, postgres://user@host/name or mysql://user@host/name"
+	sqliteForm    = "want sqlite:FILE or sqlite:/DIRECTORY/FILE"
+	pathForm      = "want the path of a file"
+	portReason    = "wants a port: 1 to 65535"
 )
 
 // Database is a connection string that was read. It shows engine, host and
@@ -68,6 +71,10 @@ func (d Database) withoutSource(err error) error {
 // ParseDatabase reads a connection string: sqlite:FILE,
 // postgres://user:password@host:5432/name, mysql://user:password@host:3306/name
 // or mongodb://…. In an [Error] it goes by the name from, a variable or a flag.
+//
+// Of the parameters it checks sslmode (PostgreSQL), which may be what libpq
+// knows, and tls (MySQL): true, false, skip-verify or preferred. A program with
+// a TLS configuration of its own opens its store by mysql.Open.
 func ParseDatabase(from, text string) (Database, error) {
 	if reason := untidy(text); reason != "" {
 		return Database{}, refuse(from, "%s", reason)
@@ -77,9 +84,9 @@ func ParseDatabase(from, text string) (Database, error) {
 	case !found:
 		return Database{}, refuse(from, "is no database; %s", databaseForms)
 	case scheme == sqliteEngine && strings.HasPrefix(rest, "//"):
-		return Database{}, refuse(from, "has slashes after sqlite:, which programs read in two ways; want sqlite:FILE or sqlite:/DIRECTORY/FILE")
+		return Database{}, refuse(from, "has slashes after sqlite:, which programs read in two ways; %s", sqliteForm)
 	case scheme == sqliteEngine:
-		return sqliteDatabase(from, rest)
+		return sqliteDatabase(from, rest, sqliteForm)
 	case scheme == mongoEngine, scheme == "mongodb+srv":
 		return Database{engine: mongoEngine, name: mongoEngine, source: NewSecret(text), from: from}, nil
 	case scheme == "postgresql":
@@ -92,12 +99,18 @@ func ParseDatabase(from, text string) (Database, error) {
 	return serverDatabase(from, scheme, rest)
 }
 
-func sqliteDatabase(from, path string) (Database, error) {
+// sqliteDatabase reads the path of a file. wants is the form to ask for in its
+// place.
+func sqliteDatabase(from, path, wants string) (Database, error) {
 	switch {
 	case path == "":
-		return Database{}, refuse(from, "names no file; want sqlite:FILE")
+		return Database{}, refuse(from, "names no file; %s", wants)
+	case strings.HasPrefix(path, ":memory:"):
+		return Database{}, refuse(from, "is a database in memory, which every connection would have another of; %s", wants)
+	case strings.HasPrefix(path, "file:"):
+		return Database{}, refuse(from, "is a URI of SQLite; %s", wants)
 	case strings.Contains(path, "?"):
-		return Database{}, refuse(from, "has parameters; want sqlite:FILE")
+		return Database{}, refuse(from, "has parameters; %s", wants)
 	}
 	return Database{engine: sqliteEngine, name: "sqlite:" + path, source: NewSecret(path), from: from}, nil
 }
@@ -115,8 +128,58 @@ func serverDatabase(from, scheme, rest string) (Database, error) {
 		return Database{}, refuse(from, "names no host or no database; %s", databaseForms)
 	case location.Fragment != "" || strings.ContainsAny(name, "/@") || location.User == nil && strings.Contains(location.RawQuery, "@"):
 		return Database{}, refuse(from, "has more than a host and a database; write / in a password as %%2F, ? as %%3F and # as %%23")
+	case hasBadPort(location.Host):
+		return Database{}, refuse(from, "has a port that is none; it %s", portReason)
+	}
+	if reason := badParameter(scheme, location.Query()); reason != "" {
+		return Database{}, refuse(from, "%s", reason)
 	}
 	return Database{engine: scheme, name: scheme + "://" + location.Host + "/" + name, source: NewSecret(scheme + ":" + rest), from: from}, nil
+}
+
+// hasBadPort looks at each of the hosts: PostgreSQL takes several.
+func hasBadPort(hosts string) bool {
+	for host := range strings.SplitSeq(hosts, ",") {
+		_, port, found := strings.Cut(host[strings.LastIndexByte(host, ']')+1:], ":")
+		if found && !isPort(port) {
+			return true
+		}
+	}
+	return false
+}
+
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port != 0
+}
+
+func sslModes() []string {
+	return []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+}
+
+// tlsModes are what the driver knows without a program that registers more.
+func tlsModes() []string { return []string{"true", "false", "skip-verify", "preferred"} }
+
+// badParameter says what is wrong with how the connection is to be encrypted,
+// or nothing. Without this check the driver finds it, and says less.
+func badParameter(scheme string, query url.Values) string {
+	for _, mode := range query["sslmode"] {
+		if scheme == postgresEngine && !slices.Contains(sslModes(), mode) {
+			return "has an sslmode that is none; it wants " + oneOf(sslModes())
+		}
+	}
+	for _, mode := range query["tls"] {
+		if scheme == mysqlEngine && mode != "0" && mode != "1" && !slices.Contains(tlsModes(), strings.ToLower(mode)) {
+			return "has a tls that is none; it wants " + oneOf(tlsModes())
+		}
+	}
+	return ""
+}
+
+// oneOf lists what may be chosen: "a, b or c".
+func oneOf(choices []string) string {
+	last := len(choices) - 1
+	return strings.Join(choices[:last], ", ") + " or " + choices[last]
 }
 
 // readDatabase reads KEYFOLD_DATABASE_URL, or else what the predecessor has in
@@ -170,7 +233,7 @@ func (r *reader) readAliasedDatabase() error {
 		if reason := untidy(v.text); reason != "" {
 			return refuse(v.from, "%s", reason)
 		}
-		r.config.Database, err = sqliteDatabase(v.from, v.text)
+		r.config.Database, err = sqliteDatabase(v.from, v.text, pathForm)
 	}
 	if from != "" || err != nil {
 		return err
@@ -250,8 +313,8 @@ func (r *reader) databaseOfParts(server *aliasedServer, mode string) (Database, 
 			parts[part] = v.text
 		}
 	}
-	if port, err := strconv.ParseUint(parts["PORT"], 10, 16); err != nil || port == 0 {
-		return Database{}, refuse(server.prefix+"PORT", "wants a port: 1 to 65535")
+	if !isPort(parts["PORT"]) {
+		return Database{}, refuse(server.prefix+"PORT", portReason)
 	}
 	if strings.ContainsAny(parts["HOST"], "/@?#%[] ") {
 		return Database{}, refuse(server.prefix+"HOST", "wants a host name or an address, nothing else")
@@ -284,8 +347,8 @@ func (r *reader) addSSLMode() error {
 	if !set {
 		return nil
 	}
-	if !slices.Contains([]string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}, v.text) {
-		return refuse(v.from, "wants disable, allow, prefer, require, verify-ca or verify-full")
+	if !slices.Contains(sslModes(), v.text) {
+		return refuse(v.from, "wants %s", oneOf(sslModes()))
 	}
 	d := &r.config.Database
 	location, err := url.Parse(d.Source())

@@ -12,15 +12,18 @@ import (
 func TestParseDatabase(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string][3]string{
-		"sqlite:keyfold.db":                      {"sqlite", "sqlite:keyfold.db", "keyfold.db"},
-		"sqlite:/var/lib/k d.db":                 {"sqlite", "sqlite:/var/lib/k d.db", "/var/lib/k d.db"},
-		"postgres://u:p%40ss@h:5432/d?sslmode=x": {"postgres", "postgres://h:5432/d", "postgres://u:p%40ss@h:5432/d?sslmode=x"},
-		"postgresql://h/d":                       {"postgres", "postgres://h/d", "postgres://h/d"},
-		"postgres:///d?host=/run/postgresql":     {"postgres", "postgres:///d", "postgres:///d?host=/run/postgresql"},
-		"mysql://u:p@[::1]:3307/d":               {"mysql", "mysql://[::1]:3307/d", "mysql://u:p@[::1]:3307/d"},
-		"mariadb://u@h/d":                        {"mysql", "mysql://h/d", "mysql://u@h/d"},
-		"mongodb://u:p@h1:1,h2:2/d":              {"mongodb", "mongodb", "mongodb://u:p@h1:1,h2:2/d"},
-		"mongodb+srv://u:p@h/d":                  {"mongodb", "mongodb", "mongodb+srv://u:p@h/d"},
+		"sqlite:keyfold.db":                            {"sqlite", "sqlite:keyfold.db", "keyfold.db"},
+		"sqlite:/var/lib/k d.db":                       {"sqlite", "sqlite:/var/lib/k d.db", "/var/lib/k d.db"},
+		"postgres://u:p%40ss@h:5432/d?sslmode=require": {"postgres", "postgres://h:5432/d", "postgres://u:p%40ss@h:5432/d?sslmode=require"},
+		"postgres://h1:1,h2,h3:65535/d":             {"postgres", "postgres://h1:1,h2,h3:65535/d", "postgres://h1:1,h2,h3:65535/d"},
+		"postgresql://h/d":                             {"postgres", "postgres://h/d", "postgres://h/d"},
+		"postgres:///d?host=/run/postgresql":           {"postgres", "postgres:///d", "postgres:///d?host=/run/postgresql"},
+		"mysql://u:p@[::1]:3307/d":                     {"mysql", "mysql://[::1]:3307/d", "mysql://u:p@[::1]:3307/d"},
+		"mariadb://u@h/d":                              {"mysql", "mysql://h/d", "mysql://u@h/d"},
+		"mysql://h/d?tls=Skip-Verify":                  {"mysql", "mysql://h/d", "mysql://h/d?tls=Skip-Verify"},
+		"mysql://h/d?tls=1&sslmode=x":                  {"mysql", "mysql://h/d", "mysql://h/d?tls=1&sslmode=x"},
+		"mongodb://u:p@h1:1,h2:2/d":                    {"mongodb", "mongodb", "mongodb://u:p@h1:1,h2:2/d"},
+		"mongodb+srv://u:p@h/d":                        {"mongodb", "mongodb", "mongodb+srv://u:p@h/d"},
 	} {
 		got, err := fromenv.ParseDatabase("--db", text)
 		if err != nil || [3]string{got.Engine(), got.String(), got.Source()} != want {
@@ -40,6 +43,35 @@ func TestParseDatabase(t *testing.T) {
 	} {
 		_, err := fromenv.ParseDatabase("--db", text)
 		wantsError(t, err, "--db", "", "hunter")
+	}
+}
+
+// What only the driver would find comes before anything is opened, and each
+// error asks for a form that is taken.
+func TestDatabaseURLThatNoDriverTakes(t *testing.T) {
+	t.Parallel()
+	for text, reason := range map[string]string{
+		"sqlite::memory:":                     "want sqlite:FILE or sqlite:/DIRECTORY/FILE",
+		"sqlite:file:hunter.db":               "want sqlite:FILE or sqlite:/DIRECTORY/FILE",
+		"sqlite:hunter.db?mode=ro":            "has parameters; want sqlite:FILE or sqlite:/DIRECTORY/FILE",
+		"postgres://u:hunter@h:0/d":           "wants a port: 1 to 65535",
+		"postgres://u:hunter@h:65536/d":       "wants a port: 1 to 65535",
+		"postgres://u:hunter@h1:70000,h2:5/d": "wants a port: 1 to 65535",
+		"postgres://u:hunter@h1:x,h2:5432/d":  "wants a port: 1 to 65535",
+		"postgres://u:hunter@[::1]:99999/d":   "wants a port: 1 to 65535",
+		"mysql://u:hunter@h:99999/d":          "wants a port: 1 to 65535",
+		"mysql://u:hunter@h:/d":               "wants a port: 1 to 65535",
+		"mysql://u:p@h/d?tls=hunter":          "wants true, false, skip-verify or preferred",
+		"mysql://u:p@h/d?tls=true&tls=hunter": "wants true, false, skip-verify or preferred",
+		"postgres://u:p@h/d?sslmode=hunter":   "wants disable, allow, prefer, require, verify-ca or verify-full",
+		"postgres://u:p@h/d?a=b&sslmode=":     "wants disable, allow, prefer, require, verify-ca or verify-full",
+	} {
+		_, err := read("KEYFOLD_DATABASE_URL=" + text)
+		wantsError(t, err, "KEYFOLD_DATABASE_URL", reason, "hunter")
+	}
+	for _, path := range []string{":memory:", "file:keys.db"} {
+		_, err := read("FASTAPI_AUTH_DB_LOCATION=" + path)
+		wantsError(t, err, "FASTAPI_AUTH_DB_LOCATION", "want the path of a file")
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 // Error reports a variable, or a file of variables, that cannot be used. It is
 // a [keyfold.ErrInvalid].
 type Error struct {
-	// Name is the variable, what a [Setting] calls itself, or the file.
+	// Name is the variable, what a [Setting] calls itself, or the file of
+	// variables: ".env", "KEYFOLD_ENV_FILE=/etc/keyfold/env".
 	Name string
 	// Reason says what is wrong and what is allowed. It never repeats a value.
 	Reason string

@@ -16,16 +16,20 @@ const (
 	maxFile     = 64 << 10 // bytes, also of a file that holds one secret
 )
 
-// readFile returns what a .env file says. A file that is not there says
-// nothing, unless it was asked for by name.
-func readFile(path string, named bool) (map[string]value, error) {
+// readFile returns what a .env file says, which errors call name. A file that
+// is not there says nothing, unless it was asked for. The null device says
+// nothing either: it is how a program or a test does without a file.
+func readFile(path, name string, asked bool) (map[string]value, error) {
+	if isNull(path) {
+		return nil, nil
+	}
 	text, err := readBounded(path)
 	switch {
 	case err == nil:
-	case !named && (errors.Is(err, fs.ErrNotExist) || isDirectory(path)): // .env is also where Python keeps packages
+	case !asked && (errors.Is(err, fs.ErrNotExist) || isDirectory(path)): // .env is also where Python keeps packages
 		return nil, nil
 	default:
-		return nil, refuse(path, "cannot be read: %v", err)
+		return nil, refuse(name, "cannot be read: %v", err)
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff")) // some editors begin files with it
 	texts, err := parseFile(text)
@@ -34,7 +38,7 @@ func readFile(path string, named bool) (map[string]value, error) {
 		expanded, err = expandedNames(text)
 	}
 	if err != nil {
-		return nil, refuse(path, "has no NAME='value' and no comment in line %d, or a quote does not end", badLine(text))
+		return nil, refuse(name, "has no NAME='value' and no comment in line %d, or a quote does not end", badLine(text))
 	}
 	values := make(map[string]value, len(texts))
 	for name, text := range texts {
@@ -52,9 +56,27 @@ func isDirectory(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// readBounded reads a small file. Its errors do not name the file: the caller
-// does, or has reason not to.
+func isNull(path string) bool {
+	info, err := os.Stat(path)
+	null, nullErr := os.Stat(os.DevNull)
+	return path == os.DevNull || err == nil && nullErr == nil && os.SameFile(info, null)
+}
+
+// readBounded reads a small regular file, or one that links lead to: Kubernetes
+// mounts secrets behind two. Of anything else, such as a FIFO, the opening alone
+// may wait for ever. Its errors do not name the file: the caller does, or has
+// reason not to.
 func readBounded(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	switch {
+	case info.IsDir():
+		return nil, errors.New("is a directory")
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is no regular file")
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, withoutPath(err)
@@ -136,9 +158,15 @@ func expandedNames(text []byte) (map[string]bool, error) {
 // at its end. The path is not repeated: it may be a secret that was set under
 // the wrong name.
 func readSecretFile(variable, path string) (string, error) {
+	if strings.TrimSpace(path) == "" {
+		return "", refuse(variable, "is set but blank; it wants the path of a file, or unset it")
+	}
 	text, err := readBounded(path)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", refuse(variable, "names a file that cannot be read: %v", err)
+	case len(bytes.TrimSpace(text)) == 0:
+		return "", refuse(variable, "names a file that holds nothing")
 	}
 	text = bytes.TrimSuffix(text, []byte("\n"))
 	return string(bytes.TrimSuffix(text, []byte("\r"))), nil

@@ -232,7 +232,7 @@ func TestErrorsOfOpenersHoldNoPassword(t *testing.T) {
 		}
 	}
 	for name, opener := range map[string]fromenv.Opener{"postgres": postgres.Opener{}, "mysql": mysql.Opener{}} {
-		for _, rest := range []string{"127.0.0.1:1/d", "127.0.0.1:1/d?no_such_parameter=" + password, "127.0.0.1:1/d?sslmode=" + password + "&timeout=" + password} {
+		for _, rest := range []string{"127.0.0.1:1/d", "127.0.0.1:1/d?no_such_parameter=" + password, "127.0.0.1:1/d?pool_max_conns=" + password + "&timeout=" + password} {
 			_, err := mustRead(t, "KEYFOLD_DATABASE_URL="+name+"://u:"+password+"@"+rest).Open(t.Context(), opener)
 			if err == nil || strings.Contains(err.Error(), password) {
 				t.Errorf("%s: %v", name, err)

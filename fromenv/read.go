@@ -90,17 +90,19 @@ func (r *reader) gather(source *Source) error {
 			outer[name] = value{text: text, from: name}
 		}
 	}
-	path, named := source.File, true
+	path, name, asked := source.File, source.File, true
 	if path == "" {
 		v, set := outer[fileVariable]
-		if set && v.text == "" {
+		switch {
+		case !set:
+			path, name, asked = defaultFile, defaultFile, false
+		case v.text == "":
 			return refuse(fileVariable, "is set but blank; unset it to read .env if there is one")
-		}
-		if path, named = v.text, set; !set {
-			path = defaultFile
+		default:
+			path, name = v.text, fileVariable+"="+v.text
 		}
 	}
-	inFile, err := readFile(path, named)
+	inFile, err := readFile(path, name, asked)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func variables() []variable {
 			read:     readProxies,
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_HIDE_DOCS", Default: "false", Meaning: "removes the description of the admin API"},
+			Variable: Variable{Name: "KEYFOLD_HIDE_DOCS", Default: "false", Meaning: "removes the page of the admin API and its description"},
 			read:     asBool(func(c *Config) *bool { return &c.HideDocs }),
 			alias:    alias{name: "FASTAPI_AUTH_HIDE_DOCS", read: readAliasedHideDocs, mayBeEmpty: true},
 		},
