@@ -80,7 +80,7 @@ type NewKey struct {
 	Networks    []netip.Prefix    // at most 64
 	Metadata    map[string]string // at most 32 entries, 4 KiB as JSON
 	TTL         time.Duration     // zero = Options.KeyTTL; [Never] = no end
-	ExpiresAt   time.Time         // instead of TTL: an exact time, from 1970 to 9999
+	ExpiresAt   time.Time         // instead of TTL: an exact time to come, up to the year 9999
 	IdleTimeout time.Duration     // zero = none; otherwise at least a minute
 	Environment string            // zero = Options.Environment
 }
@@ -90,7 +90,7 @@ type NewKey struct {
 // no such user, [ErrUnavailable].
 func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	now := s.now()
-	expires, err := deadline(now, n.TTL, n.ExpiresAt, s.opts.KeyTTL)
+	expires, err := newDeadline(now, n.TTL, n.ExpiresAt, s.opts.KeyTTL)
 	if err != nil {
 		return Key{}, Token{}, err
 	}
@@ -115,7 +115,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	m := s.mutation(ctx, now, "key.create", record.ID, nil, keyFields(&record.Key))
 	if err := s.store.CreateKey(ctx, record, m); err != nil {
 		if errors.Is(err, ErrNotFound) {
-			err = fmt.Errorf("%w: user %s", ErrNotFound, n.UserID)
+			err = fmt.Errorf("%w: user %s does not exist", ErrNotFound, n.UserID)
 		}
 		return Key{}, Token{}, storeError(ctx, err)
 	}

@@ -29,7 +29,7 @@ func (s *Service) onLatest(ctx context.Context, id string, fn func(KeyRecord) er
 // Options.KeyTTL from now.
 type RenewOptions struct {
 	TTL       time.Duration // from now; zero = Options.KeyTTL; [Never] = no end
-	ExpiresAt time.Time     // instead of TTL: an exact time, which may also be sooner
+	ExpiresAt time.Time     // instead of TTL: an exact time, from 1970 to 9999, which may also be sooner; one that is past ends the key
 }
 
 // RenewKey gives a key more time and starts its idle time anew. A time to live
@@ -78,7 +78,7 @@ type RotateOptions struct {
 	// Options.MaxOverlap. Zero = 24 hours; [NoOverlap] = it ends at once.
 	Overlap time.Duration
 	// TTL and ExpiresAt give the new key another deadline than the old one
-	// has; at most one of them.
+	// has; at most one of them, and an exact time has to be to come.
 	TTL       time.Duration
 	ExpiresAt time.Time
 }
@@ -97,17 +97,17 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 	if err != nil {
 		return Key{}, Token{}, err
 	}
-	expires, err := deadline(now, o.TTL, o.ExpiresAt, Never)
+	expires, err := newDeadline(now, o.TTL, o.ExpiresAt, Never)
 	if err != nil {
 		return Key{}, Token{}, err
 	}
 	var successor KeyRecord
 	var token Token
 	err = s.onLatest(ctx, id, func(old KeyRecord) error {
-		if old.RotatedTo != "" {
+		switch state := old.State(now); {
+		case old.RotatedTo != "" && state != KeyRevoked:
 			return fmt.Errorf("%w: key %s was rotated to %s", ErrConflict, id, old.RotatedTo)
-		}
-		if state := old.State(now); state != KeyActive {
+		case state != KeyActive:
 			return fmt.Errorf("%w: key %s is %s", ErrConflict, id, state)
 		}
 		inherited := old.Key
@@ -142,9 +142,19 @@ func (s *Service) overlap(wanted time.Duration) (time.Duration, error) {
 		return min(defaultOverlap, s.opts.MaxOverlap), nil
 	}
 	if wanted < time.Millisecond || wanted > s.opts.MaxOverlap {
-		return 0, invalid("overlap", "1 ms to "+s.opts.MaxOverlap.String()+", or none")
+		return 0, invalid("overlap", "1 ms to "+daysText(s.opts.MaxOverlap)+", or none")
 	}
 	return wanted, nil
+}
+
+// daysText writes a duration as adapters read it, in days where there are whole
+// ones: "7d".
+func daysText(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return d.String()
 }
 
 // RevokeKey ends a key for good. Revoking again changes nothing and is no

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,10 +86,39 @@ func TestCreateNeverIsExplicitAndStoredAsNoDeadline(t *testing.T) {
 	l.wants(token, keyfold.CodeAllowed)
 }
 
-func TestCreateTakesAnExactTimeEvenAPastOne(t *testing.T) {
+func TestNewKeyEndsAtATimeToCome(t *testing.T) {
 	l := newLifecycle(t)
-	_, token := l.create(keyfold.NewKey{ExpiresAt: time.Unix(0, 0)})
+	old, token := l.create(keyfold.NewKey{ExpiresAt: l.clock.now().Add(time.Millisecond)})
+	l.wants(token, keyfold.CodeAllowed)
+	for name, at := range map[string]time.Time{
+		"now": l.clock.now(), "past": l.clock.now().Add(-time.Hour), "1970": time.Unix(0, 0), "less than a millisecond from now": l.clock.now().Add(time.Microsecond),
+	} {
+		_, _, err := l.CreateKey(t.Context(), keyfold.NewKey{ExpiresAt: at})
+		wantInvalid(t, "create, "+name, err, "expires_at")
+		_, _, err = l.RotateKey(t.Context(), old.ID, keyfold.RotateOptions{ExpiresAt: at})
+		wantInvalid(t, "rotate, "+name, err, "expires_at")
+	}
+	_, err := l.RenewKey(t.Context(), old.ID, keyfold.RenewOptions{ExpiresAt: l.clock.now().Add(-time.Hour)})
+	l.must(err)
 	l.wants(token, keyfold.CodeExpired)
+}
+
+// What cannot be undone is what matters: that a key was rotated before helps
+// nobody who has to make another.
+func TestRotateOfAKeyThatWasRotatedAndRevokedSaysRevoked(t *testing.T) {
+	l := newLifecycle(t)
+	key, _ := l.create(keyfold.NewKey{})
+	_, _, err := l.RotateKey(t.Context(), key.ID, keyfold.RotateOptions{})
+	l.must(err)
+	_, _, err = l.RotateKey(t.Context(), key.ID, keyfold.RotateOptions{})
+	if !errors.Is(err, keyfold.ErrConflict) || !strings.Contains(err.Error(), "was rotated to") {
+		t.Errorf("rotated: %v", err)
+	}
+	l.must(l.RevokeKey(t.Context(), key.ID, ""))
+	_, _, err = l.RotateKey(t.Context(), key.ID, keyfold.RotateOptions{})
+	if !errors.Is(err, keyfold.ErrConflict) || !strings.Contains(err.Error(), "is revoked") {
+		t.Errorf("rotated and revoked: %v", err)
+	}
 }
 
 func TestClockThatGoesBackRevivesNothing(t *testing.T) {

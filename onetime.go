@@ -176,7 +176,7 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 		}
 		to = record.NewEmail
 	case user.Email == "":
-		return OneTime{}, invalid("user_id", "a user with an e-mail address")
+		return OneTime{}, invalid("email", "the address of the user, who has none")
 	}
 	token := OneTimeToken{text: oneTimePrefix + randomBase62(oneTimeLen)}
 	record.Sum = oneTimeSum(purpose, token.text)

@@ -308,7 +308,7 @@ func TestOneTimeTokensThatCannotBeAreRefused(t *testing.T) {
 		{"an address to reset", "email", user.ID, "ann@example.com", keyfold.ResetPassword},
 		{"no address to change to", "email", user.ID, "", keyfold.ChangeEmail},
 		{"no id", "id", "ann", "", keyfold.VerifyEmail},
-		{"nobody's address", "user_id", bare.ID, "", keyfold.ResetPassword},
+		{"nobody's address", "email", bare.ID, "", keyfold.ResetPassword},
 	} {
 		_, err := l.NewOneTime(ctx, row.purpose, row.userID, row.email)
 		wantField(t, row.what, err, row.field)

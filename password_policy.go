@@ -57,7 +57,7 @@ func (p PasswordPolicy) withDefaults(name string) (PasswordPolicy, error) {
 		return p, invalid(name+".MaxLength", fmt.Sprintf("%d to %d characters", leastMaxPassword, maxPassword))
 	}
 	if p.MinLength < leastMinPassword || p.MinLength > p.MaxLength {
-		return p, invalid(name+".MinLength", fmt.Sprintf("%d characters to MaxLength", leastMinPassword))
+		return p, invalid(name+".MinLength", fmt.Sprintf("%d to %d characters", leastMinPassword, p.MaxLength))
 	}
 	return p, nil
 }

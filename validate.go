@@ -72,7 +72,7 @@ func (s *Service) checkKey(k *Key) error {
 		return err
 	}
 	if k.IdleTimeout != 0 && (k.IdleTimeout < time.Minute || k.IdleTimeout > maxKeyTTL) {
-		return invalid("idle_timeout", "0 for none, or 1 minute to 100 years")
+		return invalid("idle_timeout", "1 minute to 100 years, or none")
 	}
 	k.IdleTimeout = k.IdleTimeout.Truncate(time.Millisecond)
 	if err := s.checkScopes(k.Scopes); err != nil {
@@ -154,6 +154,16 @@ func deadline(now time.Time, ttl time.Duration, at time.Time, fallback time.Dura
 		return time.Time{}, invalid("ttl", "1 ms to 100 years, or never")
 	}
 	return now.Add(ttl), nil
+}
+
+// newDeadline is [deadline] for a key that does not exist yet: an end that is
+// past would make a key that nobody can use.
+func newDeadline(now time.Time, ttl time.Duration, at time.Time, fallback time.Duration) (time.Time, error) {
+	expires, err := deadline(now, ttl, at, fallback)
+	if err == nil && !expires.IsZero() && !expires.After(now) {
+		return time.Time{}, invalid("expires_at", "a time to come")
+	}
+	return expires, err
 }
 
 func checkLimit(limit int) (int, error) {

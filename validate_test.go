@@ -90,6 +90,27 @@ func TestCreateNamesTheBadFieldAndStoresNothing(t *testing.T) {
 	}
 }
 
+// What is allowed is said as flags, the admin API and Go all take it.
+func TestAllowedValuesAreToldAsTheyAreWritten(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, memory.New(), nil)
+	_, _, idle := svc.CreateKey(t.Context(), keyfold.NewKey{IdleTimeout: time.Second})
+	_, _, overlap := svc.RotateKey(t.Context(), "0123456789abcdef", keyfold.RotateOptions{Overlap: 8 * day})
+	_, length := keyfold.New(memory.New(), &keyfold.Options{PasswordPolicy: keyfold.PasswordPolicy{MinLength: 65, MaxLength: 64}})
+	for _, row := range []struct {
+		err  error
+		want string
+	}{
+		{idle, "1 minute to 100 years, or none"},
+		{overlap, "1 ms to 7d, or none"},
+		{length, "8 to 64 characters"},
+	} {
+		if bad, ok := errors.AsType[*keyfold.InvalidError](row.err); !ok || bad.Allowed != row.want {
+			t.Errorf("got %v, want %q", row.err, row.want)
+		}
+	}
+}
+
 func TestLimitsThemselvesAreAllowed(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, memory.New(), nil)

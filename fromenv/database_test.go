@@ -15,7 +15,7 @@ func TestParseDatabase(t *testing.T) {
 		"sqlite:keyfold.db":                            {"sqlite", "sqlite:keyfold.db", "keyfold.db"},
 		"sqlite:/var/lib/k d.db":                       {"sqlite", "sqlite:/var/lib/k d.db", "/var/lib/k d.db"},
 		"postgres://u:p%40ss@h:5432/d?sslmode=require": {"postgres", "postgres://h:5432/d", "postgres://u:p%40ss@h:5432/d?sslmode=require"},
-		"postgres://h1:1,h2,h3:65535/d":             {"postgres", "postgres://h1:1,h2,h3:65535/d", "postgres://h1:1,h2,h3:65535/d"},
+		"postgres://h1:1,h2,h3:65535/d":                {"postgres", "postgres://h1:1,h2,h3:65535/d", "postgres://h1:1,h2,h3:65535/d"},
 		"postgresql://h/d":                             {"postgres", "postgres://h/d", "postgres://h/d"},
 		"postgres:///d?host=/run/postgresql":           {"postgres", "postgres:///d", "postgres:///d?host=/run/postgresql"},
 		"mysql://u:p@[::1]:3307/d":                     {"mysql", "mysql://[::1]:3307/d", "mysql://u:p@[::1]:3307/d"},
