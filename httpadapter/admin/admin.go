@@ -66,7 +66,8 @@ type api struct {
 	failures *failures.Limiter
 	origins  *http.CrossOriginProtection
 	routes   *http.ServeMux
-	openAPI  []byte // nil when it and its page are hidden
+	bodies   map[string]bool // patterns of the routes that do nothing without a body
+	openAPI  []byte          // nil when it and its page are hidden
 }
 
 // Handler returns the API on that Service. It answers at its root: mount it
@@ -86,7 +87,7 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 	}
 	a := &api{
 		svc: svc, log: o.Logger, now: o.Now, trusted: slices.Clone(o.TrustedProxies), secret: secret,
-		origins: http.NewCrossOriginProtection(), routes: http.NewServeMux(),
+		origins: http.NewCrossOriginProtection(), routes: http.NewServeMux(), bodies: map[string]bool{},
 	}
 	if a.log == nil {
 		a.log = slog.Default()
@@ -152,7 +153,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		newProblem(http.StatusForbidden, "cross_origin", "A browser sent this from another origin.").write(w)
 		return
 	}
-	if p := a.findRoute(r); p != nil {
+	pattern, p := a.findRoute(r)
+	if p != nil {
 		p.write(w)
 		return
 	}
@@ -160,8 +162,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
-	r, p := withBody(w, r)
-	if p != nil {
+	if r, p = withBody(w, r, a.bodies[pattern]); p != nil {
 		p.write(w)
 		return
 	}
@@ -209,25 +210,25 @@ func (a *api) admit(r *http.Request, address netip.Addr) *problem {
 	return nil
 }
 
-// findRoute answers what no route answers. A path that is not clean is no
+// findRoute returns the pattern of a route, or the answer to what is none. A path that is not clean is no
 // route: the mux would redirect it, without the prefix it is mounted under.
-func (a *api) findRoute(r *http.Request) *problem {
+func (a *api) findRoute(r *http.Request) (pattern string, refused *problem) {
 	notFound := newProblem(http.StatusNotFound, "not_found", "There is no such route.")
 	if escaped := r.URL.EscapedPath(); !strings.HasPrefix(escaped, "/") || path.Clean(escaped) != escaped {
-		return notFound
+		return "", notFound
 	}
 	handler, pattern := a.routes.Handler(r)
 	if pattern != "" {
-		return nil
+		return pattern, nil
 	}
 	refusal := &headerOnly{header: http.Header{}}
 	handler.ServeHTTP(refusal, r)
 	if allow := refusal.header.Get("Allow"); allow != "" {
 		p := newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "This route takes "+allow+".")
 		p.Allow = allow
-		return p
+		return "", p
 	}
-	return notFound
+	return "", notFound
 }
 
 // headerOnly is a response of which only the header is of interest.

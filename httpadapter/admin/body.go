@@ -26,8 +26,9 @@ const maxBody = 64 << 10
 type bodyKey struct{}
 
 // withBody reads the whole body of a request, refuses what is not one strict
-// JSON document, and keeps it in the request's context for decodeBody.
-func withBody(w http.ResponseWriter, r *http.Request) (*http.Request, *problem) {
+// JSON document, or is nothing where one is required, and keeps it in the
+// request's context for decodeBody.
+func withBody(w http.ResponseWriter, r *http.Request, required bool) (*http.Request, *problem) {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return r, nil
 	}
@@ -40,6 +41,9 @@ func withBody(w http.ResponseWriter, r *http.Request) (*http.Request, *problem) 
 			return nil, newProblem(http.StatusRequestTimeout, "body_timeout", "The body did not arrive in time.")
 		}
 		return nil, newProblem(http.StatusBadRequest, "malformed_body", "The body could not be read.")
+	}
+	if len(body) == 0 && required {
+		return nil, newProblem(http.StatusBadRequest, "malformed_body", "The body is empty; send a JSON object.")
 	}
 	if len(body) > 0 {
 		if !isJSON(r.Header) {

@@ -25,7 +25,7 @@ func TestBadBodiesStoreNothing(t *testing.T) {
 		code       string
 		field      string
 	}{
-		{"empty", ``, nil, 400, "invalid", ""},
+		{"empty", ``, nil, 400, "malformed_body", ""},
 		{"unknown field", `{"nam":"x"}`, nil, 422, "invalid", "nam"},
 		{"other case", `{"Name":"x"}`, nil, 422, "invalid", "Name"},
 		{"server's own field", `{"id":"x"}`, nil, 422, "invalid", "id"},

@@ -21,7 +21,7 @@ type Key struct {
 	Scopes         []string          `json:"scopes" nullable:"false"`
 	Networks       []string          `json:"networks" nullable:"false" doc:"CIDR prefixes the key may be used from; empty for anywhere"`
 	Metadata       map[string]string `json:"metadata"`
-	State          keyfold.KeyState  `json:"state" enum:"active,expired,disabled,revoked"`
+	State          keyfold.KeyState  `json:"state" enum:"active,expired,disabled,revoked" doc:"The key's own; a key whose user is disabled is refused all the same"`
 	CreatedAt      time.Time         `json:"created_at"`
 	UpdatedAt      time.Time         `json:"updated_at"`
 	ExpiresAt      *time.Time        `json:"expires_at" doc:"null for never"`

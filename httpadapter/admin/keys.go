@@ -39,7 +39,7 @@ type (
 		Networks    []string          `json:"networks" required:"false" maxItems:"64" doc:"CIDR prefixes the key may be used from; none for anywhere"`
 		Metadata    map[string]string `json:"metadata" required:"false" maxProperties:"32"`
 		TTL         ttl               `json:"ttl" required:"false" doc:"The life of the key: \"15d\", \"36h\", \"never\"; the server's default if neither this nor expires_at is given"`
-		ExpiresAt   time.Time         `json:"expires_at" required:"false" doc:"Instead of ttl"`
+		ExpiresAt   time.Time         `json:"expires_at" required:"false" doc:"Instead of ttl; a time to come"`
 		IdleTimeout duration          `json:"idle_timeout" required:"false" doc:"End the key when it is not used for that long; at least a minute"`
 		Environment string            `json:"environment" required:"false" pattern:"^[a-z0-9]{0,16}$" doc:"Second part of the token: live, test"`
 	}

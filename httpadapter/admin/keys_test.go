@@ -89,6 +89,7 @@ func TestCreateRefusesBadFields(t *testing.T) {
 		{`{"ttl":"1d","expires_at":"2027-01-01T00:00:00Z"}`, "ttl"},
 		{`{"ttl":"999999d"}`, "ttl"},
 		{`{"expires_at":"tomorrow"}`, "expires_at"},
+		{`{"expires_at":"2020-01-01T00:00:00Z"}`, "expires_at"},
 		{`{"expires_at":"0001-01-01T00:00:00Z"}`, "expires_at"},
 		{`{"idle_timeout":"1s"}`, "idle_timeout"},
 		{`{"idle_timeout":"0s"}`, "idle_timeout"},
@@ -240,7 +241,7 @@ func TestUpdate(t *testing.T) {
 		{"bad name", `{"name":"\u0007"}`, `"3"`, 422, "invalid", "name"},
 		{"what cannot change", `{"expires_at":"2027-01-01T00:00:00Z"}`, `"3"`, 422, "invalid", "expires_at"},
 		{"bad network", `{"networks":["x"]}`, `"3"`, 422, "invalid", "networks[0]"},
-		{"no body", ``, `"3"`, 400, "invalid", ""},
+		{"no body", ``, `"3"`, 400, "malformed_body", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f.do("PATCH", path, test.body, "If-Match:"+test.ifMatch).wantsProblem(test.status, test.code, test.field)

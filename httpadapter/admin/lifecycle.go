@@ -15,13 +15,13 @@ type (
 
 	renewBody struct {
 		TTL       ttl       `json:"ttl" required:"false" doc:"From now; never shortens what the key has. The server's default if neither this nor expires_at is given"`
-		ExpiresAt time.Time `json:"expires_at" required:"false" doc:"Instead of ttl; may also be sooner"`
+		ExpiresAt time.Time `json:"expires_at" required:"false" doc:"Instead of ttl; may also be sooner, and a time that is past ends the key now"`
 	}
 
 	rotateBody struct {
 		Overlap   overlap   `json:"overlap" required:"false" doc:"How long the old key goes on beside the new one; 24 hours if not given"`
 		TTL       ttl       `json:"ttl" required:"false" doc:"The life of the new key, if not that of the old one"`
-		ExpiresAt time.Time `json:"expires_at" required:"false" doc:"Instead of ttl"`
+		ExpiresAt time.Time `json:"expires_at" required:"false" doc:"Instead of ttl; a time to come"`
 	}
 
 	bulkBody struct {

@@ -149,7 +149,7 @@ func TestBulk(t *testing.T) {
 	for _, verb := range []string{"revoke", "disable"} {
 		path := "/keys/bulk/" + verb
 		f.do("POST", path, `{}`).wantsProblem(422, "invalid", "filter")
-		f.do("POST", path, ``).wantsProblem(400, "invalid", "")
+		f.do("POST", path, ``).wantsProblem(400, "malformed_body", "")
 		f.do("POST", path, `{"ids":["x"]}`).wantsProblem(422, "invalid", "ids[0]")
 		f.do("POST", path, `{"ids":[]}`).wantsProblem(422, "invalid", "filter")
 		f.do("POST", path, `{"owner_id":"a","reason":"\u0000"}`).wantsProblem(422, "invalid", "reason")

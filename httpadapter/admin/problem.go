@@ -74,7 +74,7 @@ func (a *api) refuse(ctx context.Context, err error) error {
 		detail, ok := strings.CutPrefix(err.Error(), parent.Error()+": ")
 		for _, own := range []string{"key ", "user ", "the "} { // the Service's words, not a database's
 			if ok && strings.HasPrefix(detail, own) {
-				p.Detail = detail
+				p.Detail = strings.ToUpper(detail[:1]) + detail[1:] + "."
 			}
 		}
 	}

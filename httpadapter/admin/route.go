@@ -61,6 +61,7 @@ func addRead[I, O any](r *routes, path, id, summary, description string, handle 
 func add[I, B, O any](r *routes, rt route, description string, handle func(context.Context, *I, *B) (*O, error)) {
 	op := r.operation(rt, description)
 	op.SkipValidateBody = true
+	r.api.bodies[rt.method+" "+rt.path] = rt.body == bodyRequired
 	if rt.body != noBody {
 		op.RequestBody = &huma.RequestBody{
 			Required: rt.body == bodyRequired,

@@ -88,8 +88,8 @@ func TestTakenNamesAreConflictsThatSayWhich(t *testing.T) {
 	f := newFixture(t)
 	f.olga()
 	for body, detail := range map[string]string{
-		`{"username":"OLGA"}`:          "the username is taken",
-		`{"email":"OLGA@example.com"}`: "the e-mail address is taken",
+		`{"username":"OLGA"}`:          "The username is taken.",
+		`{"email":"OLGA@example.com"}`: "The e-mail address is taken.",
 	} {
 		a := f.do("POST", "/users", body).wantsProblem(http.StatusConflict, "conflict", "")
 		if got := decode[problem](a).Detail; got != detail {
@@ -223,7 +223,10 @@ func TestUsersKeysStopAndGoWithThem(t *testing.T) {
 	if code := f.verify(created.Token); code != keyfold.CodeUnknown {
 		t.Errorf("the key of a deleted user verifies as %v", code)
 	}
-	f.do("POST", "/keys", `{"user_id":"`+user.ID+`"}`).wantsProblem(http.StatusNotFound, "not_found", "")
+	refused := f.do("POST", "/keys", `{"user_id":"`+user.ID+`"}`).wantsProblem(http.StatusNotFound, "not_found", "")
+	if got, want := decode[problem](refused).Detail, "User "+user.ID+" does not exist."; got != want {
+		t.Errorf("a key of nobody: detail %q, want %q", got, want)
+	}
 	f.do("POST", "/keys", `{"user_id":"somebody"}`).wantsProblem(http.StatusUnprocessableEntity, "invalid", "user_id")
 }
 
