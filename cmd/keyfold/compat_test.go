@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -62,5 +64,26 @@ func TestCompatServesClientsOfThePredecessor(t *testing.T) {
 				t.Errorf("nothing says that weaker passwords are taken: %s", s.stderr)
 			}
 		})
+	}
+}
+
+// Moving must not shorten what an operator asked for.
+func TestCompatKeepsALongerMinimumForPasswords(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte("KEYFOLD_PASSWORD_MIN_LENGTH='12'\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startServer(t, dir, "sqlite:keyfold.db", testSecret, "--compat")
+	for password, want := range map[string]int{"Short1!xyab": http.StatusForbidden, "Short1!xyabc": http.StatusOK} {
+		query := url.Values{"username": {"olga"}, "email": {"olga@example.com"}, "password": {password}}
+		a, err := send(t.Context(), http.DefaultClient, "GET", s.url+"/auth/new?"+query.Encode(), "", "secret-key", testSecret)
+		if err != nil || a.status != want {
+			t.Errorf("a password of %d characters: %d %s, %v; want %d", len(password), a.status, a.body, err, want)
+		}
+	}
+	s.stop()
+	if !strings.Contains(s.stderr.String(), `"min_length":12`) {
+		t.Errorf("the log does not tell the minimum that is in force: %s", s.stderr)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter"
 	"github.com/keyfold/keyfold/httpadapter/admin"
 	"github.com/keyfold/keyfold/httpadapter/compat"
@@ -42,7 +43,8 @@ func (c *command) serve() *cobra.Command {
 
 With --compat it also has the routes of fastapi_auth, under the same prefix:
 /auth/new, /auth/revoke, /auth/renew and /auth/logs; /secure then takes keys as
-fastapi_auth did, and passwords have to be what it asked for.
+fastapi_auth did, and passwords have to be what it asked for, and as long as
+KEYFOLD_PASSWORD_MIN_LENGTH where that is longer.
 
 The admin API needs the secret of KEYFOLD_SECRET in the header "secret-key".
 On SQLite one is made at every start and printed once on standard error if the
@@ -83,7 +85,7 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 	log := c.logger(config.LogFormat)
 	config.Logger = log
 	if compatible {
-		config.PasswordPolicy = compat.PasswordPolicy()
+		config.PasswordPolicy = compatPolicy(config.PasswordPolicy.MinLength)
 	}
 	ctx := cmd.Context()
 	app, err := c.open(ctx, config, true)
@@ -125,6 +127,14 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// compatPolicy is the predecessor's rule for passwords, with the configured
+// minimum where that is longer.
+func compatPolicy(configured int) keyfold.PasswordPolicy {
+	policy := compat.PasswordPolicy()
+	policy.MinLength = max(policy.MinLength, configured)
+	return policy
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {

@@ -397,8 +397,18 @@ func TestContract(t *testing.T) {
 					t.Errorf("line %d: %s, %s, %s; want %v", i, shown(got.Name), shown(got.Username), shown(got.Email), want)
 				}
 			}
-			s.admin("/new", "password", password).
+			s.admin("/new", "name", "", "password", password).
 				wants(422, `{"detail":[{"loc":["query","email"],"msg":"field required","type":"value_error.missing"}]}`)
+		}},
+		{"without name and username it is 422 in the shape of FastAPI", func(t *testing.T, s *server) {
+			for _, params := range [][]string{
+				nil, {"email", "jane@example.com"}, {"email", "jane@example.com", "password", password}, {"never_expires", "true"}, {"Name", "ci"},
+			} {
+				s.admin("/new", params...).wants(422, `{"detail":[{"loc":["query","name"],"msg":"field required","type":"value_error.missing"}]}`)
+			}
+			if keys, users := s.counts(); keys != 0 || users != 0 {
+				t.Errorf("%d keys and %d users were made", keys, users)
+			}
 		}},
 		{"names that cannot be are 422 and name the parameter", func(t *testing.T, s *server) {
 			for _, test := range [][]string{
@@ -441,6 +451,13 @@ func TestPolicyInForceIsSaidOnceAtStart(t *testing.T) {
 	weak := said(newServer(t, changes{}))
 	if strings.Count(weak, `"level":"WARN"`) != 1 || !strings.Contains(weak, "the predecessor's rule for passwords is in force") {
 		t.Errorf("the log is %s, want one warning", weak)
+	}
+	if !strings.Contains(weak, `"min_length":9`) {
+		t.Errorf("the log is %s, want the predecessor's minimum", weak)
+	}
+	longer := changes{service: []func(*keyfold.Options){func(o *keyfold.Options) { o.PasswordPolicy.MinLength = 12 }}}
+	if got := said(newServer(t, longer)); !strings.Contains(got, `"min_length":12`) {
+		t.Errorf("the log is %s, want the minimum that is in force", got)
 	}
 	own := changes{service: []func(*keyfold.Options){func(o *keyfold.Options) { o.PasswordPolicy = keyfold.PasswordPolicy{} }}}
 	s := newServer(t, own)

@@ -14,7 +14,7 @@
 // query or in a form. All need the admin secret in the header "secret-key". It is
 // never read from a URL.
 //
-//	/new     name or username, email, password, never_expires
+//	/new     name or username, one of them required; email, password, never_expires
 //	         "<key>", or {"api-key":"<key>"} where e-mail and password are given
 //	/revoke  api-key
 //	         null
@@ -46,8 +46,8 @@
 //
 // An e-mail address or a password makes a [keyfold.User] whom the key belongs to;
 // both are created or neither is. The name is then the user's, and has to be a
-// username of Keyfold's that nobody else has; without it, it is just the name of
-// the key, as often as one likes. "name" in /logs is that of the key; "username"
+// username of Keyfold's that nobody else has, so without spaces: 422 otherwise. Without
+// a user it is just the name of the key, as often as one likes. "name" in /logs is that of the key; "username"
 // is the user's, or the key's where there is no user with one. Passwords have to
 // pass the Service's policy, which is the predecessor's if it is made with
 // [PasswordPolicy]; they can be checked, by [keyfold.Service.Authenticate].

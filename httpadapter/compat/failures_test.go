@@ -85,7 +85,7 @@ func TestStoreThatFailsIs503AndTellsNothing(t *testing.T) {
 	key, _ := s.newKey()
 	store.broken.Store(true)
 	for _, a := range []answer{
-		s.admin("/new"),
+		s.admin("/new", "name", "ci"),
 		s.admin("/new", "username", "jane", "email", "jane@example.com"),
 		s.admin("/revoke", "api-key", key),
 		s.admin("/renew", "api-key", key),

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -234,8 +235,12 @@ func (a answer) text() string {
 }
 
 // newKey makes a key over the routes and returns it whole, and its public part.
+// Without a name among the parameters the name is empty: clients have to say one.
 func (s *server) newKey(params ...string) (key, id string) {
 	s.t.Helper()
+	if !slices.Contains(params, "name") && !slices.Contains(params, "username") {
+		params = append([]string{"name", ""}, params...)
+	}
 	key = s.admin("/new", params...).text()
 	token, err := keyfold.ParseToken(key)
 	if err != nil {

@@ -32,11 +32,9 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, p params) error
 	if never {
 		n.TTL = keyfold.Never
 	}
-	nameParam := "username"
-	name, _ := p.get(nameParam)
-	if name == "" {
-		nameParam = "name"
-		name, _ = p.get(nameParam)
+	name, nameParam, given := p.name()
+	if !given {
+		return missing(nameParam)
 	}
 	n.Name = name
 	email, hasEmail := p.get("email")
@@ -69,6 +67,18 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, p params) error
 	}
 	writeJSON(w, http.StatusOK, token.Reveal())
 	return nil
+}
+
+// name returns what a key or a user is to be called, which may be nothing, and
+// the parameter that says it: "username", or else "name", which is the one to
+// ask for where neither is given.
+func (p params) name() (name, param string, given bool) {
+	username, hasUsername := p.get("username")
+	if username != "" {
+		return username, "username", true
+	}
+	name, hasName := p.get("name")
+	return name, "name", hasName || hasUsername
 }
 
 // createWithUser makes user and key, or neither. The password is hashed while the

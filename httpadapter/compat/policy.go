@@ -47,14 +47,26 @@ func checkCharacters(password string) error {
 	return errors.New(strings.Join(lacks, "; "))
 }
 
-// weakest is about the weakest password that the predecessor took.
-const weakest = "Password1!"
+// shortestWeak is the length of the shortest password that the Service takes of
+// those that the predecessor took and Keyfold's own policy does not, whatever
+// their length; 0 if it takes none. A program may have made its policy of the
+// predecessor's with a longer minimum.
+func (h *handler) shortestWeak() int {
+	const longest = 256
+	weak := strings.Repeat("Aa1!", longest/4) // a repetition
+	for n := minPassword; n <= longest; n++ {
+		if h.svc.CheckPassword(weak[:n]) == nil {
+			return n
+		}
+	}
+	return 0
+}
 
 // tellPolicy says at start which policy the passwords of users have to pass.
 func (h *handler) tellPolicy() {
-	if h.svc.CheckPassword(weakest) == nil {
+	if shortest := h.shortestWeak(); shortest > 0 {
 		h.log.Warn("keyfold: the predecessor's rule for passwords is in force, which is weaker than Keyfold's own",
-			slog.Int("min_length", minPassword), slog.Bool("common_passwords", true))
+			slog.Int("min_length", shortest), slog.Bool("common_passwords", true))
 		return
 	}
 	h.log.Info("keyfold: passwords that the predecessor took can be refused: the Service was made with a stricter policy than compat.PasswordPolicy")
