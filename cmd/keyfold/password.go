@@ -38,17 +38,40 @@ const maxPasswordLine = 16 << 10
 // readPassword reads a password from the terminal, without echo, or from the
 // first line of standard input.
 func (c *command) readPassword(ctx context.Context) (string, error) {
-	if file, ok := c.stdin.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+	if file, ok := c.stdin.(*os.File); ok && isTerminal(file) {
 		return c.askPassword(ctx, file)
 	}
-	line, err := bufio.NewReader(io.LimitReader(c.stdin, maxPasswordLine)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
+	line, err := readLine(ctx, io.LimitReader(c.stdin, maxPasswordLine))
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case err != nil && !errors.Is(err, io.EOF):
 		return "", &failure{exitFailure, fmt.Errorf("standard input cannot be read: %w", err)}
 	}
 	if line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"); line == "" {
 		return "", usage("standard input holds no password")
 	}
 	return line, nil
+}
+
+// readLine reads to the end of the first line, or until ctx is done: a read
+// cannot be interrupted, and goes on until the process ends.
+func readLine(ctx context.Context, in io.Reader) (string, error) {
+	type result struct {
+		line string
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		line, err := bufio.NewReader(in).ReadString('\n')
+		read <- result{line, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case r := <-read:
+		return r.line, r.err
+	}
 }
 
 // errNotTyped is what ends a question: control-C, control-D, or no terminal any more.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -152,5 +154,40 @@ func TestServerThatIsDownTakesBoundedTime(t *testing.T) {
 				t.Errorf("exit code %d after %v: %s", got.code, took, got.stderr)
 			}
 		})
+	}
+}
+
+// waitingInput is standard input that nobody writes to, and says when it is read.
+type waitingInput struct{ reads chan struct{} }
+
+func (w waitingInput) Read([]byte) (int, error) {
+	w.reads <- struct{}{}
+	select {} // as the read of a pipe does
+}
+
+// A signal is a context that is done, see main.
+func TestSignalEndsTheWaitForAPassword(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	id := s.user("", "create", "--username", "olga").ID
+	for _, args := range [][]string{{"users", "set-password", id}, {"users", "create", "--username", "pavel", "--password"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		in := waitingInput{make(chan struct{}, 1)}
+		var stderr bytes.Buffer
+		code := make(chan int, 1)
+		go func() {
+			code <- run(ctx, args, in, io.Discard, &stderr, []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path})
+		}()
+		<-in.reads
+		cancel()
+		select {
+		case got := <-code:
+			if got != exitFailure || stderr.String() != "keyfold: interrupted\n" {
+				t.Errorf("keyfold %v: exit code %d, %q", args, got, &stderr)
+			}
+		case <-time.After(patience):
+			t.Fatalf("keyfold %v does not end", args)
+		}
 	}
 }
