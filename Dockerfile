@@ -26,6 +26,8 @@ USER 65532:65532
 WORKDIR /data
 VOLUME ["/data"]
 EXPOSE 8080
+# The health check goes where this says, too.
+ENV KEYFOLD_ADDR=0.0.0.0:8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s --retries=3 CMD ["/keyfold", "healthcheck"]
 ENTRYPOINT ["/keyfold"]
-CMD ["serve", "--addr", "0.0.0.0:8080"]
+CMD ["serve"]
