@@ -35,6 +35,9 @@ in "next".`,
 		Example: `  keyfold audit list --target 8fJ2kQ0aXw3mT7Zb`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := noneEmpty(cmd, "target"); err != nil {
+				return err
+			}
 			if _, err := keyfold.ParseToken(target); err == nil {
 				return checkID("--target", target) // the id of anything else will do
 			}

@@ -74,6 +74,14 @@ func inFlags(err error) error {
 	return usage("invalid %s: %s", where, bad.Allowed)
 }
 
+// aboutUser adds to an error about one user what can be done.
+func aboutUser(id string, err error) error {
+	if !errors.Is(err, keyfold.ErrNotFound) {
+		return err
+	}
+	return &failure{exitNotFound, fmt.Errorf(`there is no user %s; "keyfold users list" shows those there are`, id)}
+}
+
 // aboutKey adds to an error about one key what can be done.
 func aboutKey(ctx context.Context, svc *keyfold.Service, id string, err error) error {
 	switch {
@@ -90,6 +98,8 @@ func aboutKey(ctx context.Context, svc *keyfold.Service, id string, err error) e
 	}
 	advice := "renew it first"
 	switch {
+	case key.RotatedTo != "":
+		advice = "that is for good, and key " + key.RotatedTo + " took its place"
 	case !key.RevokedAt.IsZero():
 		advice = "that is for good: create another key"
 	case !key.DisabledAt.IsZero():

@@ -35,7 +35,40 @@ func (f *deadlineFlags) add(cmd *cobra.Command, ttlUsage string) {
 	cmd.Flags().StringVar(&f.ttl, "ttl", "", ttlUsage)
 	cmd.Flags().StringVar(&f.expiresAt, "expires-at", "", "end of the key, an RFC 3339 `time`")
 	cmd.Flags().BoolVar(&f.never, "never", false, "the key does not end; the same as --ttl never")
-	cmd.MarkFlagsMutuallyExclusive("ttl", "expires-at", "never")
+	exclusive(cmd, "ttl", "expires-at", "never")
+}
+
+// exclusive allows one of these flags. The shells are told by cobra, whose own
+// error lists all of them and names none.
+func exclusive(cmd *cobra.Command, names ...string) {
+	cmd.MarkFlagsMutuallyExclusive(names...)
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		var given []string
+		for _, name := range names {
+			if cmd.Flags().Changed(name) {
+				given = append(given, "--"+name)
+			}
+		}
+		if len(given) > 1 {
+			return usage("%s exclude each other: give one of them", strings.Join(given, " and "))
+		}
+		if before != nil {
+			return before(cmd, args)
+		}
+		return nil
+	}
+}
+
+// noneEmpty refuses flags that narrow what is meant and were given an empty
+// text, as by a variable of a script that is not set: without them all is meant.
+func noneEmpty(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if flag := cmd.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
+			return usage("--%s is empty", name)
+		}
+	}
+	return nil
 }
 
 func (f *deadlineFlags) parse(cmd *cobra.Command) (ttl time.Duration, at time.Time, err error) {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -52,6 +54,22 @@ func checkIDs(args []string) error {
 	return nil
 }
 
+// checkUserID is for the id of a user, which no token has in it.
+func checkUserID(where, text string) error {
+	if !idPattern.MatchString(text) {
+		return usage(`%s is no id: want 16 letters and digits, as "keyfold users list" shows them`, where)
+	}
+	return nil
+}
+
+// checkUserFlag checks --user, if it is given.
+func checkUserFlag(user string) error {
+	if user == "" {
+		return nil
+	}
+	return checkUserID("--user", user)
+}
+
 // checkID tells who gives a token what its id is, which is no secret. It never
 // repeats what is not an id.
 func checkID(where, text string) error {
@@ -94,23 +112,50 @@ func (c *command) printToken(asJSON bool, key keyfold.Key, token keyfold.Token, 
 	return err
 }
 
-// ending says when a key ends.
+// ending says when a key ends, or that it has.
 func ending(key *keyfold.Key) string {
-	if key.ExpiresAt.IsZero() {
+	switch {
+	case key.ExpiresAt.IsZero():
 		return "never ends"
+	case !key.ExpiresAt.After(time.Now()):
+		return "ends now: its end is " + shortTime(key.ExpiresAt)
 	}
 	return "ends at " + shortTime(key.ExpiresAt)
 }
 
-// keyDetails is all that is known of a key.
-func keyDetails(k *keyfold.Key, now time.Time) details {
+// aboutItsUser says why a key is refused whatever its own state is: "its user is
+// disabled". It is empty where the user is no reason.
+func aboutItsUser(ctx context.Context, svc *keyfold.Service, key *keyfold.Key) (string, error) {
+	if key.UserID == "" {
+		return "", nil
+	}
+	user, err := svc.User(ctx, key.UserID)
+	switch {
+	case errors.Is(err, keyfold.ErrNotFound):
+		return "its user does not exist", nil
+	case err != nil:
+		return "", err
+	case user.State() == keyfold.UserDisabled:
+		return "its user is disabled", nil
+	}
+	return "", nil
+}
+
+// keyDetails is all that is known of a key. aboutUser stands beside its state,
+// if it is not empty.
+func keyDetails(k *keyfold.Key, now time.Time, aboutUser string) details {
 	shown := admin.NewKey(*k, now)
 	var lines details
 	lines.add("ID", shown.ID)
 	lines.add("Token", shown.Hint)
 	lines.add("Name", shown.Name)
-	lines.add("State", string(shown.State))
+	state := string(shown.State)
+	if aboutUser != "" {
+		state += " (" + aboutUser + ")"
+	}
+	lines.add("State", state)
 	lines.add("Owner", shown.OwnerID)
+	lines.add("User", k.UserID)
 	lines.add("Tenant", shown.Tenant)
 	lines.add("Environment", shown.Environment)
 	lines.add("Scopes", strings.Join(shown.Scopes, " "))

@@ -35,7 +35,7 @@ Durations are days of 24 hours, hours, minutes and seconds: 15d, 36h, 1d12h.`,
 			return c.onService(cmd, true, func(ctx context.Context, svc *keyfold.Service) error {
 				key, token, err := svc.CreateKey(ctx, n)
 				if err != nil {
-					return err
+					return aboutUser(n.UserID, err)
 				}
 				return c.printToken(flags.asJSON, key, token, "created key "+key.ID+", which "+ending(&key))
 			})
@@ -47,7 +47,7 @@ Durations are days of 24 hours, hours, minutes and seconds: 15d, 36h, 1d12h.`,
 	f.StringVar(&flags.owner, "owner", "", "your own `id` of whoever the key belongs to")
 	f.StringVar(&flags.user, "user", "", "`id` of the user that the key belongs to, without whom it is refused")
 	f.StringVar(&flags.tenant, "tenant", "", "`label` to list and stop keys by")
-	f.StringVar(&flags.environment, "environment", "", "second part of the token: `live`, test")
+	f.StringVar(&flags.environment, "environment", "", "second part of the token, a `word` such as live or test (default that of KEYFOLD_ENVIRONMENT, or none)")
 	f.StringArrayVar(&flags.scopes, "scope", nil, "what the key may do, `resource:action`; repeatable")
 	f.StringArrayVar(&flags.networks, "network", nil, "where it may be used from, a CIDR `prefix`; repeatable")
 	f.StringArrayVar(&flags.metadata, "metadata", nil, "`name=value` to keep beside it; repeatable")
@@ -60,6 +60,11 @@ Durations are days of 24 hours, hours, minutes and seconds: 15d, 36h, 1d12h.`,
 func (f *createFlags) newKey(cmd *cobra.Command) (keyfold.NewKey, error) {
 	n := keyfold.NewKey{
 		Name: f.name, Notes: f.notes, OwnerID: f.owner, UserID: f.user, Tenant: f.tenant, Environment: f.environment, Scopes: f.scopes,
+	}
+	if cmd.Flags().Changed("user") {
+		if err := checkUserID("--user", f.user); err != nil {
+			return n, err
+		}
 	}
 	var err error
 	if n.TTL, n.ExpiresAt, err = f.deadlineFlags.parse(cmd); err != nil {

@@ -34,7 +34,7 @@ func (c *command) keysList() *cobra.Command {
 			if q.ExpiringBefore, err = parseTimeIfSet(cmd, "expiring-before", flags.expiringBefore); err != nil {
 				return err
 			}
-			if err := flags.check(); err != nil {
+			if err := flags.check(cmd); err != nil {
 				return err
 			}
 			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
@@ -51,6 +51,16 @@ func (c *command) keysList() *cobra.Command {
 	flags.pageFlags.add(cmd)
 	flags.dataFlags.add(cmd)
 	return cmd
+}
+
+func (f *listFlags) check(cmd *cobra.Command) error {
+	if err := f.pageFlags.check(); err != nil {
+		return err
+	}
+	if err := noneEmpty(cmd, "owner", "user", "tenant", "state"); err != nil {
+		return err
+	}
+	return checkUserFlag(f.user)
 }
 
 // keyListing lists keys, with the states that they have at that time.
@@ -93,7 +103,11 @@ func (c *command) keysShow() *cobra.Command {
 				if flags.asJSON {
 					return c.printJSON(admin.NewKey(key, now))
 				}
-				return keyDetails(&key, now).print(c.stdout)
+				about, err := aboutItsUser(ctx, svc, &key)
+				if err != nil {
+					return err
+				}
+				return keyDetails(&key, now, about).print(c.stdout)
 			})
 		},
 	}

@@ -17,7 +17,8 @@ func (c *command) keysRenew() *cobra.Command {
 		Use:   "renew ID",
 		Short: "Give a key more time",
 		Long: `Give a key more time. An expired key comes back to life, a revoked one never
-does. --ttl counts from now and never shortens what the key has; --expires-at may.`,
+does. --ttl counts from now and never shortens what the key has; --expires-at
+may, and one that is past ends the key now.`,
 		Example: `  keyfold keys renew 8fJ2kQ0aXw3mT7Zb --ttl 30d`,
 		Args:    oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {

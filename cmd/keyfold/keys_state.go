@@ -21,7 +21,7 @@ func (c *command) eachKey(ctx context.Context, svc *keyfold.Service, ids []strin
 	for _, id := range ids {
 		key, err := change(id)
 		if err != nil {
-			if failed = append(failed, aboutKey(ctx, svc, id, err)); ctx.Err() != nil {
+			if failed = append(failed, classify(inFlags(aboutKey(ctx, svc, id, err)))); ctx.Err() != nil {
 				break
 			}
 			continue
@@ -58,8 +58,8 @@ func (f *bulkFlags) add(cmd *cobra.Command) {
 
 // check wants ids or flags, and someone who can be asked.
 func (f *bulkFlags) check(c *command, cmd *cobra.Command, ids []string) error {
-	owner, user, tenant := cmd.Flags().Changed("owner"), cmd.Flags().Changed("user"), cmd.Flags().Changed("tenant")
-	bulk := owner || user || tenant
+	given := cmd.Flags().Changed
+	bulk := given("owner") || given("user") || given("tenant")
 	switch {
 	case !bulk && len(ids) == 0:
 		return usage(`%s wants ids, as "keyfold keys list" shows them, or --owner, --user or --tenant`, cmd.CommandPath())
@@ -67,13 +67,14 @@ func (f *bulkFlags) check(c *command, cmd *cobra.Command, ids []string) error {
 		return checkIDs(ids)
 	case len(ids) > 0:
 		return usage("%s wants ids, or --owner, --user or --tenant, not both", cmd.CommandPath())
-	case owner && f.owner == "":
-		return usage("--owner is empty")
-	case user && f.user == "":
-		return usage("--user is empty")
-	case tenant && f.tenant == "":
-		return usage("--tenant is empty")
-	case !f.yes && !isTerminal(c.stdin):
+	}
+	if err := noneEmpty(cmd, "owner", "user", "tenant"); err != nil {
+		return err
+	}
+	if err := checkUserFlag(f.user); err != nil {
+		return err
+	}
+	if !f.yes && !isTerminal(c.stdin) {
 		return usage("there is nobody to ask: add --yes to %s all these keys", cmd.Name())
 	}
 	return nil

@@ -58,9 +58,9 @@ changed the key since it was read at that version.`,
 	f.BoolVar(&flags.noMetadata, "no-metadata", false, "keep nothing beside it")
 	f.StringVar(&flags.idleTimeout, "idle-timeout", "", "end the key when unused for that `duration`; none for no such end")
 	f.Int64Var(&flags.version, "version", 0, "`version` of the key as it was read (default: the one that it has)")
-	cmd.MarkFlagsMutuallyExclusive("scope", "no-scopes")
-	cmd.MarkFlagsMutuallyExclusive("network", "no-networks")
-	cmd.MarkFlagsMutuallyExclusive("metadata", "no-metadata")
+	exclusive(cmd, "scope", "no-scopes")
+	exclusive(cmd, "network", "no-networks")
+	exclusive(cmd, "metadata", "no-metadata")
 	flags.add(cmd)
 	return cmd
 }

@@ -24,7 +24,7 @@ func (f *pageFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.limit, "limit", defaultLimit, "at most `n`")
 	cmd.Flags().StringVar(&f.cursor, "cursor", "", "go on where a list with the same filters ended: its `next`")
 	cmd.Flags().BoolVar(&f.all, "all", false, "the whole list; with --json one document a line")
-	cmd.MarkFlagsMutuallyExclusive("limit", "all")
+	exclusive(cmd, "limit", "all")
 }
 
 func (f *pageFlags) check() error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,8 +25,11 @@ const exitCodesHelp = `Exit codes:
   0  done; "serve" was stopped by a signal and finished in order
   1  failed: the database or the server does not answer, the address is taken,
      the state of a key forbids the change, nobody confirmed it, …
-  2  nothing was tried: unknown or bad flags, arguments or variables
-  3  what was named does not exist: the key, or the SQLite file
+  2  nothing was changed: unknown or bad flags, arguments or variables
+  3  what was named does not exist: the key, the user, or the SQLite file
+
+Of several ids each has its turn, whatever becomes of the others, and the first
+that failed decides between 1 and 3. With 2 none of them was changed.
 
 Errors are one line on standard error, with --json too. A second signal ends "serve" at once,
 as if it had not been caught.
@@ -44,8 +48,15 @@ type command struct {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) int {
 	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, environ: environ}
 	root := c.root()
+	help := &remembering{w: stdout}
+	root.SetOut(help)
+	addHelp(root)
+	addCompletion(root)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil && help.err != nil {
+		err = &failure{exitFailure, fmt.Errorf("standard output cannot be written: %w", help.err)}
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -54,6 +65,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return failed.code
 	}
 	return exitUsage // cobra's own: flags and arguments
+}
+
+// remembering is a writer whose failures wait for whoever asks: cobra prints
+// those of its help itself and calls it a success.
+type remembering struct {
+	w   io.Writer
+	err error
+}
+
+func (r *remembering) Write(p []byte) (int, error) {
+	if r.err == nil {
+		_, r.err = r.w.Write(p)
+	}
+	return len(p), nil
 }
 
 func (c *command) root() *cobra.Command {
@@ -70,17 +95,17 @@ environment and from .env in the current directory: "keyfold help variables".`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
+		Version:           readVersion().String(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.SetIn(c.stdin)
-	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
 	root.AddCommand(c.serve(), c.healthcheck(), c.migrate(), c.keys(), c.users(), c.usage(), c.audit(), c.version(), &cobra.Command{
 		Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp,
 	}, &cobra.Command{
 		Use: "variables", Short: "What is read from the environment and .env", Long: variablesHelp(),
 	})
-	addCompletion(root)
 	return root
 }
 
@@ -98,6 +123,28 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 	return usage("%s has no such command; see %q", cmd.CommandPath(), cmd.CommandPath()+" --help")
 }
 
+// addHelp adds the command that shows help, which is cobra's, with an error for
+// what is no command.
+func addHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "help" {
+			continue
+		}
+		cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
+			found, rest, err := root.Find(args)
+			if err != nil {
+				return err
+			}
+			if err := subcommandOnly(found, rest); err != nil {
+				return err
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		}
+	}
+}
+
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usage("%s takes no arguments; see %q", cmd.CommandPath(), cmd.CommandPath()+" --help")
@@ -107,12 +154,19 @@ func noArguments(cmd *cobra.Command, args []string) error {
 
 // oneLine keeps errors of several lines, and whatever a server wrote into
 // one, to a line that a terminal shows as it is, after the name of the command.
+// What is said twice it says once: a driver that tried to connect with TLS and
+// without tells each failure.
 func oneLine(text string) string {
 	var parts []string
 	for line := range strings.Lines(text) {
-		if line = strings.TrimPrefix(strings.TrimSpace(line), "keyfold: "); line != "" {
+		if line = strings.TrimPrefix(strings.TrimSpace(line), "keyfold: "); line != "" && !said(parts, line) {
 			parts = append(parts, line)
 		}
 	}
 	return printable(strings.Join(parts, "; "))
+}
+
+// said reports whether a line was said before, be it as the reason of another.
+func said(parts []string, line string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return part == line || strings.HasSuffix(part, ": "+line) })
 }

@@ -52,6 +52,9 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"unknown command", []string{"serv"}, nil, 2, `no command "serv"`},
 		{"connection string as a command", []string{"postgres://u:" + password + "@h/d"}, nil, 2, "no such command"},
 		{"unknown command on keys", []string{"keys", "drop"}, nil, 2, `no command "drop"`},
+		{"help for an unknown command", []string{"help", "nope"}, nil, 2, `keyfold has no command "nope"; see "keyfold --help"`},
+		{"help for an unknown command on keys", []string{"help", "keys", "nope"}, nil, 2, `keyfold keys has no command "nope"`},
+		{"help for a connection string", []string{"help", "postgres://u:" + password + "@h/d"}, nil, 2, "no such command"},
 		{"unknown flag", []string{"serve", "--secret=" + password}, nil, 2, "unknown flag: --secret"},
 		{"argument of serve", []string{"serve", password}, nil, 2, "takes no arguments"},
 		{"argument of list", []string{"keys", "list", password}, nil, 2, "takes no arguments"},
@@ -63,11 +66,16 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"address in use", []string{"serve", "--db", db, "--addr", takenAddress(t)}, secure, 1, "address already in use"},
 		{"no host of that name", []string{"serve", "--db", db, "--addr", "192.0.2.1:0"}, secure, 1, "cannot listen on 192.0.2.1:0"},
 		{"directory that is not there", []string{"serve", "--db", "sqlite:/no/such/directory/keyfold.db"}, secure, 1, "cannot use sqlite:/no/such"},
-		{"PostgreSQL without a secret", []string{"serve", "--db", "postgres://u:" + password + "@h/d"}, nil, 2, "KEYFOLD_SECRET must be set"},
+		{"PostgreSQL without a secret", []string{"serve", "--db", "postgres://u:" + password + "@h/d"}, nil, 2, "make one with: openssl rand -hex 32"},
 		{"MariaDB without a secret", []string{"serve", "--db", "mysql://u:" + password + "@h/d"}, nil, 2, "KEYFOLD_SECRET must be set"},
 		{"PostgreSQL that is down", []string{"serve", "--db", "postgres://u:" + password + "@127.0.0.1:1/d"}, secure, 1, "cannot use postgres://127.0.0.1:1/d: "},
 		{"MariaDB that is down", []string{"keys", "list", "--db", "mysql://u:" + password + "@127.0.0.1:1/d"}, nil, 1, "cannot use mysql://127.0.0.1:1/d: "},
 		{"variable that is no database", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": password}, 2, "KEYFOLD_DATABASE_URL is no database"},
+		{"port that is none", []string{"keys", "list", "--db", "postgres://u:" + password + "@127.0.0.1:99999/d"}, nil, 2, "--db has a port that is none; it wants a port: 1 to 65535"},
+		{"tls that is none", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": "mysql://h/d?tls=" + password}, 2, "KEYFOLD_DATABASE_URL has a tls that is none"},
+		{"database in memory", []string{"keys", "create", "--db", "sqlite::memory:"}, nil, 2, "--db is a database in memory"},
+		{"URI of SQLite", []string{"keys", "create", "--db", "sqlite:file:keys.db"}, nil, 2, "--db is a URI of SQLite; want sqlite:FILE"},
+		{"password length", []string{"keys", "list"}, map[string]string{"KEYFOLD_PASSWORD_MIN_LENGTH": "7"}, 2, "KEYFOLD_PASSWORD_MIN_LENGTH is invalid: 8 to 256 characters"},
 		{"variable that is blank", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": ""}, 2, "KEYFOLD_DATABASE_URL is set but blank"},
 		{"list without a database", []string{"keys", "list", "--db", missing}, nil, 3, "there is no database"},
 		{"revoke without a database", []string{"keys", "revoke", "0123456789abcdef", "--db", missing}, nil, 3, "there is no database"},
@@ -83,7 +91,7 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"bad ttl", []string{"keys", "create", "--ttl", "-1ns", "--db", db}, nil, 2, "--ttl: want a duration"},
 		{"bad idle timeout", []string{"keys", "create", "--idle-timeout", "x", "--db", db}, nil, 2, "--idle-timeout: want a duration"},
 		{"bad time", []string{"keys", "create", "--expires-at", "x", "--db", db}, nil, 2, "--expires-at wants an RFC 3339 time"},
-		{"two ends", []string{"keys", "create", "--never", "--ttl", "1d", "--db", db}, nil, 2, "[never ttl]"},
+		{"two ends", []string{"keys", "create", "--never", "--ttl", "1d", "--db", db}, nil, 2, "--ttl and --never exclude each other: give one of them"},
 		{"bad network", []string{"keys", "create", "--network", "x", "--db", db}, nil, 2, "--network wants"},
 		{"bad metadata", []string{"keys", "create", "--metadata", "x", "--db", db}, nil, 2, "--metadata wants"},
 		{"metadata twice", []string{"keys", "create", "--metadata", "x=1", "--metadata", "x=2", "--db", db}, nil, 2, "--metadata wants"},
@@ -132,6 +140,8 @@ func TestHelpAndVersion(t *testing.T) {
 		"serve --help":       "--trusted-proxy",
 		"keys create -h":     "--scope",
 		"version":            "keyfold ",
+		"--version":          "keyfold (devel) go1",
+		"help keys list":     "--expiring-before",
 		"version --json":     `"go":"go1`,
 		"completion bash":    "bash completion",
 		"keys list --help":   "--expiring-before",
@@ -144,6 +154,30 @@ func TestHelpAndVersion(t *testing.T) {
 		if strings.Contains(got.stdout, "hunter-two") {
 			t.Errorf("keyfold %s shows the variable", args)
 		}
+	}
+}
+
+// Whoever pipes help into a full disk is told, and not that the command was wrong.
+func TestHelpThatCannotBeWrittenIsAFailure(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"", "help", "help keys", "keys --help", "serve -h", "--version", "version", "help variables", "completion bash", "completion zsh"} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), strings.Fields(line), strings.NewReader(""), brokenPipe{}, &stderr, nil)
+		if code != exitFailure || !strings.HasPrefix(stderr.String(), "keyfold: ") || !strings.HasSuffix(stderr.String(), "broken pipe\n") || strings.Count(stderr.String(), "\n") != 1 {
+			t.Errorf("keyfold %s: exit code %d, %q", line, code, &stderr)
+		}
+	}
+}
+
+// pgx tries with TLS and without, and tells both failures.
+func TestErrorsAreSaidOnce(t *testing.T) {
+	t.Parallel()
+	if got := oneLine("keyfold: cannot connect:\n\th:1: refused\n\th:1: refused\n\th:2: refused\n"); got != "cannot connect:; h:1: refused; h:2: refused" {
+		t.Errorf("got %q", got)
+	}
+	got := call(t, nil, "keys", "list", "--db", "postgres://u@127.0.0.1:1/d")
+	if got.code != exitFailure || strings.Count(got.stderr, "connection refused") != 1 {
+		t.Errorf("exit code %d: %s", got.code, got.stderr)
 	}
 }
 

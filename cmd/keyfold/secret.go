@@ -13,7 +13,7 @@ func ensureSecret(config *fromenv.Config) (made bool, err error) {
 	case config.Secret.IsSet():
 		return false, nil
 	case config.Database.Engine() != "sqlite":
-		return false, usage("KEYFOLD_SECRET must be set: each process would make another one for a database that several can share")
+		return false, usage("KEYFOLD_SECRET must be set: each process would make another one for a database that several can share; make one with: openssl rand -hex 32")
 	}
 	config.Secret = fromenv.NewSecret(rand.Text() + rand.Text())
 	return true, nil

@@ -33,15 +33,21 @@ func (f *usageFlags) add(cmd *cobra.Command, fromUsage string) {
 	cmd.Flags().StringVar(&f.from, "from", "", fromUsage)
 	cmd.Flags().StringVar(&f.to, "to", "", "before that RFC 3339 `time` (default now)")
 	cmd.Flags().StringArrayVar(&f.outcomes, "outcome", nil, "only with that `outcome`: allowed, expired, …; repeatable")
-	cmd.MarkFlagsMutuallyExclusive("key", "owner", "user")
+	exclusive(cmd, "key", "owner", "user")
 }
 
 func (f *usageFlags) query(cmd *cobra.Command) (keyfold.UsageQuery, error) {
 	q := keyfold.UsageQuery{KeyID: f.key, OwnerID: f.owner, UserID: f.user}
-	if cmd.Flags().Changed("key") {
+	if err := noneEmpty(cmd, "key", "owner", "user"); err != nil {
+		return q, err
+	}
+	if f.key != "" {
 		if err := checkID("--key", f.key); err != nil {
 			return q, err
 		}
+	}
+	if err := checkUserFlag(f.user); err != nil {
+		return q, err
 	}
 	var err error
 	if q.From, err = parseTimeIfSet(cmd, "from", f.from); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -26,10 +25,10 @@ func (c *command) users() *cobra.Command {
 
 // oneUserID wants the id of a user.
 func oneUserID(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 || !idPattern.MatchString(args[0]) {
-		return usage(`%s wants one id: 16 letters and digits, as "keyfold users list" shows it`, cmd.CommandPath())
+	if len(args) != 1 {
+		return usage(`%s wants one id, as "keyfold users list" shows it`, cmd.CommandPath())
 	}
-	return nil
+	return checkUserID("argument 1", args[0])
 }
 
 func (c *command) usersCreate() *cobra.Command {
@@ -83,6 +82,9 @@ func (c *command) usersList() *cobra.Command {
 		Use: "list", Short: "List users, newest first", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := page.check(); err != nil {
+				return err
+			}
+			if err := noneEmpty(cmd, "username", "email", "state"); err != nil {
 				return err
 			}
 			q.State = keyfold.UserState(state)
@@ -164,11 +166,7 @@ func userDetails(u *keyfold.User) details {
 // onUser is onService for one user, who has to exist.
 func (c *command) onUser(cmd *cobra.Command, id string, do func(context.Context, *keyfold.Service) error) error {
 	return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
-		err := do(ctx, svc)
-		if errors.Is(err, keyfold.ErrNotFound) {
-			return &failure{exitNotFound, fmt.Errorf(`there is no user %s; "keyfold users list" shows those there are`, id)}
-		}
-		return err
+		return aboutUser(id, do(ctx, svc))
 	})
 }
 

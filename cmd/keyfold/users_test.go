@@ -107,9 +107,11 @@ func TestCommandsOnUsersRefuseWhatIsWrong(t *testing.T) {
 		{exitUsage, "too short\n", "invalid password: ", []string{"create", "--username", "rosa", "--password"}},
 		{exitUsage, "\n", "holds no password", []string{"set-password", id}},
 		{exitUsage, "", "wants one id", []string{"show"}},
-		{exitUsage, "", "wants one id", []string{"show", "olga"}},
+		{exitUsage, "", `argument 1 is no id: want 16 letters and digits, as "keyfold users list" shows them`, []string{"show", "olga"}},
 		{exitUsage, "", "wants --username or --email", []string{"update", id}},
 		{exitUsage, "", "state", []string{"list", "--state", "gone"}},
+		{exitUsage, "", "--username is empty", []string{"list", "--username", ""}},
+		{exitUsage, "", "--email is empty", []string{"list", "--email="}},
 		{exitNotFound, "", "there is no user", []string{"disable", "0000000000000000"}},
 		{exitNotFound, userPassword, "there is no user", []string{"set-password", "0000000000000000"}},
 	} {

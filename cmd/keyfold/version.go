@@ -15,6 +15,9 @@ type versionInfo struct {
 	Platform string `json:"platform"`
 }
 
+// String is the line for people.
+func (v versionInfo) String() string { return "keyfold " + v.Version + " " + v.Go + " " + v.Platform }
+
 func (c *command) version() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -24,7 +27,7 @@ func (c *command) version() *cobra.Command {
 			if asJSON {
 				return c.printJSON(info)
 			}
-			_, err := fmt.Fprintf(c.stdout, "keyfold %s %s %s\n", info.Version, info.Go, info.Platform)
+			_, err := fmt.Fprintln(c.stdout, info)
 			return classify(err)
 		},
 	}
