@@ -152,7 +152,7 @@ func TestValueThatIsNotUnderstoodIsAnError(t *testing.T) {
 		{"KEYFOLD_VERIFY_TIMEOUT", "is invalid: 1 ms to 1 minute", "2m"},
 		{"KEYFOLD_DISABLE_CACHE", "wants true or false", junk},
 		{"KEYFOLD_PASSWORD_MIN_LENGTH", "wants a whole number", junk + " 0 -1 1e3"},
-		{"KEYFOLD_PASSWORD_MIN_LENGTH", "is invalid: 8 characters", "7 257"},
+		{"KEYFOLD_PASSWORD_MIN_LENGTH", "is invalid: 8 to 256 characters", "7 257"},
 		{"KEYFOLD_CACHE_ENTRIES", "wants a whole number", junk + " 0 -1 1e3 1.5 99999999999"},
 		{"KEYFOLD_CACHE_BYTES", "wants a number of bytes", junk + " 0 -1 64MB 9999999999999GiB MiB"},
 		{"KEYFOLD_CACHE_MAX_AGE", "is invalid: 1 s to 1 hour", "2h"},

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -250,14 +251,24 @@ func TestShowTellsOfTheUserOfAKey(t *testing.T) {
 func TestFirstFailureOfSeveralIDsDecides(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
-	revoked := s.created("keys", "create").ID
-	s.prints("keys", "revoke", revoked)
+	id := s.created("keys", "create").ID
+	svc, c := s.openService(), &command{stdout: io.Discard}
 	for _, row := range []struct {
-		code int
-		ids  []string
-	}{{exitFailure, []string{revoked, nobodyID}}, {exitNotFound, []string{nobodyID, revoked}}} {
-		if got := s.run(append([]string{"keys", "enable"}, row.ids...)...); got.code != row.code {
-			t.Errorf("enable %v: exit code %d, want %d: %s", row.ids, got.code, row.code, got.stderr)
+		code  int
+		first error
+		then  error
+	}{
+		{exitFailure, errors.New("the database is down"), keyfold.ErrNotFound},
+		{exitNotFound, keyfold.ErrNotFound, errors.New("the database is down")},
+	} {
+		errs := []error{row.first, row.then}
+		err := c.eachKey(t.Context(), svc, []string{id, nobodyID}, false, "changed", func(string) (keyfold.Key, error) {
+			err := errs[0]
+			errs = errs[1:]
+			return keyfold.Key{}, err
+		})
+		if failed, ok := errors.AsType[*failure](err); !ok || failed.code != row.code {
+			t.Errorf("%v, then %v: %+v, want exit code %d", row.first, row.then, failed, row.code)
 		}
 	}
 }
