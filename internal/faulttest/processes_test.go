@@ -1,0 +1,63 @@
+package faulttest_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// TestManyProcessesKeepTheirPromises runs four processes on one database.
+// Mutations tried, beside those of TestCheckFindsWhatWasPlanted: a poll
+// that evicts nothing and a recorder that drops a batch fail this.
+func TestManyProcessesKeepTheirPromises(t *testing.T) {
+	t.Parallel()
+	for _, e := range engines() {
+		t.Run(e.name, func(t *testing.T) {
+			if !everything() {
+				t.Parallel()
+			}
+			database := e.make(t)
+			v := carryOut(t, plan{ways: four(database), direct: database, lasts: minuteOr(4 * time.Second), syncs: 1, calm: true, least: 100})
+			if v.lostUses > 0 {
+				t.Errorf("%d uses were lost and no process was killed", v.lostUses)
+			}
+		})
+	}
+}
+
+// TestProcessesAreKilledAtAnyTime kills one of four processes every second or
+// so, and starts it again.
+func TestProcessesAreKilledAtAnyTime(t *testing.T) {
+	onlyWithEverything(t)
+	for _, e := range engines() {
+		t.Run(e.name, func(t *testing.T) {
+			database := e.make(t)
+			kills := 0
+			carryOut(t, plan{
+				ways: four(database), direct: database, lasts: time.Minute, syncs: 2, calm: true, least: 1000,
+				during: func(ctx context.Context, r *run) {
+					for ctx.Err() == nil {
+						time.Sleep(500*time.Millisecond + rand.N(time.Second))
+						m := r.members[kills%len(r.members)]
+						m.kill()
+						if err := m.start(); err != nil {
+							t.Error(err)
+							return
+						}
+						kills++
+					}
+				},
+			})
+			t.Logf("%d processes killed", kills)
+		})
+	}
+}
+
+// minuteOr is how long many processes run.
+func minuteOr(short time.Duration) time.Duration {
+	if everything() {
+		return time.Minute
+	}
+	return short
+}

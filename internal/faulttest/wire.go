@@ -1,0 +1,186 @@
+// Package faulttest breaks things on purpose. Its tests run several processes
+// of the command on one database while processes are killed, servers stopped
+// and lines cut, and check what clients were told against what the database
+// holds; docs/reliability.md says what each of them found.
+//
+// A short run is part of the ordinary tests; `make test-faults` runs all.
+package faulttest
+
+import (
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// Wire is a line to a server that a test can cut or hold up.
+type Wire struct {
+	listener net.Listener
+	server   string
+	matches  atomic.Pointer[func([]byte) bool]
+
+	mu    sync.Mutex
+	held  chan struct{} // not nil while nothing passes
+	cut   bool
+	conns []net.Conn
+
+	before, after atomic.Int64
+}
+
+// NewWire listens on a port of its own and passes everything on to the server,
+// until the test ends.
+func NewWire(t testing.TB, server string) *Wire {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &Wire{listener: listener, server: server}
+	t.Cleanup(func() { _ = listener.Close(); w.Hold(false); w.Cut(true) })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go w.join(conn)
+		}
+	}()
+	return w
+}
+
+// Through puts a wire into the URL of a database.
+func Through(t testing.TB, database string) (w *Wire, far string) {
+	t.Helper()
+	location, err := url.Parse(database)
+	if err != nil {
+		t.Fatal("the connection string for tests is no URL")
+	}
+	w = NewWire(t, location.Host)
+	location.Host = w.Addr()
+	return w, location.String()
+}
+
+// Addr returns where the wire listens, as host:port.
+func (w *Wire) Addr() string { return w.listener.Addr().String() }
+
+// Cut drops all connections and refuses new ones, or lets them through again.
+func (w *Wire) Cut(cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = cut
+	if cut {
+		for _, conn := range w.conns {
+			_ = conn.Close()
+		}
+		w.conns = nil
+	}
+}
+
+// Hold keeps everything back that is sent, or lets it go.
+func (w *Wire) Hold(held bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held != nil && !held {
+		close(w.held)
+		w.held = nil
+	} else if w.held == nil && held {
+		w.held = make(chan struct{})
+	}
+}
+
+// CutAt cuts a connection, at random, when its client sends what matches: half
+// of the time before it is passed on, and half of the time after, so that the
+// answer is lost. Nil ends it.
+func (w *Wire) CutAt(matches func(sent []byte) bool) {
+	if matches == nil {
+		w.matches.Store(nil)
+		return
+	}
+	w.matches.Store(&matches)
+}
+
+// Cuts returns how many connections CutAt has cut, before and after what
+// matched was passed on.
+func (w *Wire) Cuts() (before, after int64) { return w.before.Load(), w.after.Load() }
+
+func (w *Wire) join(client net.Conn) {
+	server, err := net.Dial("tcp", w.server)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	w.mu.Lock()
+	refuse := w.cut
+	w.conns = append(w.conns, client, server)
+	w.mu.Unlock()
+	if refuse {
+		_, _ = client.Close(), server.Close()
+		return
+	}
+	var deaf atomic.Bool // the client hears no more answers
+	go w.pass(client, server, func([]byte) fate {
+		if deaf.Load() {
+			return cutBefore
+		}
+		return passOn
+	})
+	w.pass(server, client, func(sent []byte) fate {
+		f := w.fate(sent)
+		if f == cutAfter {
+			deaf.Store(true)
+		}
+		return f
+	})
+}
+
+// fate is what becomes of a block and the connection that it is sent on.
+type fate int
+
+const (
+	passOn fate = iota
+	cutBefore
+	cutAfter
+)
+
+func (w *Wire) fate(sent []byte) fate {
+	matches := w.matches.Load()
+	if matches == nil || !(*matches)(sent) {
+		return passOn
+	}
+	switch rand.IntN(4) {
+	case 1:
+		w.before.Add(1)
+		return cutBefore
+	case 2:
+		w.after.Add(1)
+		return cutAfter
+	}
+	return passOn
+}
+
+func (w *Wire) pass(to, from net.Conn, decide func([]byte) fate) {
+	defer func() { _, _ = to.Close(), from.Close() }()
+	block := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(block)
+		if err != nil {
+			return
+		}
+		w.mu.Lock()
+		held := w.held
+		w.mu.Unlock()
+		if held != nil {
+			<-held
+		}
+		f := decide(block[:n])
+		if f == cutBefore {
+			return
+		}
+		if _, err := to.Write(block[:n]); err != nil || f == cutAfter {
+			return
+		}
+	}
+}
