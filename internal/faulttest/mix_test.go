@@ -103,15 +103,19 @@ func (m *mix) complain(format string, args ...any) {
 	m.history.broken = append(m.history.broken, fmt.Sprintf(format, args...))
 }
 
-// recent is how many of the newest keys and users are used and changed, so that
-// each of them meets both.
-const recent = 40
+// recent is how many of the newest keys and users are changed. They are used
+// too, so that every process knows a key before it ends, and so are older ones,
+// many of which have ended longer ago than is promised for that to be heard.
+const (
+	recent = 40
+	older  = 500
+)
 
-func newest[T any](m *mix, of *[]T) (one T) {
+func newest[T any](m *mix, of *[]T, among int) (one T) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if n := len(*of); n > 0 {
-		one = (*of)[max(0, n-1-rand.IntN(recent))]
+		one = (*of)[max(0, n-1-rand.IntN(among))]
 	}
 	return one
 }
@@ -125,7 +129,7 @@ func (m *mix) addKey(k *key) {
 // verifyUntil verifies newest keys until ctx is done.
 func (m *mix) verifyUntil(ctx context.Context) (done []verify) {
 	for ctx.Err() == nil {
-		k := newest(m, &m.history.keys)
+		k := newest(m, &m.history.keys, []int{recent, older}[rand.IntN(2)])
 		if k == nil {
 			time.Sleep(time.Millisecond)
 			continue
@@ -154,7 +158,7 @@ func (m *mix) verifyUntil(ctx context.Context) (done []verify) {
 // changeUntil makes changes until ctx is done.
 func (m *mix) changeUntil(ctx context.Context) {
 	for ctx.Err() == nil {
-		k, n := newest(m, &m.history.keys), rand.IntN(100)
+		k, n := newest(m, &m.history.keys, recent), rand.IntN(100)
 		switch {
 		case n < 30 || k == nil:
 			m.create(ctx)
@@ -177,7 +181,7 @@ func ttl() time.Time {
 
 func (m *mix) create(ctx context.Context) {
 	body := map[string]any{"expires_at": ttl()}
-	user := newest(m, &m.history.users)
+	user := newest(m, &m.history.users, recent)
 	if user != nil && rand.IntN(2) == 0 {
 		body["user_id"] = user.id
 	} else {
@@ -203,7 +207,7 @@ func (m *mix) createUser(ctx context.Context) {
 }
 
 func (m *mix) disableUser(ctx context.Context) {
-	u := newest(m, &m.history.users)
+	u := newest(m, &m.history.users, recent)
 	if u == nil || !u.mu.TryLock() {
 		return
 	}
