@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/faulttest"
 	"github.com/keyfold/keyfold/internal/testdb"
 	"github.com/keyfold/keyfold/store/memory"
 	"github.com/keyfold/keyfold/store/sqlite"
@@ -333,82 +333,6 @@ func TestKilledProcessLosesAtMostTheLastInterval(t *testing.T) {
 	})
 }
 
-// cutter passes connections on to a server and cuts some when it sees a COMMIT
-// go by, before it has passed it on or after.
-type cutter struct {
-	listener net.Listener
-	server   string
-	commit   func([]byte) bool
-	armed    atomic.Bool
-	before   atomic.Int64 // cuts
-	after    atomic.Int64
-}
-
-func newCutter(t *testing.T, server string, commit func([]byte) bool) *cutter {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cutter{listener: listener, server: server, commit: commit}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go c.pass(client)
-		}
-	}()
-	return c
-}
-
-func (c *cutter) pass(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", c.server)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	var cut atomic.Bool
-	go func() {
-		defer client.Close()
-		buffer := make([]byte, 64<<10)
-		for {
-			n, err := server.Read(buffer)
-			if cut.Load() || err != nil {
-				return
-			}
-			if _, err := client.Write(buffer[:n]); err != nil {
-				return
-			}
-		}
-	}()
-	buffer := make([]byte, 64<<10)
-	for {
-		n, err := client.Read(buffer)
-		if err != nil {
-			return
-		}
-		fate := 0
-		if c.armed.Load() && c.commit(buffer[:n]) {
-			fate = rand.IntN(4)
-		}
-		switch fate {
-		case 1:
-			c.before.Add(1)
-			return
-		case 2:
-			c.after.Add(1)
-			cut.Store(true)
-		}
-		if _, err := server.Write(buffer[:n]); err != nil || fate == 2 {
-			return
-		}
-	}
-}
-
 func TestConnectionsCutAtCommitLoseAndDoubleNothing(t *testing.T) {
 	// Mutation tried: a recorder that gives a batch a new number for each try
 	// counts some twice, one that drops a batch on an error loses some.
@@ -417,19 +341,19 @@ func TestConnectionsCutAtCommitLoseAndDoubleNothing(t *testing.T) {
 		if d.through == nil {
 			return // no network
 		}
-		var c *cutter
+		var w *faulttest.Wire
 		far, err := d.through(dsn, func(server string) string {
-			c = newCutter(t, server, d.commit)
-			return c.listener.Addr().String()
+			w = faulttest.NewWire(t, server)
+			return w.Addr()
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		svc := newService(t, opened(t)(d.open(t.Context(), far)), &keyfold.Options{FlushInterval: 10 * time.Millisecond, VerifyTimeout: time.Minute})
 		key, token := create(t, svc, keyfold.NewKey{})
-		c.armed.Store(true)
+		w.CutAt(d.commit)
 		uses := int64(0)
-		for c.before.Load() < 25 || c.after.Load() < 25 {
+		for before, after := w.Cuts(); before < 25 || after < 25; before, after = w.Cuts() {
 			if uses > 1_000_000 {
 				t.Fatal("no COMMIT goes by")
 			}
@@ -449,7 +373,8 @@ func TestConnectionsCutAtCommitLoseAndDoubleNothing(t *testing.T) {
 		if err != nil || got != uses || hours != uses || int64(len(events)) != uses-svc.UsageStats().DroppedEvents {
 			t.Errorf("%d uses, %d in hours, %d events, %v; want %d of each", got, hours, len(events), err, uses)
 		}
-		t.Logf("%d uses, %d connections cut before a COMMIT and %d after", uses, c.before.Load(), c.after.Load())
+		before, after := w.Cuts()
+		t.Logf("%d uses, %d connections cut before a COMMIT and %d after", uses, before, after)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyfold/keyfold/internal/faulttest"
 	"github.com/keyfold/keyfold/internal/testdb"
 )
 
@@ -38,10 +39,10 @@ func TestHealthcheckAsksARunningServer(t *testing.T) {
 
 func TestHealthcheckFailsWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
-	way, db := through(t, testdb.Postgres(t))
+	way, db := faulttest.Through(t, testdb.Postgres(t))
 	s := startServer(t, t.TempDir(), db, testSecret)
 	addr := strings.TrimPrefix(s.url, "http://")
-	way.set(false)
+	way.Cut(true)
 	s.awaitStatus("/healthz", http.StatusServiceUnavailable)
 	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "answers that its database does not") {
 		t.Errorf("%+v", got)
