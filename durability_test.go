@@ -53,9 +53,7 @@ func databases() []database {
 				}
 				return u.String(), err
 			},
-			commit: func(sent []byte) bool {
-				return len(sent) < 32 && sent[0] == 'Q' && bytes.Contains(bytes.ToLower(sent), []byte("commit"))
-			},
+			commit: faulttest.PostgresCommit,
 		},
 		{
 			name: "mariadb", new: testdb.MariaDB, open: mysqlOpen, rounds: 30,
@@ -67,7 +65,7 @@ func databases() []database {
 				config.Addr = address(config.Addr)
 				return config.FormatDSN(), nil
 			},
-			commit: func(sent []byte) bool { return len(sent) > 4 && string(sent[4:]) == "\x03COMMIT" },
+			commit: faulttest.MySQLCommit,
 		},
 	}
 }

@@ -7,6 +7,7 @@
 package faulttest
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -101,6 +102,14 @@ func (w *Wire) CutAt(matches func(sent []byte) bool) {
 	}
 	w.matches.Store(&matches)
 }
+
+// PostgresCommit matches a COMMIT on its way to PostgreSQL, for [Wire.CutAt].
+func PostgresCommit(sent []byte) bool {
+	return len(sent) < 32 && sent[0] == 'Q' && bytes.Contains(bytes.ToLower(sent), []byte("commit"))
+}
+
+// MySQLCommit is PostgresCommit for MariaDB and MySQL.
+func MySQLCommit(sent []byte) bool { return len(sent) > 4 && string(sent[4:]) == "\x03COMMIT" }
 
 // Cuts returns how many connections CutAt has cut, before and after what
 // matched was passed on.
