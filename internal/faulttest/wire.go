@@ -7,13 +7,18 @@
 package faulttest
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Wire is a line to a server that a test can cut or hold up.
@@ -130,13 +135,18 @@ func (w *Wire) join(client net.Conn) {
 		return
 	}
 	var deaf atomic.Bool // the client hears no more answers
-	go w.pass(client, server, func([]byte) fate {
-		if deaf.Load() {
-			return cutBefore
-		}
-		return passOn
-	})
-	w.pass(server, client, func(sent []byte) fate {
+	over, end := context.WithCancel(context.Background())
+	defer end()
+	go func() {
+		defer end()
+		w.pass(over, client, server, func([]byte) fate {
+			if deaf.Load() {
+				return cutBefore
+			}
+			return passOn
+		})
+	}()
+	w.pass(over, server, client, func(sent []byte) fate {
 		f := w.fate(sent)
 		if f == cutAfter {
 			deaf.Store(true)
@@ -170,26 +180,48 @@ func (w *Wire) fate(sent []byte) fate {
 	return passOn
 }
 
-func (w *Wire) pass(to, from net.Conn, decide func([]byte) fate) {
+// pass passes on what one side sends, until either has closed.
+func (w *Wire) pass(over context.Context, to, from net.Conn, decide func([]byte) fate) {
 	defer func() { _, _ = to.Close(), from.Close() }()
-	block := make([]byte, 64<<10)
+	reader := bufio.NewReaderSize(from, 64<<10)
 	for {
-		n, err := from.Read(block)
-		if err != nil {
+		if _, err := reader.Peek(1); err != nil || !w.wait(over, from, reader) {
 			return
 		}
-		w.mu.Lock()
-		held := w.held
-		w.mu.Unlock()
-		if held != nil {
-			<-held
-		}
-		f := decide(block[:n])
+		block, _ := reader.Peek(reader.Buffered())
+		f := decide(block)
 		if f == cutBefore {
 			return
 		}
-		if _, err := to.Write(block[:n]); err != nil || f == cutAfter {
+		if _, err := to.Write(block); err != nil || f == cutAfter {
 			return
+		}
+		_, _ = reader.Discard(len(block))
+	}
+}
+
+// wait returns when something may pass. It reports false when the sender is
+// gone before that, so that what waits is no more than what is connected.
+func (w *Wire) wait(over context.Context, from net.Conn, reader *bufio.Reader) bool {
+	const look = 50 * time.Millisecond
+	for {
+		w.mu.Lock()
+		held := w.held
+		w.mu.Unlock()
+		if held == nil {
+			return true
+		}
+		select {
+		case <-held:
+		case <-over.Done():
+			return false
+		case <-time.After(look):
+			_ = from.SetReadDeadline(time.Now().Add(time.Millisecond))
+			_, err := reader.Peek(min(reader.Buffered()+1, reader.Size()))
+			_ = from.SetReadDeadline(time.Time{})
+			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, bufio.ErrBufferFull) {
+				return false
+			}
 		}
 	}
 }
