@@ -1,9 +1,9 @@
 // Package mysql keeps Keyfold's state in MariaDB or MySQL, by
 // go-sql-driver/mysql. It is tested on MariaDB 10.11; MySQL itself is not.
 //
-// On a Galera cluster set wsrep_sync_wait=1 in the data source name: without
-// it another node answers with what was true a moment ago, and a revoked key
-// would pass.
+// On a Galera cluster reads wait for what other nodes have committed
+// (wsrep_sync_wait=1): without that a node answers with what was true a moment
+// ago, and a revoked key would pass.
 package mysql
 
 import (
@@ -42,7 +42,8 @@ type Store struct {
 // user:password@tcp(host:3306)/database, or as mysql://user:password@host:3306/database,
 // and brings the schema up to date. A role that may not create tables can open
 // a database whose schema is current. Arguments are put into the text of a
-// query by the driver (interpolateParams), which saves two round trips each.
+// query by the driver (interpolateParams), which saves two round trips each. On
+// a Galera cluster wsrep_sync_wait is set to 1, unless dsn sets it.
 //
 // Open takes at most ten seconds unless ctx has a deadline of its own. Errors
 // never hold the DSN or the password. The caller must call Close.
@@ -55,6 +56,19 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	}
 	config.InterpolateParams = true
 	config.MultiStatements = false
+	db, err := connectNewest(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	store, err := start(ctx, db, db.Close)
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return store, nil
+}
+
+func connect(config *mysql.Config) (*sql.DB, error) {
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, errMalformed
@@ -63,12 +77,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	db.SetConnMaxIdleTime(time.Minute) // servers close connections that idle
-	store, err := start(ctx, db, db.Close)
-	if err != nil {
-		_ = db.Close()
-		return nil, err
-	}
-	return store, nil
+	return db, nil
 }
 
 var errMalformed = errors.New(name + ": the data source name is malformed; " +
@@ -103,13 +112,18 @@ func parse(dsn string) (*mysql.Config, error) {
 
 // New returns a Store in a database that the program has open, by the driver
 // go-sql-driver/mysql, and brings the schema up to date. Set interpolateParams=true
-// in its data source name: every query takes three round trips otherwise. The
-// pool stays the caller's: Close leaves it open.
+// in its data source name: every query takes three round trips otherwise. A pool
+// on a Galera cluster is refused unless it has wsrep_sync_wait=1 there. The pool
+// stays the caller's: Close leaves it open.
 func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	if _, ok := db.Driver().(*mysql.MySQLDriver); !ok {
 		return nil, errors.New(name + ": want a pool of the driver github.com/go-sql-driver/mysql")
+	}
+	if _, newest, err := galera(ctx, db); err == nil && !newest {
+		return nil, errors.New(name + ": a node of Galera would answer with what was true a moment ago: " +
+			"add " + syncWait + "=1 to the data source name")
 	}
 	return start(ctx, db, nil)
 }
