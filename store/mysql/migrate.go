@@ -9,7 +9,8 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// migrator migrates under a lock that the server keeps for a connection. Each
+// migrator migrates under a lock that the server keeps for a connection, and on
+// a Galera cluster under a lease beside it. Each
 // statement commits by itself, so a crash leaves the first ones behind; they
 // are safe to repeat, and the version is written last.
 type migrator struct{ db *sql.DB }
@@ -22,7 +23,9 @@ type querier interface {
 
 func version(ctx context.Context, db querier) (int64, error) {
 	var version int64
-	err := db.QueryRowContext(ctx, "SELECT schema_version FROM keyfold_meta WHERE id = 1").Scan(&version)
+	err := again(ctx, func() error {
+		return db.QueryRowContext(ctx, "SELECT schema_version FROM keyfold_meta WHERE id = 1").Scan(&version)
+	})
 	if number(err) == codeNoTable || errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}
@@ -46,17 +49,45 @@ func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return migration{conn}, nil
+	locked := migration{conn: conn}
+	if err := locked.lockCluster(ctx); err != nil {
+		locked.Rollback(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return locked, nil
 }
 
-type migration struct{ conn *sql.Conn }
+type migration struct {
+	conn  *sql.Conn
+	lease *lease // nil where there is one server
+}
+
+func (m *migration) lockCluster(ctx context.Context) error {
+	node, _, err := galera(ctx, m.conn)
+	if err != nil || !node {
+		return err
+	}
+	lease, err := acquire(ctx, m.conn)
+	if err == nil {
+		m.lease = &lease
+	}
+	return err
+}
 
 func (m migration) Version(ctx context.Context) (int64, error) { return version(ctx, m.conn) }
 
 // Exec takes "exists already" of a column or an index for done: MySQL has no IF
 // NOT EXISTS for them, and whatever ran before a crash runs again.
 func (m migration) Exec(ctx context.Context, statement string) error {
-	_, err := m.conn.ExecContext(ctx, statement)
+	if m.lease != nil {
+		if err := m.lease.keep(ctx); err != nil {
+			return err
+		}
+	}
+	err := again(ctx, func() error {
+		_, err := m.conn.ExecContext(ctx, statement)
+		return err
+	})
 	if n := number(err); n == codeColumnExists || n == codeIndexExists {
 		return nil
 	}
@@ -66,6 +97,9 @@ func (m migration) Exec(ctx context.Context, statement string) error {
 func (m migration) Commit(context.Context) error { return nil }
 
 func (m migration) Rollback(ctx context.Context) {
+	if m.lease != nil {
+		m.lease.release(ctx)
+	}
 	if _, err := m.conn.ExecContext(ctx, "DO RELEASE_LOCK("+lockName+")"); err != nil {
 		_ = m.conn.Raw(func(any) error { return driver.ErrBadConn }) // the lock ends with the connection
 	}
