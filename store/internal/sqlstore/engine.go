@@ -83,7 +83,7 @@ type Feed interface {
 const MaxChanges = 10_000
 
 const (
-	maxTries      = 10
+	maxTries      = 20 // nodes of a Galera cluster that write one row give up about every second one
 	maxPause      = 100 * time.Millisecond
 	writeDeadline = 5 * time.Second  // of a transaction that the store owns; the feed of MySQL relies on it
 	usageDeadline = 30 * time.Second // of a batch of usage, which writes no changes
