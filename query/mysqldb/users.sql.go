@@ -184,10 +184,11 @@ func (q *Queries) EnableUser(ctx context.Context, updatedAt int64, iD string) (i
 }
 
 const ensureThrottle = `-- name: EnsureThrottle :exec
-INSERT IGNORE INTO keyfold_throttles (name, attempts, blocked_until, expires_at, version)
-VALUES (?, 0, 0, 0, 0)
+INSERT INTO keyfold_throttles (name, attempts, blocked_until, expires_at, version)
+VALUES (?, 0, 0, 0, 0) ON DUPLICATE KEY UPDATE version = version + 1
 `
 
+// EnsureThrottle locks the row, which it makes where there is none.
 func (q *Queries) EnsureThrottle(ctx context.Context, name string) error {
 	_, err := q.db.ExecContext(ctx, ensureThrottle, name)
 	return err

@@ -55,6 +55,7 @@ type Querier interface {
 	EnableKey(ctx context.Context, activeAt int64, updatedAt int64, iD string) (int64, error)
 	EnableUser(ctx context.Context, updatedAt int64, iD string) (int64, error)
 	EndKey(ctx context.Context, expiresAt *int64, rotatedTo string, updatedAt int64, iD string, version int64, nowAt *int64) (int64, error)
+	// EnsureThrottle locks the row, which it makes where there is none.
 	EnsureThrottle(ctx context.Context, name string) error
 	EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, maxRows int64) ([]models.EventRow, error)
 	EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, codes string, maxRows int64) ([]models.EventRow, error)

@@ -185,9 +185,10 @@ func (q *Queries) EnableUser(ctx context.Context, updatedAt int64, iD string) (i
 
 const ensureThrottle = `-- name: EnsureThrottle :exec
 INSERT INTO keyfold_throttles (name, attempts, blocked_until, expires_at, version)
-VALUES (?1, 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING
+VALUES (?1, 0, 0, 0, 0) ON CONFLICT (name) DO UPDATE SET version = keyfold_throttles.version + 1
 `
 
+// EnsureThrottle locks the row, which it makes where there is none.
 func (q *Queries) EnsureThrottle(ctx context.Context, name string) error {
 	_, err := q.db.ExecContext(ctx, ensureThrottle, name)
 	return err

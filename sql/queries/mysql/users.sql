@@ -1,6 +1,7 @@
+-- EnsureThrottle locks the row, which it makes where there is none.
 -- name: EnsureThrottle :exec
-INSERT IGNORE INTO keyfold_throttles (name, attempts, blocked_until, expires_at, version)
-VALUES (sqlc.arg(name), 0, 0, 0, 0);
+INSERT INTO keyfold_throttles (name, attempts, blocked_until, expires_at, version)
+VALUES (sqlc.arg(name), 0, 0, 0, 0) ON DUPLICATE KEY UPDATE version = version + 1;
 
 -- name: DeleteTotalsOfUser :exec
 -- With a subquery, MariaDB would read and lock the totals of all keys.

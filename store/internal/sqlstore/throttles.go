@@ -81,18 +81,14 @@ var errBlocked = errors.New("blocked")
 // lockThrottle returns a row that nobody else changes until the transaction
 // ends, or nil where there is none and none is to be made.
 func lockThrottle(ctx context.Context, q Querier, name string, make bool) (*keyfold.Throttle, error) {
-	for {
-		n, err := q.LockThrottle(ctx, name)
-		if err != nil || n == 0 && !make {
-			return nil, err
-		}
-		if n > 0 {
-			break
-		}
-		// Somebody may delete the row again before it is locked.
+	if make {
+		// In one statement: TiDB loses what is written to a row that it was asked
+		// for in vain before, when another transaction makes it meanwhile.
 		if err := q.EnsureThrottle(ctx, name); err != nil {
 			return nil, err
 		}
+	} else if n, err := q.LockThrottle(ctx, name); err != nil || n == 0 {
+		return nil, err
 	}
 	row, err := q.ThrottleRow(ctx, name)
 	if err != nil {
