@@ -41,7 +41,7 @@ func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
 		return nil, err
 	}
 	var got sql.NullInt64
-	err = conn.QueryRowContext(ctx, "SELECT GET_LOCK("+lockName+", 60)").Scan(&got)
+	err = again(ctx, func() error { return conn.QueryRowContext(ctx, "SELECT GET_LOCK("+lockName+", 60)").Scan(&got) })
 	if err == nil && got.Int64 != 1 {
 		err = errors.New("another process holds the lock for migrations, or the data source name names no database")
 	}

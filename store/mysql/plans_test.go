@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -57,6 +58,9 @@ func (e *explainer) QueryRowContext(ctx context.Context, query string, args ...a
 // A list that reads its whole table works until the table is large.
 func TestEveryQueryUsesAnIndex(t *testing.T) {
 	t.Parallel()
+	if os.Getenv("KEYFOLD_TEST_TIDB") != "" {
+		t.Skip("TiDB describes its plans in another way")
+	}
 	store := open(t, testdb.MariaDB(t))
 	began := sqltest.Seed(t, store)
 	for _, table := range []string{

@@ -220,14 +220,17 @@ const (
 	codeIndexExists   = 1061 // ER_DUP_KEYNAME
 	codeLockTimeout   = 1205 // ER_LOCK_WAIT_TIMEOUT
 	codeDeadlock      = 1213 // ER_LOCK_DEADLOCK, and certification failures of Galera
-	codeWriteConflict = 9007 // of TiDB
+	codeUnknown       = 1105 // ER_UNKNOWN_ERROR: of TiDB, after too many tries to lock a row
+	codeConflictLate  = 8002 // of TiDB, and the next two as well
+	codeRolledBack    = 8022
+	codeWriteConflict = 9007
 )
 
 func class(err error) sqlstore.Class {
 	switch number(err) {
 	case codeDuplicate:
 		return sqlstore.Conflict
-	case codeRowChanged, codeLockTimeout, codeDeadlock, codeWriteConflict:
+	case codeRowChanged, codeLockTimeout, codeDeadlock, codeUnknown, codeConflictLate, codeRolledBack, codeWriteConflict:
 		return sqlstore.Lost
 	}
 	return sqlstore.Other
