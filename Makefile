@@ -10,11 +10,21 @@ TESTFLAGS ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: ## test every module, on real servers that are found or started (TESTFLAGS=…)
 	scripts/services run -- scripts/test $(TESTFLAGS)
+
+# With -v it prints the figures of docs/reliability.md. What it needs beyond the
+# two servers it starts itself, or says what is missing.
+.PHONY: test-faults
+test-faults: ## kill, stop, cut and fill what Keyfold depends on; a quarter of an hour (TESTFLAGS=…)
+	KEYFOLD_FAULTS=1 scripts/services run -- go test -count=1 -timeout 60m -v $(TESTFLAGS) ./internal/faulttest
+
+.PHONY: test-tidb
+test-tidb: ## run the MariaDB tests on TiDB; the first time builds it, which takes minutes
+	scripts/tidb run -- scripts/test-tidb
 
 .PHONY: check
 check: lint verify test ## everything CI checks

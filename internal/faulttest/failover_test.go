@@ -16,7 +16,7 @@ func TestPostgresFailsOver(t *testing.T) {
 	var down, up moment
 	var h *history
 	v := carryOut(t, plan{
-		ways: four(database), direct: database, lasts: 30 * time.Second, syncs: 1, least: 1000,
+		ways: four(database), direct: database, lasts: 30 * time.Second, syncs: 1, least: 100,
 		during: func(ctx context.Context, r *run) {
 			h = &r.mix.history
 			pause(ctx, 8*time.Second)

@@ -233,7 +233,7 @@ func (c *cluster) withoutNode3(t *testing.T, name string, away, back func()) {
 	var down, up moment
 	var h *history
 	v := carryOut(t, plan{
-		ways: []string{ways[0], ways[1], ways[2], ways[0]}, direct: ways[1], lasts: 30 * time.Second, syncs: 1, least: 1000,
+		ways: []string{ways[0], ways[1], ways[2], ways[0]}, direct: ways[1], lasts: 30 * time.Second, syncs: 1, least: 100,
 		during: func(ctx context.Context, r *run) {
 			h = &r.mix.history
 			pause(ctx, 5*time.Second)

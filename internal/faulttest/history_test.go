@@ -79,8 +79,6 @@ type history struct {
 	keys     []*key
 	users    []*subject
 	verifies []verify
-	broken   []string // answers that no client should get
-	answers  int      // changes that were answered for
-	unsure   int      // changes without an answer, which may have been made or not
-	gap      time.Duration
+	broken   []string      // answers that no client should get
+	gap      time.Duration // how long nothing ran at all, at most
 }

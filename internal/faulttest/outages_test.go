@@ -58,7 +58,7 @@ func TestServerIsStoppedAndStarted(t *testing.T) {
 				var down, up moment
 				var h *history
 				v := carryOut(t, plan{
-					ways: four(server.database), direct: server.database, lasts: 25 * time.Second, syncs: 1, least: 1000,
+					ways: four(server.database), direct: server.database, lasts: 25 * time.Second, syncs: 1, least: 100,
 					during: func(ctx context.Context, r *run) {
 						h = &r.mix.history
 						pause(ctx, 3*time.Second)
@@ -109,7 +109,7 @@ func TestConnectionsAreCutAtAnyTime(t *testing.T) {
 			wires, ways := wired(t, database)
 			cuts := 0
 			v := carryOut(t, plan{
-				ways: ways, direct: database, lasts: 30 * time.Second, syncs: 1, least: 1000,
+				ways: ways, direct: database, lasts: 30 * time.Second, syncs: 1, least: 100,
 				during: func(ctx context.Context, r *run) {
 					for ctx.Err() == nil {
 						w := wires[cuts%len(wires)]
@@ -149,7 +149,7 @@ func TestAnswersAreSlow(t *testing.T) {
 			database := e.make(t)
 			wires, ways := wired(t, database)
 			v := carryOut(t, plan{
-				ways: ways, direct: database, lasts: 30 * time.Second, syncs: 1, least: 1000,
+				ways: ways, direct: database, lasts: 30 * time.Second, syncs: 1, least: 100,
 				during: func(ctx context.Context, r *run) {
 					for i := 0; ctx.Err() == nil; i++ {
 						w := wires[i%len(wires)]

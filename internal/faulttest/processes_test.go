@@ -35,7 +35,7 @@ func TestProcessesAreKilledAtAnyTime(t *testing.T) {
 			database := e.make(t)
 			kills := 0
 			carryOut(t, plan{
-				ways: four(database), direct: database, lasts: time.Minute, syncs: 2, calm: true, least: 1000,
+				ways: four(database), direct: database, lasts: time.Minute, syncs: 2, calm: true, least: 100,
 				during: func(ctx context.Context, r *run) {
 					for ctx.Err() == nil {
 						time.Sleep(500*time.Millisecond + rand.N(time.Second))
