@@ -361,7 +361,9 @@ func TestConnectionsCutAtCommitLoseAndDoubleNothing(t *testing.T) {
 				}
 				uses++
 			}
-			time.Sleep(time.Millisecond) // lets the background flush
+			for time.Sleep(time.Millisecond); svc.UsageStats().PendingEvents > 5000; { // lets the background flush
+				time.Sleep(time.Millisecond)
+			}
 		}
 		if err := svc.Close(t.Context()); err != nil {
 			t.Fatal(err)

@@ -354,7 +354,7 @@ func backUp(t *testing.T, e *engine) (restore func()) {
 	}
 	tables := []string{"keyfold_keys", "keyfold_changes", "keyfold_meta"}
 	for _, table := range tables {
-		e.exec(t, "CREATE TABLE backup_"+table+" AS SELECT * FROM "+table)
+		e.exec(t, "CREATE TABLE backup_"+table+" (LIKE "+table+")", "INSERT INTO backup_"+table+" SELECT * FROM "+table)
 	}
 	return func() {
 		for _, table := range tables {
