@@ -45,7 +45,6 @@ func TestMain(m *testing.M) {
 // member is one of the processes of a run: "keyfold serve" on a database. It may
 // be killed and started again, which begins another life.
 type member struct {
-	t        *testing.T
 	database string
 	sync     bool // it stores a use before it answers
 	clock    func() moment

@@ -102,7 +102,7 @@ func carryOut(t *testing.T, p plan) *verdicts {
 		}
 	})
 	for i, way := range p.ways {
-		m := &member{t: t, database: way, sync: i < p.syncs, clock: clock}
+		m := &member{database: way, sync: i < p.syncs, clock: clock}
 		if err := m.start(); err != nil {
 			t.Fatal(err)
 		}
