@@ -68,7 +68,7 @@ const maxDecoration = 8
 // eight digits and symbols around it, or a run of any length
 // ("Password2024!!!!", "letmein123456789").
 //
-// It answers in well under a millisecond, and takes no memory for the list.
+// It answers in about a millisecond at worst, and takes no memory for the list.
 func CommonPassword(password string) bool {
 	normal, ok := normalPassword(password)
 	if !ok {

@@ -37,7 +37,7 @@ const goodFor = 90 * 24 * time.Hour
 // Authenticate returns the user that name and password belong to. It returns
 //   - an [ErrUnauthenticated]: no such user, a wrong password, or a user who is
 //     disabled; tell the caller no more than that ([CodeOf] is for the log). All
-//     of them cost one hash of a password;
+//     of them cost one hash of a password, but for names that nobody can have;
 //   - an [ErrLimited]: too many attempts failed, on this account or from this
 //     address; [RetryAfter] says how long to wait. The password was not looked at;
 //   - an error that is both [ErrLimited] and [ErrUnavailable]: too many passwords

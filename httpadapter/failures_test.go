@@ -88,3 +88,23 @@ func TestNoFailureLimit(t *testing.T) {
 		}
 	}
 }
+
+// Mutation tried: a limiter for each middleware.
+func TestRoutesOfOneServiceCountTogether(t *testing.T) {
+	t.Parallel()
+	svc, other := newService(t, nil), newService(t, nil)
+	reports, orders := httpadapter.RequireKey(svc)(whose), httpadapter.RequireKey(svc, httpadapter.Scopes("orders:read"))(whose)
+	const address = "198.51.100.7"
+	for range 5 {
+		from(reports, address, madeUp(""))
+		from(orders, address, madeUp(""))
+	}
+	for name, h := range map[string]http.Handler{"reports": reports, "orders": orders} {
+		if w := from(h, address, madeUp("")); w.Code != http.StatusTooManyRequests {
+			t.Errorf("bad key 11, for %s: %d, want 429", name, w.Code)
+		}
+	}
+	if w := from(httpadapter.RequireKey(other)(whose), address, madeUp("")); w.Code != http.StatusUnauthorized {
+		t.Errorf("a bad key for another Service: %d, want 401", w.Code)
+	}
+}

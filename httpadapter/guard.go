@@ -5,8 +5,11 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
+	"weak"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/internal/failures"
@@ -78,12 +81,40 @@ func newGuard(v Verifier, opts []Option) *guard {
 		verifier: v,
 		route:    routes.of,
 		refuse:   func(w http.ResponseWriter, _ *http.Request, err error) { ProblemOf(err).Write(w) },
-		failures: failures.New(time.Now),
+		failures: limiterOf(v),
 	}
 	for _, opt := range opts {
 		opt(g)
 	}
 	return g
+}
+
+// limiters are those of the Services that are in use: the middlewares of one,
+// on however many routes, count together.
+var limiters = struct {
+	sync.Mutex
+	of map[weak.Pointer[keyfold.Service]]*failures.Limiter
+}{of: map[weak.Pointer[keyfold.Service]]*failures.Limiter{}}
+
+func limiterOf(v Verifier) *failures.Limiter {
+	svc, ok := v.(*keyfold.Service)
+	if !ok {
+		return failures.New(time.Now)
+	}
+	limiters.Lock()
+	defer limiters.Unlock()
+	key := weak.Make(svc)
+	limiter := limiters.of[key]
+	if limiter == nil {
+		limiter = failures.New(time.Now)
+		limiters.of[key] = limiter
+		runtime.AddCleanup(svc, func(key weak.Pointer[keyfold.Service]) {
+			limiters.Lock()
+			defer limiters.Unlock()
+			delete(limiters.of, key)
+		}, key)
+	}
+	return limiter
 }
 
 func (g *guard) wrap(next http.Handler) http.Handler {

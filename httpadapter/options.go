@@ -50,7 +50,7 @@ func TrustedProxies(prefixes ...netip.Prefix) Option {
 // NoFailureLimit makes the middleware answer every bad key alike, however many
 // an address sends. It is for tests, and for programs that limit by themselves.
 // By default ten a minute are answered 401 and further ones 429, counted in this
-// process for each middleware, in bounded memory. No key is safer for it, keys
+// process for each Service, in bounded memory. No key is safer for it, keys
 // cannot be guessed, and none that is good is refused.
 func NoFailureLimit() Option { return func(g *guard) { g.failures = nil } }
 

@@ -25,7 +25,7 @@ var _ keyfold.Mailer = (*mailer)(nil)
 // letters are the subject and the text of each purpose; the text takes the link.
 var letters = map[keyfold.OneTimePurpose]struct{ subject, text string }{
 	keyfold.VerifyEmail:   {"Is this your address?", "To confirm it, open\n\n%s\n\nwithin a day. If you did not ask for this, do nothing."},
-	keyfold.ResetPassword: {"Set a new password", "Open\n\n%s\n\nwithin 15 minutes. If you did not ask for this, do nothing: your password stays."},
+	keyfold.ResetPassword: {"Set your password", "Open\n\n%s\n\nwithin 15 minutes. If you did not ask for this, do nothing: your password stays."},
 	keyfold.ChangeEmail:   {"Is this your new address?", "To use it from now on, open\n\n%s\n\nwithin a day. If you did not ask for this, do nothing."},
 }
 

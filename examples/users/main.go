@@ -1,9 +1,10 @@
-// Users is a server with accounts: people sign up, prove their address by mail,
-// log in to make keys of their own, and get a new password by mail.
+// Users is a server with accounts: people sign up with an address, set a password
+// by the mail that goes there, log in to make keys of their own, and get another
+// password in the same way.
 //
 //	go run ./users -smtp localhost:1025     # any SMTP server that takes mail
-//	curl localhost:8080/sign-up -d email=olga@example.com -d 'password=nine purple herons over the lake'
-//	curl localhost:8080/verify-email -d token=…      # from the link in the mail
+//	curl localhost:8080/sign-up -d email=olga@example.com
+//	curl localhost:8080/reset-password -d token=… -d 'password=nine purple herons over the lake'  # of the link in the mail
 //	curl localhost:8080/keys -u 'olga@example.com:nine purple herons over the lake' -d name=laptop
 package main
 
@@ -64,7 +65,6 @@ func routes(svc *keyfold.Service) http.Handler {
 	a := accounts{svc}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /sign-up", a.signUp)
-	mux.HandleFunc("POST /verify-email", a.verifyEmail)
 	mux.HandleFunc("POST /forgotten", a.forgotten)
 	mux.HandleFunc("POST /reset-password", a.resetPassword)
 	mux.HandleFunc("POST /keys", a.createKey)
@@ -73,22 +73,20 @@ func routes(svc *keyfold.Service) http.Handler {
 }
 
 // signUp answers the same whether or not the address has an account, so that
-// nobody learns who has one.
+// nobody learns who has one. It takes no password: who signs up with the address
+// of somebody else would have one to their account once they have proved it.
 func (a accounts) signUp(w http.ResponseWriter, r *http.Request) {
 	email := r.PostFormValue("email")
-	_, err := a.svc.CreateUser(r.Context(), keyfold.NewUser{Email: email, Password: r.PostFormValue("password")})
+	_, err := a.svc.CreateUser(r.Context(), keyfold.NewUser{Email: email})
 	if err != nil && !errors.Is(err, keyfold.ErrConflict) {
 		refuse(w, err)
 		return
 	}
-	a.mailed(w, a.svc.SendVerifyEmail(r.Context(), email, httpadapter.ClientIP(r.RemoteAddr, nil)))
+	a.forgotten(w, r)
 }
 
 func (a accounts) forgotten(w http.ResponseWriter, r *http.Request) {
-	a.mailed(w, a.svc.SendResetPassword(r.Context(), r.PostFormValue("email"), httpadapter.ClientIP(r.RemoteAddr, nil)))
-}
-
-func (a accounts) mailed(w http.ResponseWriter, err error) {
+	err := a.svc.SendResetPassword(r.Context(), r.PostFormValue("email"), httpadapter.ClientIP(r.RemoteAddr, nil))
 	if err != nil {
 		refuse(w, err)
 		return
@@ -96,20 +94,11 @@ func (a accounts) mailed(w http.ResponseWriter, err error) {
 	fmt.Fprintln(w, "look at your mail")
 }
 
-func (a accounts) verifyEmail(w http.ResponseWriter, r *http.Request) {
-	user, err := a.svc.UseVerifyEmail(r.Context(), r.PostFormValue("token"))
-	a.done(w, user, err)
-}
-
 // resetPassword stops the user's keys too: whoever needs a new password may have
 // lost more than that.
 func (a accounts) resetPassword(w http.ResponseWriter, r *http.Request) {
 	user, err := a.svc.UseResetPassword(r.Context(), r.PostFormValue("token"), r.PostFormValue("password"),
 		keyfold.ResetOptions{RevokeKeys: true})
-	a.done(w, user, err)
-}
-
-func (a accounts) done(w http.ResponseWriter, user keyfold.User, err error) {
 	if err != nil {
 		refuse(w, err)
 		return
@@ -123,10 +112,6 @@ func (a accounts) createKey(w http.ResponseWriter, r *http.Request) {
 	user, err := a.svc.Authenticate(r.Context(), keyfold.Login{
 		Login: name, Password: password, IP: httpadapter.ClientIP(r.RemoteAddr, nil),
 	})
-	if err == nil && user.EmailVerifiedAt.IsZero() {
-		http.Error(w, "prove your address first", http.StatusForbidden)
-		return
-	}
 	if err != nil {
 		refuse(w, err)
 		return

@@ -119,29 +119,26 @@ func TestAccountFromSignUpToNewPassword(t *testing.T) {
 		return w.Code
 	}
 
-	status, first := post("/sign-up", "", url.Values{"email": {email}, "password": {password}})
+	status, first := post("/sign-up", "", url.Values{"email": {email}})
 	if status != http.StatusOK {
 		t.Fatalf("signing up: %d %s", status, first)
 	}
-	mail, _ := letters.next(t, "verify-email")
+	mail, _ := letters.next(t, "reset-password")
 	if mail.from != "keys@site.example" || mail.to != email || !strings.Contains(mail.text, "\r\nTo: "+email+"\r\n") {
 		t.Errorf("the letter is %+v", mail)
 	}
 	if status, again := post("/sign-up", "", url.Values{"email": {email}, "password": {another}}); status != http.StatusOK || again != first {
 		t.Errorf("signing up twice: %d %q, the first time %q", status, again, first)
 	}
-	_, token := letters.next(t, "verify-email") // it takes the place of the first
-	if status, body := post("/keys", password, url.Values{"name": {"laptop"}}); status != http.StatusForbidden {
-		t.Errorf("a key before the address is proved: %d %s", status, body)
+	_, token := letters.next(t, "reset-password") // it takes the place of the first
+	if status, body := post("/keys", another, url.Values{"name": {"laptop"}}); status != http.StatusUnauthorized {
+		t.Errorf("a key for whoever signed up with the address of another: %d %s", status, body)
 	}
-	if status, body := post("/verify-email", "", url.Values{"token": {token}}); status != http.StatusOK {
-		t.Errorf("verifying: %d %s", status, body)
+	if status, body := post("/reset-password", "", url.Values{"token": {token}, "password": {password}}); status != http.StatusOK {
+		t.Errorf("the first password: %d %s", status, body)
 	}
-	if status, _ := post("/verify-email", "", url.Values{"token": {token}}); status != http.StatusUnauthorized {
-		t.Errorf("verifying again: %d", status)
-	}
-	if status, _ := post("/keys", another, url.Values{"name": {"laptop"}}); status != http.StatusUnauthorized {
-		t.Errorf("a key for the password of the second sign-up: %d", status)
+	if status, _ := post("/reset-password", "", url.Values{"token": {token}, "password": {another}}); status != http.StatusUnauthorized {
+		t.Errorf("the token again: %d", status)
 	}
 	status, key := post("/keys", password, url.Values{"name": {"laptop"}})
 	if status != http.StatusOK || whoami(key) != http.StatusOK {

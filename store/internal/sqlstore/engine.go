@@ -86,5 +86,5 @@ const (
 	maxTries      = 20 // nodes of a Galera cluster that write one row give up about every second one
 	maxPause      = 100 * time.Millisecond
 	writeDeadline = 5 * time.Second  // of a transaction that the store owns; the feed of MySQL relies on it
-	usageDeadline = 30 * time.Second // of a batch of usage, which writes no changes
+	usageDeadline = 30 * time.Second // of what writes no change, or writes it last
 )
