@@ -32,6 +32,8 @@ type Store interface {
 	// transaction up (deadlock, lock timeout, serialisation failure) it must run
 	// fn again in a new one, with jitter, a bounded number of times, and then
 	// return [ErrRetry]. A Store that is bound already must call fn with itself.
+	// One whose database has no transactions must return an error that is
+	// errors.ErrUnsupported, and not call fn.
 	InTx(ctx context.Context, fn func(Store) error) error
 
 	// Ping must ask the database a question that needs a working connection and

@@ -14,8 +14,8 @@ func contextCases() []testCase {
 	return []testCase{
 		{name: "every method returns an error once its context is done, and changes nothing", run: doneContexts},
 		{name: "a method fails when its deadline has passed", run: passedDeadline},
-		{name: "a transaction whose context is done before the end keeps nothing", run: cancelledTransaction},
-		{name: "a method that waits for another's lock gives up with its context", run: lockWaitEnds},
+		{name: "a transaction whose context is done before the end keeps nothing", run: cancelledTransaction, tx: true},
+		{name: "a method that waits for another's lock gives up with its context", run: lockWaitEnds, tx: true},
 		{name: "a store answers when it is asked whether it works", run: pings},
 		{name: "after Close every method returns an error, and Close may be called again", run: closedStore, alone: true},
 	}
@@ -227,7 +227,7 @@ func pings(t *trial) {
 	for range 2 {
 		t.ok("Ping", t.store.Ping(t.ctx))
 	}
-	t.ok("Ping inside a transaction", t.store.InTx(t.ctx, func(tx keyfold.Store) error { return tx.Ping(t.ctx) }))
+	t.ok("Ping inside a transaction", t.together(func(tx keyfold.Store) error { return tx.Ping(t.ctx) }))
 }
 
 func closedStore(t *trial) {

@@ -18,9 +18,9 @@ func feedCases() []testCase {
 		{name: "a change is told whatever time it bears", run: changesOfAnyTime},
 		{name: "a cursor can be used again", run: cursorIsReusable},
 		{name: "no change passed over, whatever the order of commits", run: nothingPassedOver},
-		{name: "a transaction that was open when the cursor was taken is told", run: openTransactionIsTold},
-		{name: "changes of one transaction are told together", run: transactionIsToldWhole},
-		{name: "what was rolled back is not told", run: rolledBackIsNotTold},
+		{name: "a transaction that was open when the cursor was taken is told", run: openTransactionIsTold, tx: true},
+		{name: "changes of one transaction are told together", run: transactionIsToldWhole, tx: true},
+		{name: "what was rolled back is not told", run: rolledBackIsNotTold, tx: true},
 		{name: "a cursor that means nothing flushes", run: garbageCursor},
 		{name: "a cursor of another store flushes", run: foreignCursor},
 		{name: "a feed that flushed goes on", run: feedGoesOn},
@@ -183,7 +183,7 @@ func (t *trial) writeRound(key keyfold.KeyRecord, writer, round int, at time.Tim
 	action func(writer, round, part int) string,
 ) error {
 	return again(func() error {
-		return t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		return t.together(func(tx keyfold.Store) error {
 			for part := range 1 + writer%2*round%3 {
 				now, err := tx.Key(t.ctx, key.ID)
 				if err != nil {

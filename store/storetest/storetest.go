@@ -46,7 +46,11 @@ func Run(t *testing.T, newStore func(t *testing.T) keyfold.Store) {
 					if c.alone {
 						store = another
 					}
-					c.run(newTrial(t, store(), another))
+					trial := newTrial(t, store(), another)
+					if c.tx && !trial.hasTx() {
+						t.Skip("the store has no transactions")
+					}
+					c.run(trial)
 				})
 			}
 		})
@@ -67,6 +71,8 @@ type testCase struct {
 	// alone gives the case a store of its own: for rules about everything that
 	// a store holds, and for those that harm the store.
 	alone bool
+	// tx marks a rule about transactions. It is skipped where a store has none.
+	tx bool
 }
 
 func groups() []group {

@@ -10,20 +10,32 @@ import (
 
 func transactionCases() []testCase {
 	return []testCase{
-		{name: "when the function returns nil everything is committed", run: txCommits},
-		{name: "when the function fails everything is rolled back and its error returned", run: txRollsBack},
-		{name: "when the function panics everything is rolled back and the panic goes on", run: txPanics},
-		{name: "users, one-time tokens and throttles are rolled back with the rest", run: txRollsUsersBack},
-		{name: "users, one-time tokens and throttles are committed with the rest, and seen inside", run: txCommitsUsers},
-		{name: "a conflict or refusal of a user leaves the rest of the transaction whole", run: txSurvivesUserRefusals},
-		{name: "inside, a transaction sees what it wrote", run: txSeesItself},
-		{name: "outside, nothing is seen before the commit", run: txIsIsolated},
-		{name: "a bound store calls the function with itself", run: txNests},
-		{name: "a conflict leaves the rest of the transaction whole", run: txSurvivesConflict},
-		{name: "a refused change inside a transaction leaves nothing of itself", run: txRefusals},
-		{name: "racing transactions lose nothing", run: racingTransactions},
-		{name: "a bound store cannot be used after its transaction", run: txEnds},
-		{name: "a transaction that only reads is fine", run: txReads},
+		{name: "a store without transactions says so, and calls nothing", run: noTransactions},
+		{name: "when the function returns nil everything is committed", run: txCommits, tx: true},
+		{name: "when the function fails everything is rolled back and its error returned", run: txRollsBack, tx: true},
+		{name: "when the function panics everything is rolled back and the panic goes on", run: txPanics, tx: true},
+		{name: "users, one-time tokens and throttles are rolled back with the rest", run: txRollsUsersBack, tx: true},
+		{name: "users, one-time tokens and throttles are committed with the rest, and seen inside", run: txCommitsUsers, tx: true},
+		{name: "a conflict or refusal of a user leaves the rest of the transaction whole", run: txSurvivesUserRefusals, tx: true},
+		{name: "inside, a transaction sees what it wrote", run: txSeesItself, tx: true},
+		{name: "outside, nothing is seen before the commit", run: txIsIsolated, tx: true},
+		{name: "a bound store calls the function with itself", run: txNests, tx: true},
+		{name: "a conflict leaves the rest of the transaction whole", run: txSurvivesConflict, tx: true},
+		{name: "a refused change inside a transaction leaves nothing of itself", run: txRefusals, tx: true},
+		{name: "racing transactions lose nothing", run: racingTransactions, tx: true},
+		{name: "a bound store cannot be used after its transaction", run: txEnds, tx: true},
+		{name: "a transaction that only reads is fine", run: txReads, tx: true},
+	}
+}
+
+func noTransactions(t *trial) {
+	called := false
+	err := t.store.InTx(t.ctx, func(keyfold.Store) error { called = true; return nil })
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("InTx: got error %v, want none, or one that is errors.ErrUnsupported", err)
+	}
+	if called != (err == nil) {
+		t.Errorf("InTx returned %v, and called the function: %t", err, called)
 	}
 }
 

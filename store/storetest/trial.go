@@ -103,7 +103,7 @@ func (t *trial) createMany(n int, edits ...func(*keyfold.KeyRecord)) []keyfold.K
 		keys[i] = t.record(edits...)
 	}
 	for some := range slices.Chunk(keys, perStep) {
-		t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		t.ok("InTx", t.together(func(tx keyfold.Store) error {
 			for _, key := range some {
 				if err := tx.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)); err != nil {
 					return err
@@ -113,6 +113,26 @@ func (t *trial) createMany(n int, edits ...func(*keyfold.KeyRecord)) []keyfold.K
 		}))
 	}
 	return keys
+}
+
+// hasTx reports whether the store has transactions.
+func (t *trial) hasTx() bool {
+	t.Helper()
+	err := t.store.InTx(t.ctx, func(keyfold.Store) error { return nil })
+	if errors.Is(err, errors.ErrUnsupported) {
+		return false
+	}
+	t.ok("InTx", err)
+	return true
+}
+
+// together runs fn in a transaction, or without one where the store has none.
+func (t *trial) together(fn func(keyfold.Store) error) error {
+	err := t.store.InTx(t.ctx, fn)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return fn(t.store)
+	}
+	return err
 }
 
 // key reads a key that must exist.

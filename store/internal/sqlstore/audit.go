@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/store/internal/column"
 )
 
 // Audit implements keyfold.AuditStore.
@@ -26,7 +27,7 @@ func (s *Store) Audit(ctx context.Context, scan keyfold.AuditScan) ([]keyfold.Au
 	entries := make([]keyfold.AuditEntry, 0, len(rows))
 	for _, row := range rows {
 		entries = append(entries, keyfold.AuditEntry{Seq: row.Seq, Mutation: keyfold.Mutation{
-			At: moment(row.At), Actor: row.Actor, Address: row.Address, Action: row.Action, Target: row.Target,
+			At: column.Moment(row.At), Actor: row.Actor, Address: row.Address, Action: row.Action, Target: row.Target,
 			Before: row.StateBefore, After: row.StateAfter, RequestID: row.RequestID,
 		}})
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/store/internal/column"
 )
 
 // Cursor is a place in the feed.
@@ -93,7 +94,7 @@ func (s *Store) Changes(ctx context.Context, cursor string) ([]keyfold.Change, s
 		changes = nil
 		if next, err = session.Feed.Now(ctx); err == nil && cursor != "" {
 			// What the cursor stood for cannot be told any more.
-			changes = []keyfold.Change{{Seq: next.Mark, At: moment(next.MarkAt), Action: "feed.lost"}}
+			changes = []keyfold.Change{{Seq: next.Mark, At: column.Moment(next.MarkAt), Action: "feed.lost"}}
 		}
 		return err
 	})
@@ -105,7 +106,7 @@ func (s *Store) Changes(ctx context.Context, cursor string) ([]keyfold.Change, s
 
 // ChangeOf returns the change that a row stands for.
 func ChangeOf(row model.Change) keyfold.Change {
-	return keyfold.Change{Seq: row.Seq, At: moment(row.At), Action: row.Action, Target: row.Target}
+	return keyfold.Change{Seq: row.Seq, At: column.Moment(row.At), Action: row.Action, Target: row.Target}
 }
 
 // PruneChanges implements keyfold.FeedStore. How far it went is stored in the

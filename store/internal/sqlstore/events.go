@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/store/internal/column"
 )
 
 // UsageEvents implements keyfold.UsageStore.
@@ -27,7 +28,7 @@ func (s *Store) UsageEvents(ctx context.Context, scan keyfold.UsageScan) ([]keyf
 	events := make([]keyfold.UsageEvent, 0, len(rows))
 	for _, row := range rows {
 		events = append(events, keyfold.UsageEvent{
-			At: moment(row.At), Seq: row.Seq, KeyID: row.KeyID, Code: keyfold.Code(row.Code), Route: row.Route,
+			At: column.Moment(row.At), Seq: row.Seq, KeyID: row.KeyID, Code: keyfold.Code(row.Code), Route: row.Route,
 			IP: row.IP, RequestID: row.RequestID, UserAgent: row.Agent,
 		})
 	}
@@ -148,7 +149,7 @@ func codeSet(codes []keyfold.Code) string {
 	return string(set)
 }
 
-func hourOf(millis int64) int64 { return moment(millis).Truncate(time.Hour).UnixMilli() }
+func hourOf(millis int64) int64 { return column.Moment(millis).Truncate(time.Hour).UnixMilli() }
 
 // UsageHours implements keyfold.UsageStore.
 func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfold.UsageHour, error) {
@@ -171,14 +172,14 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfo
 	rows = slices.DeleteFunc(rows, func(row model.UsageHour) bool {
 		return row.Uses == 0 || row.Code < 0 || row.Code > math.MaxUint8 || codes[row.Code] == '0'
 	})
-	rows = merge(rows,
+	rows = column.Merge(rows,
 		func(a, b model.UsageHour) int {
 			return cmp.Or(cmp.Compare(a.HourAt, b.HourAt), cmp.Compare(a.Code, b.Code))
 		},
 		func(into *model.UsageHour, row model.UsageHour) { into.Uses += row.Uses })
 	hours := make([]keyfold.UsageHour, 0, len(rows))
 	for _, row := range rows {
-		hours = append(hours, keyfold.UsageHour{HourAt: moment(row.HourAt), Code: keyfold.Code(row.Code), Count: row.Uses})
+		hours = append(hours, keyfold.UsageHour{HourAt: column.Moment(row.HourAt), Code: keyfold.Code(row.Code), Count: row.Uses})
 	}
 	return hours, nil
 }
@@ -196,7 +197,7 @@ func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) ([]keyfo
 	minutes := make([]keyfold.RefusalMinute, 0, len(rows))
 	for _, row := range rows {
 		minutes = append(minutes, keyfold.RefusalMinute{
-			MinuteAt: moment(row.MinuteAt), Code: keyfold.Code(row.Code), Count: row.Refusals,
+			MinuteAt: column.Moment(row.MinuteAt), Code: keyfold.Code(row.Code), Count: row.Refusals,
 		})
 	}
 	return minutes, nil

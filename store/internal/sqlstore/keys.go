@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/store/internal/column"
 )
 
 // note writes the change row and the audit row of a mutation.
@@ -26,8 +27,8 @@ func tell(ctx context.Context, q Querier, target string, m keyfold.Mutation) err
 }
 
 func audit(ctx context.Context, q Querier, m keyfold.Mutation) error {
-	return q.AddAudit(ctx, m.At.UnixMilli(), clean(m.Actor, 512), clean(m.Address, 128), m.Action, m.Target,
-		m.Before, m.After, clean(m.RequestID, 256))
+	return q.AddAudit(ctx, m.At.UnixMilli(), column.Clean(m.Actor, 512), column.Clean(m.Address, 128), m.Action, m.Target,
+		m.Before, m.After, column.Clean(m.RequestID, 256))
 }
 
 // CreateKey implements keyfold.KeyStore.
@@ -45,15 +46,15 @@ func (s *Store) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 }
 
 func addKey(ctx context.Context, q Querier, key *keyfold.KeyRecord) error {
-	metadata, err := encodeMetadata(key.Metadata)
+	metadata, err := column.EncodeMetadata(key.Metadata)
 	if err != nil {
 		return err
 	}
 	err = q.AddKey(ctx, key.ID, key.Secret.Alg, key.Secret.PepperID, key.Secret.Sum[:], key.Hint, key.Prefix,
 		key.Environment, key.Name, key.Notes, key.OwnerID, key.Tenant, strings.Join(key.Scopes, " "),
-		joinNetworks(key.Networks), metadata, key.CreatedAt.UnixMilli(), key.UpdatedAt.UnixMilli(),
-		optional(key.ExpiresAt), key.IdleTimeout.Milliseconds(), key.ActiveAt.UnixMilli(), optional(key.DisabledAt),
-		key.DisabledReason, optional(key.RevokedAt), key.RevokedReason, key.LineageID, key.RotatedFrom, key.RotatedTo,
+		column.JoinNetworks(key.Networks), metadata, key.CreatedAt.UnixMilli(), key.UpdatedAt.UnixMilli(),
+		column.Optional(key.ExpiresAt), key.IdleTimeout.Milliseconds(), key.ActiveAt.UnixMilli(), column.Optional(key.DisabledAt),
+		key.DisabledReason, column.Optional(key.RevokedAt), key.RevokedReason, key.LineageID, key.RotatedFrom, key.RotatedTo,
 		key.Version, key.UserID)
 	if err != nil {
 		return err
@@ -129,12 +130,12 @@ func keyRows(ctx context.Context, q Querier, scan keyfold.KeyScan) ([]model.KeyR
 // UpdateKey implements keyfold.KeyStore.
 func (s *Store) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
 	return s.write(ctx, "update key", writeDeadline, func(ctx context.Context, session *Session) error {
-		metadata, err := encodeMetadata(key.Metadata)
+		metadata, err := column.EncodeMetadata(key.Metadata)
 		if err != nil {
 			return err
 		}
 		n, err := session.Querier.UpdateKey(ctx, key.Name, key.Notes, key.OwnerID, key.Tenant,
-			strings.Join(key.Scopes, " "), joinNetworks(key.Networks), metadata, key.IdleTimeout.Milliseconds(),
+			strings.Join(key.Scopes, " "), column.JoinNetworks(key.Networks), metadata, key.IdleTimeout.Milliseconds(),
 			key.UpdatedAt.UnixMilli(), key.ID, key.Version)
 		if err == nil && n == 0 {
 			err = refused(ctx, session.Querier, key.ID, func(*model.KeyRow) bool { return false })
@@ -165,7 +166,7 @@ func refused(ctx context.Context, q Querier, id string, forbidden func(*model.Ke
 func (s *Store) RenewKey(ctx context.Context, id string, version int64, expiresAt time.Time, m keyfold.Mutation) error {
 	return s.write(ctx, "renew key", writeDeadline, func(ctx context.Context, session *Session) error {
 		at := m.At.UnixMilli()
-		n, err := session.Querier.RenewKey(ctx, optional(expiresAt), at, at, id, version)
+		n, err := session.Querier.RenewKey(ctx, column.Optional(expiresAt), at, at, id, version)
 		if err == nil && n == 0 {
 			err = refused(ctx, session.Querier, id, func(row *model.KeyRow) bool { return row.RotatedTo != "" })
 		}
@@ -188,7 +189,7 @@ func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mut
 		case err != nil:
 			return err
 		}
-		n, err := q.EndKey(ctx, optional(r.OldEnd), r.New.ID, at, r.OldID, r.OldVersion, &at)
+		n, err := q.EndKey(ctx, column.Optional(r.OldEnd), r.New.ID, at, r.OldID, r.OldVersion, &at)
 		if err == nil && n == 0 {
 			err = refused(ctx, q, r.OldID, func(row *model.KeyRow) bool {
 				return row.DisabledAt != nil || row.RotatedTo != "" || row.ExpiresAt != nil && *row.ExpiresAt <= at

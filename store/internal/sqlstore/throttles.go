@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/store/internal/column"
 )
 
 // DatabaseID implements keyfold.ThrottleStore.
@@ -35,9 +36,9 @@ func (s *Store) Throttle(ctx context.Context, name string) (keyfold.Throttle, er
 }
 
 func throttleOf(row *model.Throttle) keyfold.Throttle {
-	throttle := keyfold.Throttle{Name: row.Name, Attempts: row.Attempts, ExpiresAt: moment(row.ExpiresAt)}
+	throttle := keyfold.Throttle{Name: row.Name, Attempts: row.Attempts, ExpiresAt: column.Moment(row.ExpiresAt)}
 	if row.BlockedUntil != 0 {
-		throttle.BlockedUntil = moment(row.BlockedUntil)
+		throttle.BlockedUntil = column.Moment(row.BlockedUntil)
 	}
 	return throttle
 }
@@ -99,7 +100,7 @@ func lockThrottle(ctx context.Context, q Querier, name string, make bool) (*keyf
 }
 
 func setThrottle(ctx context.Context, q Querier, t keyfold.Throttle) error {
-	return q.SetThrottle(ctx, t.Attempts, used(t.BlockedUntil), t.ExpiresAt.UnixMilli(), t.Name)
+	return q.SetThrottle(ctx, t.Attempts, column.Used(t.BlockedUntil), t.ExpiresAt.UnixMilli(), t.Name)
 }
 
 // SettleAttempt implements keyfold.ThrottleStore.

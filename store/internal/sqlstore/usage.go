@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/store/internal/column"
 )
 
 // errSeqTaken means that an event of the batch has the place of another one.
@@ -145,9 +146,9 @@ func (r *usageRows) addTotals(totals []keyfold.UsageTotal, exists map[string]boo
 			r.lost += total.Uses
 			continue
 		}
-		r.totals = append(r.totals, model.KeyTotal{KeyID: total.KeyID, Uses: total.Uses, LastUsedAt: used(total.LastUsedAt)})
+		r.totals = append(r.totals, model.KeyTotal{KeyID: total.KeyID, Uses: total.Uses, LastUsedAt: column.Used(total.LastUsedAt)})
 	}
-	r.totals = merge(r.totals,
+	r.totals = column.Merge(r.totals,
 		func(a, b model.KeyTotal) int { return cmp.Compare(a.KeyID, b.KeyID) },
 		func(into *model.KeyTotal, row model.KeyTotal) {
 			into.Uses += row.Uses
@@ -182,7 +183,7 @@ func (r *usageRows) addHours(batch *keyfold.UsageBatch, exists map[string]bool) 
 }
 
 func mergeHours(rows []model.UsageHour) []model.UsageHour {
-	return merge(rows,
+	return column.Merge(rows,
 		func(a, b model.UsageHour) int {
 			return cmp.Or(cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.HourAt, b.HourAt), cmp.Compare(a.Code, b.Code))
 		},
@@ -209,7 +210,7 @@ func (r *usageRows) addMinutes(minutes []keyfold.RefusalMinute) {
 			MinuteAt: minute.MinuteAt.UnixMilli(), Code: int64(minute.Code), Refusals: minute.Count,
 		})
 	}
-	r.minutes = merge(r.minutes,
+	r.minutes = column.Merge(r.minutes,
 		func(a, b model.RefusalMinute) int {
 			return cmp.Or(cmp.Compare(a.MinuteAt, b.MinuteAt), cmp.Compare(a.Code, b.Code))
 		},
@@ -228,7 +229,7 @@ func (r *usageRows) addEvents(events []keyfold.UsageEvent, exists map[string]boo
 		r.events = append(r.events, model.UsageEvent{
 			At: event.At.UnixMilli(), Seq: seq(event, fresh+int64(i)), RouteID: wordID(words, event.Route),
 			AgentID: wordID(words, event.UserAgent), Code: int64(event.Code), KeyID: event.KeyID,
-			IP: clean(event.IP, 64), RequestID: clean(event.RequestID, 256),
+			IP: column.Clean(event.IP, 64), RequestID: column.Clean(event.RequestID, 256),
 		})
 	}
 	// Rows that arrive in the order of the primary key are appended to its end.
@@ -238,12 +239,12 @@ func (r *usageRows) addEvents(events []keyfold.UsageEvent, exists map[string]boo
 	usedAt := int64(0)
 	if last := len(r.events) - 1; last >= 0 {
 		// The next midnight: so a word is written to once a day, not with each batch.
-		usedAt = moment(r.events[last].At).Truncate(day).Add(day).UnixMilli()
+		usedAt = column.Moment(r.events[last].At).Truncate(day).Add(day).UnixMilli()
 	}
 	for word, id := range words {
-		r.words = append(r.words, model.Word{ID: id, Word: clean(word, maxWord), UsedAt: usedAt})
+		r.words = append(r.words, model.Word{ID: id, Word: column.Clean(word, maxWord), UsedAt: usedAt})
 	}
-	r.words = merge(r.words, func(a, b model.Word) int { return cmp.Compare(a.ID, b.ID) }, func(*model.Word, model.Word) {})
+	r.words = column.Merge(r.words, func(a, b model.Word) int { return cmp.Compare(a.ID, b.ID) }, func(*model.Word, model.Word) {})
 }
 
 const (
@@ -259,23 +260,9 @@ func wordID(seen map[string]int64, word string) int64 {
 	}
 	id, ok := seen[word]
 	if !ok {
-		sum := sha256.Sum256([]byte(clean(word, maxWord)))
+		sum := sha256.Sum256([]byte(column.Clean(word, maxWord)))
 		id = int64(binary.BigEndian.Uint64(sum[:8]) >> 1)
 		seen[word] = id
 	}
 	return id
-}
-
-// merge sorts rows and joins those that compare as equal.
-func merge[T any](rows []T, order func(a, b T) int, join func(into *T, row T)) []T {
-	slices.SortFunc(rows, order)
-	kept := rows[:0]
-	for _, row := range rows {
-		if last := len(kept) - 1; last >= 0 && order(kept[last], row) == 0 {
-			join(&kept[last], row)
-			continue
-		}
-		kept = append(kept, row)
-	}
-	return kept
 }

@@ -8,14 +8,15 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/store/internal/column"
 )
 
 // CreateUser implements keyfold.UserStore.
 func (s *Store) CreateUser(ctx context.Context, user keyfold.UserRecord, m keyfold.Mutation) error {
 	return s.write(ctx, "create user", writeDeadline, func(ctx context.Context, session *Session) error {
 		err := session.Querier.AddUser(ctx, user.ID, user.Username, user.UsernameKey, user.Email, user.EmailKey,
-			optional(user.EmailVerifiedAt), user.PasswordHash, user.PasswordVersion, optional(user.PasswordChangedAt),
-			user.CreatedAt.UnixMilli(), user.UpdatedAt.UnixMilli(), optional(user.DisabledAt), user.DisabledReason,
+			column.Optional(user.EmailVerifiedAt), user.PasswordHash, user.PasswordVersion, column.Optional(user.PasswordChangedAt),
+			user.CreatedAt.UnixMilli(), user.UpdatedAt.UnixMilli(), column.Optional(user.DisabledAt), user.DisabledReason,
 			user.Version)
 		if err != nil {
 			return err
@@ -72,10 +73,10 @@ func (s *Store) Users(ctx context.Context, scan keyfold.UserScan) ([]keyfold.Use
 func userRecord(row *model.User) keyfold.UserRecord {
 	return keyfold.UserRecord{
 		User: keyfold.User{
-			ID: row.ID, Username: row.Username, Email: row.Email, EmailVerifiedAt: optionalMoment(row.EmailVerifiedAt),
-			HasPassword: row.PasswordHash != "", PasswordChangedAt: optionalMoment(row.PasswordChangedAt),
-			CreatedAt: moment(row.CreatedAt), UpdatedAt: moment(row.UpdatedAt),
-			DisabledAt: optionalMoment(row.DisabledAt), DisabledReason: row.DisabledReason, Version: row.Version,
+			ID: row.ID, Username: row.Username, Email: row.Email, EmailVerifiedAt: column.OptionalMoment(row.EmailVerifiedAt),
+			HasPassword: row.PasswordHash != "", PasswordChangedAt: column.OptionalMoment(row.PasswordChangedAt),
+			CreatedAt: column.Moment(row.CreatedAt), UpdatedAt: column.Moment(row.UpdatedAt),
+			DisabledAt: column.OptionalMoment(row.DisabledAt), DisabledReason: row.DisabledReason, Version: row.Version,
 		},
 		UsernameKey: row.UsernameKey, EmailKey: row.EmailKey,
 		PasswordHash: row.PasswordHash, PasswordVersion: row.PasswordVersion,
@@ -94,7 +95,7 @@ func (s *Store) UpdateUser(ctx context.Context, user keyfold.UserRecord, m keyfo
 			return err
 		}
 		n, err := q.UpdateUser(ctx, user.Username, user.UsernameKey, user.Email, user.EmailKey,
-			optional(user.EmailVerifiedAt), user.UpdatedAt.UnixMilli(), user.ID, user.Version)
+			column.Optional(user.EmailVerifiedAt), user.UpdatedAt.UnixMilli(), user.ID, user.Version)
 		if err == nil && n == 0 {
 			err = keyfold.ErrStale // it was changed since the look before; deleted is stale too
 		}
@@ -226,7 +227,7 @@ func (s *Store) OneTime(ctx context.Context, sum [32]byte) (keyfold.OneTimeRecor
 		record = keyfold.OneTimeRecord{
 			Sum: sum, Purpose: keyfold.OneTimePurpose(row.Purpose), UserID: row.UserID,
 			PasswordVersion: row.PasswordVersion, EmailKey: row.EmailKey, NewEmail: row.NewEmail,
-			NewEmailKey: row.NewEmailKey, CreatedAt: moment(row.CreatedAt), ExpiresAt: moment(row.ExpiresAt),
+			NewEmailKey: row.NewEmailKey, CreatedAt: column.Moment(row.CreatedAt), ExpiresAt: column.Moment(row.ExpiresAt),
 		}
 		return err
 	})
