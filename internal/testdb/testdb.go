@@ -1,8 +1,8 @@
 // Package testdb gives each test a database of its own.
 //
-// SQLite needs nothing. For PostgreSQL and MariaDB a server comes from
-// KEYFOLD_TEST_POSTGRES_DSN and KEYFOLD_TEST_MARIADB_DSN, which `make test` sets, or else
-// from the usual local address, so that a plain `go test ./...` works where a server runs.
+// SQLite needs nothing. For PostgreSQL, MariaDB and MongoDB a server comes from
+// KEYFOLD_TEST_POSTGRES_DSN, KEYFOLD_TEST_MARIADB_DSN and KEYFOLD_TEST_MONGODB_DSN, which
+// `make test` sets, or else from the usual local address, so that a plain `go test ./...` works where a server runs.
 // Without one the test skips and says so; under CI=true or KEYFOLD_TEST_REQUIRE=1 it fails.
 //
 // Every call makes a new, empty database, which goes away when the test ends. Tests and
@@ -67,6 +67,13 @@ func MariaDBURL(t testing.TB) string {
 		t.Fatalf("testdb: %v", err)
 	}
 	return url
+}
+
+// Mongo names a database on the MongoDB server for tests and returns its URL. The
+// database is dropped when the test ends.
+func Mongo(t testing.TB) string {
+	t.Helper()
+	return create(t, &mongodb)
 }
 
 // A server is what differs between the engines.

@@ -1,0 +1,144 @@
+package mongo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// schemaVersion is what this build makes and understands.
+const schemaVersion = 1
+
+// metaDoc is the one document of the collection meta.
+type metaDoc struct {
+	ID     string `bson:"_id"`
+	Schema int64  `bson:"schema_version"`
+	Feed   string `bson:"feed_id"`
+	// Seq is the number given to a change last, and Pruned that of the last
+	// change which was deleted for its age.
+	Seq    int64 `bson:"seq"`
+	Pruned int64 `bson:"pruned"`
+}
+
+const metaID = "keyfold"
+
+func (s *Store) named() collections {
+	return collections{
+		keys:      s.collection("keyfold_keys"),
+		users:     s.collection("keyfold_users"),
+		oneTimes:  s.collection("keyfold_tokens"),
+		throttles: s.collection("keyfold_throttles"),
+		changes:   s.collection("keyfold_changes"),
+		audit:     s.collection("keyfold_audit"),
+		batches:   s.collection("keyfold_batches"),
+		parts:     s.collection("keyfold_batch_parts"),
+		events:    s.collection("keyfold_usage_events"),
+		hours:     s.collection("keyfold_usage_hours"),
+		fails:     s.collection("keyfold_refusal_minutes"),
+		meta:      s.collection("keyfold_meta"),
+	}
+}
+
+// index is a collection's index over fields, "-" before one that descends.
+type index struct {
+	on     collection
+	fields []string
+	unique bool
+}
+
+func (s *Store) indexes() []index {
+	newest := []string{"-created_at", "-_id"}
+	return []index{
+		{on: s.keys, fields: newest},
+		{on: s.keys, fields: append([]string{"owner_id"}, newest...)},
+		{on: s.keys, fields: append([]string{"tenant"}, newest...)},
+		{on: s.keys, fields: append([]string{"user_id"}, newest...)},
+		{on: s.keys, fields: []string{"expires_at", "_id"}},
+		{on: s.users, fields: newest},
+		{on: s.users, fields: []string{"username_key"}, unique: true},
+		{on: s.users, fields: []string{"email_key"}, unique: true},
+		{on: s.oneTimes, fields: []string{"user_id"}},
+		{on: s.oneTimes, fields: []string{"expires_at"}},
+		{on: s.throttles, fields: []string{"expires_at"}},
+		{on: s.changes, fields: []string{"state", "_id"}},
+		{on: s.audit, fields: []string{"target", "-_id"}},
+		{on: s.batches, fields: []string{"claim"}, unique: true},
+		{on: s.batches, fields: []string{"slot", "-ticket"}},
+		{on: s.batches, fields: []string{"open", "written_at"}},
+		{on: s.batches, fields: []string{"at"}},
+		{on: s.parts, fields: []string{"written_at"}},
+		{on: s.events, fields: []string{"-at", "-_id"}},
+		{on: s.events, fields: []string{"key_id", "-at", "-_id"}},
+		{on: s.hours, fields: []string{"key_id", "at"}},
+		{on: s.hours, fields: []string{"at"}},
+		{on: s.fails, fields: []string{"at"}},
+	}
+}
+
+// migrate makes what is missing. It reads the version first and writes nothing
+// where that is current, so a role that may not create indexes can open the
+// database. The document that makes the version count comes last: whoever
+// finds it finds the unique indexes too. Processes that start at once make the
+// same indexes, which is no error.
+func (s *Store) migrate(ctx context.Context) error {
+	meta, err := first[metaDoc](ctx, s.meta, byID(metaID))
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the schema version: %w", err)
+	case meta != nil && meta.Schema > schemaVersion:
+		return fmt.Errorf("schema version %d is newer than this build (%d)", meta.Schema, schemaVersion)
+	case meta != nil && meta.Schema == schemaVersion:
+		s.feedID = meta.Feed
+		return nil
+	}
+	for _, index := range s.indexes() {
+		if err := index.make(ctx); err != nil {
+			return fmt.Errorf("make an index of %s: %w", index.on.Name(), err)
+		}
+	}
+	fresh := metaDoc{ID: metaID, Schema: schemaVersion, Feed: rand.Text()}
+	if err := s.meta.insert(ctx, fresh); err != nil && !errors.Is(err, errTaken) {
+		return fmt.Errorf("write the schema version: %w", err)
+	}
+	if meta, err = s.feed(ctx); err != nil {
+		return err
+	}
+	s.feedID = meta.Feed
+	return nil
+}
+
+func (i index) make(ctx context.Context) error {
+	if err := i.on.step(ctx, "createIndexes"); err != nil {
+		return err
+	}
+	keys := bson.D{}
+	for _, field := range i.fields {
+		if field[0] == '-' {
+			keys = append(keys, is(field[1:], -1))
+		} else {
+			keys = append(keys, is(field, 1))
+		}
+	}
+	model := mongo.IndexModel{Keys: keys}
+	if i.unique {
+		model.Options = options.Index().SetUnique(true)
+	}
+	_, err := i.on.Indexes().CreateOne(ctx, model)
+	return err
+}
+
+var errNoSchema = errors.New("the schema is not the current one")
+
+// feed returns the document that tells how far the feed has come.
+func (s *Store) feed(ctx context.Context) (*metaDoc, error) {
+	meta, err := first[metaDoc](ctx, s.meta, byID(metaID))
+	if err == nil && (meta == nil || meta.Schema != schemaVersion) {
+		err = errNoSchema
+	}
+	return meta, err
+}
