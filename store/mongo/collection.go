@@ -21,57 +21,24 @@ func (s *Store) collection(name string) collection {
 	return collection{s.db.Collection(name), s}
 }
 
-// step is called before each command.
-func (c collection) step(ctx context.Context, command string) error {
+// do runs one command.
+func (c collection) do(ctx context.Context, command string, run func() error) error {
 	if c.store.closed.Load() {
 		return errClosed
 	}
-	if c.store.onStep != nil {
-		if err := c.store.onStep(ctx, command+" "+c.Name()); err != nil {
-			return err
-		}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return ctx.Err()
+	if c.store.around != nil {
+		return c.store.around(command+" "+c.Name(), run)
+	}
+	return run()
 }
 
 // errTaken means that an id, or a value that is unique, is taken.
 var errTaken = errors.New("a document with this id or name exists")
 
-// list returns what the filter matches.
-func list[T any](ctx context.Context, c collection, filter bson.D, opts ...options.Lister[options.FindOptions]) ([]T, error) {
-	if err := c.step(ctx, "find"); err != nil {
-		return nil, err
-	}
-	cursor, err := c.Find(ctx, filter, opts...)
-	if err != nil {
-		return nil, err
-	}
-	var docs []T
-	err = cursor.All(ctx, &docs)
-	return docs, err
-}
-
-// first returns the first document that the filter matches, nil if there is none.
-func first[T any](ctx context.Context, c collection, filter bson.D, opts ...options.Lister[options.FindOneOptions]) (*T, error) {
-	if err := c.step(ctx, "find"); err != nil {
-		return nil, err
-	}
-	doc := new(T)
-	err := c.FindOne(ctx, filter, opts...).Decode(doc)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, nil
-	}
-	return doc, err
-}
-
-// insert returns errTaken where one of its unique values exists.
-func (c collection) insert(ctx context.Context, doc any) error {
-	if err := c.step(ctx, "insert"); err != nil {
-		return err
-	}
-	_, err := c.InsertOne(ctx, doc)
-	return taken(err)
-}
+const duplicateKey = 11000 // the server's code
 
 func taken(err error) error {
 	if mongo.IsDuplicateKeyError(err) {
@@ -80,7 +47,49 @@ func taken(err error) error {
 	return err
 }
 
-const duplicateKey = 11000 // the server's code
+// list returns what the filter matches.
+func list[T any](ctx context.Context, c collection, filter bson.D, opts ...options.Lister[options.FindOptions]) (docs []T, err error) {
+	err = c.do(ctx, "find", func() error {
+		cursor, err := c.Find(ctx, filter, opts...)
+		if err != nil {
+			return err
+		}
+		return cursor.All(ctx, &docs)
+	})
+	return docs, err
+}
+
+// first returns the first document that the filter matches, nil if there is none.
+func first[T any](ctx context.Context, c collection, filter bson.D, opts ...options.Lister[options.FindOneOptions]) (*T, error) {
+	doc := new(T)
+	err := c.do(ctx, "find", func() error { return c.FindOne(ctx, filter, opts...).Decode(doc) })
+	return orNone(doc, err)
+}
+
+func orNone[T any](doc *T, err error) (*T, error) {
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, nil
+	}
+	return doc, err
+}
+
+// exchange changes one document and returns it as it was before, or as it is
+// after; nil if there is none.
+func exchange[T any](ctx context.Context, c collection, filter, change bson.D, which options.ReturnDocument) (*T, error) {
+	doc := new(T)
+	err := c.do(ctx, "findAndModify", func() error {
+		return c.FindOneAndUpdate(ctx, filter, change, options.FindOneAndUpdate().SetReturnDocument(which)).Decode(doc)
+	})
+	return orNone(doc, err)
+}
+
+// insert returns errTaken where one of its unique values exists.
+func (c collection) insert(ctx context.Context, doc any) error {
+	return c.do(ctx, "insert", func() error {
+		_, err := c.InsertOne(ctx, doc)
+		return taken(err)
+	})
+}
 
 // chunk is how many documents go into one command.
 const chunk = 1000
@@ -88,11 +97,14 @@ const chunk = 1000
 // ensure inserts those that do not exist yet.
 func (c collection) ensure(ctx context.Context, docs []any) error {
 	for some := range slices.Chunk(docs, chunk) {
-		if err := c.step(ctx, "insert"); err != nil {
+		err := c.do(ctx, "insert", func() error {
+			_, err := c.InsertMany(ctx, some, options.InsertMany().SetOrdered(false))
+			if onlyTaken(err) {
+				return nil
+			}
 			return err
-		}
-		_, err := c.InsertMany(ctx, some, options.InsertMany().SetOrdered(false))
-		if err != nil && !onlyTaken(err) {
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -105,80 +117,59 @@ func onlyTaken(err error) bool {
 	if !ok || bulk.WriteConcernError != nil {
 		return false
 	}
-	return !slices.ContainsFunc(bulk.WriteErrors, func(one mongo.BulkWriteError) bool {
-		return one.Code != duplicateKey
+	return !slices.ContainsFunc(bulk.WriteErrors, func(one mongo.BulkWriteError) bool { return one.Code != duplicateKey })
+}
+
+// update changes one document, and reports whether there was one to change. It
+// returns errTaken where that would take a unique value of another.
+func (c collection) update(ctx context.Context, filter, change bson.D) (hit bool, err error) {
+	err = c.do(ctx, "update", func() error {
+		result, err := c.UpdateOne(ctx, filter, change)
+		hit = err == nil && result.MatchedCount > 0
+		return taken(err)
 	})
-}
-
-// update changes one document, and reports whether there was one to change.
-func (c collection) update(ctx context.Context, filter, change bson.D) (bool, error) {
-	if err := c.step(ctx, "update"); err != nil {
-		return false, err
-	}
-	result, err := c.UpdateOne(ctx, filter, change)
-	if err != nil {
-		return false, taken(err)
-	}
-	return result.MatchedCount > 0, nil
-}
-
-// put writes a document whether it exists or not.
-func (c collection) put(ctx context.Context, id string, doc any) error {
-	if err := c.step(ctx, "replace"); err != nil {
-		return err
-	}
-	replace := func() error {
-		_, err := c.ReplaceOne(ctx, bson.D{{Key: "_id", Value: id}}, doc, options.Replace().SetUpsert(true))
-		return err
-	}
-	err := replace()
-	if mongo.IsDuplicateKeyError(err) { // another was inserted meanwhile
-		err = replace()
-	}
-	return err
+	return hit, err
 }
 
 // updates changes one document by each of the models, and returns how many
 // there were to change.
-func (c collection) updates(ctx context.Context, models []mongo.WriteModel) (int, error) {
-	matched := 0
+func (c collection) updates(ctx context.Context, models []mongo.WriteModel) (matched int, err error) {
 	for some := range slices.Chunk(models, chunk) {
-		if err := c.step(ctx, "update"); err != nil {
-			return matched, err
-		}
-		result, err := c.BulkWrite(ctx, some, options.BulkWrite().SetOrdered(false))
+		err = c.do(ctx, "update", func() error {
+			result, err := c.BulkWrite(ctx, some, options.BulkWrite().SetOrdered(false))
+			if err == nil {
+				matched += int(result.MatchedCount)
+			}
+			return err
+		})
 		if err != nil {
 			return matched, err
 		}
-		matched += int(result.MatchedCount)
 	}
 	return matched, nil
 }
 
-// remove deletes what the filter matches, and returns how many went.
-func (c collection) remove(ctx context.Context, filter bson.D) (int, error) {
-	if err := c.step(ctx, "delete"); err != nil {
-		return 0, err
-	}
-	result, err := c.DeleteMany(ctx, filter)
-	if err != nil {
-		return 0, err
-	}
-	return int(result.DeletedCount), nil
+// put writes a document whether it exists or not.
+func (c collection) put(ctx context.Context, id string, doc any) error {
+	return c.do(ctx, "replace", func() error {
+		_, err := c.ReplaceOne(ctx, byID(id), doc, options.Replace().SetUpsert(true))
+		if mongo.IsDuplicateKeyError(err) { // another was inserted meanwhile
+			_, err = c.ReplaceOne(ctx, byID(id), doc, options.Replace().SetUpsert(true))
+		}
+		return err
+	})
 }
 
-// exchange changes one document and returns it as it was before, or as it is
-// after; nil if there is none.
-func exchange[T any](ctx context.Context, c collection, filter, change bson.D, which options.ReturnDocument) (*T, error) {
-	if err := c.step(ctx, "findAndModify"); err != nil {
-		return nil, err
-	}
-	doc := new(T)
-	err := c.FindOneAndUpdate(ctx, filter, change, options.FindOneAndUpdate().SetReturnDocument(which)).Decode(doc)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, nil
-	}
-	return doc, err
+// remove deletes what the filter matches, and returns how many went.
+func (c collection) remove(ctx context.Context, filter bson.D) (deleted int, err error) {
+	err = c.do(ctx, "delete", func() error {
+		result, err := c.DeleteMany(ctx, filter)
+		if err == nil {
+			deleted = int(result.DeletedCount)
+		}
+		return err
+	})
+	return deleted, err
 }
 
 // byID matches the document of that id.
@@ -188,6 +179,9 @@ func byID(id string) bson.D { return bson.D{{Key: "_id", Value: id}} }
 func among(ids []string) bson.D {
 	if len(ids) == 1 {
 		return byID(ids[0])
+	}
+	if ids == nil {
+		ids = []string{} // nil would be null, which $in does not take
 	}
 	return bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}
 }

@@ -153,6 +153,9 @@ func prepare[T any, D document[T]](ctx context.Context, s *Store, c *changeDoc, 
 // settled returns the live documents of those ids, once the last change of each
 // is whole.
 func (s *Store) settled(ctx context.Context, on collection, ids []string) ([]bson.Raw, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
 	for range maxTries {
 		docs, err := list[bson.Raw](ctx, on, among(ids))
 		if err != nil {

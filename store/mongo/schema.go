@@ -113,9 +113,6 @@ func (s *Store) migrate(ctx context.Context) error {
 }
 
 func (i index) make(ctx context.Context) error {
-	if err := i.on.step(ctx, "createIndexes"); err != nil {
-		return err
-	}
 	keys := bson.D{}
 	for _, field := range i.fields {
 		if field[0] == '-' {
@@ -128,8 +125,10 @@ func (i index) make(ctx context.Context) error {
 	if i.unique {
 		model.Options = options.Index().SetUnique(true)
 	}
-	_, err := i.on.Indexes().CreateOne(ctx, model)
-	return err
+	return i.on.do(ctx, "createIndexes", func() error {
+		_, err := i.on.Indexes().CreateOne(ctx, model)
+		return err
+	})
 }
 
 var errNoSchema = errors.New("the schema is not the current one")

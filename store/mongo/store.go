@@ -51,7 +51,7 @@ type Store struct {
 	flush   chan struct{} // holds a token while a batch of usage is applied
 	slot    atomic.Int64  // where batches of this process go
 	sweeps  atomic.Int64  // when the last sweep began, unix milliseconds
-	onStep  func(ctx context.Context, command string) error
+	around  func(command string, run func() error) error // for tests; nil
 	feedID  string
 	patient time.Duration // how old a change is that a sweep takes for abandoned
 }

@@ -25,5 +25,5 @@ func open(t *testing.T, uri string) *mongo.Store {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t *testing.T) keyfold.Store { return open(t, testdb.Mongo(t)) })
+	storetest.Run(t, func(t *testing.T) keyfold.Store { return open(t, testdb.Mongo(t)) }, storetest.Slow())
 }

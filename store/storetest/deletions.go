@@ -102,7 +102,7 @@ func racingDeletions(t *trial) {
 }
 
 func deletionRacesUsage(t *trial) {
-	for range 20 {
+	for range t.few(20) {
 		key := t.create()
 		batch, m := t.used(key.ID), t.mutation("key.delete", key.ID)
 		var result keyfold.UsageResult

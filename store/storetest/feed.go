@@ -123,7 +123,7 @@ func cursorIsReusable(t *trial) {
 }
 
 func nothingPassedOver(t *trial) {
-	const writers, rounds = 8, 15
+	writers, rounds := 8, t.few(15)
 	keys := t.createMany(writers)
 	prefix := t.action()
 	action := func(writer, round, part int) string { return fmt.Sprintf("%s.%d.%d.%d", prefix, writer, round, part) }

@@ -169,8 +169,8 @@ func duplicateIsConflict(t *trial) {
 }
 
 func racingCreations(t *trial) {
-	const rounds, racers = 30, 8
-	for range rounds {
+	const racers = 8
+	for range t.few(30) {
 		id := t.id()
 		keys := make([]keyfold.KeyRecord, racers)
 		for i := range keys {

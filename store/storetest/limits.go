@@ -172,7 +172,7 @@ func largestCounts(t *trial) {
 }
 
 func largestPage(t *trial) {
-	model, n := t.longest(), 200
+	model, n := t.longest(), t.few(200)
 	keys := t.createMany(n, func(key *keyfold.KeyRecord) {
 		id, lineage := key.ID, key.LineageID
 		*key = model

@@ -332,7 +332,7 @@ func useOfTakenAddress(t *trial) {
 }
 
 func racingUses(t *trial) {
-	const racers = 50
+	racers := t.few(50)
 	for _, purpose := range purposes() {
 		user := t.activeUser()
 		token := t.addToken(user, purpose)
@@ -354,7 +354,7 @@ func racingUses(t *trial) {
 }
 
 func racingChangesOfAddress(t *trial) {
-	for range 20 {
+	for range t.few(20) {
 		users := []keyfold.UserRecord{t.activeUser(), t.activeUser()}
 		address := "wanted@" + t.id()
 		tokens := make([]keyfold.OneTimeRecord, len(users))
@@ -381,7 +381,7 @@ func racingChangesOfAddress(t *trial) {
 }
 
 func resetRacesPassword(t *trial) {
-	for range 30 {
+	for range t.few(30) {
 		user := t.activeUser()
 		token := t.addToken(user, keyfold.ResetPassword)
 		m := t.mutation(t.action(), user.ID)
@@ -407,7 +407,7 @@ func resetRacesPassword(t *trial) {
 }
 
 func useRacesDeletion(t *trial) {
-	for _, purpose := range slices.Repeat(purposes(), 10) {
+	for _, purpose := range slices.Repeat(purposes(), t.few(10)) {
 		user := t.activeUser()
 		token := t.addToken(user, purpose)
 		fresh := t.token(user, purpose%3+1)

@@ -93,7 +93,7 @@ func passwordRehashCompares(t *trial) {
 }
 
 func passwordRehashRaces(t *trial) {
-	for range 30 {
+	for range t.few(30) {
 		user := t.addFullUser()
 		m := t.mutation("user.set_password", user.ID)
 		errs := race(2, func(i int) error {

@@ -34,7 +34,7 @@ import (
 // any other, and Close of that store must end its use. It is called some fifty
 // times, from several goroutines. The suite does not close what it is given:
 // newStore registers that with t.Cleanup.
-func Run(t *testing.T, newStore func(t *testing.T) keyfold.Store) {
+func Run(t *testing.T, newStore func(t *testing.T) keyfold.Store, options ...Option) {
 	for _, g := range groups() {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
@@ -47,6 +47,9 @@ func Run(t *testing.T, newStore func(t *testing.T) keyfold.Store) {
 						store = another
 					}
 					trial := newTrial(t, store(), another)
+					for _, option := range options {
+						option(trial)
+					}
 					if c.tx && !trial.hasTx() {
 						t.Skip("the store has no transactions")
 					}
@@ -56,6 +59,13 @@ func Run(t *testing.T, newStore func(t *testing.T) keyfold.Store) {
 		})
 	}
 }
+
+// Option alters how [Run] goes about it, never what a store has to keep.
+type Option func(*trial)
+
+// Slow is for a store that takes milliseconds for a call: cases race fewer
+// rounds, and lists and batches are a fifth as long.
+func Slow() Option { return func(t *trial) { t.slow = true } }
 
 // group is a list of cases that share a store, one after the other. They keep
 // out of each other's way by using ids, owners and actions of their own.

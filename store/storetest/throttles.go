@@ -230,11 +230,11 @@ func (t *trial) reserve(at time.Time, names ...string) error {
 }
 
 func racingAttempts(t *trial) {
-	const racers = 100
+	racers := t.few(100)
 	name, at := t.id(), t.now()
 	errs := race(racers, func(int) error { return t.reserve(at, name) })
 	t.ok("racing reservations", errors.Join(errs...))
-	t.throttles("after racing reservations", keyfold.Throttle{Name: name, Attempts: racers, ExpiresAt: at.Add(lax.Forget)})
+	t.throttles("after racing reservations", keyfold.Throttle{Name: name, Attempts: int64(racers), ExpiresAt: at.Add(lax.Forget)})
 }
 
 func racingAttemptsOnNames(t *trial) {

@@ -31,6 +31,15 @@ type trial struct {
 	// clock is the time of the mutation made last. It moves by a millisecond a
 	// mutation, so no two are alike.
 	clock time.Time
+	slow  bool // by the option Slow
+}
+
+// few returns n, or a fifth of it on a slow store.
+func (t *trial) few(n int) int {
+	if t.slow {
+		return max(2, n/5)
+	}
+	return n
 }
 
 func newTrial(t tb, store keyfold.Store, another func() keyfold.Store) *trial {

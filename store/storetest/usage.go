@@ -269,7 +269,7 @@ func emptyBatch(t *trial) {
 }
 
 func largeBatch(t *trial) {
-	const keys, events = 1500, 4500
+	keys, events := t.few(1500), t.few(4500)
 	ids := t.ids(t.createMany(keys))
 	batch := t.used(ids...)
 	for len(batch.Events) < events {
@@ -278,7 +278,7 @@ func largeBatch(t *trial) {
 			At: t.clock, KeyID: ids[n%keys], Route: fmt.Sprint("GET /", n%50), IP: "192.0.2.1", UserAgent: fmt.Sprint("agent ", n%7),
 		})
 	}
-	for n := range 1500 {
+	for n := range t.few(1500) {
 		at := time.UnixMilli(7_200_000_000_000 + int64(n)*60_000)
 		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.UTC(), Code: keyfold.CodeMissing, Count: int64(n + 1)})
 	}

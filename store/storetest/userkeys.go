@@ -269,7 +269,7 @@ func userDeletionWritesRows(t *trial) {
 
 func largeUserDeletion(t *trial) {
 	user := t.addUser()
-	keys := t.createMany(3*keyfold.FlushThreshold, of(user))
+	keys := t.createMany(max(keyfold.FlushThreshold+1, t.few(3*keyfold.FlushThreshold)), of(user))
 	m := t.mutation(t.action(), user.ID)
 	cursor := t.cursor()
 	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, m))
@@ -347,7 +347,7 @@ func (t *trial) keysRace(change func(user keyfold.UserRecord, m keyfold.Mutation
 }
 
 func keysRaceDeletion(t *trial) {
-	for range 30 {
+	for range t.few(30) {
 		made := t.keysRace(func(user keyfold.UserRecord, m keyfold.Mutation) error {
 			return t.store.DeleteUser(t.ctx, user.ID, m)
 		})
@@ -392,7 +392,7 @@ func rotationsRaceDeletion(t *trial) {
 }
 
 func keysRaceDisabling(t *trial) {
-	for range 30 {
+	for range t.few(30) {
 		made := t.keysRace(func(user keyfold.UserRecord, m keyfold.Mutation) error {
 			_, err := t.store.SetUserState(t.ctx, user.ID, keyfold.DisableChange, "", m)
 			return err

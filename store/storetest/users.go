@@ -184,8 +184,8 @@ func duplicateUser(t *trial) {
 }
 
 func racingUserCreations(t *trial) {
-	const rounds, racers = 30, 8
-	for round := range rounds {
+	const racers = 8
+	for round := range t.few(30) {
 		name := t.id()
 		users := make([]keyfold.UserRecord, racers)
 		for i := range users {
@@ -417,7 +417,7 @@ func racingUserUpdates(t *trial) {
 }
 
 func racingRenames(t *trial) {
-	const rounds, racers = 10, 8
+	rounds, racers := t.few(10), 8
 	for round := range rounds {
 		name := t.id()
 		users, edits := make([]keyfold.UserRecord, racers), make([]keyfold.UserRecord, racers)

@@ -2,7 +2,7 @@
 // SQLite in memory, behind a proxy that lets one request in at a time. Nothing
 // it holds outlives it.
 //
-//	ferretdb -listen 127.0.0.1:27018
+//	ferretdb -listen 127.0.0.1:27018 -dir DIRECTORY
 package main
 
 import (
@@ -22,23 +22,26 @@ import (
 func main() {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	listen := flag.String("listen", "127.0.0.1:27018", "`address` to serve on")
+	dir := flag.String("dir", "", "existing `directory` for its files; without one it makes and removes its own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := serve(ctx, *listen, log); err != nil {
+	if err := serve(ctx, *listen, *dir, log); err != nil {
 		log.Error("ferretdb", slog.Any("error", err))
 		os.Exit(1)
 	}
 }
 
 // serve returns when ctx is done, or when the server or the proxy fails.
-func serve(ctx context.Context, address string, log *slog.Logger) error {
-	// The server itself is on a socket that only the proxy knows of.
-	dir, err := os.MkdirTemp("", "ferretdb.")
-	if err != nil {
-		return err
+func serve(ctx context.Context, address, dir string, log *slog.Logger) error {
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "ferretdb."); err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
 	}
-	defer os.RemoveAll(dir)
+	// The server itself is on a socket that only the proxy knows of.
 	socket := filepath.Join(dir, "socket")
 	server, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{Unix: socket},
@@ -59,11 +62,9 @@ func serve(ctx context.Context, address string, log *slog.Logger) error {
 	result := make(chan error, 2)
 	go func() { result <- server.Run(ctx) }()
 	go func() { result <- (&proxy{backend: socket}).serve(listener) }()
-	err = <-result
-	if cancel(); errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	return errors.Join(err, ignoreClosed(<-result))
+	first := <-result
+	cancel()
+	return errors.Join(ignoreClosed(first), ignoreClosed(<-result))
 }
 
 func ignoreClosed(err error) error {

@@ -76,4 +76,3 @@ func verifyRecord(row *model.Verify) (keyfold.VerifyRecord, error) {
 	record.Secret, err = column.Secret(row.SecretAlg, row.SecretPepper, row.SecretSum)
 	return record, err
 }
-
