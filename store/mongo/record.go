@@ -56,7 +56,7 @@ func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyf
 
 // keepData puts what the batch adds into its document, or beside it.
 func (s *Store) keepData(ctx context.Context, doc *batchDoc, data *batchData) error {
-	whole, parts, err := data.encode(maxPart)
+	whole, parts, err := data.encode(s.maxPart)
 	doc.Data = whole
 	for i := range parts {
 		if err != nil {

@@ -47,10 +47,11 @@ type Store struct {
 	own    *mongo.Client // what Close disconnects; nil for the program's own
 	closed atomic.Bool
 
-	locks   stripes       // of documents, so that this process does not race with itself
-	flush   chan struct{} // holds a token while a batch of usage is applied
-	slot    atomic.Int64  // where batches of this process go
-	sweeps  atomic.Int64  // when the last sweep began, unix milliseconds
+	locks   stripes                                      // of documents, so that this process does not race with itself
+	flush   chan struct{}                                // holds a token while a batch of usage is applied
+	maxPart int                                          // bytes of a batch that go into one document
+	slot    atomic.Int64                                 // where batches of this process go
+	sweeps  atomic.Int64                                 // when the last sweep began, unix milliseconds
 	around  func(command string, run func() error) error // for tests; nil
 	feedID  string
 	patient time.Duration // how old a change is that a sweep takes for abandoned
@@ -128,7 +129,7 @@ func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 func start(ctx context.Context, db *mongo.Database, own *mongo.Client) (*Store, error) {
 	db = db.Client().Database(db.Name(), options.Database().
 		SetWriteConcern(writeconcern.Majority()).SetReadPreference(readpref.Primary()))
-	s := &Store{db: db, own: own, flush: make(chan struct{}, 1), patient: abandonedAfter}
+	s := &Store{db: db, own: own, flush: make(chan struct{}, 1), maxPart: maxPart, patient: abandonedAfter}
 	s.collections = s.named()
 	s.locks.init()
 	s.slot.Store(anySlot())
