@@ -93,7 +93,8 @@ func (s *Service) Flush(ctx context.Context) error {
 // returns. When the database gives the transaction up, fn runs again from its
 // start, so it must be safe to repeat; after a bounded number of tries the
 // error is an [ErrRetry]. The Service given to fn must not outlive it nor be
-// used concurrently.
+// used concurrently. With a store that has no transactions, store/mongo, the
+// error is errors.ErrUnsupported, and fn does not run.
 //
 // On a Service from [Service.With] the caller's transaction is already the
 // frame, and fn just runs.

@@ -154,7 +154,9 @@ func storeError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, known := range []error{ErrNotFound, ErrConflict, ErrStale, ErrRetry, ErrInvalid, ErrUnavailable, ErrLimited} {
+	for _, known := range []error{
+		ErrNotFound, ErrConflict, ErrStale, ErrRetry, ErrInvalid, ErrUnavailable, ErrLimited, errors.ErrUnsupported,
+	} {
 		if errors.Is(err, known) {
 			return err
 		}

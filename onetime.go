@@ -204,7 +204,9 @@ func (s *Service) UseChangeEmail(ctx context.Context, token string) (User, error
 // ResetOptions says what else happens when a password is reset.
 type ResetOptions struct {
 	// RevokeKeys revokes all keys of the user in the same step, for an account
-	// that may have been in the wrong hands.
+	// that may have been in the wrong hands. Where the store has no transactions
+	// they are revoked after that, and an error beside a User means that some may
+	// not be: call [Service.RevokeKeys].
 	RevokeKeys bool
 }
 
@@ -225,13 +227,17 @@ func (s *Service) UseResetPassword(ctx context.Context, token, password string, 
 		return User{}, err
 	}
 	var changed User
-	err = s.InTx(ctx, func(k *Service) error {
+	reset := func(k *Service) error {
 		changed, err = k.useOneTime(ctx, ResetPassword, token, hash)
 		if err == nil && o.RevokeKeys {
 			_, err = k.RevokeKeys(ctx, KeyFilter{UserID: changed.ID}, "password reset")
 		}
 		return err
-	})
+	}
+	if err := s.InTx(ctx, reset); !errors.Is(err, errors.ErrUnsupported) {
+		return changed, err
+	}
+	err = reset(s)
 	return changed, err
 }
 

@@ -19,7 +19,7 @@ const (
 	databaseVariable = "KEYFOLD_DATABASE_URL"
 	defaultPath      = "keyfold.db"
 
-	databaseForms = "want sqlite:FILE, postgres://user@host/name or mysql://user@host/name"
+	databaseForms = "want sqlite:FILE, postgres://user@host/name, mysql://user@host/name or mongodb://user@host/name"
 	sqliteForm    = "want sqlite:FILE or sqlite:/DIRECTORY/FILE"
 	pathForm      = "want the path of a file"
 	portReason    = "wants a port: 1 to 65535"
@@ -250,6 +250,9 @@ func (r *reader) readAliasedDatabase() error {
 // which of them says so, "" for neither.
 func (r *reader) aliasedMode() (mode, from string, err error) {
 	if v, set := r.lookup("DATABASE_MODE"); set {
+		if v.text == "mongo" {
+			return mongoEngine, v.from, nil
+		}
 		if !slices.Contains([]string{sqliteEngine, postgresEngine, mysqlEngine, mongoEngine}, v.text) {
 			return "", "", refuse(v.from, "wants sqlite, postgres, mysql or mongodb")
 		}

@@ -102,6 +102,7 @@ func TestPredecessorsDatabaseVariables(t *testing.T) {
 		"DATABASE_MODE=mysql MYSQL_HOST=h MYSQL_USER=u MYSQL_DATABASE=d MYSQL_PASSWORD=p POSTGRES_SSL=junk": "mysql://u:p@h:3306/d",
 		"DATABASE_MODE=mongodb MONGODB_URL=mongodb://u:p@h/d":                                               "mongodb://u:p@h/d",
 		"DATABASE_MODE=mongodb URI=mongodb+srv://u:p@h/d":                                                   "mongodb+srv://u:p@h/d",
+		"DATABASE_MODE=mongo MONGODB_URL=mongodb://u:p@h/d":                                                 "mongodb://u:p@h/d",
 		"DATABASE_MODE=mongodb": "",
 	} {
 		config := mustRead(t, strings.Split(environ, " ")...)

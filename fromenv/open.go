@@ -80,9 +80,6 @@ func (c *Config) OpenStore(ctx context.Context, opener Opener, more ...Opener) (
 		}
 		return store, nil
 	}
-	if d.engine == mongoEngine {
-		return nil, refuse(d.from, "names MongoDB, which is not supported yet")
-	}
 	return nil, refuse(d.from, "means %s, and this program can use only %s", d, strings.Join(engines, ", "))
 }
 

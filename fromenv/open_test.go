@@ -183,7 +183,7 @@ func TestMongoDBIsNotReplacedBySQLite(t *testing.T) {
 		"DATABASE_MODE=mongodb KEYFOLD_SECRET=" + goodSecret + goodSecret: "DATABASE_MODE",
 	} {
 		_, err := mustRead(t, strings.Split(environ, " ")...).Open(t.Context(), sqlite.Opener{}, postgres.Opener{}, mysql.Opener{})
-		wantsError(t, err, name, "names MongoDB, which is not supported yet", "hunter")
+		wantsError(t, err, name, "this program can use only sqlite", "hunter")
 	}
 	if entries, err := os.ReadDir("."); err != nil || len(entries) > 0 {
 		t.Errorf("files were made: %v, %v", entries, err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/fromenv"
+	"github.com/keyfold/keyfold/store/mongo"
 	"github.com/keyfold/keyfold/store/mysql"
 	"github.com/keyfold/keyfold/store/postgres"
 	"github.com/keyfold/keyfold/store/sqlite"
@@ -21,7 +22,7 @@ import (
 // databaseFlag is --db, whose default is read when the command runs: help must
 // not show what is in the variable.
 func databaseFlag(cmd *cobra.Command) {
-	cmd.Flags().String("db", "", "`database`: sqlite:FILE, postgres://… or mysql://user:password@host:3306/name; "+
+	cmd.Flags().String("db", "", "`database`: sqlite:FILE, postgres://…, mysql://user:password@host:3306/name or mongodb://…; "+
 		"best given by KEYFOLD_DATABASE_URL, for others on the machine can read flags (default sqlite:keyfold.db)")
 }
 
@@ -59,7 +60,7 @@ func (c *command) config(cmd *cobra.Command) (*fromenv.Config, error) {
 
 // openStore opens the store alone, of whatever engine the configuration names.
 func openStore(ctx context.Context, config *fromenv.Config) (keyfold.Store, error) {
-	return config.OpenStore(ctx, sqlite.Opener{}, postgres.Opener{}, mysql.Opener{})
+	return config.OpenStore(ctx, sqlite.Opener{}, postgres.Opener{}, mysql.Opener{}, mongo.Opener{})
 }
 
 // open opens what the configuration names. Only create may make a SQLite file.
@@ -70,7 +71,7 @@ func (c *command) open(ctx context.Context, config *fromenv.Config, create bool)
 				`there is no database %s; "keyfold serve", "keyfold migrate" and the create commands make one`, d)}
 		}
 	}
-	opened, err := config.Open(ctx, sqlite.Opener{}, postgres.Opener{}, mysql.Opener{})
+	opened, err := config.Open(ctx, sqlite.Opener{}, postgres.Opener{}, mysql.Opener{}, mongo.Opener{})
 	return opened, classify(err)
 }
 

@@ -84,15 +84,23 @@ func (p params) name() (name, param string, given bool) {
 // createWithUser makes user and key, or neither. The password is hashed while the
 // transaction is open, which takes tens of milliseconds.
 func (h *handler) createWithUser(ctx context.Context, u keyfold.NewUser, n keyfold.NewKey) (token keyfold.Token, err error) {
-	err = h.svc.InTx(ctx, func(k *keyfold.Service) error {
-		user, err := k.CreateUser(ctx, u)
-		if err != nil {
+	var user keyfold.User
+	create := func(k *keyfold.Service) error {
+		if user, err = k.CreateUser(ctx, u); err != nil {
 			return err
 		}
 		n.UserID = user.ID
 		_, token, err = k.CreateKey(ctx, n)
 		return err
-	})
+	}
+	if err = h.svc.InTx(ctx, create); !errors.Is(err, errors.ErrUnsupported) {
+		return token, err
+	}
+	// A store without transactions: what is there already goes again.
+	user = keyfold.User{}
+	if err = create(h.svc); err != nil && user.ID != "" {
+		err = errors.Join(err, h.svc.DeleteUser(context.WithoutCancel(ctx), user.ID))
+	}
 	return token, err
 }
 
@@ -157,11 +165,14 @@ func (h *handler) renew(w http.ResponseWriter, r *http.Request, p params) error 
 	}
 	date, _ := p.get("expiration-date")
 	var answer string
-	err := h.svc.InTx(r.Context(), func(k *keyfold.Service) error {
-		var err error
+	renew := func(k *keyfold.Service) (err error) {
 		answer, err = h.renewIn(r.Context(), k, publicPart(presented), date)
 		return err
-	})
+	}
+	err := h.svc.InTx(r.Context(), renew)
+	if errors.Is(err, errors.ErrUnsupported) { // a store without transactions
+		err = renew(h.svc)
+	}
 	switch {
 	case errors.Is(err, keyfold.ErrNotFound), errors.Is(err, keyfold.ErrInvalid), errors.Is(err, keyfold.ErrConflict):
 		return &refusal{status: http.StatusNotFound, detail: keyNotFound} // conflict: it is revoked for good, or was rotated
