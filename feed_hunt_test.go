@@ -232,7 +232,7 @@ func TestManyKeysRevokedAtOnceAreRefusedAfterOnePollAndStallNobody(t *testing.T)
 		slices.Sort(took)
 		t.Logf("%d keys revoked in %v; %d verifies of others meanwhile: p50 %v, p99 %v, most %v",
 			count, all, len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
-	})
+	}, noSQL)
 }
 
 // clones stores keys of an owner without going through the library, which

@@ -52,7 +52,7 @@ func TestStoppedProcess(t *testing.T) {
 		t.Fatal("no order")
 	}
 	open := map[string]func(context.Context, string) (keyfold.Store, error){
-		"sqlite": sqliteOpen, "postgres": postgresOpen, "mariadb": mysqlOpen,
+		"sqlite": sqliteOpen, "postgres": postgresOpen, "mariadb": mysqlOpen, "mongodb": mongoOpen,
 	}[told.Engine]
 	store := opened(t)(open(t.Context(), told.DSN))
 	svc := newService(t, store, &keyfold.Options{

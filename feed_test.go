@@ -53,6 +53,11 @@ func engines() map[string]func(testing.TB) *engine {
 			e.store(t)
 			return e
 		},
+		"mongodb": func(t testing.TB) *engine {
+			e := &engine{name: "mongodb", dsn: testdb.Mongo(t), open: mongoOpen}
+			e.store(t)
+			return e
+		},
 	}
 }
 
@@ -67,6 +72,9 @@ func rawPool(t testing.TB, driver, dsn string) *sql.DB {
 	t.Cleanup(func() { _ = db.Close() })
 	return db
 }
+
+// noSQL is the engine that tests leave out which speak SQL or begin transactions.
+const noSQL = "mongodb"
 
 // onEveryEngine runs a test on each engine, side by side: they mostly wait.
 func onEveryEngine(t *testing.T, test func(*testing.T, *engine), without ...string) {
@@ -192,7 +200,7 @@ func TestTransactionsThatCommitInReverseOrderAreBothHeard(t *testing.T) {
 		}
 		syncs(t, here)
 		wants(t, here, tokens[0], keyfold.CodeRevoked, "the first, committed last")
-	}, "sqlite")
+	}, "sqlite", noSQL)
 }
 
 func TestRevocationInATransactionOfThirtySecondsIsHeardAtTheNextPoll(t *testing.T) {
@@ -235,7 +243,7 @@ func TestRevocationInATransactionOfThirtySecondsIsHeardAtTheNextPoll(t *testing.
 	}
 	go func() {
 		defer close(done)
-		onEveryEngine(t, test)
+		onEveryEngine(t, test, noSQL)
 	}()
 	t.Parallel()
 }
@@ -294,7 +302,7 @@ func TestFeedThatLostItsPastMakesEverythingForgotten(t *testing.T) {
 			syncs(t, here)
 			wants(t, here, token, keyfold.CodeRevoked, name+": after the poll")
 		}
-	})
+	}, noSQL)
 }
 
 func TestRestoredBackupMakesEverythingForgotten(t *testing.T) {
@@ -323,7 +331,7 @@ func TestRestoredBackupMakesEverythingForgotten(t *testing.T) {
 		wants(t, here, tokens[0], keyfold.CodeDisabled, "disabled in the backup")
 		wants(t, here, tokens[1], keyfold.CodeAllowed, "revoked after the backup")
 		wants(t, here, young, keyfold.CodeUnknown, "made after the backup")
-	})
+	}, noSQL)
 }
 
 // backUp copies what a restore brings back while programs run.
@@ -432,7 +440,7 @@ func TestProcessWhoseDatabaseIsAwayRefusesAndRecoversByItself(t *testing.T) {
 			until(t, here, tokens[0], keyfold.CodeAllowed, 5*time.Second)
 			wants(t, here, tokens[1], keyfold.CodeAllowed, "another key")
 		}
-	}, "sqlite")
+	}, "sqlite", noSQL)
 }
 
 // line is a proxy before a server that can be cut.

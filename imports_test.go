@@ -48,11 +48,13 @@ var drivers = map[string]string{
 	"modernc.org/sqlite":             "sqlite",
 	"github.com/jackc/pgx/v5":        "postgres",
 	"github.com/go-sql-driver/mysql": "mysql",
+
+	"go.mongodb.org/mongo-driver/v2/mongo": "mongo",
 }
 
 func TestProgramThatUsesOneStoreLinksOneDriver(t *testing.T) {
 	t.Parallel()
-	for _, store := range []string{"sqlite", "postgres", "mysql", "memory"} {
+	for _, store := range []string{"sqlite", "postgres", "mysql", "mongo", "memory"} {
 		deps := dependencies(t, "./store/"+store)
 		for driver, of := range drivers {
 			if got, want := slices.Contains(deps, driver), of == store; got != want {

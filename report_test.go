@@ -173,7 +173,7 @@ func TestCountsByHourEqualARecount(t *testing.T) {
 	// fail this.
 	t.Parallel()
 	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
-		const recorders, rounds = 3, 250
+		recorders, rounds := 3, few(store, 250)
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 1))

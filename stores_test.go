@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	_ "github.com/go-sql-driver/mysql" // for database/sql
@@ -14,6 +15,7 @@ import (
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/internal/testdb"
 	"github.com/keyfold/keyfold/store/memory"
+	"github.com/keyfold/keyfold/store/mongo"
 	"github.com/keyfold/keyfold/store/mysql"
 	"github.com/keyfold/keyfold/store/postgres"
 	"github.com/keyfold/keyfold/store/sqlite"
@@ -44,15 +46,20 @@ func hosts() map[string]func(*testing.T) host {
 	}
 }
 
-// onEveryStore runs a test on a fresh store of each kind.
-func onEveryStore(t *testing.T, test func(*testing.T, keyfold.Store)) {
+// onEveryStore runs a test on a fresh store of each kind, but not on those
+// named.
+func onEveryStore(t *testing.T, test func(*testing.T, keyfold.Store), without ...string) {
 	stores := map[string]func(*testing.T) keyfold.Store{
 		"memory":   func(*testing.T) keyfold.Store { return memory.New() },
 		"sqlite":   func(t *testing.T) keyfold.Store { return opened(t)(sqlite.Open(t.Context(), testdb.SQLite(t))) },
 		"postgres": func(t *testing.T) keyfold.Store { return opened(t)(postgresOpen(t.Context(), testdb.Postgres(t))) },
 		"mariadb":  func(t *testing.T) keyfold.Store { return opened(t)(mysqlOpen(t.Context(), testdb.MariaDB(t))) },
+		"mongodb":  func(t *testing.T) keyfold.Store { return opened(t)(mongoOpen(t.Context(), testdb.Mongo(t))) },
 	}
 	for name, open := range stores {
+		if slices.Contains(without, name) {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, open(t))
@@ -65,6 +72,16 @@ func postgresOpen(ctx context.Context, dsn string) (keyfold.Store, error) {
 }
 
 func mysqlOpen(ctx context.Context, dsn string) (keyfold.Store, error) { return mysql.Open(ctx, dsn) }
+
+func mongoOpen(ctx context.Context, uri string) (keyfold.Store, error) { return mongo.Open(ctx, uri) }
+
+// few returns n, or a fifth of it on a store that takes milliseconds for a call.
+func few(store keyfold.Store, n int) int {
+	if _, slow := store.(*mongo.Store); slow {
+		return max(1, n/5)
+	}
+	return n
+}
 
 // opened closes a store when the test ends.
 func opened(t *testing.T) func(keyfold.Store, error) keyfold.Store {

@@ -226,7 +226,7 @@ func TestInTxIsAllOrNothing(t *testing.T) {
 				t.Errorf("after %v: new key %v, want %v", want, got, wantNew)
 			}
 		}
-	})
+	}, "mongodb") // it has no transactions
 }
 
 func TestInTxOfABoundServiceJustRuns(t *testing.T) {
@@ -296,5 +296,5 @@ func TestInTxRunsAgainAfterADeadlock(t *testing.T) {
 				t.Errorf("version %d, %v; want %d: every change once", key.Version, err, 1+2*2*rounds)
 			}
 		}
-	})
+	}, "mongodb") // it has no transactions
 }

@@ -360,7 +360,7 @@ func TestKeysOfAUserChangedInATransactionStopWithItsCommit(t *testing.T) {
 		wants(t, here, token, keyfold.CodeAllowed, "rolled back")
 		must(t, here.InTx(t.Context(), func(k *keyfold.Service) error { return k.DisableUser(t.Context(), user.ID, "") }))
 		wants(t, here, token, keyfold.CodeUserDisabled, "committed")
-	})
+	}, "mongodb") // it has no transactions
 }
 
 func TestReadThatBeganBeforeTheUserWasDisabledIsNotRemembered(t *testing.T) {
