@@ -404,7 +404,7 @@ func TestProcessWhoseFeedIsAwayAsksTheStore(t *testing.T) {
 				t.Fatalf("the feed is back and not heard: %v behind", here.Staleness())
 			}
 		}
-	})
+	}, noSQL)
 }
 
 func TestProcessWhoseDatabaseIsAwayRefusesAndRecoversByItself(t *testing.T) {

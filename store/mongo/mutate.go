@@ -35,16 +35,17 @@ type document[T any] interface {
 // first.
 const maxTries = 100
 
-// write runs a mutation of documents of those ids, within a time limit.
+// write runs a mutation of documents of those ids. Its time limit begins when
+// those of this process that came before it are done.
 func (s *Store) write(ctx context.Context, what string, ids []string, fn func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	unlock, err := s.locks.lock(ctx, ids...)
 	defer unlock()
-	if err == nil {
-		err = fn(ctx)
+	if err != nil {
+		return wrap(what, err)
 	}
-	return wrap(what, err)
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	return wrap(what, fn(ctx))
 }
 
 // apply makes a change in those of its subjects that edit wants to change, and

@@ -35,7 +35,8 @@ const (
 	name            = "keyfold/mongo"
 	defaultDatabase = "keyfold"
 	openTimeout     = 10 * time.Second
-	writeTimeout    = 5 * time.Second  // of a mutation
+	selectTimeout   = 5 * time.Second  // until a server is found
+	writeTimeout    = 10 * time.Second // of a mutation
 	usageTimeout    = 30 * time.Second // of a batch of usage, and of pruning
 )
 
@@ -83,7 +84,7 @@ func Open(ctx context.Context, uri string) (*Store, error) {
 		return nil, errMalformed // the driver's error may quote a part of its input
 	}
 	if config.ServerSelectionTimeout == nil {
-		config.SetServerSelectionTimeout(writeTimeout)
+		config.SetServerSelectionTimeout(selectTimeout)
 	}
 	client, err := mongo.Connect(config)
 	if err != nil {
