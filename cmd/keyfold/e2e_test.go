@@ -28,6 +28,7 @@ var engines = []struct {
 	{"SQLite", func(testing.TB) string { return "sqlite:keyfold.db" }, ""},
 	{"PostgreSQL", testdb.Postgres, testSecret},
 	{"MariaDB", testdb.MariaDBURL, testSecret},
+	{"MongoDB", testdb.Mongo, testSecret},
 }
 
 // evidence gathers tokens, and everything that must not hold their secrets.

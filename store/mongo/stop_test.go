@@ -476,4 +476,3 @@ func (r *rig) stoppedBatch(n int, f fault) bool {
 	}
 	return hit
 }
-
