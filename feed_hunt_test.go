@@ -101,7 +101,11 @@ func TestNoVerifyIsAllowedLaterThanAPollAfterARevocation(t *testing.T) {
 		group.Wait()
 		t.Logf("%d verifies, %d refused, %d changes; latest allow %v after a revocation, longest gap %v",
 			verifies.Load(), refused.Load(), changes.Load(), time.Duration(worst.Load()), time.Duration(gap.Load()))
-		if wrong.Load() > 0 || verifies.Load() < 1000 || refused.Load() == 0 {
+		least := int64(1000)
+		if e.name == noSQL { // FerretDB takes one request at a time
+			least = 50
+		}
+		if wrong.Load() > 0 || verifies.Load() < least || refused.Load() == 0 {
 			t.Errorf("%d wrong allows of %d verifies, %d refused", wrong.Load(), verifies.Load(), refused.Load())
 		}
 	})

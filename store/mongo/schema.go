@@ -93,7 +93,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	case meta != nil && meta.Schema > schemaVersion:
 		return fmt.Errorf("schema version %d is newer than this build (%d)", meta.Schema, schemaVersion)
 	case meta != nil && meta.Schema == schemaVersion:
-		s.feedID = meta.Feed
+		s.feedID, s.from = meta.Feed, meta.Schema
 		return nil
 	}
 	for _, index := range s.indexes() {

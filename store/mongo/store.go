@@ -55,6 +55,7 @@ type Store struct {
 	sweeps  atomic.Int64                                 // when the last sweep began, unix milliseconds
 	around  func(command string, run func() error) error // for tests; nil
 	feedID  string
+	from    int64         // version of the schema that was found
 	patient time.Duration // how old a change is that a sweep takes for abandoned
 }
 
@@ -142,6 +143,10 @@ func start(ctx context.Context, db *mongo.Database, own *mongo.Client) (*Store, 
 	}
 	return s, nil
 }
+
+// Migration returns the version of the schema that was found when the Store was
+// opened, 0 for none, and the one that it has since.
+func (s *Store) Migration() (from, to int64) { return s.from, schemaVersion }
 
 // Database returns the database, for the program's own use.
 func (s *Store) Database() *mongo.Database { return s.db }
