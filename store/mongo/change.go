@@ -26,7 +26,7 @@ type kind int32
 
 const (
 	plain       kind = iota // the audit rows, which all have
-	creation                // the new key goes again if its user is gone
+	creation                // of a key: nothing more
 	rotation                // the successor comes to life
 	keyRemoval              // the key goes
 	userRemoval             // keys, one-time tokens and the user go

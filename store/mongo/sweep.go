@@ -16,7 +16,7 @@ const (
 	sweepLimit = 100 // changes, and batches, that one sweep looks at
 )
 
-// sweepNow and then ends what processes that are gone left in the middle. It is
+// sweepNowAndThen ends what processes that are gone left in the middle. It is
 // called by whoever polls the feed; its errors are left to the next sweep.
 func (s *Store) sweepNowAndThen(ctx context.Context) {
 	now := time.Now().UnixMilli()
