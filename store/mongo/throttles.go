@@ -38,6 +38,15 @@ func (d *throttleDoc) throttle() keyfold.Throttle {
 	}
 }
 
+// DatabaseID implements keyfold.ThrottleStore.
+func (s *Store) DatabaseID(ctx context.Context) (string, error) {
+	meta, err := s.feed(ctx)
+	if err != nil {
+		return "", wrap("read database id", err)
+	}
+	return meta.Feed, nil
+}
+
 // Throttle implements keyfold.ThrottleStore.
 func (s *Store) Throttle(ctx context.Context, name string) (keyfold.Throttle, error) {
 	doc, err := first[throttleDoc](ctx, s.throttles, byID(name))

@@ -12,7 +12,7 @@ import (
 
 func throttleCases() []testCase {
 	return []testCase{
-		{name: "a database has one id, within a transaction too", run: databaseID},
+		{name: "a database has one id, also within a transaction", run: databaseID},
 		{name: "a value in every column of a throttle comes back, also when it has expired", run: everyThrottleColumn},
 		{name: "an unknown throttle is not found", run: unknownThrottle},
 		{name: "names of throttles are compared byte by byte", run: throttlesAreOpaque},
@@ -38,6 +38,12 @@ func databaseID(t *trial) {
 	t.ok("DatabaseID", err)
 	if len(id) < 16 {
 		t.Errorf("DatabaseID: got %d characters, want at least 16", len(id))
+	}
+	again, err := t.store.DatabaseID(t.ctx)
+	t.ok("DatabaseID", err)
+	t.same("DatabaseID", again, id)
+	if !t.hasTx() {
+		return
 	}
 	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		again, err := tx.DatabaseID(t.ctx)
