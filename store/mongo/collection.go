@@ -21,18 +21,21 @@ func (s *Store) collection(name string) collection {
 	return collection{s.db.Collection(name), s}
 }
 
-// do runs one command.
-func (c collection) do(ctx context.Context, command string, run func() error) error {
+// do runs one command. The driver waits for a server, a connection and the
+// answer until ctx is done, and for ever if it never is: hence the time limit.
+func (c collection) do(ctx context.Context, command string, run func(context.Context) error) error {
 	if c.store.closed.Load() {
 		return errClosed
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.store.limit)
+	defer cancel()
 	if c.store.around != nil {
-		return c.store.around(command+" "+c.Name(), run)
+		return c.store.around(command+" "+c.Name(), func() error { return run(ctx) })
 	}
-	return run()
+	return run(ctx)
 }
 
 // errTaken means that an id, or a value that is unique, is taken.
@@ -49,7 +52,7 @@ func taken(err error) error {
 
 // list returns what the filter matches.
 func list[T any](ctx context.Context, c collection, filter bson.D, opts ...options.Lister[options.FindOptions]) (docs []T, err error) {
-	err = c.do(ctx, "find", func() error {
+	err = c.do(ctx, "find", func(ctx context.Context) error {
 		cursor, err := c.Find(ctx, filter, opts...)
 		if err != nil {
 			return err
@@ -62,7 +65,7 @@ func list[T any](ctx context.Context, c collection, filter bson.D, opts ...optio
 // first returns the first document that the filter matches, nil if there is none.
 func first[T any](ctx context.Context, c collection, filter bson.D, opts ...options.Lister[options.FindOneOptions]) (*T, error) {
 	doc := new(T)
-	err := c.do(ctx, "find", func() error { return c.FindOne(ctx, filter, opts...).Decode(doc) })
+	err := c.do(ctx, "find", func(ctx context.Context) error { return c.FindOne(ctx, filter, opts...).Decode(doc) })
 	return orNone(doc, err)
 }
 
@@ -77,7 +80,7 @@ func orNone[T any](doc *T, err error) (*T, error) {
 // after; nil if there is none.
 func exchange[T any](ctx context.Context, c collection, filter, change bson.D, which options.ReturnDocument) (*T, error) {
 	doc := new(T)
-	err := c.do(ctx, "findAndModify", func() error {
+	err := c.do(ctx, "findAndModify", func(ctx context.Context) error {
 		return c.FindOneAndUpdate(ctx, filter, change, options.FindOneAndUpdate().SetReturnDocument(which)).Decode(doc)
 	})
 	return orNone(doc, err)
@@ -85,7 +88,7 @@ func exchange[T any](ctx context.Context, c collection, filter, change bson.D, w
 
 // insert returns errTaken where one of its unique values exists.
 func (c collection) insert(ctx context.Context, doc any) error {
-	return c.do(ctx, "insert", func() error {
+	return c.do(ctx, "insert", func(ctx context.Context) error {
 		_, err := c.InsertOne(ctx, doc)
 		return taken(err)
 	})
@@ -97,7 +100,7 @@ const chunk = 1000
 // ensure inserts those that do not exist yet.
 func (c collection) ensure(ctx context.Context, docs []any) error {
 	for some := range slices.Chunk(docs, chunk) {
-		err := c.do(ctx, "insert", func() error {
+		err := c.do(ctx, "insert", func(ctx context.Context) error {
 			_, err := c.InsertMany(ctx, some, options.InsertMany().SetOrdered(false))
 			if onlyTaken(err) {
 				return nil
@@ -123,7 +126,7 @@ func onlyTaken(err error) bool {
 // update changes one document, and reports whether there was one to change. It
 // returns errTaken where that would take a unique value of another.
 func (c collection) update(ctx context.Context, filter, change bson.D) (hit bool, err error) {
-	err = c.do(ctx, "update", func() error {
+	err = c.do(ctx, "update", func(ctx context.Context) error {
 		result, err := c.UpdateOne(ctx, filter, change)
 		hit = err == nil && result.MatchedCount > 0
 		return taken(err)
@@ -135,7 +138,7 @@ func (c collection) update(ctx context.Context, filter, change bson.D) (hit bool
 // there were to change.
 func (c collection) updates(ctx context.Context, models []mongo.WriteModel) (matched int, err error) {
 	for some := range slices.Chunk(models, chunk) {
-		err = c.do(ctx, "update", func() error {
+		err = c.do(ctx, "update", func(ctx context.Context) error {
 			result, err := c.BulkWrite(ctx, some, options.BulkWrite().SetOrdered(false))
 			if err == nil {
 				matched += int(result.MatchedCount)
@@ -151,7 +154,7 @@ func (c collection) updates(ctx context.Context, models []mongo.WriteModel) (mat
 
 // put writes a document whether it exists or not.
 func (c collection) put(ctx context.Context, id string, doc any) error {
-	return c.do(ctx, "replace", func() error {
+	return c.do(ctx, "replace", func(ctx context.Context) error {
 		_, err := c.ReplaceOne(ctx, byID(id), doc, options.Replace().SetUpsert(true))
 		if mongo.IsDuplicateKeyError(err) { // another was inserted meanwhile
 			_, err = c.ReplaceOne(ctx, byID(id), doc, options.Replace().SetUpsert(true))
@@ -162,7 +165,7 @@ func (c collection) put(ctx context.Context, id string, doc any) error {
 
 // remove deletes what the filter matches, and returns how many went.
 func (c collection) remove(ctx context.Context, filter bson.D) (deleted int, err error) {
-	err = c.do(ctx, "delete", func() error {
+	err = c.do(ctx, "delete", func(ctx context.Context) error {
 		result, err := c.DeleteMany(ctx, filter)
 		if err == nil {
 			deleted = int(result.DeletedCount)

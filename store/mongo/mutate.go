@@ -38,7 +38,9 @@ const maxTries = 100
 // write runs a mutation of documents of those ids. Its time limit begins when
 // those of this process that came before it are done.
 func (s *Store) write(ctx context.Context, what string, ids []string, fn func(context.Context) error) error {
-	unlock, err := s.locks.lock(ctx, ids...)
+	waiting, stop := context.WithTimeout(ctx, waitTimeout)
+	unlock, err := s.locks.lock(waiting, ids...)
+	stop()
 	defer unlock()
 	if err != nil {
 		return wrap(what, err)

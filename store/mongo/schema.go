@@ -125,7 +125,7 @@ func (i index) make(ctx context.Context) error {
 	if i.unique {
 		model.Options = options.Index().SetUnique(true)
 	}
-	return i.on.do(ctx, "createIndexes", func() error {
+	return i.on.do(ctx, "createIndexes", func(ctx context.Context) error {
 		_, err := i.on.Indexes().CreateOne(ctx, model)
 		return err
 	})

@@ -36,7 +36,9 @@ const (
 	defaultDatabase = "keyfold"
 	openTimeout     = 10 * time.Second
 	selectTimeout   = 5 * time.Second  // until a server is found
+	commandTimeout  = 10 * time.Second // of one command
 	writeTimeout    = 10 * time.Second // of a mutation
+	waitTimeout     = 30 * time.Second // of its wait for those of this process that came before
 	usageTimeout    = 30 * time.Second // of a batch of usage, and of pruning
 )
 
@@ -50,6 +52,7 @@ type Store struct {
 
 	locks   stripes                                      // of documents, so that this process does not race with itself
 	flush   chan struct{}                                // holds a token while a batch of usage is applied
+	limit   time.Duration                                // of one command
 	maxPart int                                          // bytes of a batch that go into one document
 	slot    atomic.Int64                                 // where batches of this process go
 	sweeps  atomic.Int64                                 // when the last sweep began, unix milliseconds
@@ -131,17 +134,25 @@ func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 func start(ctx context.Context, db *mongo.Database, own *mongo.Client) (*Store, error) {
 	db = db.Client().Database(db.Name(), options.Database().
 		SetWriteConcern(writeconcern.Majority()).SetReadPreference(readpref.Primary()))
-	s := &Store{db: db, own: own, flush: make(chan struct{}, 1), maxPart: maxPart, patient: abandonedAfter}
+	s := &Store{db: db, own: own, flush: make(chan struct{}, 1), limit: commandTimeout, maxPart: maxPart, patient: abandonedAfter}
 	s.collections = s.named()
 	s.locks.init()
 	s.slot.Store(anySlot())
-	if err := db.Client().Ping(ctx, readpref.Primary()); err != nil {
+	if err := s.answers(ctx); err != nil {
 		return nil, fmt.Errorf("%s: the server does not answer: %w", name, err)
 	}
 	if err := s.migrate(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
+}
+
+// answers waits for the server as long as for any command: ctx may be the
+// caller's, and end in an hour.
+func (s *Store) answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	return s.db.Client().Ping(ctx, readpref.Primary())
 }
 
 // Migration returns the version of the schema that was found when the Store was
