@@ -61,7 +61,7 @@ func serve(ctx context.Context, address, dir string, log *slog.Logger) error {
 	context.AfterFunc(ctx, func() { _ = listener.Close() })
 	result := make(chan error, 2)
 	go func() { result <- server.Run(ctx) }()
-	go func() { result <- (&proxy{backend: socket}).serve(listener) }()
+	go func() { result <- (&proxy{backend: socket, limit: answerLimit, log: log}).serve(listener) }()
 	first := <-result
 	cancel()
 	return errors.Join(ignoreClosed(first), ignoreClosed(<-result))

@@ -4,8 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
+	"os"
 	"sync"
+	"time"
 )
 
 // proxy passes requests of MongoDB's wire protocol on, one at a time, whatever
@@ -13,9 +16,15 @@ import (
 // step; FerretDB 1.24 reads, computes and writes, and loses one of two updates
 // that come at once. In turn they are whole, as on a mongod.
 type proxy struct {
-	backend string // path of the server's socket
+	backend string        // path of the server's socket
+	limit   time.Duration // how long the server may take for one message
+	log     *slog.Logger
 	turn    sync.Mutex
 }
+
+// answerLimit is far beyond what the server needs, and less than its clients
+// wait: one message that is never answered fails alone, and says so.
+const answerLimit = 8 * time.Second
 
 // serve returns when the listener is closed.
 func (p *proxy) serve(listener net.Listener) error {
@@ -28,7 +37,8 @@ func (p *proxy) serve(listener net.Listener) error {
 	}
 }
 
-// handle ends when either side hangs up.
+// handle ends when either side hangs up, and hangs up on both when the server
+// does not answer in time.
 func (p *proxy) handle(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("unix", p.backend)
@@ -45,6 +55,9 @@ func (p *proxy) handle(client net.Conn) {
 		}
 		reply, err := p.ask(server, request)
 		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				p.log.Error("no answer", slog.Duration("limit", p.limit), slog.String("command", commandOf(request)))
+			}
 			return
 		}
 		if _, err := client.Write(reply); err != nil {
@@ -59,7 +72,7 @@ func (p *proxy) ask(server net.Conn, request []byte) ([]byte, error) {
 	defer p.turn.Unlock()
 	parts, ordered := splitUpdate(request)
 	if parts == nil {
-		reply, err := askOnce(server, request)
+		reply, err := p.askOnce(server, request)
 		if err == nil && isUpdate(request) {
 			reply, err = withoutConstraint(reply)
 		}
@@ -69,7 +82,7 @@ func (p *proxy) ask(server net.Conn, request []byte) ([]byte, error) {
 	var reply []byte
 	for i, part := range parts {
 		var err error
-		if reply, err = askOnce(server, part); err == nil {
+		if reply, err = p.askOnce(server, part); err == nil {
 			if reply, err = withoutConstraint(reply); err == nil {
 				err = sum.add(reply, i)
 			}
@@ -84,11 +97,20 @@ func (p *proxy) ask(server net.Conn, request []byte) ([]byte, error) {
 	return sum.message(reply)
 }
 
-func askOnce(server net.Conn, request []byte) ([]byte, error) {
-	if _, err := server.Write(request); err != nil || wantsNoReply(request) {
+// askOnce reads the reply to a request that wants none too: FerretDB sends one,
+// which the next request would take for its own.
+func (p *proxy) askOnce(server net.Conn, request []byte) ([]byte, error) {
+	if err := server.SetDeadline(time.Now().Add(p.limit)); err != nil {
 		return nil, err
 	}
-	return readMessage(server)
+	if _, err := server.Write(request); err != nil {
+		return nil, err
+	}
+	reply, err := readMessage(server)
+	if wantsNoReply(request) {
+		reply = nil
+	}
+	return reply, err
 }
 
 // The header of a message: its length with the header, its id, the id that it

@@ -38,6 +38,16 @@ func splitUpdate(request []byte) (parts [][]byte, ordered bool) {
 	return parts, ordered
 }
 
+// commandOf returns the name of a request's command, empty if it has none.
+func commandOf(request []byte) string {
+	body, _ := parseMessage(request)
+	first, err := body.IndexErr(0)
+	if err != nil {
+		return ""
+	}
+	return first.Key()
+}
+
 func isUpdate(request []byte) bool {
 	body, _ := parseUpdate(request)
 	return body != nil
@@ -57,9 +67,18 @@ func withoutConstraint(reply []byte) ([]byte, error) {
 	return refused.message(reply)
 }
 
-// parseUpdate returns the body of an update command and its statements, which
-// drivers put into a section of their own.
+// parseUpdate returns the body of an update command and its statements, nil for
+// any other.
 func parseUpdate(request []byte) (body bson.Raw, statements []bson.Raw) {
+	if commandOf(request) != "update" {
+		return nil, nil
+	}
+	return parseMessage(request)
+}
+
+// parseMessage returns the body of an OP_MSG and the statements of an update,
+// which drivers put into a section of their own.
+func parseMessage(request []byte) (body bson.Raw, statements []bson.Raw) {
 	if len(request) < headerLen+5 || binary.LittleEndian.Uint32(request[12:]) != opMsg {
 		return nil, nil
 	}
@@ -76,9 +95,6 @@ func parseUpdate(request []byte) (body bson.Raw, statements []bson.Raw) {
 			statements = sequence(section[4:])
 		}
 		rest = rest[1+size:]
-	}
-	if first, err := body.IndexErr(0); err != nil || first.Key() != "update" {
-		return nil, nil
 	}
 	return body, statements
 }
