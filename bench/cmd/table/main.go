@@ -67,8 +67,10 @@ func run() error {
 			env("BENCHTIME", "500ms")); err != nil {
 			return err
 		}
-		if err := execute(found, load, "-rounds=3", "-seconds="+env("SECONDS", "3")); err != nil {
-			return err
+		for _, counts := range []string{"-counts=false", "-counts"} {
+			if err := execute(found, load, counts, "-rounds=3", "-seconds="+env("SECONDS", "3")); err != nil {
+				return err
+			}
 		}
 	}
 	for _, once := range []struct{ pattern, benchtime string }{
