@@ -12,7 +12,9 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/bench/keyset"
+	"github.com/keyfold/keyfold/internal/testdb"
 	"github.com/keyfold/keyfold/store/memory"
+	"github.com/keyfold/keyfold/store/mongo"
 )
 
 // BenchmarkCacheMemory is what remembered keys take, and what a collection of
@@ -98,6 +100,18 @@ func BenchmarkRevocationLag(b *testing.B) {
 			revocationLag(b, newService(b, d.store, opts), newService(b, store, opts), pollInterval)
 		})
 	}
+	b.Run("mongodb", func(b *testing.B) {
+		url, opts := testdb.Mongo(b), quietOptions(1)
+		opts.PollInterval = pollInterval
+		var processes [2]*keyfold.Service
+		for i := range processes {
+			store, err := mongo.Open(context.Background(), url)
+			must(b, err)
+			b.Cleanup(func() { _ = store.Close() })
+			processes[i] = newService(b, store, opts)
+		}
+		revocationLag(b, processes[0], processes[1], pollInterval)
+	})
 }
 
 func revocationLag(b *testing.B, here, there *keyfold.Service, poll time.Duration) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/internal/testdb"
+	"github.com/keyfold/keyfold/store/mongo"
 	"github.com/keyfold/keyfold/store/mysql"
 	"github.com/keyfold/keyfold/store/postgres"
 	"github.com/keyfold/keyfold/store/sqlite"
@@ -22,7 +23,8 @@ type engine struct {
 	make func(testing.TB) string // makes an empty database and returns its URL
 }
 
-// engines has a line for each kind.
+// engines has a line for each kind of server whose lines and transactions are
+// broken; MongoDB joins where processes only work side by side.
 func engines() []engine {
 	return []engine{
 		{"sqlite", func(t testing.TB) string { return "sqlite:" + testdb.SQLite(t) }},
@@ -39,6 +41,8 @@ func openStore(ctx context.Context, database string) (keyfold.Store, error) {
 		return sqlite.Open(ctx, rest)
 	case "postgres":
 		return postgres.Open(ctx, database)
+	case "mongodb":
+		return mongo.Open(ctx, database)
 	}
 	return mysql.Open(ctx, database)
 }

@@ -84,6 +84,7 @@ var rows = []row{
 	{"P11", "RevocationLag/process", []goal{most("max-ms", 0)}, nil},
 	{"P11", "RevocationLag/sqlite", []goal{most("over-poll-ms", 10)}, []string{"p50-ms", "max-ms", "poll-ms"}},
 	{"P11", "RevocationLag/postgres", []goal{most("p50-ms", 5), most("p99-ms", 100)}, []string{"poll-ms"}},
+	{"P11", "RevocationLag/mongodb", []goal{most("over-poll-ms", 200)}, []string{"p50-ms", "max-ms", "poll-ms"}},
 	{"P11", "RevocationLag/mysql", []goal{most("over-poll-ms", 200)}, []string{"p50-ms", "max-ms", "poll-ms"}},
 	{"P12", "LoginStorm/at-once=500", []goal{most("hashes-of-memory-per-slot", 3), most("verify-p99-ms", 25)}, []string{"over-base-MB", "checked", "refused-busy"}},
 	{"", "LoginStorm/at-once=64", nil, []string{"hashes-of-memory-per-slot", "verify-p99-ms", "over-base-MB", "checked", "refused-busy"}},
