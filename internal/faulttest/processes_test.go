@@ -36,12 +36,16 @@ func TestManyProcessesKeepTheirPromises(t *testing.T) {
 // so, and starts it again.
 func TestProcessesAreKilledAtAnyTime(t *testing.T) {
 	onlyWithEverything(t)
-	for _, e := range engines() {
+	for _, e := range append(engines(), engine{"mongodb", testdb.Mongo}) {
 		t.Run(e.name, func(t *testing.T) {
+			least, repaired := int64(100), time.Duration(0)
+			if e.name == "mongodb" {
+				least, repaired = 20, 30*time.Second // docs/mongodb.md says some 20 seconds
+			}
 			database := e.make(t)
 			kills := 0
 			carryOut(t, plan{
-				ways: four(database), direct: database, lasts: time.Minute, syncs: 2, calm: true, least: 100,
+				ways: four(database), direct: database, lasts: time.Minute, syncs: 2, calm: true, least: least, repaired: repaired,
 				during: func(ctx context.Context, r *run) {
 					for ctx.Err() == nil {
 						time.Sleep(500*time.Millisecond + rand.N(time.Second))
