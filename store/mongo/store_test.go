@@ -25,6 +25,5 @@ func open(t *testing.T, uri string) *mongo.Store {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	testdb.Mongo(t) // skips here where there is no server, not in the middle of a case
 	storetest.Run(t, func(t *testing.T) keyfold.Store { return open(t, testdb.Mongo(t)) }, storetest.Slow())
 }

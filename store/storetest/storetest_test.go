@@ -141,3 +141,13 @@ func (r *report) cleanUp() {
 		fn()
 	}
 }
+
+// Mutation tried: making the store within the first case, where it ends another
+// test than the one that runs, and panics.
+func TestNewStoreMaySkip(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) keyfold.Store {
+		t.Skip("no server")
+		return nil
+	})
+}
