@@ -191,14 +191,14 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 // address is verified from now on. Errors: [ErrUnauthenticated] when the token
 // is none, was used or does not work any more, [ErrUnavailable].
 func (s *Service) UseVerifyEmail(ctx context.Context, token string) (User, error) {
-	return s.useOneTime(ctx, VerifyEmail, token, "")
+	return s.proveAddress(ctx, VerifyEmail, token)
 }
 
 // UseChangeEmail uses a token for [ChangeEmail] up and returns the user, with
 // the new address, verified. Errors: as [Service.UseVerifyEmail], and
 // [ErrConflict] when somebody else has taken the address meanwhile.
 func (s *Service) UseChangeEmail(ctx context.Context, token string) (User, error) {
-	return s.useOneTime(ctx, ChangeEmail, token, "")
+	return s.proveAddress(ctx, ChangeEmail, token)
 }
 
 // ResetOptions says what else happens when a password is reset.
@@ -215,10 +215,7 @@ type ResetOptions struct {
 // Errors: [InvalidError] for the password, which leaves the token as it is; as
 // [Service.UseVerifyEmail]; [ErrLimited] when too many passwords are being hashed.
 func (s *Service) UseResetPassword(ctx context.Context, token, password string, o ResetOptions) (User, error) {
-	if !isOneTime(token) {
-		return User{}, errBadOneTime
-	}
-	_, user, err := s.oneTime(ctx, ResetPassword, token)
+	record, user, err := s.oneTime(ctx, ResetPassword, token)
 	if err != nil {
 		return User{}, err
 	}
@@ -228,7 +225,7 @@ func (s *Service) UseResetPassword(ctx context.Context, token, password string, 
 	}
 	var changed User
 	reset := func(k *Service) error {
-		changed, err = k.useOneTime(ctx, ResetPassword, token, hash)
+		changed, err = k.useOneTime(ctx, &record, &user, hash)
 		if err == nil && o.RevokeKeys {
 			_, err = k.RevokeKeys(ctx, KeyFilter{UserID: changed.ID}, "password reset")
 		}
@@ -241,21 +238,28 @@ func (s *Service) UseResetPassword(ctx context.Context, token, password string, 
 	return changed, err
 }
 
-func (s *Service) useOneTime(ctx context.Context, purpose OneTimePurpose, token, passwordHash string) (User, error) {
+// proveAddress uses a token up that needs nothing but itself.
+func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, token string) (User, error) {
 	record, user, err := s.oneTime(ctx, purpose, token)
 	if err != nil {
 		return User{}, err
 	}
+	return s.useOneTime(ctx, &record, &user, "")
+}
+
+// useOneTime uses a token up that was read with its user. The store looks at both
+// again.
+func (s *Service) useOneTime(ctx context.Context, record *OneTimeRecord, user *UserRecord, passwordHash string) (User, error) {
 	now, after := s.now(), user.User
 	after.EmailVerifiedAt = now
-	switch purpose {
+	switch record.Purpose {
 	case ChangeEmail:
 		after.Email = record.NewEmail
 	case ResetPassword:
 		after.HasPassword = true
 	}
-	use := OneTimeUse{Sum: record.Sum, Purpose: purpose, PasswordHash: passwordHash}
-	m := s.mutation(ctx, now, "user."+purpose.String(), user.ID, userFields(&user.User), userFields(&after))
+	use := OneTimeUse{Sum: record.Sum, Purpose: record.Purpose, PasswordHash: passwordHash}
+	m := s.mutation(ctx, now, "user."+record.Purpose.String(), user.ID, userFields(&user.User), userFields(&after))
 	changed, err := s.store.UseOneTime(ctx, use, m)
 	if err != nil {
 		return User{}, oneTimeError(ctx, err)
