@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/scope"
 )
 
 // AuditEntry is one row of the audit log.
@@ -86,7 +88,7 @@ func keyFields(k *Key) fieldsOf {
 	}
 	return fieldsOf{
 		"name": k.Name, "notes": k.Notes, "owner_id": k.OwnerID, "user_id": k.UserID, "tenant": k.Tenant,
-		"scopes": string(joinScopes(k.Scopes)), "networks": k.Networks, "metadata": k.Metadata,
+		"scopes": string(scope.Join(k.Scopes)), "networks": k.Networks, "metadata": k.Metadata,
 		"environment": k.Environment, "expires_at": orNil(k.ExpiresAt), "idle_timeout": k.IdleTimeout.String(),
 		"rotated_from": k.RotatedFrom, "rotated_to": k.RotatedTo,
 	}

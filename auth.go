@@ -136,7 +136,8 @@ func (s *Service) With(tx Tx) *Service {
 type Request struct {
 	// Token is the credential as it was presented.
 	Token string
-	// Scopes are all needed. Empty: any good key will do.
+	// Scopes are the scopes that the key must hold, all of them. None holds a
+	// wildcard. Empty: any good key will do.
 	Scopes []string
 	// IP is the client's address, for keys that are bound to networks and for
 	// the usage log. The zero Addr is "unknown": keys bound to networks refuse it.
@@ -156,12 +157,18 @@ type Request struct {
 //     used from outside its networks;
 //   - an [ErrUnavailable]: the store could not answer within
 //     Options.VerifyTimeout. Refuse the request: nothing was decided;
+//   - an [InvalidError] for the field "scopes[0]" when the request asks for a
+//     scope that is malformed or holds a wildcard, which is a mistake of the
+//     program: nothing was decided, and nothing is counted;
 //   - ctx's own error when the caller went away.
 //
 // A malformed token costs no store call. Each call is counted, whatever its
 // outcome, without waiting for the store unless Options.Usage says so.
 func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 	if err := ctx.Err(); err != nil {
+		return Identity{}, err
+	}
+	if err := checkConcrete(r.Scopes); err != nil {
 		return Identity{}, err
 	}
 	var limit time.Time

@@ -3,6 +3,8 @@ package keyfold
 import (
 	"iter"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/scope"
 )
 
 // Identity says whose key a request came with. It cannot be changed, so it may
@@ -36,11 +38,14 @@ func (id Identity) Tenant() string { return id.field(fieldTenant) }
 // Environment returns the environment in the key's token: "live", or empty.
 func (id Identity) Environment() string { return id.field(fieldEnvironment) }
 
-// HasScope reports whether the key holds the scope, itself or by a wildcard.
-func (id Identity) HasScope(scope string) bool { return scopeSet(id.field(fieldScopes)).holds(scope) }
+// HasScope reports whether the key holds the scope, itself or by a wildcard. It
+// is false for a scope that is malformed or holds a wildcard of its own.
+func (id Identity) HasScope(wanted string) bool {
+	return scope.IsConcrete(wanted) && scope.Set(id.field(fieldScopes)).Covers(wanted)
+}
 
 // Scopes yields the key's scopes in the order given at its creation.
-func (id Identity) Scopes() iter.Seq[string] { return scopeSet(id.field(fieldScopes)).all }
+func (id Identity) Scopes() iter.Seq[string] { return scope.Set(id.field(fieldScopes)).All }
 
 // Metadata returns the value kept under that name, or "".
 func (id Identity) Metadata(name string) string {

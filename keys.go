@@ -21,7 +21,7 @@ type Key struct {
 	OwnerID     string         // the host's own id of whoever the key belongs to; opaque
 	UserID      string         // the [User] that the key belongs to; empty for none
 	Tenant      string         // a label to list and stop keys by
-	Scopes      []string       // "resource:action"; empty = none
+	Scopes      []string       // "reports:read", see Options.Scopes; empty = none
 	Networks    []netip.Prefix // where the key may be used from; empty = anywhere
 	Metadata    map[string]string
 

@@ -1,8 +1,11 @@
 package keyfold
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/scope"
 )
 
 // Options tunes a [Service]. A nil *Options and every zero field mean the
@@ -25,8 +28,11 @@ type Options struct {
 	// Default 7 days.
 	MaxOverlap time.Duration
 
-	// Scopes lists the scopes that may be given to keys, wildcards aside. Keys
-	// with others are refused at creation. Default nil: any well-formed scope.
+	// Scopes lists the scopes that keys may be given: 1 to 8 segments separated
+	// by colons, "read" or "reports:read". "*" stands for exactly one segment and
+	// "**" for one or more at the end. A wildcard in the list permits that
+	// wildcard, not the scopes that it covers. A key with another scope is refused
+	// at creation, with an [InvalidError]. Default nil: any well-formed scope.
 	Scopes []string
 
 	// VerifyTimeout bounds one Verify, the wait for the store included; then it
@@ -243,9 +249,9 @@ func (o *Options) withDefaults() (Options, error) {
 	case opts.MaxPendingBytes < 0:
 		return opts, invalid("Options.MaxPendingBytes", "a positive number of bytes")
 	}
-	for _, scope := range opts.Scopes {
-		if !isScope(scope) {
-			return opts, invalid("Options.Scopes", scopeAllowed)
+	for i := range opts.Scopes {
+		if !scope.IsValid(opts.Scopes[i]) {
+			return opts, invalid(fmt.Sprintf("Options.Scopes[%d]", i), scope.Allowed)
 		}
 	}
 	var err error

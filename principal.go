@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/keyfold/keyfold/internal/scope"
 )
 
 // principal is a key as verifies look at it: an entry of a chunk. Neither ever
@@ -363,7 +365,7 @@ func (p principal) admit(r *Request, now int64) error {
 			return errIP
 		}
 	}
-	if len(r.Scopes) > 0 && !scopeSet(p.field(fieldScopes)).holdsAll(r.Scopes) {
+	if len(r.Scopes) > 0 && !scope.Set(p.field(fieldScopes)).CoversAll(r.Scopes) {
 		return errScope
 	}
 	return nil

@@ -1,83 +1,61 @@
 package keyfold
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/keyfold/keyfold/internal/scope"
 )
 
-const (
-	maxScopes    = 64
-	maxScopeLen  = 128
-	scopeAllowed = `"resource:action", each of letters, digits, ".", "_", "-", "/", or "*" alone; at most 128 bytes`
-)
+const maxScopes = 64
 
-// isScope reports whether s is two segments joined by a colon, each a word or
-// "*".
-func isScope(s string) bool {
-	resource, action, found := strings.Cut(s, ":")
-	return found && len(s) <= maxScopeLen && isScopeSegment(resource) && isScopeSegment(action)
-}
-
-func isScopeSegment(s string) bool {
-	if s == "*" {
-		return true
+// CheckScopes returns an [InvalidError] for the first of the scopes that a
+// request cannot ask for, because it is malformed or holds a wildcard, or
+// because no key can hold it under Options.Scopes. A route that needs such a
+// scope would refuse every key: call CheckScopes at start. Middleware from
+// package httpadapter does so by itself.
+func (s *Service) CheckScopes(scopes ...string) error {
+	if err := checkConcrete(scopes); err != nil {
+		return err
 	}
-	for i := range len(s) {
-		if c := s[i]; c != '.' && c != '_' && c != '-' && c != '/' && !isBase62(s[i:i+1]) {
-			return false
+	for i, wanted := range scopes {
+		if s.opts.Scopes != nil && !scope.Join(s.opts.Scopes).Covers(wanted) {
+			return invalid(fmt.Sprintf("scopes[%d]", i), "a scope that Options.Scopes covers: "+strings.Join(s.opts.Scopes, ", "))
 		}
 	}
-	return s != ""
+	return nil
 }
 
-// scopeSet is a list of scopes separated by single spaces, as it is stored: a
-// request is decided on it as it stands.
-type scopeSet string
-
-func joinScopes(scopes []string) scopeSet { return scopeSet(strings.Join(scopes, " ")) }
-
-// all yields each scope, in the order given at creation.
-func (set scopeSet) all(yield func(string) bool) {
-	for rest := string(set); rest != ""; {
-		var scope string
-		scope, rest, _ = strings.Cut(rest, " ")
-		if !yield(scope) {
-			return
+// checkConcrete refuses scopes that a request cannot ask for.
+func checkConcrete(scopes []string) error {
+	for i := range scopes {
+		if !scope.IsConcrete(scopes[i]) {
+			return invalid(fmt.Sprintf("scopes[%d]", i), scope.AllowedConcrete)
 		}
 	}
+	return nil
 }
 
-// holds reports whether one scope of the set grants what is wanted. What is
-// not of the form resource:action is never granted, not even by "*:*".
-func (set scopeSet) holds(want string) bool {
-	resource, action, ok := strings.Cut(want, ":")
-	if !ok || resource == "" || action == "" || strings.IndexByte(action, ':') >= 0 {
-		return false
+// checkScopes checks the scopes of a key. A wildcard in Options.Scopes permits
+// that wildcard and not what it covers: otherwise nothing could be registered
+// that only some keys may hold.
+func (s *Service) checkScopes(scopes []string) error {
+	if len(scopes) > maxScopes {
+		return invalid("scopes", fmt.Sprintf("at most %d", maxScopes))
 	}
-	for have := range set.all {
-		haveResource, haveAction, _ := strings.Cut(have, ":")
-		if (haveResource == "*" || haveResource == resource) && (haveAction == "*" || haveAction == action) {
-			return true
+	seen := make(map[string]bool, len(scopes))
+	for i, held := range scopes {
+		field := fmt.Sprintf("scopes[%d]", i)
+		switch {
+		case !scope.IsValid(held):
+			return invalid(field, scope.Allowed)
+		case seen[held]:
+			return invalid(field, "each scope once")
+		case s.opts.Scopes != nil && !slices.Contains(s.opts.Scopes, held):
+			return invalid(field, "one of "+strings.Join(s.opts.Scopes, ", "))
 		}
+		seen[held] = true
 	}
-	return false
-}
-
-// holdsAll reports whether every scope wanted is granted; none wanted, none needed.
-func (set scopeSet) holdsAll(want []string) bool {
-	for _, scope := range want {
-		if !set.holds(scope) {
-			return false
-		}
-	}
-	return true
-}
-
-// registered reports whether a scope may be given to a key: with a registry,
-// it has to be listed there, or be a wildcard that covers something listed.
-func registered(registry []string, scope string) bool {
-	if registry == nil || slices.Contains(registry, scope) {
-		return true
-	}
-	return strings.Contains(scope, "*") && slices.ContainsFunc(registry, scopeSet(scope).holds)
+	return nil
 }

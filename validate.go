@@ -84,26 +84,6 @@ func (s *Service) checkKey(k *Key) error {
 	return checkMetadata(k.Metadata)
 }
 
-func (s *Service) checkScopes(scopes []string) error {
-	if len(scopes) > maxScopes {
-		return invalid("scopes", fmt.Sprintf("at most %d", maxScopes))
-	}
-	seen := make(map[string]bool, len(scopes))
-	for i, scope := range scopes {
-		field := fmt.Sprintf("scopes[%d]", i)
-		switch {
-		case !isScope(scope):
-			return invalid(field, scopeAllowed)
-		case seen[scope]:
-			return invalid(field, "each scope once")
-		case !registered(s.opts.Scopes, scope):
-			return invalid(field, "one of "+strings.Join(s.opts.Scopes, ", "))
-		}
-		seen[scope] = true
-	}
-	return nil
-}
-
 func checkNetworks(networks []netip.Prefix) error {
 	if len(networks) > maxNetworks {
 		return invalid("networks", fmt.Sprintf("at most %d", maxNetworks))

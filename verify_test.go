@@ -71,12 +71,16 @@ func TestScopesDenyByDefault(t *testing.T) {
 		{[]string{"*:read"}, []string{"bills:read"}, true},
 		{[]string{"*:read"}, []string{"bills:write"}, false},
 		{[]string{"*:*"}, []string{"any:thing"}, true},
+		{[]string{"read"}, []string{"read"}, true},
+		{[]string{"orders.read"}, []string{"orders.read"}, true},
+		{[]string{"repo:*:read"}, []string{"repo:user:read"}, true},
+		{[]string{"repo:**"}, []string{"repo:user:read"}, true},
+		{[]string{"repo:**"}, []string{"repo"}, false},
+		{[]string{"**"}, []string{"read", "repo:user:read"}, true},
 		{[]string{"report:read"}, []string{"reports:read"}, false},
 		{[]string{"reports:rea"}, []string{"reports:read"}, false},
 		{[]string{"Reports:read"}, []string{"reports:read"}, false},
-		{[]string{"reports:read"}, []string{"reports:*"}, false},
 		{[]string{"*:*"}, []string{"reports"}, false},
-		{[]string{"*:*"}, []string{""}, false},
 		{[]string{"*:*"}, []string{"a:b:c"}, false},
 	} {
 		_, token := l.create(keyfold.NewKey{Scopes: row.has})
@@ -86,6 +90,68 @@ func TestScopesDenyByDefault(t *testing.T) {
 		}
 		if id.IsZero() {
 			t.Errorf("key with %v: no identity beside %v", row.has, err)
+		}
+	}
+}
+
+// A wildcard in what is asked for would be granted to keys that hold "**" alone,
+// and refused to all others: a route that every customer's key fails at.
+func TestRequestForAWildcardIsAMistake(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	svc, err := keyfold.New(store, &keyfold.Options{Scopes: []string{"reports:read", "bills:*", "**"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer svc.Close(t.Context())
+	_, token, err := svc.CreateKey(t.Context(), keyfold.NewKey{Scopes: []string{"**"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wanted := range []string{"reports:*", "**", "*:*", "", "reports:", "a b", "a:b:c:d:e:f:g:h:i"} {
+		before := store.reads.Load()
+		id, err := svc.Verify(t.Context(), keyfold.Request{Token: token.Reveal(), Scopes: []string{"reports:read", wanted}})
+		var refused *keyfold.InvalidError
+		if !errors.As(err, &refused) || refused.Field != "scopes[1]" || !id.IsZero() {
+			t.Errorf("Verify for %q: got %v and %v, want an InvalidError for scopes[1]", wanted, id, err)
+		}
+		if calls := store.reads.Load() - before; calls != 0 {
+			t.Errorf("Verify for %q cost %d store calls", wanted, calls)
+		}
+		if err := svc.CheckScopes(wanted); !errors.Is(err, keyfold.ErrInvalid) {
+			t.Errorf("CheckScopes(%q): got %v, want an InvalidError", wanted, err)
+		}
+	}
+	id, err := svc.Verify(t.Context(), keyfold.Request{Token: token.Reveal()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for wanted, want := range map[string]bool{"a": true, "a:b:c": true, "a:*": false, "**": false, "": false, "a:": false} {
+		if got := id.HasScope(wanted); got != want {
+			t.Errorf("HasScope(%q) of a key with **: got %v, want %v", wanted, got, want)
+		}
+	}
+}
+
+func TestRegistryPermitsExactlyWhatItLists(t *testing.T) {
+	t.Parallel()
+	svc, err := keyfold.New(memory.New(), &keyfold.Options{Scopes: []string{"reports:read", "bills:*"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for held, want := range map[string]bool{
+		"reports:read": true, "bills:*": true, "bills:write": false, "reports:*": false, "**": false, "*:*": false, "bills:**": false,
+	} {
+		_, _, err := svc.CreateKey(t.Context(), keyfold.NewKey{Scopes: []string{held}})
+		if (err == nil) != want || err != nil && !errors.Is(err, keyfold.ErrInvalid) {
+			t.Errorf("a key with %q: got %v, want allowed %v", held, err, want)
+		}
+	}
+	for wanted, want := range map[string]bool{
+		"reports:read": true, "bills:write": true, "reports:write": false, "bills": false, "bills:a:b": false,
+	} {
+		if err := svc.CheckScopes(wanted); (err == nil) != want || err != nil && !errors.Is(err, keyfold.ErrInvalid) {
+			t.Errorf("CheckScopes(%q): got %v, want allowed %v", wanted, err, want)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/internal/failures"
+	"github.com/keyfold/keyfold/internal/scope"
 )
 
 // Verifier decides on requests; a [keyfold.Service] is one.
@@ -41,7 +42,9 @@ type Verifier interface {
 // it: wrap those, one by one. A middleware around the mux as a whole runs before
 // any route is known and records none. [Route] helps with other routers.
 //
-// A nil Verifier panics here, at start, rather than in requests.
+// RequireKey panics, at start rather than in requests, for a nil Verifier and for
+// a scope that no key can hold: one that is malformed, that holds a wildcard, or
+// that is missing from Options.Scopes of the Service.
 func RequireKey(v Verifier, opts ...Option) func(http.Handler) http.Handler {
 	return newGuard(v, opts).wrap
 }
@@ -86,7 +89,23 @@ func newGuard(v Verifier, opts []Option) *guard {
 	for _, opt := range opts {
 		opt(g)
 	}
+	g.checkScopes()
 	return g
+}
+
+// checkScopes panics where the route asks for a scope that no key can hold.
+func (g *guard) checkScopes() {
+	if v, ok := g.verifier.(interface{ CheckScopes(scopes ...string) error }); ok {
+		if err := v.CheckScopes(g.scopes...); err != nil {
+			panic("keyfold/httpadapter: every key would be refused: " + err.Error())
+		}
+		return
+	}
+	for _, wanted := range g.scopes {
+		if !scope.IsConcrete(wanted) {
+			panic("keyfold/httpadapter: every key would be refused: a scope must be " + scope.AllowedConcrete)
+		}
+	}
 }
 
 // limiters are those of the Services that are in use: the middlewares of one,

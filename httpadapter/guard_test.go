@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter"
+	"github.com/keyfold/keyfold/store/memory"
 )
 
 // whose answers with the name of the key that the request came with.
@@ -77,6 +78,40 @@ func TestNilVerifierPanicsAtStart(t *testing.T) {
 		}
 	}()
 	httpadapter.RequireKey(nil)
+}
+
+// Such a route would answer 403 to every key, for ever.
+func TestScopeThatNoKeyCanHoldPanicsAtStart(t *testing.T) {
+	t.Parallel()
+	svc, err := keyfold.New(memory.New(), &keyfold.Options{Scopes: []string{"reports:read", "bills:*"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer svc.Close(t.Context())
+	for _, row := range []struct {
+		verifier httpadapter.Verifier
+		scope    string
+		panics   bool
+	}{
+		{svc, "reports:read", false},
+		{svc, "bills:write", false},
+		{svc, "reports:write", true},
+		{svc, "reports:*", true},
+		{svc, "bills:*", true},
+		{svc, "", true},
+		{&spy{}, "reports:write", false},
+		{&spy{}, "reports:*", true},
+		{&spy{}, "reports read", true},
+	} {
+		func() {
+			defer func() {
+				if panicked := recover() != nil; panicked != row.panics {
+					t.Errorf("RequireKey of a %T with scope %q: panics %t, want %t", row.verifier, row.scope, panicked, row.panics)
+				}
+			}()
+			httpadapter.RequireKey(row.verifier, httpadapter.Scopes("bills:read", row.scope))
+		}()
+	}
 }
 
 func TestOneVerifyGetsAllThatIsKnown(t *testing.T) {

@@ -48,7 +48,7 @@ Durations are days of 24 hours, hours, minutes and seconds: 15d, 36h, 1d12h.`,
 	f.StringVar(&flags.user, "user", "", "`id` of the user that the key belongs to, without whom it is refused")
 	f.StringVar(&flags.tenant, "tenant", "", "`label` to list and stop keys by")
 	f.StringVar(&flags.environment, "environment", "", "second part of the token, a `word` such as live or test (default that of KEYFOLD_ENVIRONMENT, or none)")
-	f.StringArrayVar(&flags.scopes, "scope", nil, "what the key may do, `resource:action`; repeatable")
+	f.StringArrayVar(&flags.scopes, "scope", nil, "what the key may do, a `scope` such as reports:read, reports:* or **; repeatable")
 	f.StringArrayVar(&flags.networks, "network", nil, "where it may be used from, a CIDR `prefix`; repeatable")
 	f.StringArrayVar(&flags.metadata, "metadata", nil, "`name=value` to keep beside it; repeatable")
 	f.StringVar(&flags.idleTimeout, "idle-timeout", none, "end the key when unused for that `duration`")

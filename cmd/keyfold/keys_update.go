@@ -50,7 +50,7 @@ changed the key since it was read at that version.`,
 	f.StringVar(&flags.notes, "notes", "", "`text` to keep beside it")
 	f.StringVar(&flags.owner, "owner", "", "your own `id` of whoever the key belongs to")
 	f.StringVar(&flags.tenant, "tenant", "", "`label` to list and stop keys by")
-	f.StringArrayVar(&flags.scopes, "scope", nil, "all that the key may do, `resource:action`; repeatable")
+	f.StringArrayVar(&flags.scopes, "scope", nil, "everything the key may do, a `scope` such as reports:read, reports:* or **; repeatable")
 	f.BoolVar(&flags.noScopes, "no-scopes", false, "the key may do nothing that needs a scope")
 	f.StringArrayVar(&flags.networks, "network", nil, "all that it may be used from, a CIDR `prefix`; repeatable")
 	f.BoolVar(&flags.noNetworks, "no-networks", false, "the key may be used from anywhere")

@@ -35,7 +35,7 @@ type (
 		OwnerID     string            `json:"owner_id" required:"false" doc:"Your own id of whoever the key belongs to; at most 128 bytes"`
 		UserID      string            `json:"user_id" required:"false" doc:"The user that the key belongs to, without whom it is refused"`
 		Tenant      string            `json:"tenant" required:"false" doc:"A label to list and stop keys by; at most 128 bytes"`
-		Scopes      []string          `json:"scopes" required:"false" maxItems:"64" doc:"resource:action; * stands for any; none may do nothing"`
+		Scopes      []string          `json:"scopes" required:"false" maxItems:"64" doc:"What the key may do, for example \"reports:read\". \"*\" stands for exactly one segment and \"**\", as the last one, for one or more. A key without scopes may do nothing that needs one"`
 		Networks    []string          `json:"networks" required:"false" maxItems:"64" doc:"CIDR prefixes the key may be used from; none for anywhere"`
 		Metadata    map[string]string `json:"metadata" required:"false" maxProperties:"32"`
 		TTL         ttl               `json:"ttl" required:"false" doc:"The life of the key: \"15d\", \"36h\", \"never\"; the server's default if neither this nor expires_at is given"`
