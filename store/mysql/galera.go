@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-
-	"github.com/go-sql-driver/mysql"
 )
 
 const (
@@ -28,8 +26,9 @@ func galera(ctx context.Context, db querier) (node, newest bool, err error) {
 
 // connectNewest connects, and on a Galera cluster so that reads are of the
 // newest, unless the configuration has its own say on that.
-func connectNewest(ctx context.Context, config *mysql.Config) (*sql.DB, error) {
-	db, err := connect(config)
+func connectNewest(ctx context.Context, set settings) (*sql.DB, error) {
+	config := set.config
+	db, err := connect(set)
 	if err != nil {
 		return nil, err
 	}
@@ -48,5 +47,5 @@ func connectNewest(ctx context.Context, config *mysql.Config) (*sql.DB, error) {
 		config.Params = map[string]string{}
 	}
 	config.Params[syncWait] = "1"
-	return connect(config)
+	return connect(set)
 }

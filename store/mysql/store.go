@@ -11,8 +11,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -27,7 +25,6 @@ import (
 const (
 	name        = "keyfold/mysql"
 	openTimeout = 10 * time.Second
-	connections = 32
 )
 
 // Store is a [keyfold.Store] in a MariaDB or MySQL database. It is safe for
@@ -45,18 +42,28 @@ type Store struct {
 // query by the driver (interpolateParams), which saves two round trips each. On
 // a Galera cluster wsrep_sync_wait is set to 1, unless dsn sets it.
 //
+// The pool is set by parameters that have the names of pgxpool's:
+// pool_max_conns is the greatest number of connections (default 32),
+// pool_max_conn_lifetime the age at which one is closed (default 5m), and
+// pool_max_conn_idle_time how long one may be idle (default 1m).
+//
+// With tls=true the certificate must be valid for the host that dsn names.
+// Parameters that would let the server read files, or send the password where
+// it can be read, are refused: allowAllFiles, allowOldPasswords,
+// allowFallbackToPlaintext, multiStatements, and allowCleartextPasswords
+// without a verified certificate.
+//
 // Open takes at most ten seconds unless ctx has a deadline of its own. Errors
 // never hold the DSN or the password. The caller must call Close.
 func Open(ctx context.Context, dsn string) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	config, err := parse(dsn)
+	set, err := parse(dsn)
 	if err != nil {
 		return nil, err
 	}
-	config.InterpolateParams = true
-	config.MultiStatements = false
-	db, err := connectNewest(ctx, config)
+	set.config.InterpolateParams = true
+	db, err := connectNewest(ctx, set)
 	if err != nil {
 		return nil, err
 	}
@@ -68,46 +75,17 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	return store, nil
 }
 
-func connect(config *mysql.Config) (*sql.DB, error) {
-	connector, err := mysql.NewConnector(config)
+func connect(set settings) (*sql.DB, error) {
+	connector, err := mysql.NewConnector(set.config)
 	if err != nil {
 		return nil, errMalformed
 	}
 	db := sql.OpenDB(connector)
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	db.SetConnMaxIdleTime(time.Minute) // servers close connections that idle
+	db.SetMaxOpenConns(set.pool.maxConns)
+	db.SetMaxIdleConns(set.pool.maxConns)
+	db.SetConnMaxLifetime(set.pool.maxLifetime)
+	db.SetConnMaxIdleTime(set.pool.maxIdleTime)
 	return db, nil
-}
-
-var errMalformed = errors.New(name + ": the data source name is malformed; " +
-	"want user:password@tcp(host:3306)/database or mysql://user:password@host:3306/database")
-
-// parse drops the errors of the parsers, which may quote a part of their input.
-func parse(dsn string) (*mysql.Config, error) {
-	if !strings.HasPrefix(dsn, "mysql://") {
-		config, err := mysql.ParseDSN(dsn)
-		if err != nil {
-			return nil, errMalformed
-		}
-		return config, nil
-	}
-	location, err := url.Parse(dsn)
-	if err != nil {
-		return nil, errMalformed
-	}
-	config, err := mysql.ParseDSN("/?" + location.RawQuery)
-	if err != nil {
-		return nil, errMalformed
-	}
-	config.User = location.User.Username()
-	config.Passwd, _ = location.User.Password()
-	config.Net, config.Addr = "tcp", location.Host
-	if location.Port() == "" {
-		config.Addr += ":3306"
-	}
-	config.DBName = strings.TrimPrefix(location.Path, "/")
-	return config, nil
 }
 
 // New returns a Store in a database that the program has open, by the driver
