@@ -77,17 +77,13 @@ func (r *recorder) run(ctx context.Context) {
 	ticker := time.NewTicker(r.opts.FlushInterval)
 	defer ticker.Stop()
 	var again <-chan time.Time
-	pause, sampled, away := minFlush, time.Now(), false
+	pause, away := minFlush, false
 	for {
 		select {
 		case <-r.stop:
 			return
 		case <-again:
 		case <-ticker.C:
-			if since := time.Since(sampled); since >= time.Second {
-				r.samples.Store(samplesASecond * int64(since/time.Second))
-				sampled = sampled.Add(since.Truncate(time.Second))
-			}
 		case <-r.wake:
 			if away { // a full batch is no reason to hurry a store that is away
 				continue

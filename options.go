@@ -74,6 +74,9 @@ type Options struct {
 	// EventRetention is how long usage events are kept; a background task
 	// deletes older ones. Default 30 days; [Never] deletes none. Totals and
 	// counts by hour stay.
+	//
+	// Requests without a valid key are part of this: each process keeps a sample
+	// of at most 10 000 of them in 24 hours, about 45 MB in 30 days.
 	EventRetention time.Duration
 
 	// HourRetention is how long counts by hour are kept, and refusals by minute;
@@ -89,7 +92,7 @@ type Options struct {
 	// what a crash can lose with [UsageAsync]. Default 1 s.
 	FlushInterval time.Duration
 
-	// DisableEvents keeps no event of a use, only its key's total and the counts by
+	// DisableEvents keeps no event of a use and no sample of a refused request, only its key's total and the counts by
 	// hour: for APIs so busy that writing a row for every request costs them too
 	// much. Default off.
 	DisableEvents bool
@@ -104,7 +107,7 @@ type Options struct {
 
 	// RecordRequestID and RecordUserAgent keep those fields of a Request with
 	// its usage event. Default off: they cost space, and a user agent is
-	// personal data in some laws.
+	// personal data in some laws. Samples of refused requests never have them.
 	RecordRequestID bool
 	RecordUserAgent bool
 

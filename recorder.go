@@ -28,7 +28,7 @@ type recorder struct {
 
 	shards  []usageShard
 	started atomic.Bool
-	samples atomic.Int64 // refusals that may still be kept as samples this second
+	samples sampler
 	closed  atomic.Bool
 
 	room   sync.Mutex         // guards the next six; a shard may be locked before it, never after
@@ -52,13 +52,12 @@ type recorder struct {
 }
 
 const (
-	flushEvents    = 20_000 // events that are written without waiting for the interval
-	useSize        = 128    // bytes of a use beside its texts, here and in its batch
-	samplesASecond = 10
-	maxRehashes    = 1000 // per shard
-	maxEventText   = 256  // bytes of each text of an event
-	creditEvents   = 64   // what a shard is allowed at a time
-	recorderIDLen  = 16
+	flushEvents   = 20_000 // events that are written without waiting for the interval
+	useSize       = 128    // bytes of a use beside its texts, here and in its batch
+	maxRehashes   = 1000   // per shard
+	maxEventText  = 256    // bytes of each text of an event
+	creditEvents  = 64     // what a shard is allowed at a time
+	recorderIDLen = 16
 )
 
 // usageShard is one of the places where verifies leave their use.
@@ -129,7 +128,6 @@ func newRecorder(store Store, opts *Options) *recorder {
 		events: r.left.events - min(flushEvents+granted, r.left.events/2),
 		bytes:  r.left.bytes / 2,
 	}
-	r.samples.Store(samplesASecond)
 	next := newLanding(opts)
 	for i := range r.shards {
 		r.shards[i].next = next
@@ -154,8 +152,10 @@ func (r *recorder) record(who principal, code Code, req *Request, now int64) (*l
 			s.turn(now)
 		}
 		s.refused[code]++
-		if !r.opts.DisableEvents && r.samples.Load() > 0 && r.samples.Add(-1) >= 0 {
-			r.keep(s, principal{}, code, req, now)
+		if !r.opts.DisableEvents && r.samples.take(now) {
+			// The request ID and the user agent are the client's own text: without
+			// them a sample has no part whose size a stranger chooses.
+			r.keep(s, principal{}, code, &Request{IP: req.IP, Route: req.Route}, now)
 		}
 		return nil, true
 	}
@@ -189,7 +189,7 @@ func (r *recorder) keep(s *usageShard, who principal, code Code, req *Request, a
 
 // more allocates, but only where the options ask for it.
 func (r *recorder) more(req *Request) *useMore {
-	if !r.opts.RecordRequestID && !r.opts.RecordUserAgent {
+	if (!r.opts.RecordRequestID || req.RequestID == "") && (!r.opts.RecordUserAgent || req.UserAgent == "") {
 		return nil
 	}
 	more := new(useMore)

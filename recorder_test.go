@@ -224,28 +224,51 @@ func TestRefusalsAreCountedInTheMinuteOfTheRefusal(t *testing.T) {
 	}
 }
 
-func TestSamplesAreTenASecondWhateverTheFlushInterval(t *testing.T) {
+// Mutations tried: ten samples a second, as before; a budget that is full again
+// every 24 hours; a bucket that holds a whole day.
+func TestSamplesStayWithinADailyBudgetAndLastAllDay(t *testing.T) {
 	t.Parallel()
-	for _, interval := range []time.Duration{10 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, time.Minute} {
-		synctest.Test(t, func(t *testing.T) {
-			var samples int
-			store := &batches{memory.New(), func(_ context.Context, batch keyfold.UsageBatch) error {
-				samples += len(batch.Events)
-				return nil
-			}}
-			svc := newService(t, store, &keyfold.Options{Now: time.Now, FlushInterval: interval})
-			const seconds = 180
-			for range seconds * 200 {
-				outcome(svc, "garbage")
-				time.Sleep(5 * time.Millisecond)
+	var mu sync.Mutex
+	var samples []time.Time
+	var counted int64
+	store := &batches{memory.New(), func(_ context.Context, batch keyfold.UsageBatch) error {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, event := range batch.Events {
+			samples = append(samples, event.At)
+		}
+		for _, minute := range batch.Minutes {
+			counted += minute.Count
+		}
+		return nil
+	}}
+	clock := newClock()
+	svc := newService(t, store, &keyfold.Options{Now: clock.now})
+	start, sent := clock.now(), int64(0)
+	for ; clock.now().Sub(start) < 50*time.Hour; sent++ {
+		outcome(svc, "garbage")
+		clock.add(1999 * time.Millisecond)
+	}
+	if err := svc.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []time.Duration{0, 7 * time.Hour, 26 * time.Hour} {
+		day, lastHour := 0, 0
+		for _, at := range samples {
+			if since := at.Sub(start.Add(from)); since >= 0 && since < 24*time.Hour {
+				day++
+				if since >= 23*time.Hour {
+					lastHour++
+				}
 			}
-			if err := svc.Close(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if samples > seconds*10+10 || samples < seconds*10/3 {
-				t.Errorf("flushed every %v: %d samples in %d seconds, want about %d at most", interval, samples, seconds, seconds*10)
-			}
-		})
+		}
+		if day > 10_000 || day < 9_800 || lastHour < 400 {
+			t.Errorf("%d samples in the 24 hours from hour %v, %d of them in the last hour; want at most 10 000, spread over the day",
+				day, from.Hours(), lastHour)
+		}
+	}
+	if counted != sent {
+		t.Errorf("counted %d refusals, want all %d", counted, sent)
 	}
 }
 

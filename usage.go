@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// UsageEvent is one verify. Events are kept for verifies whose secret was
-// right, and for a bounded sample of the others; counts are exact for all.
+// UsageEvent is one verify. Every verify whose secret was right leaves one. Of
+// the other requests a process keeps a sample: at most 10 000 in 24 hours, and
+// at most 100 at once. Counts are exact for all.
 type UsageEvent struct {
 	At        time.Time
 	Seq       int64  // orders events of one millisecond; no other meaning
@@ -16,8 +17,8 @@ type UsageEvent struct {
 	Code      Code   // what was decided
 	Route     string // as given in Request.Route: "GET /reports"
 	IP        string // as given in Request.IP
-	RequestID string // empty unless Options.RecordRequestID
-	UserAgent string // empty unless Options.RecordUserAgent
+	RequestID string // empty unless Options.RecordRequestID, and in samples
+	UserAgent string // empty unless Options.RecordUserAgent, and in samples
 }
 
 // UsageQuery names usage. Every field that is set must match.

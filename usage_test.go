@@ -164,12 +164,39 @@ func TestGarbageWritesABoundedSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{Limit: 200, To: clock.now().Add(time.Second)})
-	if err != nil || len(page.Events) != 10 {
-		t.Errorf("%d events, %v; want 10 samples of one second", len(page.Events), err)
+	if err != nil || len(page.Events) != 100 {
+		t.Errorf("%d events, %v; want 100 samples, which may be taken at once", len(page.Events), err)
 	}
 	totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{})
 	if err != nil || totals.Count[keyfold.CodeMalformed] != garbage {
 		t.Errorf("counted %v, %v; want all %d", totals.Count, err, garbage)
+	}
+}
+
+// Mutation tried: samples that keep what RecordRequestID and RecordUserAgent ask for.
+func TestSamplesKeepNoTextOfAStranger(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, memory.New(), &keyfold.Options{RecordRequestID: true, RecordUserAgent: true})
+	key, token := create(t, svc, keyfold.NewKey{})
+	address := netip.MustParseAddr("198.51.100.7")
+	for _, sent := range []string{token, "garbage", ""} {
+		_, _ = svc.Verify(t.Context(), keyfold.Request{Token: sent, Route: "GET /x", IP: address, RequestID: "r-1", UserAgent: "curl/8"})
+	}
+	if err := svc.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{})
+	if err != nil || len(page.Events) != 3 {
+		t.Fatalf("%d events, %v; want 3", len(page.Events), err)
+	}
+	for _, event := range page.Events {
+		requestID, userAgent := "", ""
+		if event.KeyID == key.ID {
+			requestID, userAgent = "r-1", "curl/8"
+		}
+		if event.RequestID != requestID || event.UserAgent != userAgent || event.Route != "GET /x" || event.IP != address.String() {
+			t.Errorf("event %+v, want request ID %q and user agent %q", event, requestID, userAgent)
+		}
 	}
 }
 
