@@ -63,7 +63,7 @@ type migration struct {
 }
 
 func (m *migration) lockCluster(ctx context.Context) error {
-	node, _, err := galera(ctx, m.conn)
+	node, err := onGalera(ctx, m.conn)
 	if err != nil || !node {
 		return err
 	}

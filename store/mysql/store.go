@@ -9,6 +9,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -42,6 +43,9 @@ type Store struct {
 // query by the driver (interpolateParams), which saves two round trips each. On
 // a Galera cluster wsrep_sync_wait is set to 1, unless dsn sets it.
 //
+// The settings of each session are checked, and set where that is possible:
+// see [NewConnector].
+//
 // The pool is set by parameters that have the names of pgxpool's:
 // pool_max_conns is the greatest number of connections (default 32),
 // pool_max_conn_lifetime the age at which one is closed (default 5m), and
@@ -62,8 +66,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	set.config.InterpolateParams = true
-	db, err := connectNewest(ctx, set)
+	db, err := connect(set)
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +79,9 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 }
 
 func connect(set settings) (*sql.DB, error) {
-	connector, err := mysql.NewConnector(set.config)
+	connector, err := newConnector(set.config)
 	if err != nil {
-		return nil, errMalformed
+		return nil, err
 	}
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(set.pool.maxConns)
@@ -90,25 +93,60 @@ func connect(set settings) (*sql.DB, error) {
 
 // New returns a Store in a database that the program has open, by the driver
 // go-sql-driver/mysql, and brings the schema up to date. Set interpolateParams=true
-// in its data source name: every query takes three round trips otherwise. A pool
-// on a Galera cluster is refused unless it has wsrep_sync_wait=1 there. The pool
-// stays the caller's: Close leaves it open.
+// in its data source name: every query takes three round trips otherwise. The
+// pool stays the caller's: Close leaves it open.
+//
+// Make the pool with [NewConnector], which sees to the settings of each session.
+// New cannot change those of another pool: it refuses one whose session is not
+// fit, with an error that names the setting and the value that it must have. On a
+// Galera cluster wsrep_sync_wait must be 1.
 func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	if _, ok := db.Driver().(*mysql.MySQLDriver); !ok {
+	switch db.Driver().(type) {
+	case checkedDriver:
+	case *mysql.MySQLDriver:
+		if err := checkPool(ctx, db); err != nil {
+			return nil, err
+		}
+	default:
 		return nil, errors.New(name + ": want a pool of the driver github.com/go-sql-driver/mysql")
-	}
-	if _, newest, err := galera(ctx, db); err == nil && !newest {
-		return nil, errors.New(name + ": a node of Galera would answer with what was true a moment ago: " +
-			"add " + syncWait + "=1 to the data source name")
 	}
 	return start(ctx, db, nil)
 }
 
+// unanswered wraps an error of a connection that could not be made or used.
+func unanswered(err error) error {
+	if _, unfit := errors.AsType[*sessionError](err); unfit {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return fmt.Errorf("%s: the server does not answer: %w", name, err)
+}
+
+// checkPool refuses a pool of the program's own whose sessions are not fit.
+func checkPool(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return unanswered(err)
+	}
+	defer conn.Close()
+	rules := rulesOf("", nil)
+	err = conn.Raw(func(raw any) error {
+		conn, ok := raw.(driver.QueryerContext)
+		if !ok {
+			return errors.New("the driver lacks a method that is needed")
+		}
+		return rules.check(ctx, conn)
+	})
+	if unfit, ok := errors.AsType[*sessionError](err); ok {
+		return fmt.Errorf("%s: %w: %s", name, unfit, unfit.fix())
+	}
+	return err
+}
+
 func start(ctx context.Context, db *sql.DB, closeDB func() error) (*Store, error) {
 	if err := db.PingContext(ctx); err != nil {
-		return nil, fmt.Errorf("%s: the server does not answer: %w", name, err)
+		return nil, unanswered(err)
 	}
 	from, to, err := sqlstore.Migrate(ctx, migrator{db}, migrations.MySQL())
 	if err != nil {

@@ -1,0 +1,191 @@
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// connector makes connections whose sessions are fit for Keyfold, or none.
+type connector struct {
+	driver.Connector
+	rules rules
+}
+
+// NewConnector returns what [Open] connects by, for a program that makes a pool
+// of its own with [database/sql.OpenDB] and gives it to [New]:
+//
+//   - Text travels as utf8mb4, and a dsn with another character set is refused.
+//   - The settings of each new session are read. What a session may set itself,
+//     such as autocommit, is set; where that is not enough, connecting fails
+//     with an error that names the setting and the value that it must have.
+//   - After a statement that may have changed a setting, such as SET, the
+//     settings are read again before the pool hands out the connection.
+//
+// The parameters of dsn that begin with pool_ are read and have no effect here:
+// the pool is set by its own methods. Errors never hold the DSN or the password.
+func NewConnector(dsn string) (driver.Connector, error) {
+	set, err := parse(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return newConnector(set.config)
+}
+
+var errCharset = errors.New(name + ": the data source name asks for another character set than utf8mb4, in which all text travels: " +
+	"remove the parameters charset and collation, or set them to utf8mb4 and one of its collations")
+
+// newConnector refuses a configuration under which no session would be fit. It
+// changes config.
+func newConnector(config *mysql.Config) (driver.Connector, error) {
+	for charset := range strings.SplitSeq(charsetsOf(config), ",") {
+		if charset != "" && !strings.EqualFold(charset, "utf8mb4") {
+			return nil, errCharset
+		}
+	}
+	if c := config.Collation; c != "" && !strings.HasPrefix(strings.ToLower(c), "utf8mb4_") {
+		return nil, errCharset
+	}
+	config.InterpolateParams = true
+	if err := config.Apply(mysql.Charset("utf8mb4", config.Collation)); err != nil {
+		return nil, errMalformed
+	}
+	inner, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, errMalformed
+	}
+	return connector{inner, rulesOf(config.DBName, config.Params)}, nil
+}
+
+// charsetsOf returns the parameter charset, which the driver keeps to itself.
+func charsetsOf(config *mysql.Config) string {
+	dsn := config.FormatDSN()
+	_, params, _ := strings.Cut(dsn[strings.LastIndexByte(dsn, '/')+1:], "?")
+	for param := range strings.SplitSeq(params, "&") {
+		if value, ok := strings.CutPrefix(param, "charset="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// Connect implements driver.Connector.
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	inner, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, ok := inner.(driverConn)
+	if !ok {
+		_ = inner.Close()
+		return nil, errors.New("the driver lacks a method that is needed")
+	}
+	if err := c.rules.mend(ctx, conn); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return &checkedConn{driverConn: conn, rules: c.rules}, nil
+}
+
+// Driver implements driver.Connector. Its type tells New that the sessions of a
+// pool are checked.
+func (c connector) Driver() driver.Driver { return checkedDriver{c.Connector.Driver()} }
+
+type checkedDriver struct{ driver.Driver }
+
+// driverConn is what database/sql uses of a connection of the driver.
+type driverConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.NamedValueChecker
+	driver.Pinger
+	driver.QueryerContext
+	driver.SessionResetter
+	driver.Validator
+}
+
+// checkedConn is a connection whose session was checked. A statement that may
+// have changed a setting makes it count as unchecked until it is checked again,
+// which happens when the pool hands it out the next time.
+type checkedConn struct {
+	driverConn
+	rules   rules
+	suspect bool
+}
+
+// ResetSession implements driver.SessionResetter.
+func (c *checkedConn) ResetSession(ctx context.Context) error {
+	if err := c.driverConn.ResetSession(ctx); err != nil || !c.suspect {
+		return err
+	}
+	if c.rules.mend(ctx, c.driverConn) != nil {
+		return driver.ErrBadConn // the next connection has a session of its own
+	}
+	c.suspect = false
+	return nil
+}
+
+// ExecContext implements driver.ExecerContext.
+func (c *checkedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if c.mustPrepare(query, args) {
+		return nil, driver.ErrSkip
+	}
+	return c.driverConn.ExecContext(ctx, query, args)
+}
+
+// QueryContext implements driver.QueryerContext.
+func (c *checkedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if c.mustPrepare(query, args) {
+		return nil, driver.ErrSkip
+	}
+	return c.driverConn.QueryContext(ctx, query, args)
+}
+
+// PrepareContext implements driver.ConnPrepareContext.
+func (c *checkedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	c.note(query)
+	return c.driverConn.PrepareContext(ctx, query)
+}
+
+// Prepare implements driver.Conn.
+func (c *checkedConn) Prepare(query string) (driver.Stmt, error) {
+	c.note(query)
+	return c.driverConn.Prepare(query)
+}
+
+// mustPrepare reports whether the driver would put text into a statement on a
+// session whose settings are not known.
+func (c *checkedConn) mustPrepare(query string, args []driver.NamedValue) bool {
+	c.note(query)
+	if !c.suspect {
+		return false
+	}
+	for i := range args {
+		switch args[i].Value.(type) {
+		case nil, int64, uint64, float64, bool:
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// note looks for statements that may change a setting: all but those that are
+// known not to.
+func (c *checkedConn) note(query string) {
+	for strings.HasPrefix(query, "-- ") { // the names that sqlc writes
+		_, query, _ = strings.Cut(query, "\n")
+	}
+	word, _, _ := strings.Cut(query, " ")
+	switch strings.ToUpper(word) {
+	case "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "SAVEPOINT", "RELEASE", "CREATE", "ALTER", "DROP", "SHOW", "EXPLAIN", "DO":
+	default:
+		// COMMIT and ROLLBACK may begin another transaction.
+		c.suspect = c.suspect || !strings.HasPrefix(query, "ROLLBACK TO SAVEPOINT ")
+	}
+}

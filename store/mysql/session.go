@@ -1,0 +1,274 @@
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// setting is a variable of a session on whose value a promise depends. A
+// server, an account or a data source name can give it another value, and
+// init_connect does so for every account without privileges.
+type setting struct {
+	name   string
+	wanted string // completes "must be …" in an error
+	// fit reports whether Keyfold can work with the value.
+	fit func(value string, all variables) bool
+	// repair returns the statement that makes the value fit; nil where the
+	// session may not change it.
+	repair func(value string, all variables) string
+}
+
+// variables are those of a session by name, as SHOW VARIABLES has them.
+// A server shows only the variables that it knows.
+type variables map[string]string
+
+// required returns the settings that a session needs, those first that later
+// repairs depend on.
+func required() []setting {
+	return []setting{
+		// Names are escaped by the byte. Under gbk, big5 or sjis the last byte of
+		// a UTF-8 character takes the backslash that follows for a part of itself.
+		// Under every other character set text is stored as other bytes.
+		{"character_set_client", "utf8mb4", is("utf8mb4"), always("SET NAMES utf8mb4")},
+		{"character_set_connection", "utf8mb4", is("utf8mb4"), always("SET NAMES utf8mb4")},
+		// Without autocommit all reads come from the snapshot of the first one.
+		{"in_transaction", "0", is("0"), always("ROLLBACK")},
+		{"autocommit", "ON", is("ON"), always("SET autocommit = 1")},
+		// CHAIN begins a transaction after each COMMIT; RELEASE disconnects.
+		{"completion_type", "NO_CHAIN", is("NO_CHAIN"), always("SET completion_type = 0")},
+		// A verify must not see a key or an enabling that is rolled back later.
+		{"tx_isolation", "READ-COMMITTED or stricter", isNot("READ-UNCOMMITTED"), always("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")},
+		{"transaction_isolation", "READ-COMMITTED or stricter", isNot("READ-UNCOMMITTED"), always("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")},
+		{"tx_read_only", "OFF", is("OFF"), always("SET SESSION TRANSACTION READ WRITE")},
+		{"transaction_read_only", "OFF", is("OFF"), always("SET SESSION TRANSACTION READ WRITE")},
+		{"sql_mode", modesWanted, func(value string, _ variables) bool { return cleanModes(value) == value }, func(value string, _ variables) string {
+			return "SET sql_mode = '" + cleanModes(value) + "'"
+		}},
+		// A lookup that loses rows takes keys for deleted ones.
+		{selectLimit, unlimited, is(unlimited), always("SET sql_select_limit = " + unlimited)},
+		{"sql_big_selects", "ON", is("ON"), always("SET sql_big_selects = 1")},
+		{"sql_safe_updates", "OFF", is("OFF"), always("SET sql_safe_updates = 0")},
+		// Without these checks two users may get one name.
+		{"unique_checks", "ON", is("ON"), always("SET unique_checks = 1")},
+		{"max_statement_time", "0 or at least 30 seconds", noShortLimit(30), always("SET max_statement_time = 0")},
+		{"max_execution_time", "0 or at least 30000 milliseconds", noShortLimit(30_000), always("SET max_execution_time = 0")},
+		// A change that is not in the binary log is lost with a switch-over.
+		{"sql_log_bin", "ON", is("ON"), always("SET sql_log_bin = 1")},
+		// InnoDB refuses changes under READ COMMITTED with this format.
+		{"binlog_format", "ROW or MIXED", func(value string, all variables) bool {
+			return value != "STATEMENT" || all["log_bin"] != "ON"
+		}, nil},
+		// The next ones let a session read what was true a while ago.
+		{"system_versioning_asof", "DEFAULT", is("DEFAULT"), always("SET system_versioning_asof = DEFAULT")},
+		{"tidb_snapshot", "empty", is(""), always("SET tidb_snapshot = ''")},
+		{"tidb_read_staleness", "0", is("0"), always("SET tidb_read_staleness = 0")},
+		{"wsrep_dirty_reads", "OFF", is("OFF"), always("SET wsrep_dirty_reads = 0")},
+		{syncWait, "1, 3, 5 or 7 on a node of Galera", func(value string, all variables) bool {
+			bits, err := strconv.Atoi(value)
+			return all["wsrep_on"] != "ON" || err == nil && bits&syncReads != 0
+		}, func(value string, _ variables) string {
+			bits, _ := strconv.Atoi(value)
+			return "SET " + syncWait + " = " + strconv.Itoa(bits|syncReads)
+		}},
+	}
+}
+
+func is(wanted string) func(string, variables) bool {
+	return func(value string, _ variables) bool { return strings.EqualFold(value, wanted) }
+}
+
+func isNot(unwanted string) func(string, variables) bool {
+	return func(value string, _ variables) bool { return !strings.EqualFold(value, unwanted) }
+}
+
+func always(statement string) func(string, variables) string {
+	return func(string, variables) string { return statement }
+}
+
+// noShortLimit refuses a limit that would end a statement before Keyfold's own
+// limit does, so that one large batch fails for ever.
+func noShortLimit(least float64) func(string, variables) bool {
+	return func(value string, _ variables) bool {
+		limit, err := strconv.ParseFloat(value, 64)
+		return err == nil && (limit == 0 || limit >= least)
+	}
+}
+
+const unlimited = "18446744073709551615" // of sql_select_limit
+
+const modesWanted = "strict (STRICT_TRANS_TABLES or STRICT_ALL_TABLES), without NO_BACKSLASH_ESCAPES, EMPTY_STRING_IS_NULL, " +
+	"SIMULTANEOUS_ASSIGNMENT and the modes of other databases"
+
+// cleanModes returns the modes without those that change what a statement of
+// Keyfold means. Without a strict mode text that is too long is cut silently.
+// A mode that is not known here may do anything, so it goes.
+func cleanModes(modes string) string {
+	var kept []string
+	strict := false
+	for mode := range strings.SplitSeq(modes, ",") {
+		switch mode {
+		case "STRICT_TRANS_TABLES", "STRICT_ALL_TABLES":
+			strict = true
+		case "ALLOW_INVALID_DATES", "ANSI", "ANSI_QUOTES", "ERROR_FOR_DIVISION_BY_ZERO", "HIGH_NOT_PRECEDENCE", "IGNORE_SPACE",
+			"NO_AUTO_CREATE_USER", "NO_AUTO_VALUE_ON_ZERO", "NO_DIR_IN_CREATE", "NO_ENGINE_SUBSTITUTION",
+			"NO_UNSIGNED_SUBTRACTION", "NO_ZERO_DATE", "NO_ZERO_IN_DATE", "ONLY_FULL_GROUP_BY", "PAD_CHAR_TO_FULL_LENGTH",
+			"PIPES_AS_CONCAT", "REAL_AS_FLOAT", "TIME_ROUND_FRACTIONAL", "TIME_TRUNCATE_FRACTIONAL", "TRADITIONAL":
+		default:
+			continue
+		}
+		kept = append(kept, mode)
+	}
+	if !strict {
+		kept = append(kept, "STRICT_TRANS_TABLES")
+	}
+	return strings.Join(kept, ",")
+}
+
+// sessionError says which setting keeps Keyfold from using a session.
+type sessionError struct{ name, value, wanted string }
+
+func (e *sessionError) Error() string {
+	return fmt.Sprintf("the session has %s = %q, which must be %s", e.name, e.value, e.wanted)
+}
+
+func (s *setting) error(found variables) error {
+	return &sessionError{s.name, found[s.name], s.wanted}
+}
+
+// fix tells the owner of a pool what would help.
+func (e *sessionError) fix() string {
+	return "make the pool with mysql.NewConnector, which sets what a session may set, or set it in the data source name"
+}
+
+// rules are the settings that one pool expects of its sessions.
+type rules []setting
+
+// rulesOf expects a default database, if one is named, and leaves out the
+// setting that the data source name decides on purpose.
+func rulesOf(database string, params map[string]string) rules {
+	r := rules(required())
+	if _, set := params[syncWait]; set {
+		r = slices.DeleteFunc(r, func(s setting) bool { return s.name == syncWait })
+	}
+	if database != "" {
+		use := "USE `" + strings.ReplaceAll(database, "`", "``") + "`"
+		r = append(r, setting{defaultDatabase, "the one of the data source name", is(database), always(use)})
+	}
+	return r
+}
+
+// check returns a *sessionError for the first setting that is not fit.
+func (r rules) check(ctx context.Context, conn driver.QueryerContext) error {
+	found, err := r.read(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for _, s := range r.unfit(found) {
+		return s.error(found)
+	}
+	return nil
+}
+
+// mend changes the settings that are not fit and checks the result.
+func (r rules) mend(ctx context.Context, conn driverConn) error {
+	for range 2 { // the first time some settings may be out of sight
+		found, err := r.read(ctx, conn)
+		if err != nil {
+			return err
+		}
+		unfit := r.unfit(found)
+		if len(unfit) == 0 {
+			return nil
+		}
+		for _, s := range unfit {
+			if s.repair == nil {
+				return s.error(found)
+			}
+			if _, err := conn.ExecContext(ctx, s.repair(found[s.name], found), nil); err != nil {
+				return fmt.Errorf("%w: %w", s.error(found), err)
+			}
+		}
+	}
+	return r.check(ctx, conn)
+}
+
+func (r rules) unfit(found variables) []setting {
+	var unfit []setting
+	for _, s := range r {
+		if value, known := found[s.name]; known && !s.fit(value, found) {
+			unfit = append(unfit, s)
+		}
+	}
+	return unfit
+}
+
+const (
+	defaultDatabase = "database()"
+	selectLimit     = "sql_select_limit"
+)
+
+// read asks by SHOW, which leaves out variables that the server does not know.
+// It says nothing else where SHOW would not show all rows.
+func (r rules) read(ctx context.Context, conn driver.QueryerContext) (variables, error) {
+	rows, err := texts(ctx, conn, "SELECT DATABASE(), @@"+selectLimit)
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return variables{selectLimit: "0"}, nil
+	}
+	if limit := rows[0][1]; limit != unlimited {
+		return variables{selectLimit: limit}, nil
+	}
+	found := variables{defaultDatabase: rows[0][0]}
+	query := "SHOW SESSION VARIABLES WHERE Variable_name IN ('log_bin', 'wsrep_on'"
+	for _, s := range r {
+		query += ", '" + s.name + "'"
+	}
+	rows, err = texts(ctx, conn, query+")")
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		found[strings.ToLower(row[0])] = row[1]
+	}
+	if _, known := found["character_set_client"]; !known {
+		return nil, errors.New("the server does not tell the settings of the session")
+	}
+	return found, nil
+}
+
+// texts returns the rows of a query without arguments.
+func texts(ctx context.Context, conn driver.QueryerContext, query string) (all [][]string, err error) {
+	rows, err := conn.QueryContext(ctx, query, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	values := make([]driver.Value, len(rows.Columns()))
+	for {
+		switch err := rows.Next(values); {
+		case err == io.EOF:
+			return all, nil
+		case err != nil:
+			return nil, err
+		}
+		row := make([]string, len(values))
+		for i, value := range values {
+			switch value := value.(type) {
+			case nil:
+			case []byte:
+				row[i] = string(value)
+			default:
+				row[i] = fmt.Sprint(value)
+			}
+		}
+		all = append(all, row)
+	}
+}
