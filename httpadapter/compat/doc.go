@@ -14,8 +14,8 @@
 // query or in a form. All need the admin secret in the header "secret-key". It is
 // never read from a URL.
 //
-//	/new     name or username, one of them required; email, password, never_expires
-//	         "<key>", or {"api-key":"<key>"} where e-mail and password are given
+//	/new     name, username, email, password, never_expires; all optional
+//	         "<key>", or {"api-key":"<key>"} with an e-mail address and a password
 //	/revoke  api-key
 //	         null
 //	/renew   api-key, expiration-date (ISO 8601; Options.KeyTTL from now)
@@ -38,16 +38,17 @@
 // EnableKey and RenewKey in one transaction. What was revoked by Keyfold's own
 // means, or replaced by rotation, stays so: /renew answers 404.
 //
-// A key that never expires has the expiration_date 9999-12-31T23:59:59. Renewing
-// it without a date leaves it so; with a date it ends then, where the predecessor
-// said so and went on to accept it.
+// A key that never expires has the expiration_date 9999-12-31T23:59:59. Renewing it
+// without a date, or with a date in the past, leaves it as it is. With a later date
+// it expires then; the predecessor answered so, but went on accepting the key.
 //
 // # Users
 //
-// An e-mail address or a password makes a [keyfold.User] whom the key belongs to;
-// both are created or neither is. The name is then the user's, and has to be a
-// username of Keyfold's that nobody else has, so without spaces: 422 otherwise. Without
-// a user it is just the name of the key, as often as one likes. "name" in /logs is that of the key; "username"
+// With an e-mail address and a password, /new creates a [keyfold.User] that the key
+// belongs to; both are created or neither is. One of the two without the other is
+// 422. The name, if there is one, becomes the username, so it must be free and must
+// not contain spaces: 422 otherwise. Without a user it is the name of the key, and
+// need not be unique. "name" in /logs is that of the key; "username"
 // is the user's, or the key's where there is no user with one. Passwords have to
 // pass the Service's policy, which is the predecessor's if it is made with
 // [PasswordPolicy]; they can be checked, by [keyfold.Service.Authenticate].

@@ -86,7 +86,7 @@ func TestStoreThatFailsIs503AndTellsNothing(t *testing.T) {
 	store.broken.Store(true)
 	for _, a := range []answer{
 		s.admin("/new", "name", "ci"),
-		s.admin("/new", "username", "jane", "email", "jane@example.com"),
+		s.admin("/new", "username", "jane", "email", "jane@example.com", "password", password),
 		s.admin("/revoke", "api-key", key),
 		s.admin("/renew", "api-key", key),
 		s.admin("/logs"),

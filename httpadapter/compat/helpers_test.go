@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +17,11 @@ import (
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter"
 	"github.com/keyfold/keyfold/httpadapter/compat"
+	"github.com/keyfold/keyfold/internal/testdb"
 	"github.com/keyfold/keyfold/store/memory"
+	"github.com/keyfold/keyfold/store/mongo"
+	"github.com/keyfold/keyfold/store/mysql"
+	"github.com/keyfold/keyfold/store/postgres"
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
@@ -86,25 +88,40 @@ type changes struct {
 	store   func(keyfold.Store) keyfold.Store
 }
 
-// onEveryStore runs a test on a server with SQLite and on one in memory.
+// onEveryStore runs a test on a server with each store.
 func onEveryStore(t *testing.T, c changes, test func(t *testing.T, s *server)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) {
-		t.Parallel()
-		file := filepath.Join(t.TempDir(), "keyfold.db")
-		store, err := sqlite.Open(t.Context(), file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = store.Close() })
-		s := newServerOn(t, store, c)
-		s.file = file
-		test(t, s)
-	})
-	t.Run("memory", func(t *testing.T) {
-		t.Parallel()
-		test(t, newServerOn(t, memory.New(), c))
-	})
+	var file string
+	for name, open := range map[string]func(ctx context.Context, t *testing.T) (keyfold.Store, error){
+		"memory": func(context.Context, *testing.T) (keyfold.Store, error) { return memory.New(), nil },
+		"sqlite": func(ctx context.Context, t *testing.T) (keyfold.Store, error) {
+			file = testdb.SQLite(t)
+			return sqlite.Open(ctx, file)
+		},
+		"postgres": func(ctx context.Context, t *testing.T) (keyfold.Store, error) {
+			return postgres.Open(ctx, testdb.Postgres(t))
+		},
+		"mariadb": func(ctx context.Context, t *testing.T) (keyfold.Store, error) {
+			return mysql.Open(ctx, testdb.MariaDB(t))
+		},
+		"mongodb": func(ctx context.Context, t *testing.T) (keyfold.Store, error) {
+			return mongo.Open(ctx, testdb.Mongo(t))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, err := open(t.Context(), t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = store.Close() })
+			s := newServerOn(t, store, c)
+			if name == "sqlite" {
+				s.file = file
+			}
+			test(t, s)
+		})
+	}
 }
 
 func newServer(t testing.TB, c changes) *server {
@@ -145,6 +162,7 @@ func newServerOn(t testing.TB, store keyfold.Store, c changes) *server {
 		id, _ := httpadapter.IdentityFrom(r.Context())
 		_, _ = io.WriteString(w, id.Name())
 	})))
+	mux.HandleFunc("GET /unsecure", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "open") })
 	s.url = listen(t, mux)
 	return s
 }
@@ -235,12 +253,8 @@ func (a answer) text() string {
 }
 
 // newKey makes a key over the routes and returns it whole, and its public part.
-// Without a name among the parameters the name is empty: clients have to say one.
 func (s *server) newKey(params ...string) (key, id string) {
 	s.t.Helper()
-	if !slices.Contains(params, "name") && !slices.Contains(params, "username") {
-		params = append([]string{"name", ""}, params...)
-	}
 	key = s.admin("/new", params...).text()
 	token, err := keyfold.ParseToken(key)
 	if err != nil {

@@ -21,8 +21,8 @@ const (
 	revokedReason = "revoked over the routes of the predecessor"
 )
 
-// create makes a key and, where there is an e-mail address or a password, the
-// user whom it belongs to.
+// create makes a key. With an e-mail address and a password it also makes the user
+// that the key belongs to, and answers an object, as the predecessor does.
 func (h *handler) create(w http.ResponseWriter, r *http.Request, p params) error {
 	never, err := p.flag("never_expires")
 	if err != nil {
@@ -32,10 +32,7 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, p params) error
 	if never {
 		n.TTL = keyfold.Never
 	}
-	name, nameParam, given := p.name()
-	if !given {
-		return missing(nameParam)
-	}
+	name, nameParam := p.name()
 	n.Name = name
 	email, hasEmail := p.get("email")
 	password, hasPassword := p.get("password")
@@ -44,22 +41,22 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, p params) error
 	switch {
 	case !hasEmail && !hasPassword:
 		_, token, err = h.svc.CreateKey(r.Context(), n)
-	case !hasEmail && name == "":
-		return missing("email") // nobody could log in
-	case hasEmail && email == "":
+	case !hasEmail:
+		return missing("email")
+	case !hasPassword:
+		return missing("password")
+	case email == "":
 		return forbidden(badEmail)
 	default:
-		if hasPassword { // before there is a transaction
-			if err := h.svc.CheckPassword(password); err != nil {
-				return refuseUser(err, nameParam)
-			}
+		if err := h.svc.CheckPassword(password); err != nil { // before there is a transaction
+			return refuseUser(err, nameParam)
 		}
 		token, err = h.createWithUser(r.Context(), keyfold.NewUser{Username: name, Email: email, Password: password}, n)
 	}
 	if err != nil {
 		return refuseUser(err, nameParam)
 	}
-	if hasEmail && hasPassword {
+	if hasEmail {
 		writeJSON(w, http.StatusOK, struct {
 			APIKey string `json:"api-key"`
 		}{token.Reveal()})
@@ -69,16 +66,14 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, p params) error
 	return nil
 }
 
-// name returns what a key or a user is to be called, which may be nothing, and
-// the parameter that says it: "username", or else "name", which is the one to
-// ask for where neither is given.
-func (p params) name() (name, param string, given bool) {
-	username, hasUsername := p.get("username")
-	if username != "" {
-		return username, "username", true
+// name returns the name of a key and of its user, which may be empty, and the
+// parameter that gave it: "username", or else "name".
+func (p params) name() (name, param string) {
+	if username, _ := p.get("username"); username != "" {
+		return username, "username"
 	}
-	name, hasName := p.get("name")
-	return name, "name", hasName || hasUsername
+	name, _ = p.get("name")
+	return name, "name"
 }
 
 // createWithUser makes user and key, or neither. The password is hashed while the
@@ -206,13 +201,18 @@ func (h *handler) renewIn(ctx context.Context, k *keyfold.Service, id, date stri
 	return answer + newDeadline + formatDate(renewed.ExpiresAt), nil
 }
 
-// deadline is what a key is renewed to. It is exact, also where that is sooner.
+// deadline is what a key is renewed to. It is exact, also where that is sooner. A
+// date in the past ends a key, except one that never expires: the predecessor
+// kept its flag and never looked at the date.
 func (h *handler) deadline(key *keyfold.Key, date string) (keyfold.RenewOptions, error) {
 	switch {
 	case date != "":
 		at, ok := parseDate(date)
 		if !ok {
 			return keyfold.RenewOptions{}, &refusal{status: http.StatusUnprocessableEntity, detail: badDate}
+		}
+		if key.ExpiresAt.IsZero() && !at.After(h.now()) {
+			return keyfold.RenewOptions{TTL: keyfold.Never}, nil
 		}
 		return keyfold.RenewOptions{ExpiresAt: at}, nil
 	case key.ExpiresAt.IsZero(), h.keyTTL == keyfold.Never:
