@@ -229,13 +229,17 @@ func (r *reader) readAliasedDatabase() error {
 			return r.readAliasedServer(&server, from)
 		}
 	}
-	if v, set := r.lookup("FASTAPI_AUTH_DB_LOCATION"); set {
+	v, set, err := r.lookupOne("FASTAPI_AUTH_DB_LOCATION", "FASTAPI_SIMPLE_SECURITY_DB_LOCATION")
+	if err != nil {
+		return err
+	}
+	if set {
 		if reason := untidy(v.text); reason != "" {
 			return refuse(v.from, "%s", reason)
 		}
 		r.config.Database, err = sqliteDatabase(v.from, v.text, pathForm)
 	}
-	if from != "" || err != nil {
+	if from != "" || err != nil || !r.isOfPredecessor() {
 		return err
 	}
 	for _, name := range []string{"POSTGRES_URI", "MYSQL_URI", "MONGODB_URL"} {
@@ -246,9 +250,26 @@ func (r *reader) readAliasedDatabase() error {
 	return nil
 }
 
+// isOfPredecessor reports whether the variables are meant for a program that
+// fastapi_auth was in. Other programs have a DATABASE_MODE and a DEV_MODE, too.
+func (r *reader) isOfPredecessor() bool {
+	if r.compat {
+		return true
+	}
+	for name := range r.values {
+		if strings.HasPrefix(name, "FASTAPI_") || strings.HasPrefix(name, "FAST_API_") {
+			return true
+		}
+	}
+	return false
+}
+
 // aliasedMode is the engine by DATABASE_MODE, or by the older DEV_MODE; and
 // which of them says so, "" for neither.
 func (r *reader) aliasedMode() (mode, from string, err error) {
+	if !r.isOfPredecessor() {
+		return sqliteEngine, "", nil
+	}
 	if v, set := r.lookup("DATABASE_MODE"); set {
 		if v.text == "mongo" {
 			return mongoEngine, v.from, nil

@@ -3,6 +3,7 @@ package fromenv_test
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 
@@ -162,6 +163,38 @@ func TestMySQLHasNoUserOrPasswordOfItsOwn(t *testing.T) {
 	if got := mustRead(t, "DATABASE_MODE=mysql", "MYSQL_HOST=h", "MYSQL_DATABASE=d", "MYSQL_USER=app").Database.Source(); got != "mysql://app@h:3306/d" {
 		t.Errorf("connects to %s", got)
 	}
+}
+
+// Such names are common: a program that has them for itself must not have its keys
+// moved to another database, nor be refused for a value that it alone understands.
+func TestCommonNamesSteerOnlyNextToThePredecessors(t *testing.T) {
+	t.Parallel()
+	for environ, want := range map[string]string{
+		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u@h/d":                              "keyfold.db",
+		"DATABASE_MODE=cluster":                                                             "keyfold.db",
+		"DEV_MODE=False URI=postgres://u@h/d":                                               "keyfold.db",
+		"DEV_MODE=staging KEYFOLD_PREFIX=kf":                                                "keyfold.db",
+		"DEV_MODE=False URI=postgres://u@h/d FASTAPI_AUTH_SECRET=" + goodSecret:             "postgres://u@h/d",
+		"DATABASE_MODE=mysql MYSQL_URI=mysql://u@h/d FASTAPI_SIMPLE_SECURITY_HIDE_DOCS=":    "mysql://u@h/d",
+		"DATABASE_MODE=mysql MYSQL_URI=mysql://u@h/d FAST_API_SIMPLE_SECURITY_ANYTHING=1":   "mysql://u@h/d",
+		"DATABASE_MODE=mysql MYSQL_URI=mysql://u@h/d KEYFOLD_DATABASE_URL=sqlite:chosen.db": "chosen.db",
+		"DATABASE_MODE=sqlite FASTAPI_SIMPLE_SECURITY_DB_LOCATION=/data/old.db":             "/data/old.db",
+		"FASTAPI_SIMPLE_SECURITY_DB_LOCATION=old.db FASTAPI_AUTH_DB_LOCATION=old.db":        "old.db",
+	} {
+		config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: strings.Split(environ, " ")})
+		if err != nil {
+			t.Errorf("%s: %v", environ, err)
+			continue
+		}
+		if got := config.Database.Source(); got != want {
+			t.Errorf("%s: %s, want %s", environ, got, want)
+		}
+		if want == "keyfold.db" && config.Warnings != nil {
+			t.Errorf("%s: warns %q of what is none of its business", environ, config.Warnings)
+		}
+	}
+	_, err := read("FASTAPI_SIMPLE_SECURITY_DB_LOCATION=one.db", "FASTAPI_AUTH_DB_LOCATION=two.db")
+	wantsError(t, err, "FASTAPI_AUTH_DB_LOCATION", "differ")
 }
 
 func TestURLThatIsNotUsedIsWarnedOf(t *testing.T) {

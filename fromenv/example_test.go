@@ -132,5 +132,5 @@ func ExampleVariables() {
 			fmt.Println(v.Name, v.Default, v.Aliases, v.Secret)
 		}
 	}
-	// Output: KEYFOLD_KEY_TTL 15d [FASTAPI_AUTH_AUTOMATIC_EXPIRATION] false
+	// Output: KEYFOLD_KEY_TTL 15d [FASTAPI_AUTH_AUTOMATIC_EXPIRATION FAST_API_SIMPLE_SECURITY_AUTOMATIC_EXPIRATION] false
 }

@@ -16,12 +16,13 @@ const (
 	otherSecret = "07c4e2d9b8a15f36c0de74198ab2f35e"
 )
 
-// read reads these variables, NAME=value, and no file.
+// read reads these variables, NAME=value, and no file. DATABASE_MODE and DEV_MODE
+// are read too.
 func read(environ ...string) (*fromenv.Config, error) {
 	if environ == nil {
 		environ = []string{}
 	}
-	return fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: environ})
+	return fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: environ, Compat: true})
 }
 
 // mustRead is read for variables that are good.
@@ -50,7 +51,7 @@ func readFile(t *testing.T, text string, environ ...string) (*fromenv.Config, er
 	if environ == nil {
 		environ = []string{}
 	}
-	return fromenv.Read(&fromenv.Source{File: write(t, ".env", text), Environ: environ})
+	return fromenv.Read(&fromenv.Source{File: write(t, ".env", text), Environ: environ, Compat: true})
 }
 
 // wantsError checks that the error is an [fromenv.Error] under that name, with

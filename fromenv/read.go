@@ -21,6 +21,11 @@ type Source struct {
 	// name. Default os.Environ(); an empty one that is not nil is empty.
 	Environ []string
 
+	// Compat reads DATABASE_MODE and DEV_MODE, which the predecessor fastapi_auth
+	// chose its database by. Those names are common, so by default they are read
+	// only where another variable begins with FASTAPI_ or FAST_API_.
+	Compat bool
+
 	// Settings win over both. A setting replaces the variable, its *_FILE form
 	// and its aliases, which are then not read. Default none.
 	Settings []Setting
@@ -39,7 +44,7 @@ func Read(source *Source) (*Config, error) {
 	if source == nil {
 		source = &Source{}
 	}
-	r := &reader{config: newConfig(), values: map[string]value{}, from: map[string]string{}}
+	r := &reader{config: newConfig(), compat: source.Compat, values: map[string]value{}, from: map[string]string{}}
 	if err := r.gather(source); err != nil {
 		return nil, err
 	}
@@ -69,6 +74,7 @@ type value struct {
 // reader fills a Config and gathers what is wrong.
 type reader struct {
 	config   *Config
+	compat   bool // as in Source
 	values   map[string]value
 	from     map[string]string // variable: what its value was found under
 	problems []error
@@ -229,9 +235,12 @@ func (r *reader) readVariable(v *variable) {
 		find = r.lookupSecret
 	}
 	found, set := find(v.Name)
-	if !set && v.alias.name != "" {
-		found, set = r.lookup(v.alias.name)
+	if !set {
 		read = v.alias.read
+		var err error
+		if found, set, err = r.lookupOne(v.alias.names...); err != nil {
+			r.problems = append(r.problems, err)
+		}
 	}
 	if !set {
 		return
@@ -241,7 +250,7 @@ func (r *reader) readVariable(v *variable) {
 	if !v.Secret {
 		reason = untidy(found.text)
 	}
-	if reason == "" || found.text == "" && v.alias.mayBeEmpty && found.from == v.alias.name {
+	if reason == "" || found.text == "" && v.alias.mayBeEmpty && slices.Contains(v.alias.names, found.from) {
 		reason = read(r.config, found.text)
 	}
 	if reason != "" {

@@ -32,9 +32,10 @@ type variable struct {
 	alias  alias
 }
 
-// alias is another name, of a value that may be written in another way.
+// alias is what the predecessor has for a variable. Its values may be written in
+// another way, and it may have several names.
 type alias struct {
-	name       string
+	names      []string
 	read       func(*Config, string) string
 	mayBeEmpty bool
 }
@@ -45,8 +46,8 @@ func Variables() []Variable {
 	public := make([]Variable, len(all))
 	for i := range all {
 		public[i] = all[i].Variable
-		if all[i].alias.name != "" {
-			public[i].Aliases = []string{all[i].alias.name}
+		if all[i].alias.names != nil {
+			public[i].Aliases = all[i].alias.names
 		}
 	}
 	return public
@@ -74,7 +75,7 @@ func variables() []variable {
 		{Variable: Variable{
 			Name: databaseVariable, Secret: true, Default: "sqlite:" + defaultPath, Meaning: "where keys are kept",
 			Aliases: []string{
-				"DATABASE_MODE", "DEV_MODE", "FASTAPI_AUTH_DB_LOCATION", "URI",
+				"DATABASE_MODE", "DEV_MODE", "FASTAPI_AUTH_DB_LOCATION", "FASTAPI_SIMPLE_SECURITY_DB_LOCATION", "URI",
 				"POSTGRES_URI", "POSTGRES_SSL", "POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DATABASE",
 				"MYSQL_URI", "MYSQL_HOST", "MYSQL_PORT", "MYSQL_USER", "MYSQL_PASSWORD", "MYSQL_DATABASE", "MONGODB_URL",
 			},
@@ -92,7 +93,7 @@ func variables() []variable {
 		{
 			Variable: Variable{Name: "KEYFOLD_HIDE_DOCS", Default: "false", Meaning: "removes the page of the admin API and its description"},
 			read:     asBool(func(c *Config) *bool { return &c.HideDocs }),
-			alias:    alias{name: "FASTAPI_AUTH_HIDE_DOCS", read: readAliasedHideDocs, mayBeEmpty: true},
+			alias:    alias{names: []string{"FASTAPI_AUTH_HIDE_DOCS", "FASTAPI_SIMPLE_SECURITY_HIDE_DOCS"}, read: readAliasedHideDocs, mayBeEmpty: true},
 		},
 		{
 			Variable: Variable{Name: "KEYFOLD_LOG_FORMAT", Default: "text", Meaning: "text or json, on standard error"},
@@ -110,7 +111,10 @@ func variables() []variable {
 		{
 			Variable: Variable{Name: "KEYFOLD_KEY_TTL", Default: "15d", Meaning: "life of a key whose creator says nothing; never for no end"},
 			option:   "KeyTTL", read: asPeriodOrNever(func(c *Config) *time.Duration { return &c.options.KeyTTL }),
-			alias: alias{name: "FASTAPI_AUTH_AUTOMATIC_EXPIRATION", read: asDays(func(c *Config) *time.Duration { return &c.options.KeyTTL })},
+			alias: alias{
+				names: []string{"FASTAPI_AUTH_AUTOMATIC_EXPIRATION", "FAST_API_SIMPLE_SECURITY_AUTOMATIC_EXPIRATION"},
+				read:  asDays(func(c *Config) *time.Duration { return &c.options.KeyTTL }),
+			},
 		},
 		{
 			Variable: Variable{Name: "KEYFOLD_MAX_OVERLAP", Default: "7d", Meaning: "longest life of a rotated key beside its successor"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"database/sql"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -64,6 +65,37 @@ func TestCompatServesClientsOfThePredecessor(t *testing.T) {
 				t.Errorf("nothing says that weaker passwords are taken: %s", s.stderr)
 			}
 		})
+	}
+}
+
+// An operator who points Keyfold at the old file learns why old clients are refused.
+func TestCompatTellsOfKeysThatItDoesNotRead(t *testing.T) {
+	t.Parallel()
+	for table, warned := range map[string]bool{"fastapi_simple_security": true, "FASTAPI_AUTH": true, "other": false} {
+		dir := t.TempDir()
+		db, err := sql.Open("sqlite", filepath.Join(dir, "old.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range []string{
+			"CREATE TABLE " + table + " (api_key TEXT PRIMARY KEY, is_active INTEGER)",
+			"INSERT INTO " + table + " VALUES ('b9d0c7c6-7f3c-4c53-8a63-0d0d6f0b9b11', 1), ('1f5c9a55-5a2e-4d8a-9d5e-9c4f5a9f3f22', 0)",
+		} {
+			if _, err := db.Exec(statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s := startServer(t, dir, "sqlite:old.db", testSecret, "--compat")
+		s.stop()
+		if got := strings.Contains(s.stderr.String(), `"table":"`+table+`","keys":2`); got != warned {
+			t.Errorf("%s: warned %t, want %t: %s", table, got, warned, s.stderr)
+		}
+		if strings.Contains(s.stderr.String(), "b9d0c7c6") {
+			t.Errorf("%s: the log holds a key: %s", table, s.stderr)
+		}
 	}
 }
 

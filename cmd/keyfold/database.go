@@ -46,6 +46,9 @@ func flagVariable(flag string) string {
 func (c *command) config(cmd *cobra.Command) (*fromenv.Config, error) {
 	source := &fromenv.Source{Environ: c.environ}
 	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if flag.Name == compatFlag {
+			source.Compat = flag.Value.String() == "true"
+		}
 		if variable := flagVariable(flag.Name); variable != "" {
 			text := flag.Value.String()
 			if list, ok := flag.Value.(pflag.SliceValue); ok {

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"debug/elf"
 	"encoding/json"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -156,6 +159,65 @@ func TestImageBuildsAStaticBinary(t *testing.T) {
 	if printed, err := exec.Command(out, "version").CombinedOutput(); err != nil || !strings.HasPrefix(string(printed), "keyfold ") {
 		t.Errorf("version: %v: %s", err, printed)
 	}
+	runsWithoutVariables(t, out)
+}
+
+// runsWithoutVariables starts the command as "docker compose up" does where there is
+// no .env: in an empty directory, with the address alone.
+func runsWithoutVariables(t *testing.T, binary string) {
+	t.Helper()
+	address := freeAddress(t)
+	cmd := exec.Command(binary, "serve")
+	cmd.Dir, cmd.Env = t.TempDir(), []string{"KEYFOLD_ADDR=" + address}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	var secret string
+	for lines := bufio.NewScanner(stderr); lines.Scan() && !strings.Contains(lines.Text(), "msg=listening"); {
+		if _, made, found := strings.Cut(lines.Text(), "keyfold: admin secret (send it as the secret-key header): "); found {
+			secret = made
+		}
+	}
+	call := func(method, path, body string, headers ...string) response {
+		t.Helper()
+		a, err := send(t.Context(), http.DefaultClient, method, "http://"+address+path, body, headers...)
+		if err != nil {
+			t.Fatalf("%s %s: %v", method, path, err)
+		}
+		return a
+	}
+	if a := call("GET", "/unsecure", ""); a.status != http.StatusOK {
+		t.Errorf("/unsecure: %d", a.status)
+	}
+	if a := call("GET", "/secure", ""); a.status != http.StatusUnauthorized {
+		t.Errorf("/secure without a key: %d", a.status)
+	}
+	made := call("POST", "/auth/keys", `{"name":"ci"}`, "secret-key", secret, "Content-Type", "application/json")
+	var key struct{ Token string }
+	if err := json.Unmarshal(made.body, &key); err != nil || made.status != http.StatusCreated {
+		t.Fatalf("a key with the secret of the log: %d %s", made.status, made.body)
+	}
+	if a := call("GET", "/secure", "", "Authorization", "Bearer "+key.Token); a.status != http.StatusOK {
+		t.Errorf("/secure with a key: %d %s", a.status, a.body)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
 }
 
 func TestComposeRunsTheImage(t *testing.T) {

@@ -82,7 +82,7 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"revoke without an id", []string{"keys", "revoke"}, nil, 2, "wants ids"},
 		{"two ids", []string{"keys", "show", token, "b"}, nil, 2, "wants one id"},
 		{"MongoDB that is nowhere", []string{"serve", "--db", "mongodb://u:" + password + "@127.0.0.1:1/d?serverSelectionTimeoutMS=50"}, secure, 1, "the server does not answer"},
-		{"DATABASE_MODE that is unknown", []string{"serve"}, map[string]string{"DATABASE_MODE": password}, 2, "DATABASE_MODE wants sqlite, postgres, mysql or mongodb"},
+		{"DATABASE_MODE that is unknown", []string{"serve", "--compat"}, map[string]string{"DATABASE_MODE": password}, 2, "DATABASE_MODE wants sqlite, postgres, mysql or mongodb"},
 		{"variable that is misspelt", []string{"keys", "list"}, map[string]string{"KEYFOLD_SECERT": password}, 2, "KEYFOLD_SECERT is no variable; did you mean KEYFOLD_SECRET?"},
 		{"two variables that are wrong", []string{"serve"}, map[string]string{"KEYFOLD_ADDR": "x", "KEYFOLD_KEY_TTL": "x"}, 2, "KEYFOLD_KEY_TTL wants a duration"},
 		{"secret that is an example", []string{"serve", "--db", db}, map[string]string{"FASTAPI_AUTH_SECRET": "# set your secret key here"}, 2, "FASTAPI_AUTH_SECRET is a comment"},

@@ -17,6 +17,9 @@ import (
 	"github.com/keyfold/keyfold/httpadapter/compat"
 )
 
+// compatFlag also has the predecessor's names for the database read.
+const compatFlag = "compat"
+
 const (
 	shutdownTimeout = 10 * time.Second
 
@@ -60,7 +63,7 @@ writes the usage that is still in memory; a second one ends it at once.`,
 	cmd.Flags().String("addr", "", "`address` to listen on; port 0 picks one (default 127.0.0.1:8080)")
 	cmd.Flags().String("log-format", "", "text or json, on standard error (default text)")
 	cmd.Flags().StringArray("trusted-proxy", nil, "`network` of a proxy whose X-Forwarded-For is believed, 10.0.0.0/8; repeatable")
-	cmd.Flags().BoolVar(&compatible, "compat", false, "serve the routes of fastapi_auth too")
+	cmd.Flags().BoolVar(&compatible, compatFlag, false, "serve the routes of fastapi_auth too")
 	databaseFlag(cmd)
 	return cmd
 }
@@ -109,6 +112,7 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 		if err := addCompatible(routes, app, log); err != nil {
 			return err
 		}
+		warnOfOldKeys(ctx, app.Store, log)
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", config.Addr)
 	if err != nil {

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/sqlite"
+)
+
+// warnOfOldKeys says how many keys the predecessor left in a SQLite file: clients
+// that have one of them are refused, and its operator should not have to guess why.
+func warnOfOldKeys(ctx context.Context, store keyfold.Store, log *slog.Logger) {
+	file, ok := store.(*sqlite.Store)
+	if !ok {
+		return
+	}
+	for _, table := range []string{"fastapi_simple_security", "FASTAPI_AUTH"} {
+		var keys int64
+		if err := file.DB().QueryRowContext(ctx, "SELECT COUNT(*) FROM "+table).Scan(&keys); err == nil && keys > 0 {
+			log.Warn("the database holds keys of fastapi_auth, which Keyfold does not read: clients need new keys",
+				"table", table, "keys", keys)
+		}
+	}
+}
