@@ -20,6 +20,7 @@ type Service struct {
 	beside   *background
 	outbox   *outbox
 	logins   *logins
+	gate     *gate
 
 	passwords *passwordHasher
 
@@ -47,8 +48,9 @@ func New(store Store, options *Options) (*Service, error) {
 	s := &Service{store: store, opts: opts, clock: newClock(now), beside: &background{}}
 	s.beside.work = append(s.beside.work, janitor{store, &s.opts}.run)
 	s.recorder = newRecorder(store, &s.opts)
-	s.passwords, s.outbox = newPasswordHasher(max(1, runtime.GOMAXPROCS(0)-1), passwordWait), newOutbox(opts.Logger)
-	s.logins = new(logins)
+	slots := max(1, runtime.GOMAXPROCS(0)-1)
+	s.passwords, s.outbox = newPasswordHasher(slots, passwordWait), newOutbox(opts.Logger)
+	s.logins, s.gate = new(logins), newGate(placesPerSlot*slots, s.now)
 	if !opts.DisableCache {
 		s.cache = newCache(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
 		s.watcher = newWatcher(store, &s.opts, s.cache, s.clock)

@@ -117,3 +117,14 @@ func SystemClock(both func() (time.Time, time.Duration), mono func() time.Durati
 
 // Resync is how late a clock notices that the system's was set.
 const Resync = resync
+
+// NarrowGate leaves so many places to anonymous requests and hashes so many
+// passwords at a time, whatever the machine has. It returns the KDFs.
+func NarrowGate(s *Service, places, slots int) *KDFs {
+	s.gate = newGate(places, s.now)
+	s.passwords = newPasswordHasher(slots, passwordWait)
+	return countKDFs(s.passwords)
+}
+
+// GateAddresses is how many addresses each table of the gate holds.
+const GateAddresses = gateAddresses

@@ -40,8 +40,10 @@ const goodFor = 90 * 24 * time.Hour
 //     of them cost one hash of a password, but for names that nobody can have;
 //   - an [ErrLimited]: too many attempts failed, on this account or from this
 //     address; [RetryAfter] says how long to wait. The password was not looked at;
-//   - an error that is both [ErrLimited] and [ErrUnavailable]: too many passwords
-//     are being checked in this process;
+//   - an error that is both [ErrLimited] and [ErrUnavailable]: this process has
+//     too many log-ins to do, and turned this one away without asking the store.
+//     Addresses from which users logged in go first, and those of recent failures
+//     last;
 //   - an [ErrUnavailable]: the store could not answer.
 //
 // Attempts are counted in the store, for all processes, before the password is
@@ -60,6 +62,18 @@ func (s *Service) Authenticate(ctx context.Context, l Login) (User, error) {
 	if !ok {
 		return User{}, errUnknown // nobody can be called so
 	}
+	leave, err := s.admit(ctx, l.IP)
+	if err != nil {
+		return User{}, err
+	}
+	defer leave()
+	user, err := s.authenticate(ctx, l, key)
+	s.gate.learn(l.IP, err)
+	return user, err
+}
+
+// authenticate is [Service.Authenticate] past the gate.
+func (s *Service) authenticate(ctx context.Context, l Login, key string) (User, error) {
 	attempt, err := s.newAttempt(ctx, key, l.IP)
 	if err != nil {
 		return User{}, err
@@ -146,21 +160,14 @@ type attempt struct {
 	reserved []string
 }
 
-// newAttempt takes /32 of an IPv4 address and /64 of an IPv6 one: that is what a
-// single customer has.
 func (s *Service) newAttempt(ctx context.Context, account string, ip netip.Addr) (attempt, error) {
 	secret, err := s.throttleSecret(ctx)
 	if err != nil {
 		return attempt{}, err
 	}
 	a := attempt{secret: secret, account: account}
-	if ip = ip.Unmap().WithZone(""); ip.IsValid() {
-		bits := 64
-		if ip.Is4() {
-			bits = 32
-		}
-		prefix, _ := ip.Prefix(bits) // the bits fit the address
-		a.from = prefix.String()
+	if network := networkOf(ip); network.IsValid() {
+		a.from = network.String()
 	}
 	return a, nil
 }

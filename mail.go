@@ -38,6 +38,38 @@ func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login
 	if !ok {
 		return nil // nobody can be called so, and nobody is told
 	}
+	leave, err := s.admit(ctx, ip)
+	if err != nil {
+		return err
+	}
+	if !s.outbox.take() {
+		leave()
+		return errMailBusy
+	}
+	sent := false
+	defer func() {
+		if !sent {
+			s.outbox.giveBack()
+			leave()
+		}
+	}()
+	if err := s.reserveMail(ctx, purpose, key, ip); err != nil {
+		s.gate.learn(ip, err)
+		return err
+	}
+	sent = true
+	s.outbox.send(func(ctx context.Context) {
+		defer leave()
+		if err := s.mailOneTime(ctx, purpose, login, leave); err != nil {
+			s.opts.Logger.Error("keyfold: a one-time token could not be mailed",
+				slog.String("purpose", purpose.String()), slog.Any("error", err))
+		}
+	})
+	return nil
+}
+
+// reserveMail counts a mail before anything is looked up.
+func (s *Service) reserveMail(ctx context.Context, purpose OneTimePurpose, key string, ip netip.Addr) error {
 	a, err := s.newAttempt(ctx, purpose.String()+"\x00"+key, ip)
 	if err != nil {
 		return err
@@ -45,25 +77,14 @@ func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login
 	if a.from != "" {
 		a.from = purpose.String() + " " + a.from // apart from log-ins
 	}
-	if err := s.reserveAll(ctx, a.strange(), loginRule, s.now()); err != nil {
-		return err
-	}
-	sent := s.outbox.send(func(ctx context.Context) {
-		if err := s.mailOneTime(ctx, purpose, login); err != nil {
-			s.opts.Logger.Error("keyfold: a one-time token could not be mailed",
-				slog.String("purpose", purpose.String()), slog.Any("error", err))
-		}
-	})
-	if !sent {
-		return errMailBusy
-	}
-	return nil
+	return s.reserveAll(ctx, a.strange(), loginRule, s.now())
 }
 
 const errMailBusy = busy("keyfold: too many mails are being sent")
 
-// mailOneTime looks the user up, makes the token and mails it.
-func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login string) error {
+// mailOneTime looks the user up, makes the token and mails it. It calls leave
+// when it is done with the store: the Mailer may take long.
+func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login string, leave func()) error {
 	user, err := s.userByLogin(ctx, login)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -77,6 +98,7 @@ func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login
 	if err != nil {
 		return err
 	}
+	leave()
 	return s.opts.Mailer.Mail(ctx, mail)
 }
 
@@ -104,31 +126,40 @@ func newOutbox(log *slog.Logger) *outbox {
 	return o
 }
 
-// send runs fn in the background, or reports false when it may not.
-func (o *outbox) send(fn func(context.Context)) bool {
+// take takes a place for a mail, before it costs a store call. It reports false
+// when there is none. Each place is used by send or given back.
+func (o *outbox) take() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed || o.sent >= maxMails {
 		return false
 	}
 	o.sent++
-	o.group.Go(func() {
-		ctx, cancel := context.WithTimeout(o.ctx, mailTimeout)
-		defer cancel()
-		defer o.done()
-		fn(ctx)
-	})
+	o.group.Add(1)
 	return true
 }
 
-// done also keeps a panic of the host's Mailer from ending the host.
-func (o *outbox) done() {
-	if reason := recover(); reason != nil {
-		o.log.Error("keyfold: the Mailer panicked", slog.Any("panic", reason))
-	}
+func (o *outbox) giveBack() {
 	o.mu.Lock()
 	o.sent--
 	o.mu.Unlock()
+	o.group.Done()
+}
+
+// send runs fn in the background, in a place that was taken. A panic of the
+// host's Mailer does not end the host.
+func (o *outbox) send(fn func(context.Context)) {
+	go func() {
+		defer o.giveBack()
+		defer func() {
+			if reason := recover(); reason != nil {
+				o.log.Error("keyfold: the Mailer panicked", slog.Any("panic", reason))
+			}
+		}()
+		ctx, cancel := context.WithTimeout(o.ctx, mailTimeout)
+		defer cancel()
+		fn(ctx)
+	}()
 }
 
 // close lets mails go that are on their way until ctx is done, and then ends

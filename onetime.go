@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -215,6 +216,11 @@ type ResetOptions struct {
 // Errors: [InvalidError] for the password, which leaves the token as it is; as
 // [Service.UseVerifyEmail]; [ErrLimited] when too many passwords are being hashed.
 func (s *Service) UseResetPassword(ctx context.Context, token, password string, o ResetOptions) (User, error) {
+	leave, err := s.admitOneTime(ctx, token)
+	if err != nil {
+		return User{}, err
+	}
+	defer leave()
 	record, user, err := s.oneTime(ctx, ResetPassword, token)
 	if err != nil {
 		return User{}, err
@@ -240,6 +246,11 @@ func (s *Service) UseResetPassword(ctx context.Context, token, password string, 
 
 // proveAddress uses a token up that needs nothing but itself.
 func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, token string) (User, error) {
+	leave, err := s.admitOneTime(ctx, token)
+	if err != nil {
+		return User{}, err
+	}
+	defer leave()
 	record, user, err := s.oneTime(ctx, purpose, token)
 	if err != nil {
 		return User{}, err
@@ -267,11 +278,16 @@ func (s *Service) useOneTime(ctx context.Context, record *OneTimeRecord, user *U
 	return changed.User, nil
 }
 
+// admitOneTime takes a place for the use of a token that has the right shape.
+func (s *Service) admitOneTime(ctx context.Context, token string) (leave func(), err error) {
+	if !isOneTime(token) {
+		return nil, errBadOneTime
+	}
+	return s.admit(ctx, netip.Addr{})
+}
+
 // oneTime returns what is stored of a token, and its user.
 func (s *Service) oneTime(ctx context.Context, purpose OneTimePurpose, token string) (OneTimeRecord, UserRecord, error) {
-	if !isOneTime(token) {
-		return OneTimeRecord{}, UserRecord{}, errBadOneTime
-	}
 	record, err := s.store.OneTime(ctx, oneTimeSum(purpose, token))
 	if err != nil {
 		return OneTimeRecord{}, UserRecord{}, oneTimeError(ctx, err)

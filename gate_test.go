@@ -1,0 +1,576 @@
+package keyfold_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/memory"
+)
+
+// lock is the memory store with a lock on one of its methods.
+type lock struct {
+	keyfold.Store
+
+	mu    sync.Mutex
+	on    string // the method that waits
+	open  chan struct{}
+	calls []string // of the methods below: "UserByUsername ann"
+}
+
+func newLock() *lock { return &lock{Store: memory.New()} }
+
+// close makes a method wait until the returned function is called.
+func (l *lock) close(method string) (open func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.on, l.open, l.calls = method, make(chan struct{}), nil
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.on = ""
+		close(l.open)
+	}
+}
+
+func (l *lock) pass(ctx context.Context, method, of string) error {
+	l.mu.Lock()
+	l.calls = append(l.calls, strings.TrimSpace(method+" "+of))
+	open, waits := l.open, l.on == method
+	l.mu.Unlock()
+	if !waits {
+		return nil
+	}
+	select {
+	case <-open:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// called returns the calls of a method, or all.
+func (l *lock) called(method string) (calls []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, call := range l.calls {
+		if strings.HasPrefix(call, method) {
+			calls = append(calls, call)
+		}
+	}
+	return calls
+}
+
+func (l *lock) DatabaseID(ctx context.Context) (string, error) {
+	if err := l.pass(ctx, "DatabaseID", ""); err != nil {
+		return "", err
+	}
+	return l.Store.DatabaseID(ctx)
+}
+
+func (l *lock) Throttle(ctx context.Context, name string) (keyfold.Throttle, error) {
+	if err := l.pass(ctx, "Throttle", ""); err != nil {
+		return keyfold.Throttle{}, err
+	}
+	return l.Store.Throttle(ctx, name)
+}
+
+func (l *lock) ReserveAttempt(ctx context.Context, names []string, rule keyfold.ThrottleRule, at time.Time) (time.Time, error) {
+	if err := l.pass(ctx, "ReserveAttempt", ""); err != nil {
+		return time.Time{}, err
+	}
+	return l.Store.ReserveAttempt(ctx, names, rule, at)
+}
+
+func (l *lock) SettleAttempt(ctx context.Context, settlement keyfold.Settlement, rule keyfold.ThrottleRule) error {
+	// The Service gives it up after two seconds; a store that hangs does not heed that.
+	if err := l.pass(context.WithoutCancel(ctx), "SettleAttempt", ""); err != nil {
+		return err
+	}
+	return l.Store.SettleAttempt(ctx, settlement, rule)
+}
+
+func (l *lock) UserByUsername(ctx context.Context, name string) (keyfold.UserRecord, error) {
+	if err := l.pass(ctx, "UserByUsername", name); err != nil {
+		return keyfold.UserRecord{}, err
+	}
+	return l.Store.UserByUsername(ctx, name)
+}
+
+func (l *lock) OneTime(ctx context.Context, sum [32]byte) (keyfold.OneTimeRecord, error) {
+	if err := l.pass(ctx, "OneTime", ""); err != nil {
+		return keyfold.OneTimeRecord{}, err
+	}
+	return l.Store.OneTime(ctx, sum)
+}
+
+func (l *lock) CreateOneTime(ctx context.Context, record keyfold.OneTimeRecord, m keyfold.Mutation) error {
+	if err := l.pass(ctx, "CreateOneTime", ""); err != nil {
+		return err
+	}
+	return l.Store.CreateOneTime(ctx, record, m)
+}
+
+func (l *lock) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
+	if err := l.pass(ctx, "UseOneTime", ""); err != nil {
+		return keyfold.UserRecord{}, err
+	}
+	return l.Store.UseOneTime(ctx, use, m)
+}
+
+func (l *lock) InTx(ctx context.Context, fn func(keyfold.Store) error) error {
+	if err := l.pass(ctx, "InTx", ""); err != nil {
+		return err
+	}
+	return l.Store.InTx(ctx, fn)
+}
+
+const places = 3
+
+// guests is a Service with few places and a user for each of its requests. Every
+// password is right, and hashing one takes no time.
+type guests struct {
+	*keyfold.Service
+	t      *testing.T
+	store  *lock
+	box    *postbox
+	clock  *fakeClock
+	user   string // the first one's id
+	tokens map[keyfold.OneTimePurpose][]string
+}
+
+func newGuests(t *testing.T) *guests {
+	c := &guests{t: t, store: newLock(), box: &postbox{}, clock: newClock(), tokens: map[keyfold.OneTimePurpose][]string{}}
+	c.Service = newService(t, c.store, &keyfold.Options{Mailer: c.box, Now: c.clock.now})
+	keyfold.NarrowGate(c.Service, places, 1).Replace(func() any { return nil })
+	for i := range 2 * places {
+		user := join(t, c.Service, keyfold.NewUser{Username: fmt.Sprint("user", i), Email: fmt.Sprintf("user%d@example.com", i), Password: password})
+		if i == 0 {
+			c.user = user.ID
+		}
+		for purpose, email := range map[keyfold.OneTimePurpose]string{
+			keyfold.VerifyEmail: "", keyfold.ResetPassword: "", keyfold.ChangeEmail: fmt.Sprintf("other%d@example.com", i),
+		} {
+			made, err := c.NewOneTime(t.Context(), purpose, user.ID, email)
+			must(t, err)
+			c.tokens[purpose] = append(c.tokens[purpose], made.Token.Reveal())
+		}
+	}
+	return c
+}
+
+// requests are all that strangers can ask for, by user.
+func (c *guests) requests() map[string]func(i int) error {
+	ctx := c.t.Context()
+	ip := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
+	return map[string]func(int) error{
+		"Authenticate": func(i int) error {
+			_, err := c.Authenticate(ctx, keyfold.Login{Login: fmt.Sprint("user", i), Password: password, IP: ip(i)})
+			return err
+		},
+		"SendResetPassword": func(i int) error { return c.SendResetPassword(ctx, fmt.Sprint("user", i), ip(i)) },
+		"SendVerifyEmail":   func(i int) error { return c.SendVerifyEmail(ctx, fmt.Sprint("user", i), ip(i)) },
+		"UseVerifyEmail": func(i int) error {
+			_, err := c.UseVerifyEmail(ctx, c.tokens[keyfold.VerifyEmail][i])
+			return err
+		},
+		"UseChangeEmail": func(i int) error {
+			_, err := c.UseChangeEmail(ctx, c.tokens[keyfold.ChangeEmail][i])
+			return err
+		},
+		"UseResetPassword": func(i int) error {
+			_, err := c.UseResetPassword(ctx, c.tokens[keyfold.ResetPassword][i], another, keyfold.ResetOptions{})
+			return err
+		},
+	}
+}
+
+// fill makes as many requests as there are places, which must all come as far
+// as the method. Leave lets them go on and waits for their end.
+func (c *guests) fill(method string, request func(int) error) (leave func()) {
+	c.t.Helper()
+	open := c.store.close(method)
+	var all sync.WaitGroup
+	for i := range places {
+		all.Go(func() {
+			if err := request(i); err != nil {
+				c.t.Errorf("request %d, which has a place: %v", i, err)
+			}
+		})
+	}
+	synctest.Wait()
+	if got := len(c.store.called(method)); got != places {
+		c.t.Errorf("%d requests came as far as %s, want %d", got, method, places)
+	}
+	return func() { open(); all.Wait() }
+}
+
+// A request that is turned away must have waited for two seconds, and must not
+// have cost a store call. Every store call of a request counts: one that begins
+// with the first and gives its place back before the last bounds nothing.
+//
+// Mutations tried: admit without enter; leave before the settlement; a mail
+// whose place is given back when it is handed over.
+func TestPlaceIsTakenBeforeTheFirstStoreCallAndHeldUntilTheLast(t *testing.T) {
+	t.Parallel()
+	for request, methods := range map[string][]string{
+		"Authenticate":      {"DatabaseID", "Throttle", "ReserveAttempt", "UserByUsername", "SettleAttempt"},
+		"SendResetPassword": {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTime"},
+		"SendVerifyEmail":   {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTime"},
+		"UseVerifyEmail":    {"OneTime", "UseOneTime"},
+		"UseChangeEmail":    {"OneTime", "UseOneTime"},
+		"UseResetPassword":  {"OneTime", "InTx"},
+	} {
+		for _, method := range methods {
+			t.Run(request+" in "+method, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					c := newGuests(t)
+					leave := c.fill(method, c.requests()[request])
+					before, began := len(c.store.called("")), time.Now()
+					for name, other := range c.requests() {
+						err := other(places)
+						if !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) || keyfold.RetryAfter(err) <= 0 {
+							t.Errorf("%s without a place: %v, want ErrLimited and ErrUnavailable, to be tried again", name, err)
+						}
+						if waited := time.Since(began); waited != 2*time.Second {
+							t.Errorf("%s waited for %v, want 2 s", name, waited)
+						}
+						began = time.Now()
+					}
+					if calls := c.store.called("")[before:]; len(calls) > 0 {
+						t.Errorf("requests without a place cost the store calls %q", calls)
+					}
+					leave()
+					synctest.Wait() // for the mails
+					if err := c.requests()[request](places); err != nil {
+						t.Errorf("when the places are free: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestFreedPlaceGoesToTheNextAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newGuests(t)
+		leave, began := c.fill("UserByUsername", c.requests()["Authenticate"]), time.Now()
+		var all sync.WaitGroup
+		for i := range places {
+			all.Go(func() {
+				if err := c.requests()["Authenticate"](places + i); err != nil {
+					t.Errorf("log-in %d, which waited: %v", i, err)
+				}
+			})
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		leave()
+		all.Wait()
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("it took %v, want 1 s", took)
+		}
+	})
+}
+
+// Mutation tried: a wait that ends without leaving the queue, whose place is
+// lost.
+func TestCallerWhoGoesAwayTakesNoPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newGuests(t)
+		leave := c.fill("UserByUsername", c.requests()["Authenticate"])
+		gone, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for range 2 * places {
+			_, err := c.Authenticate(gone, keyfold.Login{Login: "user5", Password: password})
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, keyfold.ErrLimited) {
+				t.Errorf("got %v, want the caller's own context.DeadlineExceeded", err)
+			}
+		}
+		leave()
+		c.fill("UserByUsername", c.requests()["Authenticate"])() // there are as many as before
+	})
+}
+
+// Malformed input is refused whether there is a place or not.
+func TestMalformedInputNeedsNoPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newGuests(t)
+		defer c.fill("UserByUsername", c.requests()["Authenticate"])()
+		ctx, began := t.Context(), time.Now()
+		_, err := c.Authenticate(ctx, keyfold.Login{Login: "no\x00body", Password: password})
+		_, more := c.UseVerifyEmail(ctx, "kf1t_short")
+		_, most := c.UseResetPassword(ctx, "", another, keyfold.ResetOptions{})
+		for _, err := range []error{err, more, most} {
+			if !errors.Is(err, keyfold.ErrUnauthenticated) {
+				t.Errorf("got %v, want ErrUnauthenticated", err)
+			}
+		}
+		if err := c.SendResetPassword(ctx, "no\x00body", netip.Addr{}); err != nil {
+			t.Errorf("a mail to a name that no user can have: %v", err)
+		}
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("malformed input waited for %v", waited)
+		}
+	})
+}
+
+// Mutation tried: run around the whole of authenticate.
+func TestHashSlotIsFreeDuringStoreCalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newGuests(t)
+		defer c.fill("UserByUsername", c.requests()["Authenticate"])()
+		began := time.Now()
+		if _, err := c.CreateUser(t.Context(), keyfold.NewUser{Username: "late", Password: password}); err != nil {
+			t.Errorf("a password that an administrator sets: %v", err)
+		}
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("it waited for %v", waited)
+		}
+	})
+}
+
+// Mutation tried: a place that is held until the Mailer has returned.
+func TestMailerHoldsNoPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newGuests(t)
+		release := make(chan struct{})
+		c.box.deliver = func(context.Context, keyfold.OneTime) error { <-release; return nil }
+		for i := range 2 * places {
+			if err := c.requests()["SendResetPassword"](i); err != nil {
+				t.Errorf("mail %d: %v", i, err)
+			}
+			synctest.Wait()
+		}
+		if err := c.requests()["Authenticate"](0); err != nil {
+			t.Errorf("a log-in while mails are being delivered: %v", err)
+		}
+		close(release)
+	})
+}
+
+// Mutation tried: the place in the outbox that is taken after the count.
+func TestMailThatFindsNoRoomCostsNoStoreCall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newGuests(t)
+		release := make(chan struct{})
+		c.box.deliver = func(context.Context, keyfold.OneTime) error { <-release; return nil }
+		defer close(release)
+		send := func(i int) error {
+			c.clock.add(24 * time.Hour) // so that none has to wait
+			defer synctest.Wait()
+			return c.SendResetPassword(t.Context(), "user0", netip.Addr{})
+		}
+		for i := range 64 {
+			if err := send(i); err != nil {
+				t.Fatalf("mail %d: %v", i, err)
+			}
+		}
+		before := len(c.store.called(""))
+		if err := send(64); !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) {
+			t.Errorf("the 65th mail: %v, want ErrLimited and ErrUnavailable", err)
+		}
+		if calls := c.store.called("")[before:]; len(calls) > 0 {
+			t.Errorf("it cost the store calls %q", calls)
+		}
+	})
+}
+
+// A transaction of the caller's holds a connection that others may wait for.
+func TestOneTimeTokenInATransactionNeedsNoPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newGuests(t)
+		defer c.fill("UserByUsername", c.requests()["Authenticate"])()
+		began := time.Now()
+		err := c.InTx(t.Context(), func(tx *keyfold.Service) error {
+			_, err := tx.UseVerifyEmail(t.Context(), c.tokens[keyfold.VerifyEmail][0])
+			return err
+		})
+		if waited := time.Since(began); err != nil || waited > 0 {
+			t.Errorf("got %v after %v, want neither an error nor a wait", err, waited)
+		}
+	})
+}
+
+// queueAtGate is a Service with one place, before which requests stand in line.
+type queueAtGate struct{ *guests }
+
+func newQueueAtGate(t *testing.T) *queueAtGate {
+	l := &queueAtGate{guests: newGuests(t)}
+	keyfold.NarrowGate(l.Service, 1, 1).Replace(func() any { return nil })
+	return l
+}
+
+// proves makes the address one from which somebody has logged in.
+func (l *queueAtGate) proves(from string) {
+	l.t.Helper()
+	if _, err := l.Authenticate(l.t.Context(), keyfold.Login{Login: "user0", Password: password, IP: netip.MustParseAddr(from)}); err != nil {
+		l.t.Errorf("a log-in from %s: %v", from, err)
+	}
+}
+
+// tries logs in under a name that no user has.
+func (l *queueAtGate) tries(name, from string) {
+	login := keyfold.Login{Login: name, Password: password}
+	if from != "" {
+		login.IP = netip.MustParseAddr(from)
+	}
+	_, _ = l.Authenticate(l.t.Context(), login)
+}
+
+// fails makes attempts from the address that fail, each under a name of its own.
+func (l *queueAtGate) fails(from string, times int) {
+	for i := range times {
+		l.tries(fmt.Sprint("failed-", i, strings.NewReplacer(".", "-", ":", "-").Replace(from)), from)
+	}
+}
+
+// order has log-ins stand in line in the order given, as "name from" each, and
+// returns the names in the order in which they got their place.
+func (l *queueAtGate) order(requests ...string) []string {
+	l.t.Helper()
+	open := l.store.close("UserByUsername")
+	var all sync.WaitGroup
+	all.Go(func() { l.tries("first", "203.0.113.254") })
+	synctest.Wait()
+	for _, request := range requests {
+		name, from, _ := strings.Cut(request, " ")
+		all.Go(func() { l.tries(name, from) })
+		synctest.Wait()
+	}
+	open()
+	all.Wait()
+	var names []string
+	for _, call := range l.store.called("UserByUsername")[1:] {
+		names = append(names, strings.TrimPrefix(call, "UserByUsername "))
+	}
+	return names
+}
+
+func (l *queueAtGate) wants(what string, got []string, want ...string) {
+	l.t.Helper()
+	if !slices.Equal(got, want) {
+		l.t.Errorf("%s: log-ins got their places in the order %q, want %q", what, got, want)
+	}
+}
+
+// Mutations tried: one rank for all; the ranks the other way round.
+func TestAddressesThatSucceededGoFirstAndThoseThatFailedLast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newQueueAtGate(t)
+		l.proves("192.0.2.1")
+		l.proves("2001:db8:0:1::1")
+		l.fails("192.0.2.66", 1)
+		l.wants("by address", l.order("failed 192.0.2.66", "clean 192.0.2.2", "unknown", "proved 192.0.2.1", "clean2 192.0.2.3", "proved2 2001:db8:0:1::2"),
+			"proved", "proved2", "clean", "unknown", "clean2", "failed")
+	})
+}
+
+func TestFailureIsForgottenAfterTenMinutes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newQueueAtGate(t)
+		l.fails("192.0.2.66", 1)
+		l.clock.add(10*time.Minute - time.Millisecond)
+		l.wants("a millisecond early", l.order("failed 192.0.2.66", "a 192.0.2.2"), "a", "failed")
+		l.clock.add(10 * time.Minute)
+		l.wants("in time", l.order("failed 192.0.2.66", "b 192.0.2.3"), "failed", "b")
+	})
+}
+
+// A user who mistypes a password is not sent back; a client that guesses is,
+// though it has an account of its own.
+func TestAddressThatSucceededMayFailFiveTimes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newQueueAtGate(t)
+		l.proves("192.0.2.1")
+		l.fails("192.0.2.1", 5)
+		l.clock.add(time.Minute)                                                                  // or the throttle would refuse the next
+		l.wants("after five failures", l.order("a 192.0.2.2", "proved 192.0.2.1"), "proved", "a") // whose failure is the sixth
+		l.clock.add(time.Minute)
+		l.wants("after six", l.order("proved 192.0.2.1", "b 192.0.2.3"), "b", "proved")
+		l.clock.add(time.Hour)
+		l.proves("192.0.2.1")
+		l.wants("after another success", l.order("c 192.0.2.4", "proved 192.0.2.1"), "proved", "c")
+		l.clock.add(24 * time.Hour) // so that the throttle begins anew
+		l.fails("192.0.2.1", 4)
+		l.clock.add(10 * time.Minute)
+		l.fails("192.0.2.1", 1)
+		l.clock.add(time.Minute)
+		l.wants("when the five before are forgotten", l.order("d 192.0.2.5", "proved 192.0.2.1"), "proved", "d")
+	})
+}
+
+// Mutation tried: leave without another look at the rank.
+func TestManyGuessesAtOnceFromOneAddressAreNotAheadTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newQueueAtGate(t)
+		l.wants("three at once", l.order("a 192.0.2.66", "b 192.0.2.66", "c 192.0.2.66", "other 192.0.2.2"), "a", "other", "b", "c")
+	})
+}
+
+// Mutation tried: one table for successes and failures.
+func TestManyFreshAddressesLeaveThoseThatSucceededInFront(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newQueueAtGate(t)
+		l.proves("192.0.2.1")
+		for i := range keyfold.GateAddresses + 1 {
+			l.fails(fmt.Sprintf("10.%d.%d.1", i/250, i%250), 1)
+		}
+		l.wants("after a flood", l.order("late 10.250.250.1", "proved 192.0.2.1"), "proved", "late")
+	})
+}
+
+// What decided nothing says nothing about the address, and a mail proves nothing.
+func TestOnlyDecisionsMoveAnAddress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newQueueAtGate(t)
+		gone, cancel := context.WithCancel(t.Context())
+		open := l.store.close("UserByUsername")
+		go cancel()
+		_, err := l.Authenticate(gone, keyfold.Login{Login: "user0", Password: password, IP: netip.MustParseAddr("192.0.2.5")})
+		open()
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want context.Canceled", err)
+		}
+		hashing := make(chan struct{})
+		kdfs := keyfold.NarrowGate(l.Service, 1, 1)
+		kdfs.Replace(func() any { <-hashing; return nil })
+		go func() { _ = l.SetPassword(t.Context(), l.user, another) }() // takes the hash slot
+		synctest.Wait()
+		_, err = l.Authenticate(t.Context(), keyfold.Login{Login: "user0", Password: password, IP: netip.MustParseAddr("192.0.2.5")})
+		if !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) {
+			t.Errorf("got %v, want ErrLimited and ErrUnavailable", err)
+		}
+		close(hashing)
+		must(t, l.SendResetPassword(t.Context(), "user1", netip.MustParseAddr("192.0.2.6")))
+		synctest.Wait()
+		l.wants("undecided, mailed", l.order("a 192.0.2.2", "undecided 192.0.2.5", "mailed 192.0.2.6"), "a", "undecided", "mailed")
+		for range 6 { // the last one has to wait
+			_ = l.SendResetPassword(t.Context(), "user2", netip.MustParseAddr("192.0.2.7"))
+			synctest.Wait()
+		}
+		l.wants("throttled", l.order("throttled 192.0.2.7", "b 192.0.2.3"), "b", "throttled")
+	})
+}
