@@ -42,8 +42,9 @@ func TestRootImportsOnlyItsInternalPackagesAndTheGoTeams(t *testing.T) {
 func TestMiddlewareImportsOnlyTheRoot(t *testing.T) {
 	t.Parallel()
 	deps := slices.DeleteFunc(dependencies(t, "./httpadapter"), isOfCore)
-	if want := []string{modulePath, modulePath + "/httpadapter/internal/failures"}; !slices.Equal(deps, want) {
-		t.Errorf("httpadapter imports %v, want the root package and its own counter alone", deps)
+	want := []string{modulePath, modulePath + "/httpadapter/internal/failures", modulePath + "/httpadapter/internal/perservice"}
+	if !slices.Equal(deps, want) {
+		t.Errorf("httpadapter imports %v, want the root package and its own internal packages alone", deps)
 	}
 }
 
@@ -76,7 +77,10 @@ func TestVariablesLinkNoDriver(t *testing.T) {
 			t.Errorf("fromenv links %s: the openers that a program names do", driver)
 		}
 	}
-	want := []string{"github.com/joho/godotenv", modulePath}
+	want := []string{
+		"github.com/joho/godotenv", modulePath, modulePath + "/httpadapter",
+		modulePath + "/httpadapter/internal/failures", modulePath + "/httpadapter/internal/perservice",
+	}
 	if slices.Sort(deps); !slices.Equal(deps, want) {
 		t.Errorf("fromenv imports %v, want %v", deps, want)
 	}

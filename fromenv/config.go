@@ -2,10 +2,10 @@ package fromenv
 
 import (
 	"log/slog"
-	"net/netip"
 	"slices"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter"
 )
 
 // Config is what the variables say. It may be printed and logged: what is
@@ -32,9 +32,8 @@ type Config struct {
 	// Addr is the address to listen on. Default 127.0.0.1:8080.
 	Addr string
 
-	// TrustedProxies are the networks of proxies whose X-Forwarded-For is
-	// believed.
-	TrustedProxies []netip.Prefix
+	// TrustedProxies are the proxies whose X-Forwarded-For header is believed.
+	TrustedProxies httpadapter.Proxies
 
 	// LogFormat is "text", the default, or "json".
 	LogFormat string

@@ -1,13 +1,14 @@
 package fromenv
 
 import (
+	"errors"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter"
 	"github.com/keyfold/keyfold/internal/period"
 )
 
@@ -161,17 +162,14 @@ func readAddr(c *Config, text string) string {
 }
 
 func readProxies(c *Config, text string) string {
-	for _, word := range words(text) {
-		prefix, err := netip.ParsePrefix(word)
-		if err != nil || prefix != prefix.Masked() || prefix.Addr().Is4In6() {
-			c.TrustedProxies = nil
-			break
-		}
-		c.TrustedProxies = append(c.TrustedProxies, prefix)
+	proxies, err := httpadapter.ParseProxies(text)
+	if refused, ok := errors.AsType[*keyfold.InvalidError](err); ok {
+		return "wants " + refused.Allowed
 	}
-	if len(c.TrustedProxies) == 0 {
-		return "wants networks without host bits: 10.0.0.0/8, 192.0.2.7/32"
+	if proxies.IsZero() {
+		return "wants networks or unix; unset it to trust no proxy"
 	}
+	c.TrustedProxies = proxies
 	return ""
 }
 

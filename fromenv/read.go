@@ -54,6 +54,7 @@ func Read(source *Source) (*Config, error) {
 	for _, v := range variables() {
 		r.readVariable(&v)
 	}
+	r.config.Warnings = append(r.config.Warnings, r.config.TrustedProxies.Warnings()...)
 	if len(r.problems) == 0 {
 		r.checkOptions()
 	}

@@ -1,7 +1,6 @@
 package fromenv_test
 
 import (
-	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -25,7 +24,7 @@ func TestNothingSetMeansTheDefaults(t *testing.T) {
 	if config.Database.String() != "sqlite:keyfold.db" || config.Database.Engine() != "sqlite" || config.Database.Source() != "keyfold.db" {
 		t.Errorf("database %v, source %q", config.Database, config.Database.Source())
 	}
-	if config.Secret.IsSet() || config.PreviousSecret.IsSet() || config.ShortSecret || config.HideDocs || config.TrustedProxies != nil ||
+	if config.Secret.IsSet() || config.PreviousSecret.IsSet() || config.ShortSecret || config.HideDocs || !config.TrustedProxies.IsZero() ||
 		config.Addr != "127.0.0.1:8080" || config.LogFormat != "text" || config.Warnings != nil {
 		t.Errorf("%+v", config)
 	}
@@ -44,8 +43,8 @@ var accepted = []struct {
 	{"KEYFOLD_ENV_FILE", os.DevNull, nil, func(c *fromenv.Config) any { return c.Addr }, "127.0.0.1:8080"},
 	{"KEYFOLD_ADDR", ":9090", nil, func(c *fromenv.Config) any { return c.Addr }, ":9090"},
 	{
-		"KEYFOLD_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::/32", nil, func(c *fromenv.Config) any { return c.TrustedProxies },
-		[]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")},
+		"KEYFOLD_TRUSTED_PROXIES", "10.0.0.0/8,2001:db8::/32 unix", nil, func(c *fromenv.Config) any { return c.TrustedProxies.String() },
+		"10.0.0.0/8, 2001:db8::/32, unix",
 	},
 	{"KEYFOLD_HIDE_DOCS", "true", nil, func(c *fromenv.Config) any { return c.HideDocs }, true},
 	{"KEYFOLD_HIDE_DOCS", "Yes", nil, func(c *fromenv.Config) any { return c.HideDocs }, true},
@@ -107,6 +106,14 @@ func TestEveryVariableIsRead(t *testing.T) {
 	}
 }
 
+func TestWideProxiesAreAWarning(t *testing.T) {
+	t.Parallel()
+	config := mustRead(t, "KEYFOLD_TRUSTED_PROXIES=10.0.0.0/7 unix")
+	if len(config.Warnings) != 1 || !strings.Contains(config.Warnings[0], "10.0.0.0/7") {
+		t.Errorf("warnings %q, want one of 10.0.0.0/7", config.Warnings)
+	}
+}
+
 // A new option needs a variable, or a place in this list of what only code can set.
 func TestEveryOptionHasAVariable(t *testing.T) {
 	t.Parallel()
@@ -132,7 +139,7 @@ func TestValueThatIsNotUnderstoodIsAnError(t *testing.T) {
 	for _, row := range []struct{ name, says, values string }{
 		{"KEYFOLD_DATABASE_URL", "want sqlite:FILE", junk + " redis://" + junk},
 		{"KEYFOLD_ADDR", "wants host:port", junk + " localhost :70000 :http ::1:80"},
-		{"KEYFOLD_TRUSTED_PROXIES", "wants networks", junk + " 10.0.0.1/8 10.0.0.1 ::ffff:10.0.0.0/104 10.0.0.0/8,x ,"},
+		{"KEYFOLD_TRUSTED_PROXIES", "wants networks", junk + " 10.0.0.1/8 10.0.0.1 ::ffff:10.0.0.0/104 10.0.0.0/8,x 0.0.0.0/0 ::/1 10.0.0.0/8,128.0.0.0/1 UNIX unix: ,"},
 		{"KEYFOLD_HIDE_DOCS", "wants true or false", junk + " 2 y t"},
 		{"KEYFOLD_LOG_FORMAT", "wants text or json", junk + " JSON xml"},
 		{"KEYFOLD_PREFIX", "is invalid: 1 to 16 bytes", junk + " KF kf__x a2345678901234567"},

@@ -57,6 +57,16 @@ func TestExampleLineOfThePredecessorFails(t *testing.T) {
 	}
 }
 
+// Mutation tried: no comparison of the two.
+func TestPreviousSecretMustDiffer(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"KEYFOLD_SECRET", "FASTAPI_AUTH_SECRET"} {
+		_, err := read(name+"="+goodSecret, "KEYFOLD_PREVIOUS_SECRET="+goodSecret)
+		wantsError(t, err, "KEYFOLD_PREVIOUS_SECRET", "is the same secret as "+name, goodSecret)
+	}
+	mustRead(t, "KEYFOLD_SECRET="+goodSecret, "KEYFOLD_PREVIOUS_SECRET="+otherSecret)
+}
+
 func TestShortSecretsAreForThePredecessorsNamesAlone(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"FASTAPI_AUTH_SECRET", "FASTAPI_SIMPLE_SECURITY_SECRET"} {

@@ -87,7 +87,7 @@ func variables() []variable {
 			read:     readAddr,
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_TRUSTED_PROXIES", Meaning: "networks of proxies whose X-Forwarded-For is believed"},
+			Variable: Variable{Name: "KEYFOLD_TRUSTED_PROXIES", Meaning: "networks of proxies whose X-Forwarded-For is believed; unix for those on a Unix socket"},
 			read:     readProxies,
 		},
 		{
@@ -242,7 +242,7 @@ func (r *reader) readSecrets() {
 		r.config.ShortSecret = r.config.Secret.IsSet() && len(v.text) < minSecret
 	}
 	if r.config.ShortSecret {
-		r.warn("%s is shorter than %d characters, which is easier to guess; set %s to a longer one", v.from, minSecret, secretVariable)
+		r.warn("%s is shorter than %d characters, can be guessed, and is compared at most ten times a second for new addresses; set %s to a longer one", v.from, minSecret, secretVariable)
 	}
 	previous, hasPrevious := r.lookupSecret(previousVariable)
 	if !hasPrevious {
@@ -252,6 +252,9 @@ func (r *reader) readSecrets() {
 		r.refuse(previous.from, "is set and %s is not", secretVariable)
 	}
 	r.config.PreviousSecret = r.secret(previous, minSecret)
+	if r.config.PreviousSecret.IsSet() && r.config.PreviousSecret.Reveal() == r.config.Secret.Reveal() {
+		r.refuse(previous.from, "is the same secret as %s; unset it, or set it to the secret before", v.from)
+	}
 }
 
 func (r *reader) secret(v value, shortest int) Secret {

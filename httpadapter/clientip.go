@@ -15,8 +15,8 @@ const (
 // [http.Request.RemoteAddr], forwardedFor all values of X-Forwarded-For in the
 // order of arrival.
 //
-//   - Unless the peer is in one of the trusted prefixes it is the client, and
-//     forwardedFor is not read. So it is with no prefixes at all.
+//   - Unless the peer is one of the trusted proxies it is the client, and
+//     forwardedFor is not read. So it is with the zero [Proxies].
 //   - Each proxy appends the address that it was called from. The hops are
 //     therefore read from the right, through several headers as though they were
 //     one list (RFC 9110 section 5.3), and the first that is not trusted is the
@@ -24,20 +24,21 @@ const (
 //   - When every hop is trusted the left-most is the client: a proxy made the
 //     request itself.
 //   - A hop may have a port, brackets and a zone. Ports and zones are dropped,
-//     and an IPv4 address that comes mapped into IPv6 is that IPv4 address,
-//     in the prefixes too.
+//     and an IPv4 address that comes mapped into IPv6 is that IPv4 address.
 //   - A hop that is no address ("unknown", "_hidden", nothing at all), or a 33rd
 //     hop, ends the search: the client is unknown.
 //
-// Unknown is the zero Addr, which keys that are bound to networks refuse. A peer
-// without an address, such as a Unix socket, is unknown and is never trusted.
+// Unknown is the zero Addr, which keys that are bound to networks refuse. The
+// peer of a Unix socket has no address: it is unknown, and a proxy only if "unix"
+// is one of the trusted proxies. Its remoteAddr is empty or begins with "@" or
+// "/".
 //
 // The Forwarded header (RFC 7239) is never read, nor X-Real-IP: a proxy sets one
 // header and passes the others on as its client wrote them, so that reading a
 // second one would let clients choose their address.
-func ClientIP(remoteAddr string, forwardedFor []string, trusted ...netip.Prefix) netip.Addr {
+func ClientIP(remoteAddr string, forwardedFor []string, trusted Proxies) netip.Addr {
 	client := hopAddr(remoteAddr)
-	if len(trusted) == 0 || !isTrusted(client, trusted) {
+	if !trusted.trustPeer(remoteAddr) {
 		return client
 	}
 	hops := 0
@@ -49,7 +50,7 @@ func ClientIP(remoteAddr string, forwardedFor []string, trusted ...netip.Prefix)
 				return netip.Addr{}
 			}
 			client = hopAddr(hop)
-			if !isTrusted(client, trusted) {
+			if !trusted.trust(client) {
 				return client
 			}
 		}
@@ -107,17 +108,4 @@ func isPort(s string) bool {
 		}
 	}
 	return true
-}
-
-func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
-	const mapped = 96 // bits of ::ffff:0:0/96, before the IPv4 address
-	for _, prefix := range trusted {
-		if prefix.Addr().Is4In6() && prefix.Bits() >= mapped {
-			prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mapped)
-		}
-		if prefix.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }

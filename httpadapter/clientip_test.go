@@ -9,11 +9,13 @@ import (
 	"github.com/keyfold/keyfold/httpadapter"
 )
 
-func prefixes(texts ...string) (out []netip.Prefix) {
-	for _, text := range texts {
-		out = append(out, netip.MustParsePrefix(text))
+func proxies(t testing.TB, list string) httpadapter.Proxies {
+	t.Helper()
+	p, err := httpadapter.ParseProxies(list)
+	if err != nil {
+		t.Fatalf("ParseProxies(%q): %v", list, err)
 	}
-	return out
+	return p
 }
 
 // The mutations that made this fail: reading the list from the left, reading
@@ -21,15 +23,16 @@ func prefixes(texts ...string) (out []netip.Prefix) {
 // or prefixes.
 func TestClientIPIsTheRightMostUntrustedHop(t *testing.T) {
 	t.Parallel()
-	v4, v6 := prefixes("10.0.0.0/8"), prefixes("2001:db8:f::/48", "fe80::/10")
+	var none httpadapter.Proxies
+	v4, v6, unix := proxies(t, "10.0.0.0/8"), proxies(t, "2001:db8:f::/48 fe80::/10"), proxies(t, "unix, 10.0.0.0/8")
 	for _, row := range []struct {
 		name    string
 		peer    string
 		headers []string
-		trusted []netip.Prefix
+		trusted httpadapter.Proxies
 		want    string // empty: unknown
 	}{
-		{"nobody is trusted", "10.0.0.1:80", []string{"203.0.113.9"}, nil, "10.0.0.1"},
+		{"nobody is trusted", "10.0.0.1:80", []string{"203.0.113.9"}, none, "10.0.0.1"},
 		{"the peer is not trusted", "192.0.2.1:80", []string{"203.0.113.9"}, v4, "192.0.2.1"},
 		{"one proxy", "10.0.0.1:80", []string{"203.0.113.9"}, v4, "203.0.113.9"},
 		{"a claim of the client's own", "10.0.0.1:80", []string{"127.0.0.1, 203.0.113.9"}, v4, "203.0.113.9"},
@@ -57,12 +60,16 @@ func TestClientIPIsTheRightMostUntrustedHop(t *testing.T) {
 		{"a peer mapped into IPv6", "[::ffff:10.0.0.1]:80", []string{"203.0.113.9"}, v4, "203.0.113.9"},
 		{"a hop mapped into IPv6", "10.0.0.1:80", []string{"203.0.113.9, ::ffff:10.0.0.2"}, v4, "203.0.113.9"},
 		{"a client mapped into IPv6", "10.0.0.1:80", []string{"::ffff:203.0.113.9"}, v4, "203.0.113.9"},
-		{"a prefix mapped into IPv6", "10.0.0.1:80", []string{"203.0.113.9"}, prefixes("::ffff:10.0.0.0/104"), "203.0.113.9"},
-		{"a prefix that is none", "10.0.0.1:80", []string{"203.0.113.9"}, []netip.Prefix{{}}, "10.0.0.1"},
 		{"leading zeros", "10.0.0.1:80", []string{"203.0.113.009"}, v4, ""},
-		{"a Unix socket", "@", []string{"203.0.113.9"}, prefixes("0.0.0.0/0", "::/0"), ""},
-		{"no peer", "", []string{"203.0.113.9"}, prefixes("0.0.0.0/0", "::/0"), ""},
-		{"a peer without a port", "192.0.2.1", nil, nil, "192.0.2.1"},
+		{"a Unix socket that is not trusted", "@", []string{"203.0.113.9"}, v4, ""},
+		{"a trusted Unix socket", "@", []string{"203.0.113.9"}, unix, "203.0.113.9"},
+		{"a trusted Unix socket without a name", "", []string{"203.0.113.9"}, unix, "203.0.113.9"},
+		{"a trusted Unix socket with a path", "/run/proxy.sock", []string{"203.0.113.9"}, unix, "203.0.113.9"},
+		{"a trusted Unix socket behind another proxy", "@", []string{"198.51.100.1, 203.0.113.9, 10.0.0.2"}, unix, "203.0.113.9"},
+		{"a trusted Unix socket without a header", "@", nil, unix, ""},
+		{"a Unix socket does not make other peers trusted", "192.0.2.1:80", []string{"203.0.113.9"}, unix, "192.0.2.1"},
+		{"a hop that looks like a Unix socket", "@", []string{"203.0.113.9, @"}, unix, ""},
+		{"a peer without a port", "192.0.2.1", nil, none, "192.0.2.1"},
 		{"32 proxies", "10.0.0.1:80", []string{"10.0.0.3" + strings.Repeat(",10.0.0.2", 31)}, v4, "10.0.0.3"},
 		{"more than 32 hops", "10.0.0.1:80", []string{"203.0.113.9" + strings.Repeat(",10.0.0.2", 32)}, v4, ""},
 		{"a megabyte", "10.0.0.1:80", []string{strings.Repeat("1", 1<<20)}, v4, ""},
@@ -72,7 +79,7 @@ func TestClientIPIsTheRightMostUntrustedHop(t *testing.T) {
 		if row.want != "" {
 			want = netip.MustParseAddr(row.want)
 		}
-		if got := httpadapter.ClientIP(row.peer, row.headers, row.trusted...); got != want {
+		if got := httpadapter.ClientIP(row.peer, row.headers, row.trusted); got != want {
 			t.Errorf("%s: got %v, want %v", row.name, got, want)
 		}
 	}
@@ -88,10 +95,13 @@ func TestGuardBelievesOnlyTrustedProxies(t *testing.T) {
 		want    string
 	}{
 		{"by default the connection's peer", nil, "192.0.2.1"},
-		{"behind another proxy", []httpadapter.Option{httpadapter.TrustedProxies(prefixes("10.0.0.0/8")...)}, "192.0.2.1"},
+		{"behind another proxy", []httpadapter.Option{httpadapter.TrustedProxies(proxies(t, "10.0.0.0/8"))}, "192.0.2.1"},
 		{"behind a trusted proxy", []httpadapter.Option{
-			httpadapter.TrustedProxies(prefixes("10.0.0.0/8")...), httpadapter.TrustedProxies(prefixes("192.0.2.0/24")...),
+			httpadapter.TrustedProxies(proxies(t, "10.0.0.0/8, 192.0.2.0/24")),
 		}, "203.0.113.9"},
+		{"the last TrustedProxies counts", []httpadapter.Option{
+			httpadapter.TrustedProxies(proxies(t, "192.0.2.0/24")), httpadapter.TrustedProxies(proxies(t, "10.0.0.0/8")),
+		}, "192.0.2.1"},
 	} {
 		verifier := &spy{id: somebody(t)}
 		send(httpadapter.RequireKey(verifier, row.options...)(http.NotFoundHandler()), "GET", "/", forwarded...)
@@ -106,14 +116,15 @@ func FuzzClientIP(f *testing.F) {
 	f.Add("[fe80::1%eth0]:80", "[2001:db8::9%x]:1", "::ffff:10.0.0.1")
 	f.Add("@", ",,,", "")
 	f.Fuzz(func(t *testing.T, peer, forwarded, claim string) {
-		trusted := prefixes("10.0.0.0/8", "fe80::/10")
-		alone := httpadapter.ClientIP(peer, nil)
-		got := httpadapter.ClientIP(peer, []string{forwarded}, trusted...)
+		networks := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}
+		trusted := proxies(t, "10.0.0.0/8, fe80::/10")
+		alone := httpadapter.ClientIP(peer, nil, httpadapter.Proxies{})
+		got := httpadapter.ClientIP(peer, []string{forwarded}, trusted)
 		if got.Zone() != "" || got.Is4In6() {
 			t.Errorf("got %v, with a zone or mapped", got)
 		}
 		believed := false
-		for _, prefix := range trusted {
+		for _, prefix := range networks {
 			believed = believed || prefix.Contains(alone)
 		}
 		if !believed && got != alone {
@@ -121,13 +132,13 @@ func FuzzClientIP(f *testing.F) {
 		}
 		// A client that is known and not a proxy cannot be moved by what it writes
 		// to the left of its address.
-		for _, prefix := range trusted {
+		for _, prefix := range networks {
 			if !got.IsValid() || prefix.Contains(got) {
 				return
 			}
 		}
 		for _, headers := range [][]string{{claim + "," + forwarded}, {claim, forwarded}} {
-			if moved := httpadapter.ClientIP(peer, headers, trusted...); moved != got {
+			if moved := httpadapter.ClientIP(peer, headers, trusted); moved != got {
 				t.Errorf("got %v with the claim %q, want %v", moved, claim, got)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter"
@@ -124,9 +123,11 @@ func ExampleKeysFrom() {
 
 func ExampleTrustedProxies() {
 	svc, _ := exampleService("reports:read")
-	guard := httpadapter.RequireKey(svc, httpadapter.TrustedProxies(
-		netip.MustParsePrefix("10.0.0.0/24"), // the load balancers, and nothing else
-	))
+	proxies, err := httpadapter.ParseProxies("10.0.0.0/24") // the load balancers, and nothing else
+	if err != nil {
+		panic(err)
+	}
+	guard := httpadapter.RequireKey(svc, httpadapter.TrustedProxies(proxies))
 	http.Handle("GET /behind-proxy", guard(http.NotFoundHandler()))
 }
 
@@ -190,7 +191,10 @@ func ExampleProblemOf() {
 }
 
 func ExampleClientIP() {
-	proxies := netip.MustParsePrefix("10.0.0.0/24")
+	proxies, err := httpadapter.ParseProxies("10.0.0.0/24")
+	if err != nil {
+		panic(err)
+	}
 	fmt.Println(httpadapter.ClientIP("10.0.0.1:443", []string{"127.0.0.1, 203.0.113.9"}, proxies))
 	fmt.Println(httpadapter.ClientIP("198.51.100.7:443", []string{"127.0.0.1"}, proxies))
 	// Output:

@@ -6,7 +6,7 @@ import (
 	"github.com/keyfold/keyfold/httpadapter/internal/failures"
 )
 
-// FailuresBy makes the middleware count failures by that clock.
+// FailuresBy makes the middleware count failures of its own by that clock.
 func FailuresBy(now func() time.Time) Option {
-	return func(g *guard) { g.failures = failures.New(now) }
+	return func(g *guard) { g.failures, g.now = failures.New(), now }
 }

@@ -3,16 +3,15 @@ package httpadapter
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
-	"net/netip"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
-	"weak"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/internal/failures"
+	"github.com/keyfold/keyfold/httpadapter/internal/perservice"
 	"github.com/keyfold/keyfold/internal/scope"
 )
 
@@ -69,10 +68,11 @@ type guard struct {
 	scopes   []string
 	query    string                       // name of the query parameter; empty: none is read
 	keys     func(*http.Request) []string // in place of the headers and the query; nil: they are read
-	trusted  []netip.Prefix
+	trusted  Proxies
 	route    func(*http.Request) string
 	refuse   func(http.ResponseWriter, *http.Request, error)
 	failures *failures.Limiter // nil: none are counted
+	now      func() time.Time  // of failures
 }
 
 func newGuard(v Verifier, opts []Option) *guard {
@@ -80,16 +80,25 @@ func newGuard(v Verifier, opts []Option) *guard {
 		panic("keyfold/httpadapter: nil Verifier")
 	}
 	var routes routeNames
+	state := sharedBy(v)
 	g := &guard{
 		verifier: v,
 		route:    routes.of,
 		refuse:   func(w http.ResponseWriter, _ *http.Request, err error) { ProblemOf(err).Write(w) },
-		failures: limiterOf(v),
+		failures: state.failures,
+		now:      time.Now,
 	}
 	for _, opt := range opts {
 		opt(g)
 	}
 	g.checkScopes()
+	if warnings := g.trusted.Warnings(); len(warnings) > 0 {
+		state.warned.Do(func() {
+			for _, warning := range warnings {
+				slog.Warn("keyfold: " + warning)
+			}
+		})
+	}
 	return g
 }
 
@@ -108,32 +117,23 @@ func (g *guard) checkScopes() {
 	}
 }
 
-// limiters are those of the Services that are in use: the middlewares of one,
-// on however many routes, count together.
-var limiters = struct {
-	sync.Mutex
-	of map[weak.Pointer[keyfold.Service]]*failures.Limiter
-}{of: map[weak.Pointer[keyfold.Service]]*failures.Limiter{}}
+// shared is the state of all middlewares of one Service, on however many routes:
+// they count failures together, and warn once.
+type shared struct {
+	failures *failures.Limiter
+	warned   sync.Once
+}
 
-func limiterOf(v Verifier) *failures.Limiter {
-	svc, ok := v.(*keyfold.Service)
-	if !ok {
-		return failures.New(time.Now)
+func newShared() *shared { return &shared{failures: failures.New()} }
+
+// states is the one place where the middlewares of a Service find each other.
+var states perservice.States[shared]
+
+func sharedBy(v Verifier) *shared {
+	if svc, ok := v.(*keyfold.Service); ok {
+		return states.Of(svc, newShared)
 	}
-	limiters.Lock()
-	defer limiters.Unlock()
-	key := weak.Make(svc)
-	limiter := limiters.of[key]
-	if limiter == nil {
-		limiter = failures.New(time.Now)
-		limiters.of[key] = limiter
-		runtime.AddCleanup(svc, func(key weak.Pointer[keyfold.Service]) {
-			limiters.Lock()
-			defer limiters.Unlock()
-			delete(limiters.of, key)
-		}, key)
-	}
-	return limiter
+	return newShared()
 }
 
 func (g *guard) wrap(next http.Handler) http.Handler {
@@ -158,7 +158,7 @@ func (g *guard) limit(r *http.Request, err error) error {
 	if g.failures == nil || !errors.Is(err, keyfold.ErrUnauthenticated) || keyfold.CodeOf(err) == keyfold.CodeMissing {
 		return err
 	}
-	if wait := g.failures.Attempt(g.address(r), false); wait > 0 {
+	if _, wait := g.failures.Fail(g.now(), g.trusted.ClientIP(r)); wait > 0 {
 		return &tooManyFailures{wait}
 	}
 	return err
@@ -172,10 +172,6 @@ func (t *tooManyFailures) Error() string {
 }
 func (t *tooManyFailures) Unwrap() error             { return keyfold.ErrLimited }
 func (t *tooManyFailures) RetryAfter() time.Duration { return t.wait }
-
-func (g *guard) address(r *http.Request) netip.Addr {
-	return ClientIP(r.RemoteAddr, r.Header["X-Forwarded-For"], g.trusted...)
-}
 
 // identify returns whose key the request presents; nobody's where it presents
 // none and may do so.
@@ -240,7 +236,7 @@ func (g *guard) request(r *http.Request, token string) keyfold.Request {
 	return keyfold.Request{
 		Token:     token,
 		Scopes:    g.scopes,
-		IP:        g.address(r),
+		IP:        g.trusted.ClientIP(r),
 		Route:     g.route(r),
 		RequestID: bounded(first(r.Header["X-Request-Id"])),
 		UserAgent: bounded(first(r.Header["User-Agent"])),

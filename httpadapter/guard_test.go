@@ -302,7 +302,7 @@ func (s stub) Verify(context.Context, keyfold.Request) (keyfold.Identity, error)
 // copy of the request.
 func TestGuardAddsTwoAllocations(t *testing.T) {
 	verifier := stub{id: somebody(t)}
-	proxies := netip.MustParsePrefix("192.0.2.0/24")
+	proxies := proxies(t, "192.0.2.0/24")
 	open := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	for _, row := range []struct {
 		name, pattern, query string

@@ -1,9 +1,6 @@
 package httpadapter
 
-import (
-	"net/http"
-	"net/netip"
-)
+import "net/http"
 
 // Option tunes [RequireKey] and [OptionalKey].
 type Option func(*guard)
@@ -37,14 +34,16 @@ func KeysFrom(read func(*http.Request) []string) Option {
 	}
 }
 
-// TrustedProxies names the networks of the proxies whose X-Forwarded-For is
-// believed; several TrustedProxies add up. By default none is, and the client's
-// address is that of the connection. See [ClientIP] for the rules.
+// TrustedProxies names the proxies whose X-Forwarded-For header is believed. By
+// default none is, and the client's address is that of the connection. The last
+// TrustedProxies counts. See [ClientIP] for the rules.
 //
-// Name only the proxies themselves: whoever can connect from these networks can
-// claim to be any address, and so get past the networks of a key.
-func TrustedProxies(prefixes ...netip.Prefix) Option {
-	return func(g *guard) { g.trusted = append(g.trusted, prefixes...) }
+// Name only the proxies themselves: a client that connects from a trusted network
+// can claim to have any address, and so get past the networks of a key. What
+// [Proxies.Warnings] returns is logged to slog.Default() when the middleware is
+// made, once for each Service.
+func TrustedProxies(proxies Proxies) Option {
+	return func(g *guard) { g.trusted = proxies }
 }
 
 // NoFailureLimit makes the middleware answer every bad key alike, however many

@@ -80,7 +80,7 @@ func requireKey(svc *keyfold.Service, scopes ...string) fiber.Handler {
 			id, err = svc.Verify(c.Context(), keyfold.Request{
 				Token:  token,
 				Scopes: scopes,
-				IP:     httpadapter.ClientIP(c.RequestCtx().RemoteAddr().String(), nil),
+				IP:     httpadapter.ClientIP(c.RequestCtx().RemoteAddr().String(), nil, httpadapter.Proxies{}),
 				Route:  c.Method() + " " + c.FullPath(), // the pattern, not the path
 			})
 		}

@@ -86,7 +86,7 @@ func (a accounts) signUp(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a accounts) forgotten(w http.ResponseWriter, r *http.Request) {
-	err := a.svc.SendResetPassword(r.Context(), r.PostFormValue("email"), httpadapter.ClientIP(r.RemoteAddr, nil))
+	err := a.svc.SendResetPassword(r.Context(), r.PostFormValue("email"), httpadapter.ClientIP(r.RemoteAddr, nil, httpadapter.Proxies{}))
 	if err != nil {
 		refuse(w, err)
 		return
@@ -110,7 +110,7 @@ func (a accounts) resetPassword(w http.ResponseWriter, r *http.Request) {
 func (a accounts) createKey(w http.ResponseWriter, r *http.Request) {
 	name, password, _ := r.BasicAuth()
 	user, err := a.svc.Authenticate(r.Context(), keyfold.Login{
-		Login: name, Password: password, IP: httpadapter.ClientIP(r.RemoteAddr, nil),
+		Login: name, Password: password, IP: httpadapter.ClientIP(r.RemoteAddr, nil, httpadapter.Proxies{}),
 	})
 	if err != nil {
 		refuse(w, err)

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +16,6 @@ import (
 	"github.com/keyfold/keyfold/httpadapter"
 	"github.com/keyfold/keyfold/httpadapter/admin/internal/docspage"
 	"github.com/keyfold/keyfold/httpadapter/internal/adminsecret"
-	"github.com/keyfold/keyfold/httpadapter/internal/failures"
 )
 
 // challenge names the header to send, as RFC 9110 section 11.6.1 asks of a 401.
@@ -30,26 +27,29 @@ type Options struct {
 	// printable ASCII characters, as random as a key. Required.
 	Secret string
 
-	// PreviousSecret is accepted beside Secret, so that a secret can be replaced
-	// without a moment in which some callers are refused. Default none.
+	// PreviousSecret is accepted in addition to Secret, so that a secret can be
+	// replaced without refusing callers that still have the old one. Its use is
+	// logged, once an hour for each address. It must differ from Secret. Default
+	// none.
 	PreviousSecret string
 
-	// AllowShortSecrets admits secrets from 8 characters on, for callers that
-	// cannot be given another at once. The limit on failures is for one address:
-	// whoever has many can guess a short secret. Default off.
+	// AllowShortSecrets admits secrets of 8 to 31 characters, for callers that
+	// cannot be given another one at once. Such secrets can be guessed, and so the
+	// right one does not always pass: see "Short secrets" in the package
+	// documentation. Default off.
 	AllowShortSecrets bool
 
-	// TrustedProxies are the networks of proxies whose X-Forwarded-For tells the
-	// client's address, for the limit on failures and the audit log; see
-	// [httpadapter.ClientIP]. Default none. Behind a proxy that is not named here
-	// all clients have one address, and any of them can use up the failures of
-	// all.
-	TrustedProxies []netip.Prefix
+	// TrustedProxies are the proxies whose X-Forwarded-For header tells the
+	// client's address, for the count of wrong secrets, the log and the audit log;
+	// see [httpadapter.ClientIP]. Default none: all clients of a proxy then have
+	// the address of that proxy.
+	TrustedProxies httpadapter.Proxies
 
 	// HideDocs removes the page at /docs and the document at /openapi.json.
 	HideDocs bool
 
-	// Logger is told of requests that failed on this side. Default slog.Default().
+	// Logger is told of wrong secrets, of the use of the previous one, of weak
+	// options, and of requests that failed on this side. Default slog.Default().
 	Logger *slog.Logger
 
 	// Now is the clock. Default time.Now.
@@ -58,16 +58,14 @@ type Options struct {
 
 // api is the state behind a handler.
 type api struct {
-	svc      *keyfold.Service
-	log      *slog.Logger
-	now      func() time.Time
-	trusted  []netip.Prefix
-	secret   *adminsecret.Slots
-	failures *failures.Limiter
-	origins  *http.CrossOriginProtection
-	routes   *http.ServeMux
-	bodies   map[string]bool // patterns of the routes that do nothing without a body
-	openAPI  []byte          // nil when it and its page are hidden
+	svc     *keyfold.Service
+	log     *slog.Logger
+	now     func() time.Time
+	guard   *adminsecret.Guard
+	origins *http.CrossOriginProtection
+	routes  *http.ServeMux
+	bodies  map[string]bool // patterns of the routes that do nothing without a body
+	openAPI []byte          // nil when it and its page are hidden
 }
 
 // Handler returns the API on that Service. It answers at its root: mount it
@@ -81,21 +79,23 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 	if svc == nil {
 		return nil, &keyfold.InvalidError{Field: "svc", Allowed: "a Service; keyfold.New makes one"}
 	}
-	secret, err := adminsecret.New(o.Secret, o.PreviousSecret, o.AllowShortSecrets)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	guard, err := adminsecret.New(svc, adminsecret.Options{
+		Secret: o.Secret, PreviousSecret: o.PreviousSecret, AllowShortSecrets: o.AllowShortSecrets,
+		TrustedProxies: o.TrustedProxies, Logger: o.Logger, Now: o.Now,
+	})
 	if err != nil {
 		return nil, err
 	}
 	a := &api{
-		svc: svc, log: o.Logger, now: o.Now, trusted: slices.Clone(o.TrustedProxies), secret: secret,
+		svc: svc, log: o.Logger, now: o.Now, guard: guard,
 		origins: http.NewCrossOriginProtection(), routes: http.NewServeMux(), bodies: map[string]bool{},
 	}
-	if a.log == nil {
-		a.log = slog.Default()
-	}
-	if a.now == nil {
-		a.now = time.Now
-	}
-	a.failures = failures.New(a.now)
 
 	described := humago.New(a.routes, config())
 	a.register(described)
@@ -144,8 +144,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.document(w, r) {
 		return
 	}
-	address := httpadapter.ClientIP(r.RemoteAddr, r.Header["X-Forwarded-For"], a.trusted...)
-	if p := a.admit(r, address); p != nil {
+	outcome, address, wait := a.guard.Check(r)
+	if p := refusalOf(outcome, wait); p != nil {
 		p.write(w)
 		return
 	}
@@ -192,22 +192,20 @@ func (a *api) document(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// admit asks for the secret. A missing one and a wrong one get the same
-// answer, and both count as failures of the address; an address that failed
-// too often is refused whatever it sends, so that guessing on is of no use.
-func (a *api) admit(r *http.Request, address netip.Addr) *problem {
-	good := a.secret.Admit(r)
-	if wait := a.failures.Attempt(address, good); wait > 0 {
-		p := newProblem(http.StatusTooManyRequests, "too_many_failures", "Too many requests without the secret came from this address.")
+// refusalOf is the answer to a request without the right secret. A missing secret
+// and a wrong one get the same answer.
+func refusalOf(outcome adminsecret.Outcome, wait time.Duration) *problem {
+	switch outcome {
+	case adminsecret.Right:
+		return nil
+	case adminsecret.Limited:
+		p := newProblem(http.StatusTooManyRequests, "too_many_failures", "Too many wrong secrets were sent. Wait, then try again.")
 		p.RetryAfter = wait
 		return p
 	}
-	if !good {
-		p := newProblem(http.StatusUnauthorized, "invalid_secret", "Send the admin secret in the header secret-key.")
-		p.Challenge = challenge
-		return p
-	}
-	return nil
+	p := newProblem(http.StatusUnauthorized, "invalid_secret", "Send the admin secret in the header secret-key.")
+	p.Challenge = challenge
+	return p
 }
 
 // findRoute returns the pattern of a route, or the answer to what is none. A path that is not clean is no

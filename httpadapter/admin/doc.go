@@ -11,8 +11,33 @@
 //
 // Every route but these two, unknown ones included, needs the admin secret in the
 // header "secret-key"; it is never read from a URL. Whoever has it may do
-// everything. Ten failures a minute from one address (IPv6: one /64), and that
-// address is answered 429 whatever it sends, until the minute is over.
+// everything.
+//
+// The right secret always passes, whatever other requests sent before. A request
+// without a secret is answered 401 and is not counted. Wrong secrets are counted
+// by address (IPv6: by /64): after ten in a minute, further wrong ones are
+// answered 429 until the minute is over. They are logged with the address, at
+// most 20 lines a minute.
+//
+// # Short secrets
+//
+// A secret under 32 characters, which Options.AllowShortSecrets admits, can be
+// guessed, and is the one exception. Texts of that length are compared at most
+// ten times a second for each Service in the process; five of these are kept for
+// addresses that sent no wrong secret within the last minute. Further requests
+// are answered 429, with the right secret too. These are always compared:
+//
+//   - requests from addresses that presented the right secret in the last 24
+//     hours, as far as the process remembers them: the last 1024, until it ends;
+//   - requests from a loopback address without a header of a proxy, such as
+//     X-Forwarded-For or Via.
+//
+// Behind a proxy that Options.TrustedProxies does not name, all clients have one
+// address. If that proxy runs on the same machine and adds none of these headers,
+// all its clients count as loopback, and nothing bounds their guesses. So name the
+// proxy, and set a longer secret.
+//
+// # The documentation page
 //
 // Document and page are the same for everybody and tell nothing about a server
 // but that it is one; Options.HideDocs removes both. The page holds all that it

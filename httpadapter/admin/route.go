@@ -101,11 +101,21 @@ func (r *routes) operation(rt route, description string) huma.Operation {
 	schema := r.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
 	for _, status := range failures {
 		op.Responses[strconv.Itoa(status)] = &huma.Response{
-			Description: http.StatusText(status),
+			Description: describeStatus(status),
 			Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
 		}
 	}
 	return op
+}
+
+// describeStatus says when a route answers with a status of failure, where the
+// status alone does not.
+func describeStatus(status int) string {
+	if status == http.StatusTooManyRequests {
+		return "More than ten wrong secrets in a minute came from this address, which has to wait for Retry-After. The right secret always passes, " +
+			"unless it has less than 32 characters: such secrets are compared at most ten times a second for new addresses."
+	}
+	return http.StatusText(status)
 }
 
 // ownFailures are the statuses that not every route can answer with.

@@ -3,14 +3,11 @@ package compat
 import (
 	"log/slog"
 	"net/http"
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter"
 	"github.com/keyfold/keyfold/httpadapter/internal/adminsecret"
-	"github.com/keyfold/keyfold/httpadapter/internal/failures"
 )
 
 // defaultKeyTTL is the predecessor's.
@@ -22,13 +19,16 @@ type Options struct {
 	// printable ASCII characters, as random as a key. Required.
 	Secret string
 
-	// PreviousSecret is accepted beside Secret, so that a secret can be replaced
-	// without a moment in which some callers are refused. Default none.
+	// PreviousSecret is accepted in addition to Secret, so that a secret can be
+	// replaced without refusing callers that still have the old one. Its use is
+	// logged, once an hour for each address. It must differ from Secret. Default
+	// none.
 	PreviousSecret string
 
-	// AllowShortSecrets admits secrets from 8 characters on, as the predecessor
-	// did. The limit on failures is for one address: whoever has many can guess a
-	// short secret. Default off.
+	// AllowShortSecrets admits secrets of 8 to 31 characters, as the
+	// predecessor did. Such secrets can be guessed, and so the right one does not
+	// always pass: see "Short secrets" in the documentation of the package admin.
+	// Default off.
 	AllowShortSecrets bool
 
 	// KeyTTL is the life of a new key, and of one that is renewed without a date.
@@ -36,15 +36,15 @@ type Options struct {
 	// [keyfold.Never] for no end.
 	KeyTTL time.Duration
 
-	// TrustedProxies are the networks of proxies whose X-Forwarded-For tells the
-	// client's address, for the limit on failures and the audit log; see
-	// [httpadapter.ClientIP]. Default none. Behind a proxy that is not named here
-	// all clients have one address, and any of them can use up the failures of
-	// all.
-	TrustedProxies []netip.Prefix
+	// TrustedProxies are the proxies whose X-Forwarded-For header tells the
+	// client's address, for the count of wrong secrets, the log and the audit log;
+	// see [httpadapter.ClientIP]. Default none: all clients of a proxy then have
+	// the address of that proxy.
+	TrustedProxies httpadapter.Proxies
 
-	// Logger is told once which password policy is in force, and of requests that
-	// failed on this side. Default slog.Default().
+	// Logger is told once which password policy is in force, of wrong secrets, of
+	// the use of the previous one, of weak options, and of requests that failed on
+	// this side. Default slog.Default().
 	Logger *slog.Logger
 
 	// Now is the clock. Default time.Now.
@@ -53,14 +53,12 @@ type Options struct {
 
 // handler is the routes on a Service.
 type handler struct {
-	svc      *keyfold.Service
-	log      *slog.Logger
-	now      func() time.Time
-	keyTTL   time.Duration
-	trusted  []netip.Prefix
-	secret   *adminsecret.Slots
-	failures *failures.Limiter
-	routes   map[string]route
+	svc    *keyfold.Service
+	log    *slog.Logger
+	now    func() time.Time
+	keyTTL time.Duration
+	guard  *adminsecret.Guard
+	routes map[string]route
 }
 
 // route answers a request whose sender has the secret. What it returns instead
@@ -78,18 +76,20 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 	if svc == nil {
 		return nil, &keyfold.InvalidError{Field: "svc", Allowed: "a Service; keyfold.New makes one"}
 	}
-	secret, err := adminsecret.New(o.Secret, o.PreviousSecret, o.AllowShortSecrets)
-	if err != nil {
-		return nil, err
-	}
-	h := &handler{
-		svc: svc, log: o.Logger, now: o.Now, keyTTL: o.KeyTTL, trusted: slices.Clone(o.TrustedProxies), secret: secret,
-	}
+	h := &handler{svc: svc, log: o.Logger, now: o.Now, keyTTL: o.KeyTTL}
 	if h.log == nil {
 		h.log = slog.Default()
 	}
 	if h.now == nil {
 		h.now = time.Now
+	}
+	var err error
+	h.guard, err = adminsecret.New(svc, adminsecret.Options{
+		Secret: o.Secret, PreviousSecret: o.PreviousSecret, AllowShortSecrets: o.AllowShortSecrets,
+		TrustedProxies: o.TrustedProxies, Logger: h.log, Now: h.now,
+	})
+	if err != nil {
+		return nil, err
 	}
 	if h.keyTTL == 0 {
 		h.keyTTL = defaultKeyTTL
@@ -97,7 +97,6 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 	if h.keyTTL != keyfold.Never && (h.keyTTL < time.Second || h.keyTTL > maxKeyTTL) {
 		return nil, &keyfold.InvalidError{Field: "Options.KeyTTL", Allowed: "1 s to 100 years, or Never"}
 	}
-	h.failures = failures.New(h.now)
 	h.routes = map[string]route{"/new": h.create, "/revoke": h.revoke, "/renew": h.renew, "/logs": h.logs}
 	h.tellPolicy()
 	return h, nil
@@ -128,9 +127,9 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", "GET, POST")
 		return &refusal{status: http.StatusMethodNotAllowed, detail: "Method Not Allowed"}
 	}
-	address := httpadapter.ClientIP(r.RemoteAddr, r.Header["X-Forwarded-For"], h.trusted...)
-	if err := h.admit(r, address); err != nil {
-		return err
+	outcome, address, wait := h.guard.Check(r)
+	if outcome != adminsecret.Right {
+		return secretRefusal(outcome, wait)
 	}
 	p, err := readParams(w, r)
 	if err != nil {
@@ -143,20 +142,15 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, r.WithContext(keyfold.WithActor(r.Context(), actor)), p)
 }
 
-// admit asks for the secret. An address that failed too often is refused
-// whatever it sends, so that guessing on is of no use.
-func (h *handler) admit(r *http.Request, address netip.Addr) error {
-	good := h.secret.Admit(r)
-	if wait := h.failures.Attempt(address, good); wait > 0 {
+// secretRefusal is the answer to a request without the right secret.
+func secretRefusal(outcome adminsecret.Outcome, wait time.Duration) *refusal {
+	switch outcome {
+	case adminsecret.Limited:
 		return &refusal{
 			status: http.StatusTooManyRequests, wait: wait,
-			detail: "Too many requests without the secret came from this address.",
+			detail: "Too many wrong secrets were sent. Wait, then try again.",
 		}
-	}
-	switch {
-	case good:
-		return nil
-	case r.Header.Get(adminsecret.Header) == "":
+	case adminsecret.Missing:
 		return &refusal{status: http.StatusForbidden, detail: "secret_key must be passed as a header field"}
 	}
 	return &refusal{status: http.StatusForbidden, detail: "Wrong secret key. If not set through environment variable " +

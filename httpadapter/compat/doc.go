@@ -26,8 +26,10 @@
 // Failures are {"detail":…}: 403 for every failure to authenticate, 404 for a key
 // that is not there to renew, 422 in the shape of FastAPI for a parameter that is
 // missing or wrong, 405 with Allow. Beyond the contract there are 429 and 503,
-// with Retry-After: ten requests a minute without the secret from one address, as
-// in the package admin, and a store that does not answer.
+// with Retry-After: more than ten wrong secrets in a minute from one address, and a
+// store that does not answer. The right secret always passes; the one exception is
+// described under "Short secrets" in the package admin, with whose handler on the
+// same Service all of this is counted together.
 //
 // # Where it departs
 //

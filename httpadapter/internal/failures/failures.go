@@ -9,8 +9,10 @@ import (
 	"time"
 )
 
+// Max is how often an address may fail in one window.
+const Max = 10
+
 const (
-	maxFailures   = 10 // an address may fail this often in one window
 	failureWindow = time.Minute
 
 	// maxAddresses bounds the memory of a Limiter to well under a megabyte.
@@ -22,8 +24,6 @@ const (
 // failure, so a refused address waits a minute at most. It is safe for
 // concurrent use.
 type Limiter struct {
-	now func() time.Time
-
 	mu      sync.Mutex
 	windows map[netip.Prefix]*list.Element
 	oldest  list.List // of *window, by start
@@ -35,39 +35,42 @@ type window struct {
 	failures int
 }
 
-// New returns a Limiter that has seen nobody fail.
-func New(now func() time.Time) *Limiter {
-	return &Limiter{now: now, windows: map[netip.Prefix]*list.Element{}}
-}
+// New returns a Limiter without failures.
+func New() *Limiter { return &Limiter{windows: map[netip.Prefix]*list.Element{}} }
 
-// Attempt reports how long the address has to wait: zero when it may have its
-// answer. Reading and counting are one step, so attempts side by side get no
-// more tries than attempts in a row.
-func (l *Limiter) Attempt(from netip.Addr, good bool) time.Duration {
-	now := l.now()
-	address := block(from)
+// Fail counts a failure of the address. It returns the number of failures in
+// the window of the address, this one included, and how long the address has to
+// wait: zero while it may have its answer. Reading and counting are one step, so
+// attempts side by side get no more answers than attempts in a row.
+func (l *Limiter) Fail(now time.Time, from netip.Addr) (failures int, wait time.Duration) {
+	address := Block(from)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forget(now)
-	var w *window
-	if element, ok := l.windows[address]; ok {
-		w = element.Value.(*window)
-		if w.failures >= maxFailures {
-			return w.start.Add(failureWindow).Sub(now)
-		}
-	}
-	if good {
-		return 0
-	}
-	if w == nil {
+	element, known := l.windows[address]
+	if !known {
 		if l.oldest.Len() == maxAddresses {
 			l.drop(l.oldest.Front())
 		}
-		w = &window{address: address, start: now}
-		l.windows[address] = l.oldest.PushBack(w)
+		element = l.oldest.PushBack(&window{address: address, start: now})
+		l.windows[address] = element
 	}
+	w := element.Value.(*window)
 	w.failures++
-	return 0
+	if w.failures > Max {
+		wait = w.start.Add(failureWindow).Sub(now)
+	}
+	return w.failures, wait
+}
+
+// HasFailed reports whether the address has failures in a window that is not
+// over.
+func (l *Limiter) HasFailed(now time.Time, from netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forget(now)
+	_, failed := l.windows[Block(from)]
+	return failed
 }
 
 // forget drops the windows that are over. A clock that jumped back ends them
@@ -87,9 +90,9 @@ func (l *Limiter) drop(element *list.Element) {
 	l.oldest.Remove(element)
 }
 
-// block is what one client holds: an IPv4 address, or the /64 that an IPv6
-// host can pick its address from.
-func block(address netip.Addr) netip.Prefix {
+// Block is what one client holds: an IPv4 address, or the /64 that an IPv6
+// host can pick its address from. All unknown addresses are one block.
+func Block(address netip.Addr) netip.Prefix {
 	address = address.Unmap().WithZone("")
 	bits := 64
 	if address.Is4() {
@@ -97,7 +100,7 @@ func block(address netip.Addr) netip.Prefix {
 	}
 	prefix, err := address.Prefix(bits)
 	if err != nil {
-		return netip.Prefix{} // an unknown address shares one count
+		return netip.Prefix{}
 	}
 	return prefix
 }
