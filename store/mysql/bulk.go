@@ -2,17 +2,17 @@ package mysql
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 	"strings"
 
 	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/query/mysqldb"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
 // bulk writes many rows in one statement. sqlc cannot write those, because
 // their number is in the text.
-type bulk struct{ tx *sql.Tx }
+type bulk struct{ tx mysqldb.DBTX }
 
 var _ sqlstore.Bulk = bulk{}
 
@@ -24,7 +24,7 @@ const rowsAtOnce = 500
 // prepares every statement that has arguments, and the server takes longer to
 // prepare a long one than to run it, so it is prepared once for all that are
 // equally long.
-func each[T any](ctx context.Context, tx *sql.Tx, head, group, tail string, rows []T, args func(*T, []any) []any) error {
+func each[T any](ctx context.Context, tx mysqldb.DBTX, head, group, tail string, rows []T, args func(*T, []any) []any) error {
 	var values []any
 	for len(rows) > 0 {
 		size := min(len(rows), rowsAtOnce)

@@ -35,8 +35,8 @@ func NewConnector(dsn string) (driver.Connector, error) {
 	return newConnector(set.config)
 }
 
-var errCharset = errors.New(name + ": the data source name asks for another character set than utf8mb4, in which all text travels: " +
-	"remove the parameters charset and collation, or set them to utf8mb4 and one of its collations")
+var errCharset = errors.New(name + ": the data source name must not ask for a character set other than utf8mb4: " +
+	"remove charset and collation, or set them to utf8mb4 and one of its collations")
 
 // newConnector refuses a configuration under which no session would be fit. It
 // changes config.

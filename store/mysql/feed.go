@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/query/mysqldb"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
@@ -16,10 +17,45 @@ const feedWindow = 10 * time.Minute
 
 // sequence reads the changes by their number, which InnoDB hands out when a
 // row is inserted, long before it may be committed.
-func sequence(db mysqldb.DBTX) sqlstore.SequenceFeed {
+func sequence(db mysqldb.DBTX, clock func() int64) sqlstore.SequenceFeed {
 	return sqlstore.SequenceFeed{
-		Querier: mysqldb.New(db), Window: feedWindow, Clock: sqlstore.NewClock(), Within: within(db),
+		Querier: mysqldb.New(db), Window: feedWindow, Clock: clock, Within: within(db),
 	}
+}
+
+// freshFeed reads the changes in a transaction of its own. Whatever autocommit
+// and the session's isolation are, each statement of it sees what is committed
+// by then, so a feed can never stand still in an old snapshot. The transaction
+// is not read-only: a proxy may send one that is to a replica, which is behind.
+type freshFeed struct {
+	begin func(ctx context.Context) (sqlstore.Session, error)
+}
+
+// Now implements sqlstore.Feed.
+func (f freshFeed) Now(ctx context.Context) (cursor sqlstore.Cursor, err error) {
+	err = f.in(ctx, func(feed sqlstore.Feed) error {
+		cursor, err = feed.Now(ctx)
+		return err
+	})
+	return cursor, err
+}
+
+// Poll implements sqlstore.Feed.
+func (f freshFeed) Poll(ctx context.Context, since sqlstore.Cursor) (changes []keyfold.Change, next sqlstore.Cursor, known bool, err error) {
+	err = f.in(ctx, func(feed sqlstore.Feed) error {
+		changes, next, known, err = feed.Poll(ctx, since)
+		return err
+	})
+	return changes, next, known, err
+}
+
+func (f freshFeed) in(ctx context.Context, fn func(sqlstore.Feed) error) error {
+	session, err := f.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer session.Rollback(context.WithoutCancel(ctx))
+	return fn(session.Feed)
 }
 
 // within reads all ranges in one statement. sqlc cannot write it, because

@@ -22,6 +22,9 @@ type setting struct {
 	// repair returns the statement that makes the value fit; nil where the
 	// session may not change it.
 	repair func(value string, all variables) string
+	// current is a condition in SQL that is true where the setting lets a statement
+	// see what is committed now; empty where the setting does not decide that.
+	current string
 }
 
 // variables are those of a session by name, as SHOW VARIABLES has them.
@@ -35,47 +38,47 @@ func required() []setting {
 		// Names are escaped by the byte. Under gbk, big5 or sjis the last byte of
 		// a UTF-8 character takes the backslash that follows for a part of itself.
 		// Under every other character set text is stored as other bytes.
-		{"character_set_client", "utf8mb4", is("utf8mb4"), always("SET NAMES utf8mb4")},
-		{"character_set_connection", "utf8mb4", is("utf8mb4"), always("SET NAMES utf8mb4")},
+		{"character_set_client", "utf8mb4", is("utf8mb4"), always("SET NAMES utf8mb4"), ""},
+		{"character_set_connection", "utf8mb4", is("utf8mb4"), always("SET NAMES utf8mb4"), ""},
 		// Without autocommit all reads come from the snapshot of the first one.
-		{"in_transaction", "0", is("0"), always("ROLLBACK")},
-		{"autocommit", "ON", is("ON"), always("SET autocommit = 1")},
+		{"in_transaction", "0", is("0"), always("ROLLBACK"), "@@in_transaction = 0"},
+		{"autocommit", "ON", is("ON"), always("SET autocommit = 1"), "@@autocommit = 1"},
 		// CHAIN begins a transaction after each COMMIT; RELEASE disconnects.
-		{"completion_type", "NO_CHAIN", is("NO_CHAIN"), always("SET completion_type = 0")},
+		{"completion_type", "NO_CHAIN", is("NO_CHAIN"), always("SET completion_type = 0"), ""},
 		// A verify must not see a key or an enabling that is rolled back later.
-		{"tx_isolation", "READ-COMMITTED or stricter", isNot("READ-UNCOMMITTED"), always("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")},
-		{"transaction_isolation", "READ-COMMITTED or stricter", isNot("READ-UNCOMMITTED"), always("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")},
-		{"tx_read_only", "OFF", is("OFF"), always("SET SESSION TRANSACTION READ WRITE")},
-		{"transaction_read_only", "OFF", is("OFF"), always("SET SESSION TRANSACTION READ WRITE")},
+		{"tx_isolation", "READ-COMMITTED or stricter", isNot("READ-UNCOMMITTED"), always("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"), "@@tx_isolation <> 'READ-UNCOMMITTED'"},
+		{"transaction_isolation", "READ-COMMITTED or stricter", isNot("READ-UNCOMMITTED"), always("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"), "@@transaction_isolation <> 'READ-UNCOMMITTED'"},
+		{"tx_read_only", "OFF", is("OFF"), always("SET SESSION TRANSACTION READ WRITE"), ""},
+		{"transaction_read_only", "OFF", is("OFF"), always("SET SESSION TRANSACTION READ WRITE"), ""},
 		{"sql_mode", modesWanted, func(value string, _ variables) bool { return cleanModes(value) == value }, func(value string, _ variables) string {
 			return "SET sql_mode = '" + cleanModes(value) + "'"
-		}},
+		}, ""},
 		// A lookup that loses rows takes keys for deleted ones.
-		{selectLimit, unlimited, is(unlimited), always("SET sql_select_limit = " + unlimited)},
-		{"sql_big_selects", "ON", is("ON"), always("SET sql_big_selects = 1")},
-		{"sql_safe_updates", "OFF", is("OFF"), always("SET sql_safe_updates = 0")},
+		{selectLimit, unlimited, is(unlimited), always("SET sql_select_limit = " + unlimited), ""},
+		{bigSelects, "ON", is("ON"), always("SET sql_big_selects = 1"), ""},
+		{"sql_safe_updates", "OFF", is("OFF"), always("SET sql_safe_updates = 0"), ""},
 		// Without these checks two users may get one name.
-		{"unique_checks", "ON", is("ON"), always("SET unique_checks = 1")},
-		{"max_statement_time", "0 or at least 30 seconds", noShortLimit(30), always("SET max_statement_time = 0")},
-		{"max_execution_time", "0 or at least 30000 milliseconds", noShortLimit(30_000), always("SET max_execution_time = 0")},
+		{"unique_checks", "ON", is("ON"), always("SET unique_checks = 1"), ""},
+		{"max_statement_time", "0 or at least 30 seconds", noShortLimit(30), always("SET max_statement_time = 0"), ""},
+		{"max_execution_time", "0 or at least 30000 milliseconds", noShortLimit(30_000), always("SET max_execution_time = 0"), ""},
 		// A change that is not in the binary log is lost with a switch-over.
-		{"sql_log_bin", "ON", is("ON"), always("SET sql_log_bin = 1")},
+		{"sql_log_bin", "ON", is("ON"), always("SET sql_log_bin = 1"), ""},
 		// InnoDB refuses changes under READ COMMITTED with this format.
 		{"binlog_format", "ROW or MIXED", func(value string, all variables) bool {
 			return value != "STATEMENT" || all["log_bin"] != "ON"
-		}, nil},
+		}, nil, ""},
 		// The next ones let a session read what was true a while ago.
-		{"system_versioning_asof", "DEFAULT", is("DEFAULT"), always("SET system_versioning_asof = DEFAULT")},
-		{"tidb_snapshot", "empty", is(""), always("SET tidb_snapshot = ''")},
-		{"tidb_read_staleness", "0", is("0"), always("SET tidb_read_staleness = 0")},
-		{"wsrep_dirty_reads", "OFF", is("OFF"), always("SET wsrep_dirty_reads = 0")},
+		{"system_versioning_asof", "DEFAULT", is("DEFAULT"), always("SET system_versioning_asof = DEFAULT"), "@@system_versioning_asof = 'DEFAULT'"},
+		{"tidb_snapshot", "empty", is(""), always("SET tidb_snapshot = ''"), "@@tidb_snapshot = ''"},
+		{"tidb_read_staleness", "0", is("0"), always("SET tidb_read_staleness = 0"), "@@tidb_read_staleness = 0"},
+		{"wsrep_dirty_reads", "OFF", is("OFF"), always("SET wsrep_dirty_reads = 0"), "@@wsrep_dirty_reads = 0"},
 		{syncWait, "1, 3, 5 or 7 on a node of Galera", func(value string, all variables) bool {
 			bits, err := strconv.Atoi(value)
 			return all["wsrep_on"] != "ON" || err == nil && bits&syncReads != 0
 		}, func(value string, _ variables) string {
 			bits, _ := strconv.Atoi(value)
 			return "SET " + syncWait + " = " + strconv.Itoa(bits|syncReads)
-		}},
+		}, "(@@wsrep_on = 0 OR @@wsrep_sync_wait & 1)"},
 	}
 }
 
@@ -130,20 +133,19 @@ func cleanModes(modes string) string {
 	return strings.Join(kept, ",")
 }
 
-// sessionError says which setting keeps Keyfold from using a session.
-type sessionError struct{ name, value, wanted string }
+// sessionError says which settings keep Keyfold from using a session.
+type sessionError struct{ faults []string }
 
 func (e *sessionError) Error() string {
-	return fmt.Sprintf("the session has %s = %q, which must be %s", e.name, e.value, e.wanted)
+	return "the session is not fit: " + strings.Join(e.faults, ", ")
 }
 
-func (s *setting) error(found variables) error {
-	return &sessionError{s.name, found[s.name], s.wanted}
-}
-
-// fix tells the owner of a pool what would help.
-func (e *sessionError) fix() string {
-	return "make the pool with mysql.NewConnector, which sets what a session may set, or set it in the data source name"
+func newSessionError(unfit []setting, found variables) error {
+	e := &sessionError{}
+	for _, s := range unfit {
+		e.faults = append(e.faults, fmt.Sprintf("%s = %q must be %s", s.name, found[s.name], s.wanted))
+	}
+	return e
 }
 
 // rules are the settings that one pool expects of its sessions.
@@ -158,19 +160,31 @@ func rulesOf(database string, params map[string]string) rules {
 	}
 	if database != "" {
 		use := "USE `" + strings.ReplaceAll(database, "`", "``") + "`"
-		r = append(r, setting{defaultDatabase, "the one of the data source name", is(database), always(use)})
+		r = append(r, setting{defaultDatabase, "the one of the data source name", is(database), always(use), ""})
 	}
 	return r
 }
 
-// check returns a *sessionError for the first setting that is not fit.
+// condition returns what a query can add to its WHERE, so that it finds nothing
+// on a session that may not see what is committed now.
+func (r rules) condition(found variables) string {
+	var condition string
+	for _, s := range r {
+		if _, known := found[s.name]; known && s.current != "" {
+			condition += " AND " + s.current
+		}
+	}
+	return condition
+}
+
+// check returns a *sessionError where settings are not fit.
 func (r rules) check(ctx context.Context, conn driver.QueryerContext) error {
 	found, err := r.read(ctx, conn)
 	if err != nil {
 		return err
 	}
-	for _, s := range r.unfit(found) {
-		return s.error(found)
+	if unfit := r.unfit(found); len(unfit) > 0 {
+		return newSessionError(unfit, found)
 	}
 	return nil
 }
@@ -188,10 +202,10 @@ func (r rules) mend(ctx context.Context, conn driverConn) error {
 		}
 		for _, s := range unfit {
 			if s.repair == nil {
-				return s.error(found)
+				return newSessionError(unfit, found)
 			}
 			if _, err := conn.ExecContext(ctx, s.repair(found[s.name], found), nil); err != nil {
-				return fmt.Errorf("%w: %w", s.error(found), err)
+				return fmt.Errorf("%w: %w", newSessionError(unfit, found), err)
 			}
 		}
 	}
@@ -211,20 +225,21 @@ func (r rules) unfit(found variables) []setting {
 const (
 	defaultDatabase = "database()"
 	selectLimit     = "sql_select_limit"
+	bigSelects      = "sql_big_selects"
 )
 
 // read asks by SHOW, which leaves out variables that the server does not know.
-// It says nothing else where SHOW would not show all rows.
+// Where a setting keeps SHOW from telling everything, it returns only those.
 func (r rules) read(ctx context.Context, conn driver.QueryerContext) (variables, error) {
-	rows, err := texts(ctx, conn, "SELECT DATABASE(), @@"+selectLimit)
+	rows, err := texts(ctx, conn, "SELECT DATABASE(), @@"+selectLimit+", @@"+bigSelects)
 	if err != nil {
 		return nil, err
 	}
 	if len(rows) == 0 {
 		return variables{selectLimit: "0"}, nil
 	}
-	if limit := rows[0][1]; limit != unlimited {
-		return variables{selectLimit: limit}, nil
+	if rows[0][1] != unlimited || rows[0][2] == "0" {
+		return variables{selectLimit: rows[0][1], bigSelects: map[string]string{"0": "OFF", "1": "ON"}[rows[0][2]]}, nil
 	}
 	found := variables{defaultDatabase: rows[0][0]}
 	query := "SHOW SESSION VARIABLES WHERE Variable_name IN ('log_bin', 'wsrep_on'"

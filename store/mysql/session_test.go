@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	sqldriver "database/sql/driver"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	driver "github.com/go-sql-driver/mysql"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/internal/testdb"
@@ -71,6 +74,7 @@ var oddSettings = []struct{ parameters, name string }{
 	{"sql_mode='ORACLE,STRICT_ALL_TABLES'", "sql_mode"},
 	{"sql_select_limit=1", "sql_select_limit"},
 	{"sql_big_selects=0", "sql_big_selects"},
+	{"max_join_size=10", "sql_big_selects"},
 	{"sql_safe_updates=1", "sql_safe_updates"},
 	{"unique_checks=0", "unique_checks"},
 	{"max_statement_time=2", "max_statement_time"},
@@ -103,19 +107,142 @@ func TestOddSessionsAreMendedOrRefused(t *testing.T) {
 	}
 }
 
-// sessions is a connector of the program's own, which runs a statement on each
-// new connection, as init_connect does.
-type sessions struct {
+// initConnect is a connector of the program's own, which runs a statement on
+// each new connection, as a server does with init_connect.
+type initConnect struct {
 	sqldriver.Connector
 	statement atomic.Pointer[string]
 }
 
-func (s *sessions) Connect(ctx context.Context) (sqldriver.Conn, error) {
-	conn, err := s.Connector.Connect(ctx)
-	if statement := s.statement.Load(); err == nil && statement != nil {
+func (c *initConnect) Connect(ctx context.Context) (sqldriver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if statement := c.statement.Load(); err == nil && statement != nil {
 		_, err = conn.(sqldriver.ExecerContext).ExecContext(ctx, *statement, nil)
 	}
 	return conn, err
+}
+
+// victim stores a user whom the name of a stranger finds where it runs as SQL.
+func victim(t *testing.T, store keyfold.Store) {
+	t.Helper()
+	user := keyfold.UserRecord{User: keyfold.User{ID: "u1", CreatedAt: time.Now()}, UsernameKey: "-u1", EmailKey: "victim@example.com"}
+	if err := store.CreateUser(t.Context(), user, sqltest.Mutation("user.create", "u1")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func revoke(t *testing.T, store keyfold.Store, id string) error {
+	t.Helper()
+	_, err := store.SetKeyState(t.Context(), []string{id}, keyfold.RevokeChange, "", sqltest.Mutation("key.revoke", id))
+	return err
+}
+
+// New sees one session of a pool. What the server makes of later ones is
+// another matter: they are refused with the setting in the error, and nothing
+// reaches them as text before that.
+//
+// Mutations tried: hostPool.conn that checks nothing, with which the stranger
+// is found; hostReads without the condition, with which the revoked key passes.
+func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	sure := open(t, dsn)
+	victim(t, sure)
+	for statement, setting := range map[string]string{
+		"SET NAMES gbk":                         "character_set_client",
+		"SET NAMES big5":                        "character_set_client",
+		"SET autocommit = 0":                    "autocommit",
+		"START TRANSACTION":                     "in_transaction",
+		"SET sql_mode = ''":                     "sql_mode",
+		"SET unique_checks=0":                   "unique_checks",
+		"SET tx_read_only = 1":                  "tx_read_only",
+		"SET tx_isolation = 'READ-UNCOMMITTED'": "tx_isolation",
+		"SET sql_mode = 'NO_BACKSLASH_ESCAPES,STRICT_TRANS_TABLES'":         "sql_mode",
+		"SET SESSION TRANSACTION READ ONLY, ISOLATION LEVEL READ COMMITTED": "tx_read_only",
+	} {
+		t.Run(statement, func(t *testing.T) {
+			t.Parallel()
+			var connector initConnect
+			connector.Connector = plainConnector(t, dsn, func(config *driver.Config) { config.InterpolateParams = true })
+			db := openDB(t, &connector)
+			store, err := mysql.New(t.Context(), db)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key := sqltest.Create(t, store)
+			good, err := db.Conn(t.Context()) // keeps the session that New saw
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer good.Close()
+			connector.statement.Store(&statement)
+			if _, err := store.UserByEmail(t.Context(), stranger); err == nil || !strings.Contains(err.Error(), setting+" = ") {
+				t.Errorf("the name of a stranger: %v, want an error that names %s", err, setting)
+			}
+			for range 2 { // the second one finds a connection with a snapshot, if any has one
+				if row, err := store.VerifyKey(t.Context(), key.ID); err == nil && row.Revoked {
+					t.Errorf("VerifyKey: %v, revoked %v", err, row.Revoked)
+				}
+			}
+			if err := revoke(t, sure, key.ID); err != nil {
+				t.Fatal(err)
+			}
+			if row, err := store.VerifyKey(t.Context(), key.ID); err == nil && !row.Revoked {
+				t.Error("a revoked key passes")
+			}
+			if _, _, err := store.Changes(t.Context(), ""); err == nil || !strings.Contains(err.Error(), setting+" = ") {
+				t.Errorf("Changes: %v, want an error that names %s", err, setting)
+			}
+			// The connections that were not fit are gone, so a good one serves again.
+			connector.statement.Store(nil)
+			if _, err := store.UserByEmail(t.Context(), stranger); !errors.Is(err, keyfold.ErrNotFound) {
+				t.Errorf("once sessions are fit again, the name of a stranger: %v, want ErrNotFound", err)
+			}
+			if row, err := store.VerifyKey(t.Context(), key.ID); err != nil || !row.Revoked {
+				t.Errorf("once sessions are fit again: %v, revoked %v", err, row.Revoked)
+			}
+		})
+	}
+}
+
+// A host's own transaction may be on any session at all.
+//
+// Mutation tried: the queries of Tx run by the transaction itself, with which
+// the stranger is found and the name of the key sleeps.
+func TestTextInATransactionOfTheHostIsPrepared(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	victim(t, open(t, dsn))
+	for _, charset := range []string{"SET NAMES gbk", "SET NAMES big5"} {
+		db := pool(t, dsn, func(config *driver.Config) { config.InterpolateParams = true })
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback() // after Fatal
+		if _, err := tx.ExecContext(t.Context(), charset); err != nil {
+			t.Fatal(err)
+		}
+		store := mysql.Tx(tx).Store
+		if _, err := store.UserByEmail(t.Context(), stranger); !errors.Is(err, keyfold.ErrNotFound) {
+			t.Errorf("%s: the name of a stranger: %v, want ErrNotFound", charset, err)
+		}
+		key := sqltest.Key()
+		key.Name = sleeper
+		if err := store.CreateKey(t.Context(), key, sqltest.Mutation("key.create", key.ID)); err != nil {
+			t.Errorf("%s: CreateKey: %v", charset, err)
+		} else if got, err := store.Key(t.Context(), key.ID); err != nil || got.Name != sleeper {
+			t.Errorf("%s: the name of a key came back as %q, %v; want %q", charset, got.Name, err, sleeper)
+		}
+		if _, err := store.RecordUsage(t.Context(), keyfold.UsageBatch{
+			RecorderID: "r", Number: 1, At: time.Now(), Totals: []keyfold.UsageTotal{{KeyID: stranger, Uses: 1}},
+		}); err != nil {
+			t.Errorf("%s: RecordUsage: %v", charset, err)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // A session that a host changed and gave back to the pool, or changed in the
@@ -127,10 +254,7 @@ func TestStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.MariaDB(t))
 	store.DB().SetMaxOpenConns(1)
-	user := keyfold.UserRecord{User: keyfold.User{ID: "u1", CreatedAt: time.Now()}, UsernameKey: "-u1", EmailKey: "victim@example.com"}
-	if err := store.CreateUser(t.Context(), user, sqltest.Mutation("user.create", "u1")); err != nil {
-		t.Fatal(err)
-	}
+	victim(t, store)
 	for _, statement := range []string{
 		"SET NAMES gbk", " set names gbk", "/* odd */ SET NAMES gbk", "SET autocommit = 0", "BEGIN", "START TRANSACTION", "USE mysql",
 		"SET sql_mode = 'NO_BACKSLASH_ESCAPES'", "SET SESSION TRANSACTION READ ONLY",
@@ -145,7 +269,7 @@ func TestStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
 		if verify, err := store.VerifyKey(t.Context(), key.ID); err != nil || verify.Revoked {
 			t.Fatalf("%s: VerifyKey: %v", statement, err)
 		}
-		if _, err := store.SetKeyState(t.Context(), []string{key.ID}, keyfold.RevokeChange, "", sqltest.Mutation("key.revoke", key.ID)); err != nil {
+		if err := revoke(t, store, key.ID); err != nil {
 			t.Fatalf("%s: revoke: %v", statement, err)
 		}
 		if verify, err := store.VerifyKey(t.Context(), key.ID); err != nil || !verify.Revoked {
@@ -182,5 +306,94 @@ func TestPoolOfNewConnectorIsChecked(t *testing.T) {
 	var autocommit bool
 	if err := db.QueryRowContext(t.Context(), "SELECT @@autocommit").Scan(&autocommit); err != nil || !autocommit {
 		t.Errorf("autocommit of a session of the connector: %v, %v", autocommit, err)
+	}
+}
+
+// account makes an account without privileges of an administrator, which
+// init_connect and read_only spare, and returns its configuration.
+func account(t *testing.T, admin *sql.DB, config *driver.Config, rights string) *driver.Config {
+	t.Helper()
+	config = config.Clone()
+	config.User, config.Passwd = "u"+strings.ToLower(rand.Text()[:16]), "pass-of-account"
+	for _, statement := range []string{
+		"CREATE USER '" + config.User + "'@'%' IDENTIFIED BY 'pass-of-account'",
+		"GRANT " + rights + " ON `" + config.DBName + "`.* TO '" + config.User + "'@'%'",
+	} {
+		if _, err := admin.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _, _ = admin.Exec("DROP USER '" + config.User + "'@'%'") })
+	return config
+}
+
+func refusedWith(t *testing.T, dsn string, parts ...string) {
+	t.Helper()
+	store, err := mysql.Open(t.Context(), dsn)
+	if err == nil {
+		_ = store.Close()
+		t.Errorf("Open got no error, want one with %q", parts)
+		return
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("Open: %v, want %q in it", err, part)
+		}
+	}
+}
+
+// Mutation tried: start without probe and transactional.
+func TestOpenIsRefusedWhereChangesWouldBe(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	admin := open(t, dsn).DB()
+	config, err := driver.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal("the data source name of the test server is malformed")
+	}
+	refusedWith(t, account(t, admin, config, "SELECT").FormatDSN(), "SELECT, INSERT, UPDATE and DELETE")
+	if _, err := admin.ExecContext(t.Context(), "ALTER TABLE keyfold_batches ENGINE=MyISAM"); err != nil {
+		t.Fatal(err)
+	}
+	refusedWith(t, dsn, "keyfold_batches", "MyISAM", "InnoDB")
+}
+
+// Mutations tried: required without binlog_format, and start without probe.
+func TestOpenIsRefusedByAServerThatRefusesChanges(t *testing.T) {
+	t.Parallel()
+	config := testdb.PrivateMariaDB(t, "--log-bin", "--binlog-format=STATEMENT")
+	admin := pool(t, config.FormatDSN(), nil)
+	if _, err := admin.ExecContext(t.Context(), "CREATE DATABASE app"); err != nil {
+		t.Fatal(err)
+	}
+	config.DBName = "app"
+	dsn := account(t, admin, config, "ALL").FormatDSN()
+	set := func(statement string) {
+		t.Helper()
+		if _, err := admin.ExecContext(t.Context(), "SET GLOBAL "+statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refusedWith(t, dsn, "binlog_format", "ROW or MIXED")
+	set("binlog_format = MIXED")
+	set("read_only = 1")
+	refusedWith(t, dsn, "read_only = ON", "connect to the server that takes changes") // and the schema is missing
+	set("read_only = 0")
+	key := sqltest.Create(t, open(t, dsn))
+	set("read_only = 1")
+	refusedWith(t, dsn, "read_only = ON", "connect to the server that takes changes")
+	refusedWith(t, dsn+"?rejectReadOnly=true", "read_only = ON") // the driver's own error tells nothing
+	_, err := mysql.New(t.Context(), pool(t, dsn, nil))
+	if err == nil || !strings.Contains(err.Error(), "read_only = ON") {
+		t.Errorf("New: %v, want an error that names read_only", err)
+	}
+	set("read_only = 0")
+	store := open(t, dsn)
+	set("read_only = 1")
+	if row, err := store.VerifyKey(t.Context(), key.ID); err != nil || row.Revoked {
+		t.Errorf("VerifyKey once the server is read-only: %v", err)
+	}
+	if err := revoke(t, store, key.ID); err == nil {
+		t.Error("a change of a server that is read-only got no error")
 	}
 }

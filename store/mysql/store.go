@@ -7,9 +7,9 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -70,7 +70,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := start(ctx, db, db.Close)
+	store, err := start(ctx, checkedPool(db), db.Close)
 	if err != nil {
 		_ = db.Close()
 		return nil, err
@@ -105,14 +105,37 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	defer cancel()
 	switch db.Driver().(type) {
 	case checkedDriver:
+		return start(ctx, checkedPool(db), nil)
 	case *mysql.MySQLDriver:
-		if err := checkPool(ctx, db); err != nil {
+		host, err := newHostPool(ctx, db)
+		if err != nil {
 			return nil, err
 		}
-	default:
-		return nil, errors.New(name + ": want a pool of the driver github.com/go-sql-driver/mysql")
+		return start(ctx, host.access(), nil)
 	}
-	return start(ctx, db, nil)
+	return nil, errors.New(name + ": want a pool of the driver github.com/go-sql-driver/mysql")
+}
+
+// access is the ways to a database by one pool.
+type access struct {
+	db    *sql.DB
+	pool  sqlstore.Session
+	read  func(ctx context.Context, fn func(*sqlstore.Session) error) error // nil where pool will do
+	begin func(ctx context.Context) (sqlstore.Session, error)
+}
+
+// checkedPool returns the access by a pool of [NewConnector].
+func checkedPool(db *sql.DB) access {
+	clock := sqlstore.NewClock()
+	begin := func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db, clock) }
+	return access{
+		db: db,
+		pool: sqlstore.Session{
+			Querier: pool{mysqldb.New(db), mysqldb.New(sqlstore.NewPrepared(db))},
+			Feed:    freshFeed{begin},
+		},
+		begin: begin,
+	}
 }
 
 // unanswered wraps an error of a connection that could not be made or used.
@@ -123,48 +146,29 @@ func unanswered(err error) error {
 	return fmt.Errorf("%s: the server does not answer: %w", name, err)
 }
 
-// checkPool refuses a pool of the program's own whose sessions are not fit.
-func checkPool(ctx context.Context, db *sql.DB) error {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return unanswered(err)
-	}
-	defer conn.Close()
-	rules := rulesOf("", nil)
-	err = conn.Raw(func(raw any) error {
-		conn, ok := raw.(driver.QueryerContext)
-		if !ok {
-			return errors.New("the driver lacks a method that is needed")
-		}
-		return rules.check(ctx, conn)
-	})
-	if unfit, ok := errors.AsType[*sessionError](err); ok {
-		return fmt.Errorf("%s: %w: %s", name, unfit, unfit.fix())
-	}
-	return err
-}
-
-func start(ctx context.Context, db *sql.DB, closeDB func() error) (*Store, error) {
-	if err := db.PingContext(ctx); err != nil {
+func start(ctx context.Context, a access, closeDB func() error) (*Store, error) {
+	if err := a.db.PingContext(ctx); err != nil {
 		return nil, unanswered(err)
 	}
-	from, to, err := sqlstore.Migrate(ctx, migrator{db}, migrations.MySQL())
+	from, to, err := sqlstore.Migrate(ctx, migrator{a.db}, migrations.MySQL())
+	if err != nil && from == 0 { // it may be the first change of all
+		err = refused(ctx, a.db, err)
+	} else if err == nil {
+		err = cmp.Or(transactional(ctx, a.db), probe(ctx, a))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	queries := mysqldb.New(db)
 	store := sqlstore.New(sqlstore.Engine{
 		Name:   name,
 		Schema: to,
-		Pool: sqlstore.Session{
-			Querier: pool{queries, mysqldb.New(sqlstore.NewPrepared(db))},
-			Feed:    sequence(db),
-		},
-		Begin: func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db) },
-		Class: class,
-		Close: closeDB,
+		Pool:   a.pool,
+		Read:   a.read,
+		Begin:  a.begin,
+		Class:  class,
+		Close:  closeDB,
 	})
-	return &Store{Store: store, db: db, from: from, to: to}, nil
+	return &Store{Store: store, db: a.db, from: from, to: to}, nil
 }
 
 // pool prepares the query of a verify. The others run too seldom for that.
@@ -198,27 +202,31 @@ func (s *Store) DB() *sql.DB { return s.db }
 // that comes within ten minutes of the change. Of a later one they do not hear,
 // and may remember a key as it was for up to Options.CacheMaxAge. A process that
 // starts while the transaction is open looks ten thousand changes back.
+//
+// Every statement with arguments is prepared, because the session of tx is the
+// caller's and may have any character set.
 func Tx(tx *sql.Tx) keyfold.Tx {
-	return sqlstore.Bind(sqlstore.Engine{Name: name, Class: class}, session(tx))
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Class: class}, session(tx, sqlstore.NewPrepared(tx), sqlstore.NewClock()))
 }
 
-func begin(ctx context.Context, db *sql.DB) (sqlstore.Session, error) {
+func begin(ctx context.Context, db *sql.DB, clock func() int64) (sqlstore.Session, error) {
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return sqlstore.Session{}, err
 	}
-	session := session(tx)
+	session := session(tx, tx, clock)
 	session.Commit = func(context.Context) error { return tx.Commit() }
 	session.Rollback = func(context.Context) error { return tx.Rollback() }
 	return session, nil
 }
 
-func session(tx *sql.Tx) sqlstore.Session {
-	queries := mysqldb.New(tx)
+// session returns a session in a transaction whose statements with arguments
+// run by db.
+func session(tx *sql.Tx, db mysqldb.DBTX, clock func() int64) sqlstore.Session {
 	return sqlstore.Session{
-		Querier: queries,
-		Bulk:    bulk{tx},
-		Feed:    sequence(tx),
+		Querier: mysqldb.New(db),
+		Bulk:    bulk{db},
+		Feed:    sequence(db, clock),
 		Exec: func(ctx context.Context, statement string) error {
 			_, err := tx.ExecContext(ctx, statement)
 			return err

@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"testing"
 
 	driver "github.com/go-sql-driver/mysql"
@@ -29,6 +30,12 @@ func open(t *testing.T, dsn string) *mysql.Store {
 // pool opens a pool of the program's own, with its data source name edited.
 func pool(t *testing.T, dsn string, edit func(*driver.Config)) *sql.DB {
 	t.Helper()
+	return openDB(t, plainConnector(t, dsn, edit))
+}
+
+// plainConnector is the driver's own.
+func plainConnector(t *testing.T, dsn string, edit func(*driver.Config)) sqldriver.Connector {
+	t.Helper()
 	config, err := driver.ParseDSN(dsn)
 	if err != nil {
 		t.Fatal("the data source name of the test server is malformed")
@@ -40,6 +47,11 @@ func pool(t *testing.T, dsn string, edit func(*driver.Config)) *sql.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return connector
+}
+
+func openDB(t *testing.T, connector sqldriver.Connector) *sql.DB {
+	t.Helper()
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(16)
@@ -48,14 +60,24 @@ func pool(t *testing.T, dsn string, edit func(*driver.Config)) *sql.DB {
 }
 
 func TestConformance(t *testing.T) {
-	for name, edit := range map[string]func(*driver.Config){
-		"the driver's defaults":  func(*driver.Config) {},
-		"clientFoundRows=true":   func(config *driver.Config) { config.ClientFoundRows = true },
-		"interpolateParams=true": func(config *driver.Config) { config.InterpolateParams = true },
+	for name, open := range map[string]func(*testing.T) *sql.DB{
+		"the driver's defaults": func(t *testing.T) *sql.DB { return pool(t, testdb.MariaDB(t), nil) },
+		"clientFoundRows=true&interpolateParams=true": func(t *testing.T) *sql.DB {
+			return pool(t, testdb.MariaDB(t), func(config *driver.Config) {
+				config.ClientFoundRows, config.InterpolateParams = true, true
+			})
+		},
+		"NewConnector": func(t *testing.T) *sql.DB {
+			connector, err := mysql.NewConnector(testdb.MariaDB(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return openDB(t, connector)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) keyfold.Store {
-				store, err := mysql.New(t.Context(), pool(t, testdb.MariaDB(t), edit))
+				store, err := mysql.New(t.Context(), open(t))
 				if err != nil {
 					t.Fatalf("New: %v", err)
 				}

@@ -35,6 +35,9 @@ type Engine struct {
 	// Pool runs statements outside of transactions. It has no Bulk, Exec, Commit
 	// or Rollback.
 	Pool Session
+	// Read runs fn with a session for reads outside of transactions, where Pool
+	// cannot be used as it is; nil where it can.
+	Read func(ctx context.Context, fn func(*Session) error) error
 	// Begin begins a transaction that the store owns.
 	Begin func(ctx context.Context) (Session, error)
 	// Class tells what an error of the driver means.

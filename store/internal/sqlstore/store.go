@@ -51,9 +51,9 @@ func (s *Store) read(ctx context.Context, what string, fn func(*Session) error) 
 		return s.wrap(what, errClosed)
 	}
 	if s.bound == nil {
-		err := fn(&s.engine.Pool)
+		err := s.engine.read(ctx, fn)
 		if s.engine.class(err) == Lost {
-			err = s.engine.retry(ctx, writeDeadline, func(context.Context) error { return fn(&s.engine.Pool) })
+			err = s.engine.retry(ctx, writeDeadline, func(context.Context) error { return s.engine.read(ctx, fn) })
 		}
 		return s.wrap(what, err)
 	}
@@ -65,6 +65,13 @@ func (s *Store) read(ctx context.Context, what string, fn func(*Session) error) 
 		s.bound.lost.Store(true)
 	}
 	return s.wrap(what, err)
+}
+
+func (e *Engine) read(ctx context.Context, fn func(*Session) error) error {
+	if e.Read != nil {
+		return e.Read(ctx, fn)
+	}
+	return fn(&e.Pool)
 }
 
 // write runs fn in a transaction of its own, which it repeats as long as the

@@ -1,0 +1,29 @@
+package mysql_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log"
+
+	"github.com/keyfold/keyfold/store/mysql"
+)
+
+// A pool of the program's own, for its tables and for Keyfold.
+func ExampleNewConnector() {
+	connector, err := mysql.NewConnector("app:password@tcp(127.0.0.1:3306)/app")
+	if err != nil {
+		log.Fatal(err)
+	}
+	db := sql.OpenDB(connector) // connects when it is first used
+	defer db.Close()
+	db.SetMaxOpenConns(16)
+	open := func(ctx context.Context) (*mysql.Store, error) { return mysql.New(ctx, db) }
+	_ = open
+
+	// Under another character set, text could run as SQL.
+	_, err = mysql.NewConnector("app:password@tcp(127.0.0.1:3306)/app?charset=gbk")
+	fmt.Println(err)
+	// Output:
+	// keyfold/mysql: the data source name must not ask for a character set other than utf8mb4: remove charset and collation, or set them to utf8mb4 and one of its collations
+}

@@ -1,0 +1,204 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/query/mysqldb"
+	"github.com/keyfold/keyfold/store/internal/sqlstore"
+)
+
+// hostPool is a pool that the program made with the driver's own connector. Its
+// sessions are what the server and the program make of them, at any time, so:
+//   - every statement with arguments is prepared: the driver never puts text into it;
+//   - a connection is used when its session was checked within trustTime, and
+//     closed when it is not fit;
+//   - a verify, which has no time for that, asks in its own statement whether the
+//     session sees what is committed now.
+type hostPool struct {
+	db     *sql.DB
+	rules  rules
+	clock  func() int64
+	verify *mysqldb.Queries // finds a row only on a session that sees what is committed now
+
+	checked struct {
+		sync.Mutex
+		at map[any]time.Time // by connection of the driver
+	}
+}
+
+// trustTime is how long a session counts as checked. The program may change a
+// setting at any time, and a connection is not told apart from its successor.
+const trustTime = time.Second
+
+// newHostPool refuses a pool whose session is not fit.
+func newHostPool(ctx context.Context, db *sql.DB) (*hostPool, error) {
+	p := &hostPool{db: db, rules: rulesOf("", nil), clock: sqlstore.NewClock()}
+	p.checked.at = map[any]time.Time{}
+	conn, err := p.conn(ctx)
+	if unfit, ok := errors.AsType[*sessionError](err); ok {
+		return nil, fmt.Errorf("%s: %w: make the pool with mysql.NewConnector, which sets what a session may set, "+
+			"or set it in the data source name", name, unfit)
+	} else if err != nil {
+		return nil, unanswered(err)
+	}
+	defer conn.Close()
+	err = conn.Raw(func(raw any) error {
+		found, err := p.rules.read(ctx, raw.(driver.QueryerContext))
+		p.verify = mysqldb.New(conditional{sqlstore.NewPrepared(db), p.rules.condition(found)})
+		return err
+	})
+	return p, err
+}
+
+func (p *hostPool) access() access { return access{db: p.db, read: p.read, begin: p.begin} }
+
+// conn returns a connection whose session is fit, or a *sessionError.
+func (p *hostPool) conn(ctx context.Context) (*sql.Conn, error) {
+	conn, err := p.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	err = conn.Raw(func(raw any) error {
+		if p.isChecked(raw) {
+			return nil
+		}
+		queryer, ok := raw.(driver.QueryerContext)
+		if !ok {
+			failed = errors.New("the driver of the pool lacks QueryContext")
+			return nil
+		}
+		if failed = p.rules.check(ctx, queryer); failed != nil {
+			return driver.ErrBadConn // the pool closes it, and makes another one when it needs one
+		}
+		p.setChecked(raw)
+		return nil
+	})
+	if err = errors.Join(failed, err); err != nil {
+		_ = conn.Close()
+		if failed != nil {
+			err = failed
+		}
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (p *hostPool) isChecked(conn any) bool {
+	if !reflect.TypeOf(conn).Comparable() {
+		return false
+	}
+	p.checked.Lock()
+	defer p.checked.Unlock()
+	at, known := p.checked.at[conn]
+	return known && time.Since(at) < trustTime
+}
+
+func (p *hostPool) setChecked(conn any) {
+	if !reflect.TypeOf(conn).Comparable() {
+		return
+	}
+	p.checked.Lock()
+	defer p.checked.Unlock()
+	for other, at := range p.checked.at {
+		if time.Since(at) >= trustTime { // and it may be closed by now
+			delete(p.checked.at, other)
+		}
+	}
+	p.checked.at[conn] = time.Now()
+}
+
+// begin is [sqlstore.Engine.Begin].
+func (p *hostPool) begin(ctx context.Context) (sqlstore.Session, error) {
+	conn, err := p.conn(ctx)
+	if err != nil {
+		return sqlstore.Session{}, err
+	}
+	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		_ = conn.Close()
+		return sqlstore.Session{}, err
+	}
+	session := session(tx, sqlstore.NewPrepared(tx), p.clock)
+	end := func(how func() error) func(context.Context) error {
+		return func(context.Context) error {
+			err := how()
+			_ = conn.Close()
+			return err
+		}
+	}
+	session.Commit, session.Rollback = end(tx.Commit), end(tx.Rollback)
+	return session, nil
+}
+
+// read is [sqlstore.Engine.Read]. A verify takes no connection but its own.
+func (p *hostPool) read(ctx context.Context, fn func(*sqlstore.Session) error) error {
+	lazy := &lazyConn{pool: p}
+	prepared := sqlstore.NewPrepared(lazy)
+	defer lazy.close()
+	defer prepared.Close()
+	queries := mysqldb.New(prepared)
+	return fn(&sqlstore.Session{Querier: hostReads{queries, p.verify}, Feed: freshFeed{p.begin}})
+}
+
+// hostReads verifies by a statement of its own.
+type hostReads struct {
+	*mysqldb.Queries
+	verify *mysqldb.Queries
+}
+
+// VerifyRow reads once more, on a session that is checked, where the statement
+// found nothing: the key is unknown, or the session does not see it as it is.
+func (r hostReads) VerifyRow(ctx context.Context, id string) (model.Verify, error) {
+	row, err := r.verify.VerifyRow(ctx, id)
+	if errors.Is(err, sql.ErrNoRows) || number(err) == codeUnknownVariable {
+		return r.Queries.VerifyRow(ctx, id)
+	}
+	return row, err
+}
+
+// conditional adds a condition to a query that ends with its WHERE.
+type conditional struct {
+	*sqlstore.Prepared
+	condition string
+}
+
+func (c conditional) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return c.Prepared.QueryRowContext(ctx, query+c.condition, args...)
+}
+
+// lazyConn takes a connection when the first statement needs one.
+type lazyConn struct {
+	pool *hostPool
+	conn *sql.Conn
+}
+
+func (l *lazyConn) get(ctx context.Context) (*sql.Conn, error) {
+	var err error
+	if l.conn == nil {
+		l.conn, err = l.pool.conn(ctx)
+	}
+	return l.conn, err
+}
+
+func (l *lazyConn) close() {
+	if l.conn != nil {
+		_ = l.conn.Close()
+	}
+}
+
+func (l *lazyConn) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	conn, err := l.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return conn.PrepareContext(ctx, query)
+}

@@ -1,0 +1,84 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Numbers of server errors.
+const (
+	codeTableDenied = 1142 // ER_TABLEACCESS_DENIED_ERROR
+	codeNotLogged   = 1665 // ER_BINLOG_STMT_MODE_AND_ROW_ENGINE, and InnoDB's refusal under READ COMMITTED
+)
+
+// probe begins a transaction as every change does, and changes no row in it. A
+// server that would refuse every change refuses this one, for whichever reason.
+func probe(ctx context.Context, a access) error {
+	session, err := a.begin(ctx)
+	if err == nil {
+		err = session.Exec(ctx, "UPDATE keyfold_meta SET pruned_seq = pruned_seq WHERE id = 0")
+		_ = session.Rollback(context.WithoutCancel(ctx))
+	}
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return refused(ctx, a.db, err)
+}
+
+// refused adds what would help against the refusal of a change.
+func refused(ctx context.Context, db *sql.DB, err error) error {
+	switch number(err) {
+	case codeTableDenied:
+		return fmt.Errorf("the account may not change keyfold_meta; it needs SELECT, INSERT, UPDATE and DELETE on all tables of Keyfold: %w", err)
+	case codeNotLogged:
+		return fmt.Errorf("the server refuses changes because binlog_format is STATEMENT; it must be ROW or MIXED: %w", err)
+	}
+	// The driver may have closed the connection because of the refusal, so its
+	// error need not tell the reason.
+	if options, asked := readOnly(ctx, db); asked == nil && len(options) > 0 {
+		return fmt.Errorf("the server refuses changes because of %s; "+
+			"connect to the server that takes changes, or set it to OFF there: %w", strings.Join(options, ", "), err)
+	}
+	return fmt.Errorf("the server refuses changes: %w", err)
+}
+
+// readOnly returns the options of the server and the session that are on and
+// forbid changes. An account with the right to may change data all the same.
+func readOnly(ctx context.Context, db *sql.DB) (on []string, err error) {
+	rows, err := db.QueryContext(ctx, "SHOW VARIABLES WHERE Variable_name IN "+
+		"('read_only', 'super_read_only', 'innodb_read_only', 'tx_read_only', 'transaction_read_only')")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var option, value string
+		if err := rows.Scan(&option, &value); err != nil {
+			return nil, err
+		}
+		if !slices.Contains([]string{"OFF", "0"}, value) {
+			on = append(on, option+" = "+value)
+		}
+	}
+	return on, rows.Err()
+}
+
+// transactional returns an error where a table of Keyfold is not InnoDB's, which
+// enforce_storage_engine can cause: changes of it could not be undone.
+func transactional(ctx context.Context, db *sql.DB) error {
+	var table, engine string
+	err := db.QueryRowContext(ctx, "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = DATABASE()"+
+		" AND LEFT(table_name, 8) = 'keyfold_' AND table_type = 'BASE TABLE' AND engine <> 'InnoDB' ORDER BY table_name LIMIT 1").
+		Scan(&table, &engine)
+	if err == sql.ErrNoRows {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("the table %s has the storage engine %s, which must be InnoDB: "+
+		"unset enforce_storage_engine on the server, and run ALTER TABLE %s ENGINE=InnoDB", table, engine, table)
+}
