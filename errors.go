@@ -20,6 +20,12 @@ var (
 	// Nothing was allowed.
 	ErrUnavailable = errors.New("keyfold: store unavailable")
 
+	// ErrCheckFailed means that this process must not decide on the database, and
+	// says why: the schema is too new or too old for it, one of its peppers has
+	// another value than in other processes, or its connections are not safe. It
+	// is returned together with [ErrUnavailable].
+	ErrCheckFailed = errors.New("keyfold: the check of the database failed")
+
 	// ErrNotFound means that the named thing does not exist.
 	ErrNotFound = errors.New("keyfold: not found")
 	// ErrConflict means that the state of the named thing forbids the change,

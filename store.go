@@ -26,6 +26,7 @@ type Store interface {
 	UsageStore
 	FeedStore
 	AuditStore
+	SettingStore
 
 	// InTx must call fn with a Store that is bound to one transaction, commit
 	// when fn returns nil and roll back otherwise. When the database gives the
@@ -37,8 +38,17 @@ type Store interface {
 	InTx(ctx context.Context, fn func(Store) error) error
 
 	// Ping must ask the database a question that needs a working connection and
-	// the current schema.
+	// a schema.
 	Ping(ctx context.Context) error
+
+	// Check must return nil if this process may decide on the database as it is
+	// now, and an error that is [ErrCheckFailed], and names the reason, if the
+	// database answers that it must not: the schema is older than the process
+	// needs, or the schema states that only newer processes may decide on it, or
+	// the Store found that its connections are not safe or lead to another
+	// database than the one that was opened. Any other error must mean that the
+	// question was not answered. Check must never write.
+	Check(ctx context.Context) error
 
 	// Close must release what the Store opened itself, and only that. Every
 	// later call must return an error, and closing again nil.
@@ -377,4 +387,20 @@ type AuditStore interface {
 	// Audit must return at most scan.Limit entries, newest first, strictly
 	// below scan.AfterSeq.
 	Audit(ctx context.Context, scan AuditScan) ([]AuditEntry, error)
+}
+
+// SettingStore keeps small texts by name. All processes share them. A name has
+// at most 128 bytes and a value at most 1 MiB.
+type SettingStore interface {
+	// Setting must return the value of that name, or ErrNotFound.
+	Setting(ctx context.Context, name string) (string, error)
+
+	// AddSetting must store the value where the name has none, and return the value
+	// that is stored then. Of racing calls with one name, one must win, and all
+	// must return its value. No feed or audit row is involved.
+	AddSetting(ctx context.Context, name, value string) (stored string, err error)
+
+	// SetSetting must store the value, whether the name has one or not. m.Target is
+	// the name.
+	SetSetting(ctx context.Context, name, value string, m Mutation) error
 }

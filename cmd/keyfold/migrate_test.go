@@ -44,7 +44,7 @@ func TestMigrateLeavesANewerSchemaAlone(t *testing.T) {
 	s := newShell(t)
 	s.prints("migrate")
 	db := openSQL(t, s.path)
-	if _, err := db.ExecContext(t.Context(), "UPDATE keyfold_meta SET schema_version = 99 WHERE id = 1"); err != nil {
+	if _, err := db.ExecContext(t.Context(), "UPDATE keyfold_meta SET schema_version = 99, oldest_version = 99 WHERE id = 1"); err != nil {
 		t.Fatal(err)
 	}
 	s.fails(exitFailure, "schema version 99 is newer than this build", "migrate")

@@ -114,6 +114,7 @@ type KeyTotal struct {
 type Meta struct {
 	ID            int64
 	SchemaVersion int64
+	OldestVersion int64
 	FeedID        string
 	PrunedSeq     int64
 	PrunedTx      int64
@@ -135,6 +136,11 @@ type RefusalMinute struct {
 	MinuteAt int64
 	Code     int64
 	Refusals int64
+}
+
+type Setting struct {
+	Name  string
+	Value string
 }
 
 type Throttle struct {

@@ -638,6 +638,30 @@ func (q *Queries) RevokeKey(ctx context.Context, revokedAt *int64, reason string
 	return result.RowsAffected()
 }
 
+const revokeRotated = `-- name: RevokeRotated :execrows
+UPDATE keyfold_keys
+SET revoked_at = ?, revoked_reason = ?, rotated_to = ?,
+    updated_at = ?, version = version + 1
+WHERE id = ? AND version = ? AND revoked_at IS NULL AND disabled_at IS NULL
+  AND rotated_to = '' AND (expires_at IS NULL OR expires_at > ?)
+`
+
+func (q *Queries) RevokeRotated(ctx context.Context, revokedAt *int64, reason string, rotatedTo string, updatedAt int64, iD string, version int64, nowAt *int64) (int64, error) {
+	result, err := q.db.ExecContext(ctx, revokeRotated,
+		revokedAt,
+		reason,
+		rotatedTo,
+		updatedAt,
+		iD,
+		version,
+		nowAt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const updateKey = `-- name: UpdateKey :execrows
 UPDATE keyfold_keys
 SET name = ?, notes = ?, owner_id = ?, tenant = ?,

@@ -617,6 +617,30 @@ func (q *Queries) RevokeKey(ctx context.Context, revokedAt *int64, reason string
 	return result.RowsAffected(), nil
 }
 
+const revokeRotated = `-- name: RevokeRotated :execrows
+UPDATE keyfold_keys
+SET revoked_at = $1, revoked_reason = $2, rotated_to = $3,
+    updated_at = $4, version = version + 1
+WHERE id = $5 AND version = $6 AND revoked_at IS NULL AND disabled_at IS NULL
+  AND rotated_to = '' AND (expires_at IS NULL OR expires_at > $7)
+`
+
+func (q *Queries) RevokeRotated(ctx context.Context, revokedAt *int64, reason string, rotatedTo string, updatedAt int64, iD string, version int64, nowAt *int64) (int64, error) {
+	result, err := q.db.Exec(ctx, revokeRotated,
+		revokedAt,
+		reason,
+		rotatedTo,
+		updatedAt,
+		iD,
+		version,
+		nowAt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const updateKey = `-- name: UpdateKey :execrows
 UPDATE keyfold_keys
 SET name = $1, notes = $2, owner_id = $3, tenant = $4,

@@ -66,6 +66,7 @@ type Querier interface {
 	HoursOfKey(ctx context.Context, keyID string, startAt int64, endAt int64) ([]models.UsageHour, error)
 	HoursOfOwner(ctx context.Context, ownerID string, startAt int64, endAt int64) ([]models.UsageHour, error)
 	HoursOfUser(ctx context.Context, userID string, startAt int64, endAt int64) ([]models.UsageHour, error)
+	InsertSetting(ctx context.Context, name string, value string) error
 	KeyIDsByOwner(ctx context.Context, ownerID string) ([]string, error)
 	KeyIDsByUser(ctx context.Context, userID string) ([]string, error)
 	KeyRow(ctx context.Context, id string) (models.KeyRow, error)
@@ -99,12 +100,15 @@ type Querier interface {
 	RenewKey(ctx context.Context, expiresAt *int64, activeAt int64, updatedAt int64, iD string, version int64) (int64, error)
 	ResetPassword(ctx context.Context, passwordHash string, passwordChangedAt *int64, emailVerifiedAt *int64, updatedAt int64, iD string) (int64, error)
 	RevokeKey(ctx context.Context, revokedAt *int64, reason string, updatedAt int64, iD string) (int64, error)
+	RevokeRotated(ctx context.Context, revokedAt *int64, reason string, rotatedTo string, updatedAt int64, iD string, version int64, nowAt *int64) (int64, error)
 	SetPassword(ctx context.Context, passwordHash string, passwordChangedAt *int64, updatedAt int64, iD string) (int64, error)
 	SetPruned(ctx context.Context, prunedSeq int64, prunedTx int64) error
 	SetThrottle(ctx context.Context, attempts int64, blockedUntil int64, expiresAt int64, name string) error
+	SettingRow(ctx context.Context, name string) (models.Setting, error)
 	ThrottleRow(ctx context.Context, name string) (models.Throttle, error)
 	ThrottlesExpired(ctx context.Context, at int64, maxRows int64) ([]models.Throttle, error)
 	UpdateKey(ctx context.Context, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, idleTimeout int64, updatedAt int64, iD string, version int64) (int64, error)
+	UpdateSetting(ctx context.Context, value string, name string) error
 	UpdateUser(ctx context.Context, username string, usernameKey string, email string, emailKey string, emailVerifiedAt *int64, updatedAt int64, iD string, version int64) (int64, error)
 	UserByEmail(ctx context.Context, emailKey string) (models.User, error)
 	UserByUsername(ctx context.Context, usernameKey string) (models.User, error)

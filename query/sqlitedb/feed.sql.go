@@ -179,7 +179,7 @@ func (q *Queries) DeleteChanges(ctx context.Context, upto int64, before int64, u
 }
 
 const meta = `-- name: Meta :one
-SELECT id, schema_version, feed_id, pruned_seq, pruned_tx FROM keyfold_meta WHERE id = 1
+SELECT id, schema_version, oldest_version, feed_id, pruned_seq, pruned_tx FROM keyfold_meta WHERE id = 1
 `
 
 func (q *Queries) Meta(ctx context.Context) (models.Meta, error) {
@@ -188,6 +188,7 @@ func (q *Queries) Meta(ctx context.Context) (models.Meta, error) {
 	err := row.Scan(
 		&i.ID,
 		&i.SchemaVersion,
+		&i.OldestVersion,
 		&i.FeedID,
 		&i.PrunedSeq,
 		&i.PrunedTx,

@@ -76,6 +76,13 @@ SET expires_at = sqlc.arg(expires_at), rotated_to = sqlc.arg(rotated_to), update
 WHERE id = sqlc.arg(id) AND version = sqlc.arg(version) AND revoked_at IS NULL AND disabled_at IS NULL
   AND rotated_to = '' AND (expires_at IS NULL OR expires_at > sqlc.arg(now_at));
 
+-- name: RevokeRotated :execrows
+UPDATE keyfold_keys
+SET revoked_at = sqlc.arg(revoked_at), revoked_reason = sqlc.arg(reason), rotated_to = sqlc.arg(rotated_to),
+    updated_at = sqlc.arg(updated_at), version = version + 1
+WHERE id = sqlc.arg(id) AND version = sqlc.arg(version) AND revoked_at IS NULL AND disabled_at IS NULL
+  AND rotated_to = '' AND (expires_at IS NULL OR expires_at > sqlc.arg(now_at));
+
 -- name: RevokeKey :execrows
 UPDATE keyfold_keys
 SET revoked_at = sqlc.arg(revoked_at), revoked_reason = sqlc.arg(reason), updated_at = sqlc.arg(updated_at),

@@ -23,6 +23,7 @@ type state struct {
 	emails    table[string, string] // the same, by EmailKey
 	oneTimes  table[[32]byte, keyfold.OneTimeRecord]
 	throttles table[string, keyfold.Throttle]
+	settings  table[string, string]
 
 	logs
 }
@@ -55,6 +56,7 @@ func newState() *state {
 		emails:    newTable[string, string](nil),
 		oneTimes:  newTable[[32]byte, keyfold.OneTimeRecord](nil),
 		throttles: newTable[string, keyfold.Throttle](nil),
+		settings:  newTable[string, string](nil),
 	}
 }
 
@@ -73,6 +75,7 @@ func (s *state) over() *state {
 		emails:    newTable(&s.emails),
 		oneTimes:  newTable(&s.oneTimes),
 		throttles: newTable(&s.throttles),
+		settings:  newTable(&s.settings),
 
 		logs: s.logs,
 	}
@@ -90,6 +93,7 @@ func (s *state) merge() {
 	s.emails.merge()
 	s.oneTimes.merge()
 	s.throttles.merge()
+	s.settings.merge()
 	s.below.logs = s.logs
 }
 

@@ -63,6 +63,10 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.read(ctx, func(*state) error { return nil })
 }
 
+// Check returns an error when ctx is done or the Store was closed. A process
+// always understands what it keeps in its own memory.
+func (s *Store) Check(ctx context.Context) error { return s.Ping(ctx) }
+
 // Close makes every later call fail. Closing again does nothing, and so does
 // closing a Store that is bound to a transaction.
 func (s *Store) Close() error {

@@ -51,7 +51,7 @@ type changeDoc struct {
 	Keys  []string `bson:"keys"`
 	Found int64    `bson:"found"`
 
-	OfUsers bool `bson:"of_users"` // what the subjects are
+	Of string `bson:"of"` // the collection of the subjects
 
 	At        int64  `bson:"at"`
 	Actor     string `bson:"actor"`
@@ -80,7 +80,7 @@ const (
 
 func newChange(on collection, kind kind, m keyfold.Mutation, subjects ...string) *changeDoc {
 	return &changeDoc{
-		State: open, Kind: kind, Subjects: subjects, Targets: subjects, OfUsers: on == on.store.users, on: on,
+		State: open, Kind: kind, Subjects: subjects, Targets: subjects, Of: on.Name(), on: on,
 		At: m.At.UnixMilli(), Actor: column.Clean(m.Actor, 512), Address: column.Clean(m.Address, 128), Action: m.Action,
 		Before: m.Before, After: m.After, RequestID: column.Clean(m.RequestID, 256),
 	}

@@ -56,19 +56,48 @@ func TestProcessesThatStartTogetherMakeOneSchema(t *testing.T) {
 	}
 }
 
-func TestNewerSchemaIsLeftAlone(t *testing.T) {
+// Mutation tried: a check that does not look at the oldest version.
+func TestNewerSchemaSaysWhoMayDecide(t *testing.T) {
 	t.Parallel()
 	uri := testdb.Mongo(t)
 	store := open(t, uri)
 	meta := store.Database().Collection("keyfold_meta")
-	if _, err := meta.UpdateOne(t.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "schema_version", Value: int64(99)}}}}); err != nil {
-		t.Fatal(err)
+	migrated := func(schema, oldest int64) {
+		t.Helper()
+		change := bson.D{{Key: "$set", Value: bson.D{{Key: "schema_version", Value: schema}, {Key: "oldest_version", Value: oldest}}}}
+		if _, err := meta.UpdateOne(t.Context(), bson.D{}, change); err != nil {
+			t.Fatal(err)
+		}
 	}
+	migrated(99, 1)
+	if from, to := open(t, uri).Migration(); from != 99 || to != 99 {
+		t.Errorf("a schema that this build may use: from %d to %d, want 99 both", from, to)
+	}
+	if err := store.Check(t.Context()); err != nil {
+		t.Errorf("Check of a schema that this build may use: %v", err)
+	}
+	migrated(99, 99)
 	if _, err := mongo.Open(t.Context(), uri); err == nil || !strings.Contains(err.Error(), "newer than this build") {
 		t.Errorf("Open of a newer schema: %v", err)
 	}
-	if err := store.Ping(t.Context()); err == nil {
-		t.Error("Ping of a newer schema: no error")
+	if err := store.Check(t.Context()); !errors.Is(err, keyfold.ErrCheckFailed) {
+		t.Errorf("Check of a newer schema: %v, want ErrCheckFailed", err)
+	}
+}
+
+func TestCheckFailsOnAnotherDatabaseInTheSamePlace(t *testing.T) {
+	t.Parallel()
+	uri := testdb.Mongo(t)
+	store := open(t, uri)
+	if err := store.Database().Drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Check(t.Context()); !errors.Is(err, keyfold.ErrCheckFailed) {
+		t.Errorf("Check of a database that was dropped: %v, want ErrCheckFailed", err)
+	}
+	open(t, uri)
+	if err := store.Check(t.Context()); !errors.Is(err, keyfold.ErrCheckFailed) {
+		t.Errorf("Check of a database that was made anew: %v, want ErrCheckFailed", err)
 	}
 }
 

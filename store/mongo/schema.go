@@ -9,15 +9,22 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keyfold/keyfold"
 )
 
-// schemaVersion is what this build makes and understands.
-const schemaVersion = 1
+// schemaVersion is what this build makes and understands, and oldestVersion is the
+// oldest version whose processes may still decide on what it makes.
+const (
+	schemaVersion = 1
+	oldestVersion = 1
+)
 
 // metaDoc is the one document of the collection meta.
 type metaDoc struct {
 	ID     string `bson:"_id"`
 	Schema int64  `bson:"schema_version"`
+	Oldest int64  `bson:"oldest_version"`
 	Feed   string `bson:"feed_id"`
 	// Seq is the number given to a change last, and Pruned that of the last
 	// change which was deleted for its age.
@@ -40,6 +47,7 @@ func (s *Store) named() collections {
 		events:    s.collection("keyfold_usage_events"),
 		hours:     s.collection("keyfold_usage_hours"),
 		fails:     s.collection("keyfold_refusal_minutes"),
+		settings:  s.collection("keyfold_settings"),
 		meta:      s.collection("keyfold_meta"),
 	}
 }
@@ -90,25 +98,55 @@ func (s *Store) migrate(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("read the schema version: %w", err)
-	case meta != nil && meta.Schema > schemaVersion:
-		return fmt.Errorf("schema version %d is newer than this build (%d)", meta.Schema, schemaVersion)
-	case meta != nil && meta.Schema == schemaVersion:
-		s.feedID, s.from = meta.Feed, meta.Schema
-		return nil
+	case meta != nil && meta.Schema >= schemaVersion:
+		s.feedID, s.from, s.to = meta.Feed, meta.Schema, meta.Schema
+		return meta.admits()
 	}
 	for _, index := range s.indexes() {
 		if err := index.make(ctx); err != nil {
 			return fmt.Errorf("make an index of %s: %w", index.on.Name(), err)
 		}
 	}
-	fresh := metaDoc{ID: metaID, Schema: schemaVersion, Feed: rand.Text()}
+	fresh := metaDoc{ID: metaID, Schema: schemaVersion, Oldest: oldestVersion, Feed: rand.Text()}
 	if err := s.meta.insert(ctx, fresh); err != nil && !errors.Is(err, errTaken) {
 		return fmt.Errorf("write the schema version: %w", err)
 	}
 	if meta, err = s.feed(ctx); err != nil {
 		return err
 	}
-	s.feedID = meta.Feed
+	s.feedID, s.to = meta.Feed, meta.Schema
+	return nil
+}
+
+// admits returns nil if this build may decide on the schema, or the reason why it
+// must not.
+func (m *metaDoc) admits() error {
+	switch {
+	case m.Oldest > schemaVersion:
+		return fmt.Errorf("schema version %d is newer than this build (%d) and needs version %d or later", m.Schema, schemaVersion, m.Oldest)
+	case m.Schema < schemaVersion:
+		return fmt.Errorf("schema version %d is older than this build needs (%d)", m.Schema, schemaVersion)
+	}
+	return nil
+}
+
+// Check implements keyfold.Store.
+func (s *Store) Check(ctx context.Context) error {
+	meta, err := first[metaDoc](ctx, s.meta, byID(metaID))
+	var reason error
+	switch {
+	case err != nil:
+		return wrap("check", err)
+	case meta == nil:
+		reason = errNoSchema
+	case meta.Feed != s.feedID:
+		reason = errors.New("another database took the place of the one that was opened; restart the process")
+	default:
+		reason = meta.admits()
+	}
+	if reason != nil {
+		return wrap("check", fmt.Errorf("%w: %w", keyfold.ErrCheckFailed, reason))
+	}
 	return nil
 }
 
@@ -131,13 +169,16 @@ func (i index) make(ctx context.Context) error {
 	})
 }
 
-var errNoSchema = errors.New("the schema is not the current one")
+var errNoSchema = errors.New("the collection keyfold_meta has lost its document")
 
 // feed returns the document that tells how far the feed has come.
 func (s *Store) feed(ctx context.Context) (*metaDoc, error) {
 	meta, err := first[metaDoc](ctx, s.meta, byID(metaID))
-	if err == nil && (meta == nil || meta.Schema != schemaVersion) {
+	if err == nil && meta == nil {
 		err = errNoSchema
+	}
+	if err == nil {
+		err = meta.admits()
 	}
 	return meta, err
 }

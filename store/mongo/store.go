@@ -59,6 +59,7 @@ type Store struct {
 	around  func(command string, run func() error) error // for tests; nil
 	feedID  string
 	from    int64         // version of the schema that was found
+	to      int64         // and the one that it has since
 	patient time.Duration // how old a change is that a sweep takes for abandoned
 }
 
@@ -69,7 +70,7 @@ type collections struct {
 	keys, users, oneTimes, throttles     collection
 	changes, audit                       collection
 	batches, parts, events, hours, fails collection
-	meta                                 collection
+	settings, meta                       collection
 }
 
 // Open connects to the server that uri names,
@@ -157,7 +158,7 @@ func (s *Store) answers(ctx context.Context) error {
 
 // Migration returns the version of the schema that was found when the Store was
 // opened, 0 for none, and the one that it has since.
-func (s *Store) Migration() (from, to int64) { return s.from, schemaVersion }
+func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
 // Database returns the database, for the program's own use.
 func (s *Store) Database() *mongo.Database { return s.db }

@@ -37,10 +37,7 @@ func (s *Store) sweep(ctx context.Context, age time.Duration) error {
 	}
 	for i := range changes {
 		c := &changes[i]
-		c.on = s.keys
-		if c.OfUsers {
-			c.on = s.users
-		}
+		c.on = s.collection(c.Of)
 		if err := s.resolve(ctx, c); err != nil {
 			return err
 		}

@@ -15,19 +15,19 @@ import (
 // are safe to repeat, and the version is written last.
 type migrator struct{ db *sql.DB }
 
-func (m migrator) Version(ctx context.Context) (int64, error) { return version(ctx, m.db) }
+func (m migrator) Version(ctx context.Context) (sqlstore.Version, error) { return version(ctx, m.db) }
 
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-func version(ctx context.Context, db querier) (int64, error) {
-	var version int64
-	err := again(ctx, func() error {
-		return db.QueryRowContext(ctx, "SELECT schema_version FROM keyfold_meta WHERE id = 1").Scan(&version)
+func version(ctx context.Context, db querier) (version sqlstore.Version, err error) {
+	err = again(ctx, func() error {
+		return db.QueryRowContext(ctx, "SELECT schema_version, oldest_version FROM keyfold_meta WHERE id = 1").
+			Scan(&version.Schema, &version.Oldest)
 	})
 	if number(err) == codeNoTable || errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
+		return version, nil
 	}
 	return version, err
 }
@@ -74,7 +74,9 @@ func (m *migration) lockCluster(ctx context.Context) error {
 	return err
 }
 
-func (m migration) Version(ctx context.Context) (int64, error) { return version(ctx, m.conn) }
+func (m migration) Version(ctx context.Context) (sqlstore.Version, error) {
+	return version(ctx, m.conn)
+}
 
 // Exec takes "exists already" of a column or an index for done: MySQL has no IF
 // NOT EXISTS for them, and whatever ran before a crash runs again.

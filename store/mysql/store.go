@@ -160,13 +160,13 @@ func start(ctx context.Context, a access, closeDB func() error) (*Store, error) 
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	store := sqlstore.New(sqlstore.Engine{
-		Name:   name,
-		Schema: to,
-		Pool:   a.pool,
-		Read:   a.read,
-		Begin:  a.begin,
-		Class:  class,
-		Close:  closeDB,
+		Name:       name,
+		Migrations: migrations.MySQL(),
+		Pool:       a.pool,
+		Read:       a.read,
+		Begin:      a.begin,
+		Class:      class,
+		Close:      closeDB,
 	})
 	return &Store{Store: store, db: a.db, from: from, to: to}, nil
 }
@@ -206,7 +206,7 @@ func (s *Store) DB() *sql.DB { return s.db }
 // Every statement with arguments is prepared, because the session of tx is the
 // caller's and may have any character set.
 func Tx(tx *sql.Tx) keyfold.Tx {
-	return sqlstore.Bind(sqlstore.Engine{Name: name, Class: class}, session(tx, sqlstore.NewPrepared(tx), sqlstore.NewClock()))
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.MySQL(), Class: class}, session(tx, sqlstore.NewPrepared(tx), sqlstore.NewClock()))
 }
 
 func begin(ctx context.Context, db *sql.DB, clock func() int64) (sqlstore.Session, error) {

@@ -14,24 +14,24 @@ import (
 // ends with it: others wait, and a crash leaves nothing behind.
 type migrator struct{ pool *pgxpool.Pool }
 
-func (m migrator) Version(ctx context.Context) (int64, error) { return version(ctx, m.pool) }
+func (m migrator) Version(ctx context.Context) (sqlstore.Version, error) { return version(ctx, m.pool) }
 
 type querier interface {
 	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
 }
 
-func version(ctx context.Context, db querier) (int64, error) {
+func version(ctx context.Context, db querier) (version sqlstore.Version, err error) {
 	// to_regclass may answer from a cache that says what was true before the lock.
 	var exists bool
-	err := db.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class "+
+	err = db.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class "+
 		"WHERE relname = 'keyfold_meta' AND pg_catalog.pg_table_is_visible(oid))").Scan(&exists)
 	if err != nil || !exists {
-		return 0, err
+		return version, err
 	}
-	var version int64
-	err = db.QueryRow(ctx, "SELECT schema_version FROM keyfold_meta WHERE id = 1").Scan(&version)
+	err = db.QueryRow(ctx, "SELECT schema_version, oldest_version FROM keyfold_meta WHERE id = 1").
+		Scan(&version.Schema, &version.Oldest)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, errLostMeta
+		return version, errLostMeta
 	}
 	return version, err
 }
@@ -51,7 +51,7 @@ func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
 
 type migration struct{ tx pgx.Tx }
 
-func (m migration) Version(ctx context.Context) (int64, error) { return version(ctx, m.tx) }
+func (m migration) Version(ctx context.Context) (sqlstore.Version, error) { return version(ctx, m.tx) }
 
 func (m migration) Exec(ctx context.Context, statement string) error {
 	_, err := m.tx.Exec(ctx, statement)

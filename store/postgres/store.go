@@ -88,12 +88,12 @@ func start(ctx context.Context, pool *pgxpool.Pool, closePool func()) (*Store, e
 	queries := postgresdb.New(pool)
 	closed := make(chan struct{})
 	store := sqlstore.New(sqlstore.Engine{
-		Name:   name,
-		Schema: to,
-		Pool:   sqlstore.Session{Querier: queries, Feed: feed{queries}},
-		Begin:  func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, pool) },
-		Class:  class,
-		Close:  func() error { close(closed); closePool(); return nil },
+		Name:       name,
+		Migrations: migrations.Postgres(),
+		Pool:       sqlstore.Session{Querier: queries, Feed: feed{queries}},
+		Begin:      func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, pool) },
+		Class:      class,
+		Close:      func() error { close(closed); closePool(); return nil },
 	})
 	return &Store{Store: store, pool: pool, closed: closed, from: from, to: to}, nil
 }
@@ -111,7 +111,7 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 // end. Every change runs behind a savepoint, so one that fails, such as a
 // duplicate, does not abort the caller's work.
 func Tx(tx pgx.Tx) keyfold.Tx {
-	return sqlstore.Bind(sqlstore.Engine{Name: name, Class: class}, session(tx, func(ctx context.Context, statement string) error {
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.Postgres(), Class: class}, session(tx, func(ctx context.Context, statement string) error {
 		_, err := tx.Exec(ctx, statement)
 		return err
 	}))
@@ -119,7 +119,7 @@ func Tx(tx pgx.Tx) keyfold.Tx {
 
 // SQLTx is [Tx] for a transaction of database/sql, on any driver of PostgreSQL.
 func SQLTx(tx *sql.Tx) keyfold.Tx {
-	return sqlstore.Bind(sqlstore.Engine{Name: name, Class: class}, session(sqlTx{tx}, func(ctx context.Context, statement string) error {
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.Postgres(), Class: class}, session(sqlTx{tx}, func(ctx context.Context, statement string) error {
 		_, err := tx.ExecContext(ctx, statement)
 		return err
 	}))

@@ -13,23 +13,24 @@ import (
 // and a crash leaves nothing behind.
 type migrator struct{ db *sql.DB }
 
-func (m migrator) Version(ctx context.Context) (int64, error) { return version(ctx, m.db) }
+func (m migrator) Version(ctx context.Context) (sqlstore.Version, error) { return version(ctx, m.db) }
 
 // querier is what *sql.DB and *sql.Conn have in common here.
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-func version(ctx context.Context, db querier) (int64, error) {
-	var version int64
-	err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'keyfold_meta'").
-		Scan(&version)
-	if err != nil || version == 0 {
-		return 0, err
+func version(ctx context.Context, db querier) (version sqlstore.Version, err error) {
+	var tables int64
+	err = db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'keyfold_meta'").
+		Scan(&tables)
+	if err != nil || tables == 0 {
+		return version, err
 	}
-	err = db.QueryRowContext(ctx, "SELECT schema_version FROM keyfold_meta WHERE id = 1").Scan(&version)
+	err = db.QueryRowContext(ctx, "SELECT schema_version, oldest_version FROM keyfold_meta WHERE id = 1").
+		Scan(&version.Schema, &version.Oldest)
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, errors.New("the table keyfold_meta has lost its row")
+		return version, errors.New("the table keyfold_meta has lost its row")
 	}
 	return version, err
 }
@@ -55,7 +56,9 @@ type migration struct {
 	ended bool
 }
 
-func (m *migration) Version(ctx context.Context) (int64, error) { return version(ctx, m.conn) }
+func (m *migration) Version(ctx context.Context) (sqlstore.Version, error) {
+	return version(ctx, m.conn)
+}
 
 func (m *migration) Exec(ctx context.Context, statement string) error {
 	_, err := m.conn.ExecContext(ctx, statement)

@@ -164,12 +164,12 @@ func start(ctx context.Context, writer, readers *sql.DB, seen *dataVersion, clos
 		session.Feed = feed{sequence(pool), seen}
 	}
 	store := sqlstore.New(sqlstore.Engine{
-		Name:   name,
-		Schema: to,
-		Pool:   session,
-		Begin:  func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, writer, seen == nil) },
-		Class:  class,
-		Close:  closeAll,
+		Name:       name,
+		Migrations: migrations.SQLite(),
+		Pool:       session,
+		Begin:      func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, writer, seen == nil) },
+		Class:      class,
+		Close:      closeAll,
 	})
 	return &Store{Store: store, writer: writer, from: from, to: to}, nil
 }
@@ -190,7 +190,7 @@ func (s *Store) DB() *sql.DB { return s.writer }
 // [Store.DB] do: a transaction that reads first and writes later fails at once
 // when another one wrote meanwhile.
 func Tx(tx *sql.Tx) keyfold.Tx {
-	return sqlstore.Bind(sqlstore.Engine{Name: name, Class: class}, session(tx))
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.SQLite(), Class: class}, session(tx))
 }
 
 // begin begins a transaction that may write from the start. A pool of the

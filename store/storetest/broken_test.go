@@ -312,6 +312,15 @@ func (s *halfReservation) ReserveAttempt(ctx context.Context, names []string, ru
 	return latest, nil
 }
 
+// overwritten adds a setting whether it has a value or not.
+type overwritten struct{ keyfold.Store }
+
+func newOverwritten() keyfold.Store { return &overwritten{memory.New()} }
+
+func (s *overwritten) AddSetting(ctx context.Context, name, value string) (string, error) {
+	return value, s.SetSetting(ctx, name, value, keyfold.Mutation{})
+}
+
 // orphans takes the user from the keys and leaves them, as a foreign key does
 // that is set to NULL.
 type orphans struct{ keyfold.Store }

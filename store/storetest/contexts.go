@@ -33,6 +33,7 @@ type subjects struct {
 	user, off, newcomer   keyfold.UserRecord
 	token, newToken       keyfold.OneTimeRecord // of user
 	throttle              keyfold.Throttle
+	setting, newSetting   string
 }
 
 func (t *trial) subjects() subjects {
@@ -45,6 +46,8 @@ func (t *trial) subjects() subjects {
 	name := t.id()
 	t.reserves(lax, t.now(), name)
 	s.throttle = t.throttle(name)
+	s.setting, s.newSetting = t.id(), t.id()
+	t.addSetting(s.setting, "value")
 	return s
 }
 
@@ -61,6 +64,8 @@ func (t *trial) untouched(s subjects) {
 	t.hasToken(s.token)
 	t.noToken(s.newToken)
 	t.throttles("the throttle that was to change", s.throttle)
+	t.same("the setting that was to change", t.setting(s.setting), "value")
+	t.noSetting(s.newSetting)
 }
 
 // calls returns every method of a store but Close, on those subjects. Called
@@ -130,6 +135,10 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 			return s.InTx(ctx, func(tx keyfold.Store) error { return tx.CreateKey(ctx, fresh, m) })
 		}},
 		{"Ping", func(ctx context.Context) error { return s.Ping(ctx) }},
+		{"Check", func(ctx context.Context) error { return s.Check(ctx) }},
+		{"Setting", func(ctx context.Context) error { _, err := s.Setting(ctx, on.setting); return err }},
+		{"AddSetting", func(ctx context.Context) error { _, err := s.AddSetting(ctx, on.newSetting, "new"); return err }},
+		{"SetSetting", func(ctx context.Context) error { return s.SetSetting(ctx, on.setting, "changed", m) }},
 	}
 }
 

@@ -100,6 +100,8 @@ func groups() []group {
 		{"keys of users", userKeyCases()},
 		{"one-time tokens", oneTimeCases()},
 		{"throttles", throttleCases()},
+		{"settings", settingCases()},
+		{"checks", checkCases()},
 		{"mutations", mutationCases()},
 		{"lists", listCases()},
 		{"usage", usageCases()},

@@ -64,6 +64,10 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 			"throttles/no attempt lost:", "throttles/racing refunds", "throttles/racing reservations of several names",
 		}},
 		{"attempts counted where one is blocked", newHalfReservation, []string{"throttles/where one name is blocked none counts"}},
+		{"settings added without a guard", newOverwritten, []string{
+			"settings/adding a setting that has a value", "settings/adding a setting writes neither",
+			"settings/of racing additions one wins",
+		}},
 		{"keys left of a deleted user", newOrphans, []string{
 			"keys of users/a key that races with the deletion", "keys of users/a user with hundreds of keys is deleted",
 			"keys of users/ids of users are compared", "keys of users/no key left behind:",

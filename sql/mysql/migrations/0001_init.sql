@@ -3,14 +3,23 @@
 -- differ for equal. Statements commit by themselves here, so each of them must
 -- be safe to repeat: whatever ran before a crash runs again.
 
--- One row: the version of this schema, which feed the changes belong to, and
--- how far the feed has been pruned.
+-- One row: the version of this schema, the oldest version whose processes may
+-- still decide on it, which feed the changes belong to, and how far the feed
+-- has been pruned.
 CREATE TABLE IF NOT EXISTS keyfold_meta (
     id             BIGINT        NOT NULL PRIMARY KEY,
     schema_version BIGINT        NOT NULL,
+    oldest_version BIGINT        NOT NULL,
     feed_id        VARBINARY(64) NOT NULL,
     pruned_seq     BIGINT        NOT NULL,
     pruned_tx      BIGINT        NOT NULL
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- Small texts that all processes share: the check values of peppers, and the
+-- key rules that a program published.
+CREATE TABLE IF NOT EXISTS keyfold_settings (
+    name  VARBINARY(128) NOT NULL PRIMARY KEY,
+    value MEDIUMBLOB     NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
 CREATE TABLE IF NOT EXISTS keyfold_keys (

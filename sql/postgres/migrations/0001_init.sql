@@ -1,13 +1,22 @@
 -- Times are unix milliseconds, UTC. Text is never NULL: empty means none.
 
--- One row: the version of this schema, which feed the changes belong to, and
--- how far the feed has been pruned.
+-- One row: the version of this schema, the oldest version whose processes may
+-- still decide on it, which feed the changes belong to, and how far the feed
+-- has been pruned.
 CREATE TABLE keyfold_meta (
     id             BIGINT           NOT NULL PRIMARY KEY,
     schema_version BIGINT           NOT NULL,
+    oldest_version BIGINT           NOT NULL,
     feed_id        TEXT COLLATE "C" NOT NULL,
     pruned_seq     BIGINT           NOT NULL,
     pruned_tx      BIGINT           NOT NULL
+);
+
+-- Small texts that all processes share: the check values of peppers, and the
+-- key rules that a program published.
+CREATE TABLE keyfold_settings (
+    name  TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    value TEXT COLLATE "C" NOT NULL
 );
 
 CREATE TABLE keyfold_keys (

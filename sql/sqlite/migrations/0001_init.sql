@@ -1,14 +1,23 @@
 -- Times are unix milliseconds, UTC. Text is never NULL: empty means none.
 
--- One row: the version of this schema, which feed the changes belong to, and
--- how far the feed has been pruned.
+-- One row: the version of this schema, the oldest version whose processes may
+-- still decide on it, which feed the changes belong to, and how far the feed
+-- has been pruned.
 CREATE TABLE keyfold_meta (
     id             INTEGER NOT NULL PRIMARY KEY,
     schema_version INTEGER NOT NULL,
+    oldest_version INTEGER NOT NULL,
     feed_id        TEXT    NOT NULL,
     pruned_seq     INTEGER NOT NULL,
     pruned_tx      INTEGER NOT NULL
 ) STRICT;
+
+-- Small texts that all processes share: the check values of peppers, and the
+-- key rules that a program published.
+CREATE TABLE keyfold_settings (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- A table with rowid: beside long metadata, a table WITHOUT ROWID reads slower.
 CREATE TABLE keyfold_keys (

@@ -5,6 +5,7 @@ package sqlstore
 
 import (
 	"context"
+	"io/fs"
 	"time"
 
 	"github.com/keyfold/keyfold"
@@ -30,8 +31,8 @@ const (
 type Engine struct {
 	// Name begins every error: "keyfold/sqlite".
 	Name string
-	// Schema is the version that this build needs, as [Migrate] returns it.
-	Schema int64
+	// Migrations are those that this build knows, for [Migrate].
+	Migrations fs.FS
 	// Pool runs statements outside of transactions. It has no Bulk, Exec, Commit
 	// or Rollback.
 	Pool Session
@@ -40,6 +41,14 @@ type Engine struct {
 	Read func(ctx context.Context, fn func(*Session) error) error
 	// Begin begins a transaction that the store owns.
 	Begin func(ctx context.Context) (Session, error)
+	// Check, if set, is a part of Store.Check that comes before the schema is read:
+	// whether the connections are safe and lead to the database that was opened.
+	// An answer of no must be a keyfold.ErrCheckFailed.
+	Check func(ctx context.Context) error
+	// State, if set, returns a text that is another whenever something was
+	// committed since the last call, and "" where that cannot be told. While it is
+	// the same, the schema is not read again.
+	State func(ctx context.Context) string
 	// Class tells what an error of the driver means.
 	Class func(err error) Class
 	// Close releases what the store opened itself; nil when that is nothing.

@@ -19,6 +19,7 @@ type Store struct {
 	// begins its own.
 	bound  *transaction
 	closed atomic.Bool
+	passed atomic.Pointer[string] // what Engine.State returned when the schema was last found to fit
 }
 
 var _ keyfold.Store = (*Store)(nil)
@@ -233,12 +234,54 @@ func (e *callerError) Unwrap() error { return e.error }
 // Ping implements keyfold.Store.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.read(ctx, "ping", func(session *Session) error {
-		meta, err := session.Querier.Meta(ctx)
-		if errors.Is(err, sql.ErrNoRows) || err == nil && meta.SchemaVersion < s.engine.Schema {
-			return errors.New("the schema is not the current one")
+		_, err := session.Querier.Meta(ctx)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errors.New("the table keyfold_meta has lost its row")
 		}
 		return err
 	})
+}
+
+// Check implements keyfold.Store. A bound Store asks for the schema alone: its
+// connection is the caller's.
+func (s *Store) Check(ctx context.Context) error {
+	if s.closed.Load() {
+		return s.wrap("check", errClosed)
+	}
+	var state string
+	if s.bound == nil {
+		if s.engine.Check != nil {
+			if err := s.engine.Check(ctx); err != nil {
+				return s.wrap("check", err)
+			}
+		}
+		if s.engine.State != nil {
+			state = s.engine.State(ctx)
+		}
+	}
+	if passed := s.passed.Load(); passed != nil && *passed == state {
+		return nil
+	}
+	known, err := latest(s.engine.Migrations)
+	if err != nil {
+		return s.wrap("check", err)
+	}
+	err = s.read(ctx, "check", func(session *Session) error {
+		meta, err := session.Querier.Meta(ctx)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			err = fmt.Errorf("%w: the table keyfold_meta has lost its row", keyfold.ErrCheckFailed)
+		case err == nil:
+			if reason := (Version{meta.SchemaVersion, meta.OldestVersion}).admits(known); reason != nil {
+				err = fmt.Errorf("%w: %w", keyfold.ErrCheckFailed, reason)
+			}
+		}
+		return err
+	})
+	if err == nil && state != "" {
+		s.passed.Store(&state)
+	}
+	return err
 }
 
 // Close implements keyfold.Store. A bound Store has nothing to release.

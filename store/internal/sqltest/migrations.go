@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
@@ -195,13 +196,34 @@ func (e Engine) oldKey(t *testing.T, dsn string) bool {
 	return true
 }
 
-// TestNewerSchema checks that a build leaves a schema alone that it does not know.
+// TestNewerSchema checks that a build leaves a schema alone that it does not know,
+// and decides on it only if the schema says so.
+//
+// Mutation tried: a check that does not look at the oldest version.
 func (e Engine) TestNewerSchema(t *testing.T) {
 	dsn := e.New(t)
-	e.open(t, dsn)
+	running := e.open(t, dsn)
 	db := e.SQL(t, dsn)
-	mustExec(t, db, "UPDATE keyfold_meta SET schema_version = 99 WHERE id = 1")
 	before := e.schema(t, dsn)
+	mustExec(t, db, "UPDATE keyfold_meta SET schema_version = 99, oldest_version = 2 WHERE id = 1")
+	if err := running.Check(t.Context()); err != nil {
+		t.Errorf("Check of a newer schema that this build may use: %v", err)
+	}
+	told, _ := e.open(t, dsn).(interface{ Migration() (from, to int64) })
+	if from, to := told.Migration(); from != 99 || to != 99 {
+		t.Errorf("a newer schema that this build may use: from %d to %d, want 99 both", from, to)
+	}
+	for version, reason := range map[string]string{
+		"schema_version = 99, oldest_version = 99": "schema version 99 is newer than this build (2) and needs version 99 or later",
+		"schema_version = 2, oldest_version = 3":   "the schema is being migrated from version 2 to 3, which is newer than this build (2)",
+		"schema_version = 1, oldest_version = 1":   "schema version 1 is older than this build needs (2)",
+	} {
+		mustExec(t, db, "UPDATE keyfold_meta SET "+version+" WHERE id = 1")
+		if err := running.Check(t.Context()); !errors.Is(err, keyfold.ErrCheckFailed) || !strings.Contains(err.Error(), reason) {
+			t.Errorf("Check with %s: got %v, want an ErrCheckFailed: %s", version, err, reason)
+		}
+	}
+	mustExec(t, db, "UPDATE keyfold_meta SET schema_version = 99, oldest_version = 99 WHERE id = 1")
 	_, err := e.Open(t.Context(), dsn)
 	if err == nil || !strings.Contains(err.Error(), "schema version 99 is newer than this build (2)") {
 		t.Fatalf("Open of a newer schema: got %v", err)

@@ -1,0 +1,162 @@
+package storetest
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/keyfold/keyfold"
+)
+
+func settingCases() []testCase {
+	return []testCase{
+		{name: "an unknown setting is not found", run: unknownSetting},
+		{name: "an added setting comes back, byte by byte, also within a transaction", run: addedSetting},
+		{name: "adding a setting that has a value changes nothing and returns that value", run: settingIsKept},
+		{name: "of racing additions one wins, and all return its value", run: racingAdditions},
+		{name: "adding a setting writes neither change rows nor audit rows", run: addedSettingWritesNoRows, alone: true},
+		{name: "setting a value replaces it, and writes a change row and an audit row", run: settingIsReplaced},
+		{name: "of racing replacements of a new setting each succeeds, and one stays", run: racingReplacements},
+		{name: "names of settings are compared byte by byte", run: settingsAreOpaque},
+	}
+}
+
+func checkCases() []testCase {
+	return []testCase{
+		{name: "a store whose schema is the current one passes the check, also within a transaction", run: checkPasses},
+		{name: "a check writes nothing", run: checkWritesNothing, alone: true},
+	}
+}
+
+// setting reads a setting that must exist.
+func (t *trial) setting(name string) string {
+	t.Helper()
+	value, err := t.store.Setting(t.ctx, name)
+	t.ok("Setting", err)
+	return value
+}
+
+func (t *trial) noSetting(name string) {
+	t.Helper()
+	_, err := t.store.Setting(t.ctx, name)
+	t.fails("Setting", err, keyfold.ErrNotFound)
+}
+
+func (t *trial) addSetting(name, value string) (stored string) {
+	t.Helper()
+	stored, err := t.store.AddSetting(t.ctx, name, value)
+	t.ok("AddSetting", err)
+	return stored
+}
+
+func unknownSetting(t *trial) { t.noSetting(t.id()) }
+
+func addedSetting(t *trial) {
+	for _, value := range []string{"plain", "", "é e\u0301 'quoted' \\ \x01 中", string(make([]byte, 100_000))} {
+		name := t.id()
+		t.same("the value that AddSetting returned", t.addSetting(name, value), value)
+		t.same("the value", t.setting(name), value)
+		t.ok("a transaction", t.together(func(tx keyfold.Store) error {
+			got, err := tx.Setting(t.ctx, name)
+			t.same("the value within a transaction", got, value)
+			return err
+		}))
+	}
+}
+
+func settingIsKept(t *trial) {
+	name := t.id()
+	t.addSetting(name, "first")
+	t.same("AddSetting of a second value", t.addSetting(name, "second"), "first")
+	t.same("the value", t.setting(name), "first")
+	t.ok("a transaction", t.together(func(tx keyfold.Store) error {
+		got, err := tx.AddSetting(t.ctx, name, "third")
+		t.same("AddSetting within a transaction", got, "first")
+		return err
+	}))
+}
+
+func racingAdditions(t *trial) {
+	for range t.few(20) {
+		name := t.id()
+		values := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+		stored := make([]string, len(values))
+		errs := race(len(values), func(i int) (err error) {
+			stored[i], err = t.store.AddSetting(t.ctx, name, values[i])
+			return err
+		})
+		t.ok("racing AddSetting", errors.Join(errs...))
+		won := t.setting(name)
+		for i := range stored {
+			t.same("what "+values[i]+" was told", stored[i], won)
+		}
+	}
+}
+
+func addedSettingWritesNoRows(t *trial) {
+	cursor := t.cursor()
+	t.addSetting("a", "value")
+	changes, _, err := t.store.Changes(t.ctx, cursor)
+	t.ok("Changes", err)
+	if entries := t.entries(keyfold.AuditScan{Limit: 10}, nil); len(changes) != 0 || len(entries) != 0 {
+		t.Errorf("AddSetting wrote %d change rows and %d audit rows, want none", len(changes), len(entries))
+	}
+}
+
+func settingIsReplaced(t *trial) {
+	name := t.id()
+	for _, value := range []string{"first", "second", "second"} {
+		m := t.mutation(t.action(), name)
+		cursor := t.cursor()
+		t.ok("SetSetting", t.store.SetSetting(t.ctx, name, value, m))
+		t.same("the value", t.setting(name), value)
+		t.wrote(cursor, m, name)
+	}
+}
+
+func racingReplacements(t *trial) {
+	for range t.few(10) {
+		name := t.id()
+		var mutations [8]keyfold.Mutation
+		for i := range mutations {
+			mutations[i] = t.mutation(t.action(), name)
+		}
+		values := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+		errs := race(len(mutations), func(i int) error {
+			return again(func() error { return t.store.SetSetting(t.ctx, name, values[i], mutations[i]) })
+		})
+		t.ok("racing SetSetting", errors.Join(errs...))
+		if got := t.setting(name); !slices.Contains(values, got) {
+			t.Errorf("the value is %q, want one of %q", got, values)
+		}
+	}
+}
+
+func settingsAreOpaque(t *trial) {
+	base := t.id() + "x"
+	names := []string{base, base + " ", base + "X", base + "é", base + "e\u0301"}
+	for _, name := range names {
+		t.same("AddSetting", t.addSetting(name, "of "+name), "of "+name)
+	}
+	for _, name := range names {
+		t.same("the value", t.setting(name), "of "+name)
+	}
+}
+
+func checkPasses(t *trial) {
+	for range 2 {
+		t.ok("Check", t.store.Check(t.ctx))
+	}
+	t.create()
+	t.ok("Check after a change", t.store.Check(t.ctx))
+	t.ok("Check within a transaction", t.together(func(tx keyfold.Store) error { return tx.Check(t.ctx) }))
+}
+
+func checkWritesNothing(t *trial) {
+	cursor := t.cursor()
+	t.ok("Check", t.store.Check(t.ctx))
+	changes, _, err := t.store.Changes(t.ctx, cursor)
+	t.ok("Changes", err)
+	if entries := t.entries(keyfold.AuditScan{Limit: 10}, nil); len(changes) != 0 || len(entries) != 0 {
+		t.Errorf("Check wrote %d change rows and %d audit rows, want none", len(changes), len(entries))
+	}
+}
