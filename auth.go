@@ -17,6 +17,7 @@ type Service struct {
 	recorder *recorder
 	cache    *cache   // nil: every verify reads the store
 	watcher  *watcher // nil without a cache
+	checker  *checker
 	beside   *background
 	outbox   *outbox
 	logins   *logins
@@ -32,6 +33,11 @@ type Service struct {
 // validates the options, with an [InvalidError] naming the field, and touches
 // neither network nor disk: nothing runs until the Service is first used.
 //
+// Before its first decision the Service checks that the database fits this
+// process, see [ErrCheckFailed], and then again with every poll of the change
+// feed, every Options.PollInterval. Until the check passes, everything but
+// reading lists is an [ErrUnavailable]; [Service.Ping] returns the reason.
+//
 // The store stays the caller's: close it after [Service.Close].
 func New(store Store, options *Options) (*Service, error) {
 	if store == nil {
@@ -45,16 +51,20 @@ func New(store Store, options *Options) (*Service, error) {
 	if options != nil {
 		now = options.Now
 	}
-	s := &Service{store: store, opts: opts, clock: newClock(now), beside: &background{}}
-	s.beside.work = append(s.beside.work, janitor{store, &s.opts}.run)
-	s.recorder = newRecorder(store, &s.opts)
+	s := &Service{opts: opts, clock: newClock(now), beside: &background{}}
+	s.checker = newChecker(store, &s.opts, s.clock)
+	s.store = checked{store, s.checker, false}
+	s.beside.work = append(s.beside.work, janitor{s.store, &s.opts}.run)
+	s.recorder = newRecorder(s.store, &s.opts)
 	slots := max(1, runtime.GOMAXPROCS(0)-1)
 	s.passwords, s.outbox = newPasswordHasher(slots, passwordWait), newOutbox(opts.Logger)
 	s.logins, s.gate = new(logins), newGate(placesPerSlot*slots, s.now)
 	if !opts.DisableCache {
 		s.cache = newCache(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
-		s.watcher = newWatcher(store, &s.opts, s.cache, s.clock)
+		s.watcher = newWatcher(store, &s.opts, s.cache, s.clock, s.checker)
 		s.beside.work = append(s.beside.work, s.watcher.follow)
+	} else {
+		s.beside.work = append(s.beside.work, s.checker.follow)
 	}
 	return s, nil
 }
@@ -79,8 +89,17 @@ func (s *Service) Close(ctx context.Context) error {
 	return err
 }
 
-// Ping asks the store whether it works: nil, ctx's error, or an [ErrUnavailable].
+// Ping checks that the store works and that this process may decide on it. It
+// returns nil, ctx's error, or an [ErrUnavailable], which is an [ErrCheckFailed] too
+// if the store works and the process must not decide.
 func (s *Service) Ping(ctx context.Context) error {
+	check := s.checker.run
+	if s.bound {
+		check = s.mayDecide
+	}
+	if err := check(ctx); err != nil {
+		return storeError(ctx, err)
+	}
 	return storeError(ctx, s.store.Ping(ctx))
 }
 
@@ -130,7 +149,7 @@ func (s *Service) InTx(ctx context.Context, fn func(*Service) error) error {
 // and must not be used after the transaction has ended.
 func (s *Service) With(tx Tx) *Service {
 	bound := *s
-	bound.store, bound.bound = tx.Store, true
+	bound.store, bound.bound = checked{tx.Store, s.checker, true}, true
 	return &bound
 }
 
@@ -273,8 +292,11 @@ const passwordWait = 2 * time.Second
 // staleWait bounds the wait for the store while the change feed is not heard.
 const staleWait = 250 * time.Millisecond
 
-// read asks the store for a key.
+// read asks the store for a key, once the check has passed.
 func (s *Service) read(ctx context.Context, id string) (principal, error) {
+	if err := s.mayDecide(ctx); err != nil {
+		return principal{}, storeError(context.WithoutCancel(ctx), err)
+	}
 	began := s.clock.read().wall
 	record, err := s.store.VerifyKey(ctx, id)
 	if err != nil {

@@ -2,6 +2,7 @@ package keyfold
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -11,16 +12,17 @@ import (
 
 // watcher tails the store's change feed and evicts what changed from the cache.
 //
-// What it has heard counts from the moment its last good poll began, by the
-// wall clock or the monotonic one, whichever moved further: one stands still
-// while a machine sleeps, the other can be set back.
+// What it has heard counts from the moment its last good poll began. Each poll
+// begins with the check of the database: as soon as the answer is no, nothing has
+// been heard, so a verify that finds the feed fresh need not look at the answer.
 type watcher struct {
-	store Store
-	opts  *Options
-	cache *cache
-	clock *clock
+	store   Store
+	opts    *Options
+	cache   *cache
+	clock   *clock
+	checker *checker
 
-	heard atomic.Pointer[instant] // when the last good poll began; nil before the first
+	heard atomic.Pointer[instant] // when the last good poll began; nil before the first and while the check fails
 
 	polling chan struct{} // holds one token while a poll runs, which owns the cursor
 	cursor  string
@@ -33,11 +35,13 @@ const (
 	retryInterval = time.Second           // after a poll that failed, if PollInterval is not shorter
 )
 
-func newWatcher(store Store, opts *Options, c *cache, clk *clock) *watcher {
-	return &watcher{
-		store: store, opts: opts, cache: c, clock: clk,
+func newWatcher(store Store, opts *Options, c *cache, clk *clock, check *checker) *watcher {
+	w := &watcher{
+		store: store, opts: opts, cache: c, clock: clk, checker: check,
 		polling: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
+	check.refuse = func() { w.heard.Store(nil) }
+	return w
 }
 
 // behind is how long ago the last good poll began.
@@ -46,7 +50,7 @@ func (w *watcher) behind(now instant) (time.Duration, bool) {
 	if heard == nil {
 		return 0, false
 	}
-	return max(time.Duration(now.wall-heard.wall)*time.Millisecond, now.mono-heard.mono), true
+	return heard.age(now), true
 }
 
 // fresh reports whether what is remembered may be served. Where it may not, a
@@ -60,7 +64,7 @@ func (w *watcher) fresh(now instant, grace time.Duration) bool {
 	return heard && behind <= w.opts.MaxStaleness+grace
 }
 
-// poll reads the feed once and acts on it.
+// poll runs the check, reads the feed once and acts on it.
 func (w *watcher) poll(ctx context.Context) error {
 	select {
 	case w.polling <- struct{}{}:
@@ -69,6 +73,12 @@ func (w *watcher) poll(ctx context.Context) error {
 	}
 	defer func() { <-w.polling }()
 	began := w.clock.read()
+	if err := w.checker.run(ctx); err != nil {
+		if errors.Is(err, ErrCheckFailed) {
+			w.cursor = "" // once it passes again, nothing is remembered from before
+		}
+		return err
+	}
 	changes, next, err := w.store.Changes(ctx, w.cursor)
 	if err != nil {
 		return err
@@ -79,6 +89,9 @@ func (w *watcher) poll(ctx context.Context) error {
 	w.cache.forget(changes)
 	w.cursor = next
 	w.heard.Store(&began)
+	if w.checker.failing() { // a verify ran the check after this poll did
+		w.heard.Store(nil)
+	}
 	return nil
 }
 
@@ -107,7 +120,9 @@ func (w *watcher) follow(ctx context.Context) {
 		}
 		if (err != nil) != deaf {
 			deaf = err != nil
-			w.report(err)
+			if !errors.Is(err, ErrCheckFailed) { // of which the checker tells
+				w.report(err)
+			}
 		}
 		if w.opts.OnPoll != nil {
 			behind, _ := w.behind(w.clock.read())

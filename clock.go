@@ -11,6 +11,12 @@ type instant struct {
 	mono time.Duration // since the clock was made, by the monotonic clock if there is one
 }
 
+// age is how long ago at was, by the clock that moved further: one stands still
+// while a machine sleeps, the other can be set back.
+func (at instant) age(now instant) time.Duration {
+	return max(time.Duration(now.wall-at.wall)*time.Millisecond, now.mono-at.mono)
+}
+
 // clock never goes back, so that a key found expired stays expired in this
 // process whatever happens to the system's clock.
 //

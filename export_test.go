@@ -105,6 +105,18 @@ func (k *KDFs) enter(with *Argon) (leave func()) {
 // CountKDFs counts what a Service derives from passwords from now on.
 func CountKDFs(s *Service) *KDFs { return countKDFs(s.passwords) }
 
+// UncheckedStore is the store that a Service writes to, with nothing behind it
+// and a check that always fails.
+func UncheckedStore(opts Options, failed error) Store {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		panic(err)
+	}
+	check := newChecker(nil, &opts, newClock(nil))
+	check.keep(&answer{check.clock.read(), failed})
+	return checked{nil, check, false}
+}
+
 // SystemClock returns what reads a system's clocks: in unix milliseconds, and the
 // monotonic one.
 func SystemClock(both func() (time.Time, time.Duration), mono func() time.Duration) (read func() (int64, time.Duration)) {

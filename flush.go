@@ -269,7 +269,7 @@ func (r *recorder) send(ctx context.Context, f *delivery) error {
 		r.landed(f, result)
 		return nil
 	}
-	if bounded.Err() != nil || f.aside {
+	if bounded.Err() != nil || f.aside || errors.Is(err, ErrCheckFailed) {
 		return err
 	}
 	if f.refused++; f.refused >= asideAfter && r.store.Ping(bounded) == nil {

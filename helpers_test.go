@@ -21,10 +21,11 @@ type spy struct {
 	calls   atomic.Int64 // everything else that tests disturb
 	discard bool         // CreateKey keeps nothing
 
-	// verify and record, when set, come before the real call and may replace it
+	// verify, record and check, when set, come before the real call and may replace it
 	// by an error.
 	verify atomic.Pointer[func(context.Context) error]
 	record atomic.Pointer[func(context.Context) error]
+	check  atomic.Pointer[func(context.Context) error]
 }
 
 func newSpy() *spy { return &spy{Store: memory.New()} }
@@ -43,6 +44,13 @@ func (s *spy) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyfol
 		return keyfold.UsageResult{}, err
 	}
 	return s.Store.RecordUsage(ctx, batch)
+}
+
+func (s *spy) Check(ctx context.Context) error {
+	if err := disturb(ctx, &s.check); err != nil {
+		return err
+	}
+	return s.Store.Check(ctx)
 }
 
 func (s *spy) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
