@@ -64,8 +64,8 @@ type api struct {
 	guard   *adminsecret.Guard
 	origins *http.CrossOriginProtection
 	routes  *http.ServeMux
-	bodies  map[string]bool // patterns of the routes that do nothing without a body
-	openAPI []byte          // nil when it and its page are hidden
+	accepts map[string]accepted // by the pattern of the route
+	openAPI []byte              // nil when it and its page are hidden
 }
 
 // Handler returns the API on that Service. It answers at its root: mount it
@@ -94,11 +94,12 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 	}
 	a := &api{
 		svc: svc, log: o.Logger, now: o.Now, guard: guard,
-		origins: http.NewCrossOriginProtection(), routes: http.NewServeMux(), bodies: map[string]bool{},
+		origins: http.NewCrossOriginProtection(), routes: http.NewServeMux(), accepts: map[string]accepted{},
 	}
 
 	described := humago.New(a.routes, config())
 	a.register(described)
+	a.learnParameters(described.OpenAPI())
 	if !o.HideDocs {
 		// The schemas of huma's own errors, which ownProblems replaces.
 		delete(described.OpenAPI().Components.Schemas.Map(), "ErrorModel")
@@ -158,11 +159,12 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
-	if p := checkQuery(r.URL.RawQuery); p != nil {
+	accepted := a.accepts[pattern]
+	if p := checkQuery(r.URL.RawQuery, accepted.parameters); p != nil {
 		p.write(w)
 		return
 	}
-	if r, p = withBody(w, r, a.bodies[pattern]); p != nil {
+	if r, p = withBody(w, r, accepted); p != nil {
 		p.write(w)
 		return
 	}

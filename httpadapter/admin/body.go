@@ -28,7 +28,7 @@ type bodyKey struct{}
 // withBody reads the whole body of a request, refuses what is not one strict
 // JSON document, or is nothing where one is required, and keeps it in the
 // request's context for decodeBody.
-func withBody(w http.ResponseWriter, r *http.Request, required bool) (*http.Request, *problem) {
+func withBody(w http.ResponseWriter, r *http.Request, route accepted) (*http.Request, *problem) {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return r, nil
 	}
@@ -42,14 +42,14 @@ func withBody(w http.ResponseWriter, r *http.Request, required bool) (*http.Requ
 		}
 		return nil, newProblem(http.StatusBadRequest, "malformed_body", "The body could not be read.")
 	}
-	if len(body) == 0 && required {
+	if len(body) == 0 && route.needsBody {
 		return nil, newProblem(http.StatusBadRequest, "malformed_body", "The body is empty; send a JSON object.")
 	}
 	if len(body) > 0 {
 		if !isJSON(r.Header) {
 			return nil, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "Send the body as application/json, in UTF-8, not compressed.")
 		}
-		if p := checkJSON(body); p != nil {
+		if p := checkJSON(body, route.members); p != nil {
 			return nil, p
 		}
 	}
@@ -72,7 +72,7 @@ func isJSON(h http.Header) bool {
 // encoding/json would silently replace; a second document; and a name that is
 // given twice in one object, of which encoding/json would take the last and
 // other readers the first.
-func checkJSON(body []byte) *problem {
+func checkJSON(body []byte, members []string) *problem {
 	malformed := func(detail string) *problem { return newProblem(http.StatusBadRequest, "malformed_body", detail) }
 	if !utf8.Valid(body) {
 		return malformed("The body is not UTF-8.")
@@ -83,8 +83,11 @@ func checkJSON(body []byte) *problem {
 	if hasLoneSurrogate(body) {
 		return malformed("The body has an escape that is half of a surrogate pair.")
 	}
-	if twice := findDuplicate(body); twice != "" {
-		return invalidProblem(twice, "given once")
+	if member, found := findDuplicate(body); found {
+		if !slices.Contains(members, member) {
+			member = "body"
+		}
+		return invalidProblem(member, "given once, and each name in it too")
 	}
 	return nil
 }
@@ -126,20 +129,19 @@ func escaped(text []byte) (rune, bool) {
 // frame is an object or array that is being read.
 type frame struct {
 	names   map[string]bool // nil in an array
-	name    string          // of the member being read
-	index   int
 	inValue bool
 }
 
-// findDuplicate returns the place of the first name that its object holds
-// twice, and "" when there is none. The document must be valid.
-func findDuplicate(body []byte) string {
+// findDuplicate looks for a name that its object holds twice. It returns the
+// member of the outermost object that this is, or is in: "" in an array. The
+// document must be valid.
+func findDuplicate(body []byte) (member string, found bool) {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	var stack []frame
 	for {
 		token, err := decoder.Token()
 		if err != nil {
-			return "" // the end: the document is valid
+			return "", false // the end: the document is valid
 		}
 		var top *frame
 		if len(stack) > 0 {
@@ -147,8 +149,11 @@ func findDuplicate(body []byte) string {
 		}
 		if top != nil && top.names != nil && !top.inValue {
 			if name, ok := token.(string); ok {
-				if top.name = name; top.names[name] {
-					return placeOf(stack)
+				if len(stack) == 1 {
+					member = name
+				}
+				if top.names[name] {
+					return member, true
 				}
 				top.names[name], top.inValue = true, true
 				continue
@@ -165,39 +170,19 @@ func findDuplicate(body []byte) string {
 			stack = stack[:len(stack)-1]
 		}
 		if len(stack) > 0 { // a value has ended
-			top = &stack[len(stack)-1]
-			top.inValue = false
-			top.index++
+			stack[len(stack)-1].inValue = false
 		}
 	}
 }
 
-// placeOf is the path to the member being read: "metadata.team", "scopes[2]".
-func placeOf(stack []frame) string {
-	var path strings.Builder
-	for i, f := range stack {
-		if f.names == nil {
-			path.WriteString("[" + strconv.Itoa(f.index) + "]")
-			continue
-		}
-		if i > 0 {
-			path.WriteByte('.')
-		}
-		path.WriteString(shorten(f.name))
-		if path.Len() > 256 {
-			break
-		}
+// membersOf returns the names in the json tags of a struct.
+func membersOf(t reflect.Type) []string {
+	var names []string
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
 	}
-	return path.String()
-}
-
-// shorten bounds what a name from outside adds to an answer.
-func shorten(name string) string {
-	const limit = 64
-	if len(name) <= limit {
-		return name
-	}
-	return strings.ToValidUTF8(name[:limit], "") + "…"
+	return names
 }
 
 // decodeBody reads the request's body into a struct by the exact names in its
@@ -214,10 +199,8 @@ func decodeBody(ctx context.Context, into any) error {
 		return &keyfold.InvalidError{Field: "body", Allowed: "a JSON object"}
 	}
 	target := reflect.ValueOf(into).Elem()
-	var names []string
-	for i := range target.NumField() {
-		name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ",")
-		names = append(names, name)
+	members := membersOf(target.Type())
+	for i, name := range members {
 		raw, ok := given[name]
 		if !ok {
 			continue
@@ -227,13 +210,8 @@ func decodeBody(ctx context.Context, into any) error {
 			return err
 		}
 	}
-	for unknown := range given {
-		slices.Sort(names)
-		allowed := "no field of that name"
-		if len(names) > 0 {
-			allowed += "; there are " + strings.Join(names, ", ")
-		}
-		return &keyfold.InvalidError{Field: shorten(unknown), Allowed: allowed}
+	if len(given) > 0 {
+		return &keyfold.InvalidError{Field: "body", Allowed: onlyThese("members", members)}
 	}
 	return nil
 }
@@ -246,9 +224,9 @@ func decodeField(name string, raw json.RawMessage, field reflect.Value) error {
 	if string(raw) == "null" {
 		return nil
 	}
-	if elements, ok := decodeElements(raw, field); ok {
-		if elements != "" {
-			return &keyfold.InvalidError{Field: name + elements, Allowed: "a string"}
+	if null, ok := decodeElements(raw, field); ok {
+		if null != nil {
+			return &keyfold.InvalidError{Field: name + null.place, Allowed: null.allowed}
 		}
 		return nil
 	}
@@ -262,39 +240,43 @@ func decodeField(name string, raw json.RawMessage, field reflect.Value) error {
 	return &keyfold.InvalidError{Field: name, Allowed: wanted(field.Type())}
 }
 
+// nullElement is a null in a list or a map of strings. Its place leaves out names
+// of a map, which are the client's own.
+type nullElement struct{ place, allowed string }
+
 // decodeElements decodes lists and maps of strings, in which encoding/json
-// would take null for "". It returns the place of the first null. It does not
-// answer for what is of another type, or does not decode.
-func decodeElements(raw json.RawMessage, field reflect.Value) (null string, ok bool) {
+// would take null for "". It returns the first null. It does not answer for what
+// is of another type, or does not decode.
+func decodeElements(raw json.RawMessage, field reflect.Value) (null *nullElement, ok bool) {
 	switch into := field.Addr().Interface().(type) {
 	case *[]string:
 		var list []*string
 		if json.Unmarshal(raw, &list) != nil {
-			return "", false
+			return nil, false
 		}
 		*into = make([]string, 0, len(list))
 		for i, s := range list {
 			if s == nil {
-				return "[" + strconv.Itoa(i) + "]", true
+				return &nullElement{"[" + strconv.Itoa(i) + "]", "a string"}, true
 			}
 			*into = append(*into, *s)
 		}
-		return "", true
+		return nil, true
 	case *map[string]string:
 		var entries map[string]*string
 		if json.Unmarshal(raw, &entries) != nil {
-			return "", false
+			return nil, false
 		}
 		*into = make(map[string]string, len(entries))
 		for name, s := range entries {
 			if s == nil {
-				return "." + shorten(name), true
+				return &nullElement{"", wanted(field.Type())}, true
 			}
 			(*into)[name] = *s
 		}
-		return "", true
+		return nil, true
 	}
-	return "", false
+	return nil, false
 }
 
 // checkTime refuses the zero time, which means "not given" inside.

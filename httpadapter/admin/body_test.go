@@ -26,16 +26,19 @@ func TestBadBodiesStoreNothing(t *testing.T) {
 		field      string
 	}{
 		{"empty", ``, nil, 400, "malformed_body", ""},
-		{"unknown field", `{"nam":"x"}`, nil, 422, "invalid", "nam"},
-		{"other case", `{"Name":"x"}`, nil, 422, "invalid", "Name"},
-		{"server's own field", `{"id":"x"}`, nil, 422, "invalid", "id"},
-		{"schema link", `{"$schema":"x"}`, nil, 422, "invalid", "$schema"},
-		{"long unknown field", `{"` + strings.Repeat("é", 500) + `":1}`, nil, 422, "invalid", strings.Repeat("é", 32) + "…"},
+		{"unknown field", `{"nam":"x"}`, nil, 422, "invalid", "body"},
+		{"other case", `{"Name":"x"}`, nil, 422, "invalid", "body"},
+		{"server's own field", `{"id":"x"}`, nil, 422, "invalid", "body"},
+		{"schema link", `{"$schema":"x"}`, nil, 422, "invalid", "body"},
+		{"long unknown field", `{"` + strings.Repeat("é", 500) + `":1}`, nil, 422, "invalid", "body"},
 		{"twice", `{"name":"a","name":"a"}`, nil, 422, "invalid", "name"},
 		{"twice, once escaped", `{"name":"a","n\u0061me":"b"}`, nil, 422, "invalid", "name"},
-		{"twice, nested", `{"metadata":{"a":"1","b":"2","a":"3"}}`, nil, 422, "invalid", "metadata.a"},
-		{"twice, in a list", `{"scopes":["a:b",{"x":[1],"y":{},"x":2}]}`, nil, 422, "invalid", "scopes[1].x"},
+		{"twice, nested", `{"metadata":{"a":"1","b":"2","a":"3"}}`, nil, 422, "invalid", "metadata"},
+		{"twice, in a list", `{"scopes":["a:b",{"x":[1],"y":{},"x":2}]}`, nil, 422, "invalid", "scopes"},
 		{"twice, after an object", `{"metadata":{},"name":"","metadata":{}}`, nil, 422, "invalid", "metadata"},
+		{"twice, an unknown name", `{"x":"a","x":"b"}`, nil, 422, "invalid", "body"},
+		{"twice, in an unknown member", `{"x":{"name":1,"name":2}}`, nil, 422, "invalid", "body"},
+		{"twice, in an array", `[{"name":"a","name":"b"}]`, nil, 422, "invalid", "body"},
 		{"two documents", `{} {}`, nil, 400, "malformed_body", ""},
 		{"text after it", `{}x`, nil, 400, "malformed_body", ""},
 		{"no JSON", `name=x`, nil, 400, "malformed_body", ""},
@@ -60,11 +63,11 @@ func TestBadBodiesStoreNothing(t *testing.T) {
 		{"broken type", `{}`, []string{"Content-Type: application/json; charset"}, 415, "unsupported_media_type", ""},
 		{"other charset", `{}`, []string{"Content-Type: application/json; charset=utf-16"}, 415, "unsupported_media_type", ""},
 		{"compressed", zipped.String(), []string{"Content-Encoding: gzip"}, 415, "unsupported_media_type", ""},
-		{"unknown query parameter", `{}`, nil, 422, "invalid", "dry_run"},
+		{"unknown query parameter", `{}`, nil, 422, "invalid", "query"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			target := "/keys"
-			if test.field == "dry_run" {
+			if test.field == "query" {
 				target += "?dry_run=1"
 			}
 			f.do("POST", target, test.body, test.headers...).wantsProblem(test.status, test.code, test.field)
@@ -97,9 +100,9 @@ func TestBodiesWhereNoneIsWanted(t *testing.T) {
 	f := newFixture(t)
 	id := f.create(`{}`).Key.ID
 	f.do("POST", "/keys/"+id+"/enable", `{}`).wants(http.StatusOK)
-	f.do("POST", "/keys/"+id+"/enable", `{"reason":"x"}`).wantsProblem(422, "invalid", "reason")
-	f.do("DELETE", "/keys/"+id, `{"reason":"x"}`).wantsProblem(422, "invalid", "reason")
-	f.do("POST", "/keys/"+id+"/revoke", `{"reasons":"x"}`).wantsProblem(422, "invalid", "reasons")
+	f.do("POST", "/keys/"+id+"/enable", `{"reason":"x"}`).wantsProblem(422, "invalid", "body")
+	f.do("DELETE", "/keys/"+id, `{"reason":"x"}`).wantsProblem(422, "invalid", "body")
+	f.do("POST", "/keys/"+id+"/revoke", `{"reasons":"x"}`).wantsProblem(422, "invalid", "body")
 	if got := f.count(); got != 1 {
 		t.Errorf("%d keys are stored, want 1", got)
 	}

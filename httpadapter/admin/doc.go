@@ -51,7 +51,8 @@
 // # What it speaks
 //
 // Bodies are one JSON object of at most 64 KiB in UTF-8. Names that are unknown
-// or given twice are refused, and so are unknown query parameters. Times are RFC
+// or given twice are refused, and so are unknown query parameters. No answer
+// repeats such a name, since it may be a token in the wrong place. Times are RFC
 // 3339, in UTC in answers. Durations are days of 24 hours, hours, minutes and
 // seconds: "15d", "36h", "1d12h"; a time to live may also be "never". What there
 // is none of is null. Failures are problem documents of RFC 9457 as in

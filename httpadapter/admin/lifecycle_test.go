@@ -283,5 +283,5 @@ func TestUsage(t *testing.T) {
 	}
 	f.do("GET", "/usage/events?limit=0", "").wantsProblem(422, "invalid", "limit")
 	f.do("GET", "/usage/events?cursor=x", "").wantsProblem(422, "invalid", "cursor")
-	f.do("GET", "/usage/totals?limit=3", "").wantsProblem(422, "invalid", "limit")
+	f.do("GET", "/usage/totals?limit=3", "").wantsProblem(422, "invalid", "query")
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,7 +19,7 @@ import (
 const problemType = "application/problem+json"
 
 // problem makes a Problem an answer of huma. It never repeats a value that was
-// sent.
+// sent, or a name that the client made up.
 type problem struct {
 	httpadapter.Problem
 	Allow string `json:"-"` // the Allow header; empty: none
@@ -85,7 +86,7 @@ func (a *api) refuse(ctx context.Context, err error) error {
 }
 
 // ownProblems turns what huma itself refuses into problems of this package. It
-// leaves out the values that huma would send back.
+// leaves out the values and names that huma would send back.
 func ownProblems(ctx huma.Context, _ string, v any) (any, error) {
 	if _, ours := v.(*problem); ours {
 		return v, nil
@@ -102,11 +103,17 @@ func ownProblems(ctx huma.Context, _ string, v any) (any, error) {
 		p.Code = "internal"
 	case ok && len(model.Errors) > 0:
 		_, field, _ := strings.Cut(model.Errors[0].Location, ".") // query.limit
-		p.Field, p.Detail = shorten(field), model.Errors[0].Message
-	case ok:
-		p.Detail = model.Detail
+		if isDeclared(ctx.Operation(), field) {
+			p.Field, p.Detail = field, model.Errors[0].Message
+		}
 	}
 	return p, nil
+}
+
+// isDeclared reports whether a name is a parameter of the operation, and not of
+// the client's own making.
+func isDeclared(op *huma.Operation, name string) bool {
+	return slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.Name == name })
 }
 
 // encodeJSON writes v whole. A client that does not take it is gone, and that

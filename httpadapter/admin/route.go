@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,7 +62,7 @@ func addRead[I, O any](r *routes, path, id, summary, description string, handle 
 func add[I, B, O any](r *routes, rt route, description string, handle func(context.Context, *I, *B) (*O, error)) {
 	op := r.operation(rt, description)
 	op.SkipValidateBody = true
-	r.api.bodies[rt.method+" "+rt.path] = rt.body == bodyRequired
+	r.api.accepts[rt.method+" "+rt.path] = accepted{needsBody: rt.body == bodyRequired, members: membersOf(reflect.TypeFor[B]())}
 	if rt.body != noBody {
 		op.RequestBody = &huma.RequestBody{
 			Required: rt.body == bodyRequired,
@@ -137,16 +138,59 @@ func (rt route) ownFailures() []int {
 	return statuses
 }
 
-// checkQuery refuses a query that readers could take in different ways.
-func checkQuery(raw string) *problem {
+// accepted is what a route takes. Names outside these lists were chosen by the
+// client and may be a token that was pasted into the wrong place: no answer
+// repeats them.
+type accepted struct {
+	parameters []string // of the query
+	needsBody  bool
+	members    []string // of the body
+}
+
+// learnParameters takes over the parameters that huma found in the inputs of the
+// routes.
+func (a *api) learnParameters(document *huma.OpenAPI) {
+	for path, item := range document.Paths {
+		for _, op := range [...]*huma.Operation{item.Get, item.Post, item.Patch, item.Delete} {
+			if op == nil {
+				continue
+			}
+			pattern := op.Method + " " + path
+			route := a.accepts[pattern]
+			for _, parameter := range op.Parameters {
+				if parameter.In == "query" {
+					route.parameters = append(route.parameters, parameter.Name)
+				}
+			}
+			a.accepts[pattern] = route
+		}
+	}
+}
+
+// checkQuery refuses unknown parameters, and a query that readers could take in
+// different ways.
+func checkQuery(raw string, parameters []string) *problem {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
 		return newProblem(http.StatusBadRequest, "malformed_query", "The query is not well formed.")
 	}
+	for name := range query {
+		if !slices.Contains(parameters, name) {
+			return invalidProblem("query", onlyThese("parameters", parameters))
+		}
+	}
 	for name, values := range query {
 		if len(values) > 1 && name != "outcome" {
-			return invalidProblem(shorten(name), "given once")
+			return invalidProblem(name, "given once")
 		}
 	}
 	return nil
+}
+
+// onlyThese says which names are taken.
+func onlyThese(kind string, names []string) string {
+	if len(names) == 0 {
+		return "no " + kind
+	}
+	return "no other " + kind + " than " + strings.Join(slices.Sorted(slices.Values(names)), ", ")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -106,6 +107,64 @@ func TestNoAnswerHoldsAPasswordOrItsHash(t *testing.T) {
 		if strings.Contains(f.log.String(), s) {
 			t.Error("the log holds a secret")
 		}
+	}
+}
+
+// A token that was pasted where a name belongs must not come back, and from there
+// get into a log. Mutations tried: the name as the field of an unknown member, of
+// an unknown parameter, and of each of the two given twice; null in metadata with
+// its place; huma's own text for unknown parameters.
+func TestNoAnswerRepeatsANameThatTheClientChose(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const canary = "kf_Canary0Canary0Ca_abcdefghijklmnopqrstuvwxyz012345_AbCdEf"
+	id := f.create(`{}`).Key.ID
+	for _, route := range append(slices.Clone(guarded), []struct{ method, path, body string }{
+		{"PATCH", "/keys/" + id, `{"version":1}`},
+		{"POST", "/keys/" + id + "/rotate", ""},
+		{"DELETE", "/keys/" + id, ""},
+		{"POST", "/users", `{"username":"olga"}`},
+		{"GET", "/users", ""},
+		{"POST", "/users/authenticate", `{"login":"olga","password":"x"}`},
+		{"POST", "/one-time-tokens/send", `{"purpose":"reset_password","login":"olga"}`},
+		{"POST", "/one-time-tokens/reset-password", `{"token":"x","password":"y"}`},
+		{"GET", "/audit", ""},
+	}...) {
+		targets := []string{
+			route.path + "?" + canary, route.path + "?" + canary + "=1", route.path + "?limit=1&" + canary + "=1", route.path + "?%zz" + canary,
+			route.path + "?" + canary + "=1&" + canary + "=2", route.path + "?limit[" + canary + "]=1", route.path + "/" + canary, "/" + canary,
+		}
+		for _, target := range targets {
+			f.doesNotRepeat(route.method, target, route.body, canary)
+		}
+		if route.method == "GET" {
+			continue
+		}
+		for _, body := range []string{
+			`{"` + canary + `":1}`, `{"` + canary + `":1,"` + canary + `":2}`, `{"name":"a","` + canary + `":{"x":1,"x":2}}`, `{"metadata":{"` + canary + `":null}}`,
+			`{"metadata":{"` + canary + `":"1","` + canary + `":"2"}}`, `{"metadata":{"` + canary + `":1}}`, `{"metadata":{"` + canary + strings.Repeat("x", 200) + `":"1"}}`,
+			`{"scopes":[{"` + canary + `":1}]}`, `[{"` + canary + `":1,"` + canary + `":1}]`, `{"` + canary + `\ud800":1}`, `{"` + canary, `{"name":{"` + canary + `":1}}`,
+			`{"purpose":"` + canary + `","login":"x"}`,
+		} {
+			f.doesNotRepeat(route.method, route.path, body, canary)
+		}
+		f.doesNotRepeat(route.method, route.path, route.body, canary, "Content-Type: application/json; "+canary+"=x")
+		f.doesNotRepeat(route.method, route.path, route.body, canary, "Content-Type: application/"+canary)
+		f.doesNotRepeat(route.method, route.path, route.body, canary, "Content-Encoding: "+canary)
+	}
+	f.doesNotRepeat(canary[:9], "/keys", "", canary[:9])
+	f.doesNotRepeat("GET", "/keys", "", canary, canary+": x", "secret-key: wrong")
+}
+
+// doesNotRepeat reports an answer or a log that repeats the text.
+func (f *fixture) doesNotRepeat(method, target, body, text string, headers ...string) {
+	f.t.Helper()
+	a := f.do(method, target, body, headers...)
+	if strings.Contains(a.body+fmt.Sprint(a.header), text) {
+		f.t.Errorf("%s %s %s %q: the answer repeats it: %s", method, target, body, headers, a.body)
+	}
+	if strings.Contains(f.log.String(), text) {
+		f.t.Fatalf("%s %s %s %q: the log repeats it: %s", method, target, body, headers, f.log)
 	}
 }
 

@@ -107,7 +107,7 @@ func TestBadUsersAreRefusedByField(t *testing.T) {
 		`{"username":"user@host"}`:                 "username",
 		`{"email":"not an address"}`:               "email",
 		`{"username":"olga","password":"short"}`:   "password",
-		`{"username":"olga","pasword":"mistyped"}`: "pasword",
+		`{"username":"olga","pasword":"mistyped"}`: "body",
 		`{"username":"olga","password":"` + strings.Repeat("x1", 300) + `"}`: "password",
 	} {
 		a := f.do("POST", "/users", body).wantsProblem(http.StatusUnprocessableEntity, "invalid", field)

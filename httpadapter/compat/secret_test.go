@@ -143,3 +143,32 @@ func TestHandlersOfOneServiceCountTogether(t *testing.T) {
 	}
 	s.from("203.0.113.99", "8-chars!").passes() // known from the other
 }
+
+// A token that was pasted where a name belongs must not come back. Mutation tried:
+// the 404 with the path.
+func TestNoAnswerRepeatsANameThatTheClientChose(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, changes{})
+	const canary = "kf_Canary0Canary0Ca_abcdefghijklmnopqrstuvwxyz012345_AbCdEf"
+	const form = "Content-Type: application/x-www-form-urlencoded"
+	var answers []answer
+	for _, path := range append(compat.Paths(), "/none", "/"+canary) {
+		for _, query := range []string{canary, canary + "=1", canary + "=1&" + canary + "=2", "never_expires=" + canary, "%zz" + canary, "name=a&" + canary} {
+			answers = append(answers,
+				s.send("GET", "/auth"+path+"?"+query, "secret-key: "+secret), s.send("GET", "/auth"+path+"?"+query),
+				s.sendBody("POST", "/auth"+path, query, form, "secret-key: "+secret))
+		}
+		answers = append(answers,
+			s.send("GET", "/auth"+path, canary+": x", "secret-key: wrong"), s.send("DELETE", "/auth"+path+"?"+canary, "secret-key: "+secret),
+			s.sendBody("POST", "/auth"+path, "a=b", "Content-Type: application/"+canary, "secret-key: "+secret))
+	}
+	answers = append(answers, s.send("GET", "/secure?"+canary), s.send("GET", "/secure?"+canary+"=1", canary+": x"))
+	for i, a := range answers {
+		if strings.Contains(a.body+fmt.Sprint(a.header), canary) {
+			t.Errorf("answer %d repeats it: %d %s", i, a.status, a.body)
+		}
+	}
+	if log := s.log.String(); strings.Contains(log, canary) {
+		t.Errorf("the log repeats it: %s", log)
+	}
+}
