@@ -57,9 +57,10 @@ const (
 //	every other, and nil         500 internal
 //
 // Why a request is unauthenticated is never told. Unknown, revoked, expired and
-// the rest have one answer, to the byte, so that nobody can sound out which keys
-// exist; only a request without any key gets a shorter WWW-Authenticate, as RFC
-// 6750 section 3.1 asks for. The text of errors is never told either, since it
+// the rest have one answer, to the byte, so that clients cannot find out the state
+// of a key; only a request without any key gets a shorter WWW-Authenticate, as RFC
+// 6750 section 3.1 asks for. IDs of keys are public, and the time of an answer may
+// tell whether one exists. The text of errors is never told either, since it
 // may be that of a database.
 func ProblemOf(err error) Problem {
 	switch {
