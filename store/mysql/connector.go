@@ -92,9 +92,12 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 
 // Driver implements driver.Connector. Its type tells New that the sessions of a
 // pool are checked.
-func (c connector) Driver() driver.Driver { return checkedDriver{c.Connector.Driver()} }
+func (c connector) Driver() driver.Driver { return checkedDriver{c.Connector.Driver(), c.rules} }
 
-type checkedDriver struct{ driver.Driver }
+type checkedDriver struct {
+	driver.Driver
+	rules rules
+}
 
 // driverConn is what database/sql uses of a connection of the driver.
 type driverConn interface {

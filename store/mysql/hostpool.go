@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/query/mysqldb"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
@@ -51,45 +52,73 @@ func newHostPool(ctx context.Context, db *sql.DB) (*hostPool, error) {
 	}
 	defer conn.Close()
 	err = conn.Raw(func(raw any) error {
-		found, err := p.rules.read(ctx, raw.(driver.QueryerContext))
+		found, err := p.rules.read(ctx, raw)
 		p.verify = mysqldb.New(conditional{sqlstore.NewPrepared(db), p.rules.condition(found)})
 		return err
 	})
 	return p, err
 }
 
-func (p *hostPool) access() access { return access{db: p.db, read: p.read, begin: p.begin} }
+func (p *hostPool) access() access {
+	return access{db: p.db, read: p.read, begin: p.begin, check: checkFor(p.db, p.rules)}
+}
 
 // conn returns a connection whose session is fit, or a *sessionError.
 func (p *hostPool) conn(ctx context.Context) (*sql.Conn, error) {
-	conn, err := p.db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var failed error
-	err = conn.Raw(func(raw any) error {
+	return fitConn(ctx, p.db, func(raw any) error {
 		if p.isChecked(raw) {
 			return nil
 		}
-		queryer, ok := raw.(driver.QueryerContext)
-		if !ok {
-			failed = errors.New("the driver of the pool lacks QueryContext")
-			return nil
+		err := p.rules.check(ctx, raw)
+		if err == nil {
+			p.setChecked(raw)
 		}
-		if failed = p.rules.check(ctx, queryer); failed != nil {
-			return driver.ErrBadConn // the pool closes it, and makes another one when it needs one
-		}
-		p.setChecked(raw)
-		return nil
+		return err
 	})
-	if err = errors.Join(failed, err); err != nil {
+}
+
+// fitConn returns a connection that check finds no fault with. Others are
+// closed, up to three: a program may have changed the settings of a few.
+func fitConn(ctx context.Context, db *sql.DB, check func(raw any) error) (conn *sql.Conn, err error) {
+	for range 3 {
+		if conn, err = db.Conn(ctx); err != nil {
+			return nil, err
+		}
+		var failed error
+		err = conn.Raw(func(raw any) error {
+			failed = check(raw)
+			if _, unfit := errors.AsType[*sessionError](failed); unfit {
+				return driver.ErrBadConn // the pool closes it
+			}
+			return failed
+		})
+		if err == nil {
+			return conn, nil
+		}
 		_ = conn.Close()
 		if failed != nil {
 			err = failed
 		}
-		return nil, err
+		if _, unfit := errors.AsType[*sessionError](err); !unfit {
+			return nil, err
+		}
 	}
-	return conn, nil
+	return nil, err
+}
+
+// checkFor returns a part of [keyfold.Store.Check]: whether a session of the pool
+// is fit. What the pool makes of new connections can change at any time.
+func checkFor(db *sql.DB, rules rules) func(context.Context) error {
+	return func(ctx context.Context) error {
+		conn, err := fitConn(ctx, db, func(raw any) error { return rules.check(ctx, raw) })
+		if _, unfit := errors.AsType[*sessionError](err); unfit {
+			return fmt.Errorf("%w: %w", keyfold.ErrCheckFailed, err)
+		}
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	}
 }
 
 func (p *hostPool) isChecked(conn any) bool {

@@ -25,7 +25,9 @@ type lease struct {
 	owner string
 }
 
-const leaseNow = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"
+// leaseNow is the server's time in milliseconds, whatever the time zone of the
+// session is: the local time of a night in autumn would name two.
+const leaseNow = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)"
 
 func acquire(ctx context.Context, conn *sql.Conn) (lease, error) {
 	l := lease{conn, rand.Text()}

@@ -177,8 +177,9 @@ func (r rules) condition(found variables) string {
 	return condition
 }
 
-// check returns a *sessionError where settings are not fit.
-func (r rules) check(ctx context.Context, conn driver.QueryerContext) error {
+// check returns a *sessionError where settings of a connection of the driver are
+// not fit.
+func (r rules) check(ctx context.Context, conn any) error {
 	found, err := r.read(ctx, conn)
 	if err != nil {
 		return err
@@ -230,7 +231,11 @@ const (
 
 // read asks by SHOW, which leaves out variables that the server does not know.
 // Where a setting keeps SHOW from telling everything, it returns only those.
-func (r rules) read(ctx context.Context, conn driver.QueryerContext) (variables, error) {
+func (r rules) read(ctx context.Context, raw any) (variables, error) {
+	conn, ok := raw.(driver.QueryerContext)
+	if !ok {
+		return nil, errors.New("the driver lacks QueryContext")
+	}
 	rows, err := texts(ctx, conn, "SELECT DATABASE(), @@"+selectLimit+", @@"+bigSelects)
 	if err != nil {
 		return nil, err

@@ -193,6 +193,9 @@ func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
 			if _, _, err := store.Changes(t.Context(), ""); err == nil || !strings.Contains(err.Error(), setting+" = ") {
 				t.Errorf("Changes: %v, want an error that names %s", err, setting)
 			}
+			if err := store.Check(t.Context()); !errors.Is(err, keyfold.ErrCheckFailed) || !strings.Contains(err.Error(), setting+" = ") {
+				t.Errorf("Check: %v, want an ErrCheckFailed that names %s", err, setting)
+			}
 			// The connections that were not fit are gone, so a good one serves again.
 			connector.statement.Store(nil)
 			if _, err := store.UserByEmail(t.Context(), stranger); !errors.Is(err, keyfold.ErrNotFound) {
@@ -200,6 +203,9 @@ func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
 			}
 			if row, err := store.VerifyKey(t.Context(), key.ID); err != nil || !row.Revoked {
 				t.Errorf("once sessions are fit again: %v, revoked %v", err, row.Revoked)
+			}
+			if err := store.Check(t.Context()); err != nil {
+				t.Errorf("once sessions are fit again, Check: %v", err)
 			}
 		})
 	}

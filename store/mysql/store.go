@@ -122,10 +122,12 @@ type access struct {
 	pool  sqlstore.Session
 	read  func(ctx context.Context, fn func(*sqlstore.Session) error) error // nil where pool will do
 	begin func(ctx context.Context) (sqlstore.Session, error)
+	check func(ctx context.Context) error
 }
 
 // checkedPool returns the access by a pool of [NewConnector].
 func checkedPool(db *sql.DB) access {
+	rules := db.Driver().(checkedDriver).rules
 	clock := sqlstore.NewClock()
 	begin := func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db, clock) }
 	return access{
@@ -135,6 +137,7 @@ func checkedPool(db *sql.DB) access {
 			Feed:    freshFeed{begin},
 		},
 		begin: begin,
+		check: checkFor(db, rules),
 	}
 }
 
@@ -165,6 +168,7 @@ func start(ctx context.Context, a access, closeDB func() error) (*Store, error) 
 		Pool:       a.pool,
 		Read:       a.read,
 		Begin:      a.begin,
+		Check:      a.check,
 		Class:      class,
 		Close:      closeDB,
 	})
