@@ -108,7 +108,7 @@ func TestChangesTakeEffectAtOnceInTheProcess(t *testing.T) {
 		"rotate without overlap": {func(id string) error {
 			_, _, err := svc.RotateKey(context.Background(), id, keyfold.RotateOptions{Overlap: keyfold.NoOverlap})
 			return err
-		}, keyfold.CodeExpired},
+		}, keyfold.CodeRevoked},
 		"bulk revoke": {func(id string) error {
 			_, err := svc.RevokeKeys(context.Background(), keyfold.KeyFilter{IDs: []string{id}}, "")
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -46,7 +47,7 @@ func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key,
 	var renewed Key
 	err = s.onLatest(ctx, id, func(record KeyRecord) error {
 		switch {
-		case !record.RevokedAt.IsZero():
+		case !record.RevokedAt.IsZero() && !record.replaced():
 			return fmt.Errorf("%w: key %s is revoked", ErrConflict, id)
 		case record.RotatedTo != "":
 			return fmt.Errorf("%w: key %s was rotated; renew %s instead", ErrConflict, id, record.RotatedTo)
@@ -69,13 +70,19 @@ func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key,
 	return renewed, err
 }
 
+// replaced reports whether the key has a successor and nothing else ended it.
+func (k *Key) replaced() bool {
+	return k.RotatedTo != "" && (k.RevokedAt.IsZero() || k.RevokedReason == RotatedReason)
+}
+
 // later reports whether deadline a is after b; the zero time is the end of time.
 func later(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.After(b)) }
 
 // RotateOptions says how a key hands over to its successor.
 type RotateOptions struct {
-	// Overlap is how long the old key goes on beside the new one, at most
-	// Options.MaxOverlap. Zero = 24 hours; [NoOverlap] = it ends at once.
+	// Overlap is how long the old key continues to work next to the new one, at most
+	// Options.MaxOverlap. Zero = 24 hours. With [NoOverlap] the old key is revoked in
+	// the same step, with the reason [RotatedReason].
 	Overlap time.Duration
 	// TTL and ExpiresAt give the new key another deadline than the old one
 	// has; at most one of them, and an exact time has to be to come.
@@ -83,12 +90,14 @@ type RotateOptions struct {
 	ExpiresAt time.Time
 }
 
-// NoOverlap, as an overlap, ends the old key at once.
+// NoOverlap, as an overlap, revokes the old key at once. Any other overlap ends the
+// old key by a deadline, which a machine with a slow clock reaches later.
 const NoOverlap = time.Duration(-1)
 
 // RotateKey replaces a key by a new one with another id and secret, which
 // inherits everything else. The old key ends after the overlap, or at its own
-// deadline when that is sooner. Errors: [InvalidError], [ErrNotFound],
+// deadline when that is sooner; without an overlap it is revoked in the same step.
+// Errors: [InvalidError], [ErrNotFound],
 // [ErrConflict] when the key is revoked, disabled, expired or rotated already,
 // [ErrUnavailable].
 func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Key, Token, error) {
@@ -105,7 +114,7 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 	var token Token
 	err = s.onLatest(ctx, id, func(old KeyRecord) error {
 		switch state := old.State(now); {
-		case old.RotatedTo != "" && state != KeyRevoked:
+		case old.replaced():
 			return fmt.Errorf("%w: key %s was rotated to %s", ErrConflict, id, old.RotatedTo)
 		case state != KeyActive:
 			return fmt.Errorf("%w: key %s is %s", ErrConflict, id, state)
@@ -117,13 +126,20 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 		inherited.RotatedFrom, inherited.Uses, inherited.LastUsedAt = id, 0, time.Time{}
 		successor, token = s.mint(inherited, now)
 
-		before := keyFields(&old.Key)
-		end := now.Add(overlap)
-		if later(end, old.ExpiresAt) {
-			end = old.ExpiresAt
+		before, after := keyFields(&old.Key), fieldsOf{}
+		var end time.Time
+		if overlap == 0 {
+			before["revoked_at"] = nil
+			after["revoked_at"], after["revoked_reason"] = now, RotatedReason
+		} else {
+			if end = now.Add(overlap); later(end, old.ExpiresAt) {
+				end = old.ExpiresAt
+			}
+			old.ExpiresAt = end
 		}
-		old.ExpiresAt, old.RotatedTo, old.UpdatedAt = end, successor.ID, now
-		m := s.mutation(ctx, now, "key.rotate", id, before, keyFields(&old.Key))
+		old.RotatedTo, old.UpdatedAt = successor.ID, now
+		maps.Copy(after, keyFields(&old.Key))
+		m := s.mutation(ctx, now, "key.rotate", id, before, after)
 		err := s.store.RotateKey(ctx, Rotation{OldID: id, OldVersion: old.Version, OldEnd: end, New: successor}, m)
 		s.changed(id)
 		return err

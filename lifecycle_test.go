@@ -253,10 +253,58 @@ func TestRotateEndsTheOldKeyExactlyAfterTheOverlap(t *testing.T) {
 				l.wants(oldToken, keyfold.CodeAllowed)
 				l.clock.add(time.Millisecond)
 			}
-			l.wants(oldToken, keyfold.CodeExpired)
+			ended := keyfold.CodeExpired
+			if row.end == 0 {
+				ended = keyfold.CodeRevoked
+			}
+			l.wants(oldToken, ended)
 			l.wants(token.Reveal(), keyfold.CodeAllowed)
 		})
 	}
+}
+
+// A rotation without an overlap is for a key that has leaked, and clocks differ.
+// Mutation tried: a rotation that sets the old key's deadline to now.
+func TestRotationWithoutOverlapEndsTheKeyWhateverTheClock(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		clock := newClock()
+		svc := newService(t, store, &keyfold.Options{Now: clock.now})
+		slow := newService(t, store, &keyfold.Options{Now: func() time.Time { return clock.now().Add(-2 * time.Second) }, DisableCache: true})
+		old, token := create(t, svc, keyfold.NewKey{Name: "n"})
+		clock.add(10 * time.Second)
+		for name, s := range map[string]*keyfold.Service{"this process": svc, "one whose clock is slow": slow} {
+			if got := outcome(s, token); got != keyfold.CodeAllowed {
+				t.Fatalf("%s, before: %v", name, got)
+			}
+		}
+		next, _, err := svc.RotateKey(t.Context(), old.ID, keyfold.RotateOptions{Overlap: keyfold.NoOverlap})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, s := range map[string]*keyfold.Service{"this process": svc, "one whose clock is slow": slow} {
+			if got := outcome(s, token); got != keyfold.CodeRevoked {
+				t.Errorf("%s: %v, want revoked", name, got)
+			}
+		}
+		got, err := svc.Key(t.Context(), old.ID)
+		if err != nil || got.State(clock.now()) != keyfold.KeyRevoked || got.RevokedReason != keyfold.RotatedReason ||
+			got.RotatedTo != next.ID || !got.ExpiresAt.Equal(old.ExpiresAt) {
+			t.Errorf("the old key is %+v, %v", got, err)
+		}
+		for what, call := range map[string]func() error{
+			"renew":  func() error { _, err := svc.RenewKey(t.Context(), old.ID, keyfold.RenewOptions{}); return err },
+			"rotate": func() error { _, _, err := svc.RotateKey(t.Context(), old.ID, keyfold.RotateOptions{}); return err },
+		} {
+			if err := call(); !errors.Is(err, keyfold.ErrConflict) || !strings.Contains(err.Error(), next.ID) {
+				t.Errorf("%s: %v, want a conflict that names the successor", what, err)
+			}
+		}
+		page, err := svc.Audit(t.Context(), keyfold.AuditQuery{Target: old.ID, Limit: 1})
+		if err != nil || len(page.Entries) != 1 || page.Entries[0].Action != "key.rotate" || !strings.Contains(page.Entries[0].After, `"revoked_reason":"rotated"`) {
+			t.Errorf("the audit log says %+v, %v", page.Entries, err)
+		}
+	})
 }
 
 func TestRotateIsRefusedOnRevokedExpiredDisabledAndRotated(t *testing.T) {

@@ -201,7 +201,10 @@ func (h *history) renew(m *modelKey, now time.Time) {
 }
 
 func (h *history) rotate(m *modelKey, now time.Time) {
-	overlap := time.Duration(1+h.rng.IntN(24)) * time.Hour
+	overlap := time.Duration(h.rng.IntN(24)) * time.Hour
+	if overlap == 0 {
+		overlap = keyfold.NoOverlap
+	}
 	key, token, err := h.svc.RotateKey(h.t.Context(), m.id, keyfold.RotateOptions{Overlap: overlap})
 	want := m.goneOrRevoked()
 	if want == nil && (m.disabled || m.rotated || m.expired(now)) {
@@ -212,7 +215,9 @@ func (h *history) rotate(m *modelKey, now time.Time) {
 		return
 	}
 	h.keys = append(h.keys, &modelKey{id: key.ID, token: token.Reveal(), scopes: m.scopes, expires: m.expires, version: 1})
-	if end := now.Add(overlap); m.expires.IsZero() || end.Before(m.expires) {
+	if end := now.Add(overlap); overlap == keyfold.NoOverlap {
+		m.revoked = true
+	} else if m.expires.IsZero() || end.Before(m.expires) {
 		m.expires = end
 	}
 	m.rotated = true

@@ -166,10 +166,16 @@ const (
 // Rotation replaces a key by its successor.
 type Rotation struct {
 	OldID      string
-	OldVersion int64     // as read
-	OldEnd     time.Time // the old key's new ExpiresAt, never zero
-	New        KeyRecord
+	OldVersion int64 // as read
+	// OldEnd is the old key's new ExpiresAt. The zero time means that there is no
+	// overlap: the old key ends by its state, which every clock agrees on.
+	OldEnd time.Time
+	New    KeyRecord
 }
+
+// RotatedReason is the RevokedReason of a key that was rotated without an
+// overlap.
+const RotatedReason = "rotated"
 
 // KeyStore keeps keys. Where several errors apply, the one that a method names
 // first must be returned: a revoked key is ErrConflict whatever the version.
@@ -206,7 +212,8 @@ type KeyStore interface {
 
 	// RotateKey must, in one step, give the old key its end and successor, set its
 	// UpdatedAt to m.At, raise its version and insert the new key as CreateKey
-	// does, where the old one has the version given, is neither revoked nor
+	// does. Where r.OldEnd is zero, the end is RevokedAt at m.At with
+	// [RotatedReason], and ExpiresAt stays. It must do so where the old one has the version given, is neither revoked nor
 	// disabled, has no successor and has not expired at m.At. It must return
 	// ErrNotFound, ErrConflict (state, the new id exists, or the new key's user
 	// does not) or ErrStale. Two feed rows are written, one for each key, and one

@@ -115,6 +115,8 @@ func (c *command) printToken(asJSON bool, key keyfold.Key, token keyfold.Token, 
 // ending says when a key ends, or that it has.
 func ending(key *keyfold.Key) string {
 	switch {
+	case !key.RevokedAt.IsZero():
+		return "is revoked"
 	case key.ExpiresAt.IsZero():
 		return "never ends"
 	case !key.ExpiresAt.After(time.Now()):

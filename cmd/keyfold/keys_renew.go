@@ -74,7 +74,7 @@ The old key goes on for the overlap, at most until its own end.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&overlap, "overlap", "", "how long the old key goes on, a `duration` or none (default 24h)")
+	cmd.Flags().StringVar(&overlap, "overlap", "", "how long the old key continues to work, a `duration`; none revokes it at once (default 24h)")
 	deadline.add(cmd, "life of the new key, a `duration` or never (default: the end that the old one had)")
 	flags.add(cmd)
 	return cmd

@@ -109,7 +109,7 @@ func TestRenewAndRotate(t *testing.T) {
 	}
 	for _, overlap := range []string{"none", "0s"} {
 		last := s.created("keys", "rotate", next, "--overlap", overlap, "--ttl", "2d")
-		if old := s.key(next); old.State != keyfold.KeyExpired || last.ExpiresAt == nil || last.ExpiresAt.Sub(last.CreatedAt) != 48*time.Hour {
+		if old := s.key(next); old.State != keyfold.KeyRevoked || last.ExpiresAt == nil || last.ExpiresAt.Sub(last.CreatedAt) != 48*time.Hour {
 			t.Errorf("--overlap %s: old %+v, new %+v", overlap, old, last)
 		}
 		next = last.ID

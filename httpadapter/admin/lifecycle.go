@@ -19,7 +19,7 @@ type (
 	}
 
 	rotateBody struct {
-		Overlap   overlap   `json:"overlap" required:"false" doc:"How long the old key goes on beside the new one; 24 hours if not given"`
+		Overlap   overlap   `json:"overlap" required:"false" doc:"How long the old key continues to work next to the new one. The default is 24 hours; 0s revokes the old key at once, with the reason rotated."`
 		TTL       ttl       `json:"ttl" required:"false" doc:"The life of the new key, if not that of the old one"`
 		ExpiresAt time.Time `json:"expires_at" required:"false" doc:"Instead of ttl; a time to come"`
 	}

@@ -109,13 +109,13 @@ func TestRotateHandsOver(t *testing.T) {
 	}
 	f.do("POST", "/keys/"+old.Key.ID+"/rotate", "").wantsProblem(http.StatusConflict, "conflict", "")
 	f.clock.advance(time.Hour)
-	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.CodeExpired || after != keyfold.CodeAllowed {
+	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.CodeRevoked || after != keyfold.CodeAllowed {
 		t.Errorf("after the overlap: old %v, new %v, want expired and allowed", before, after)
 	}
 	at := f.do("POST", "/keys/"+fresh.Key.ID+"/rotate", `{"overlap":"0s"}`).wants(http.StatusOK)
 	last := decode[admin.CreatedKey](at)
-	if before, after := f.verify(fresh.Token), f.verify(last.Token); before != keyfold.CodeExpired || after != keyfold.CodeAllowed {
-		t.Errorf("without overlap: old %v, new %v, want expired and allowed", before, after)
+	if before, after := f.verify(fresh.Token), f.verify(last.Token); before != keyfold.CodeRevoked || after != keyfold.CodeAllowed {
+		t.Errorf("without overlap: old %v, new %v, want revoked and allowed", before, after)
 	}
 	for body, field := range map[string]string{`{"overlap":"8d"}`: "overlap", `{"overlap":"-1s"}`: "overlap", `{"overlap":1}`: "overlap", `{"ttl":"x"}`: "ttl"} {
 		f.do("POST", "/keys/"+last.Key.ID+"/rotate", body).wantsProblem(422, "invalid", field)

@@ -139,7 +139,12 @@ func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mut
 			return keyfold.ErrStale
 		}
 		record := old.record
-		record.ExpiresAt, record.RotatedTo = milli(r.OldEnd), r.New.ID
+		record.RotatedTo = r.New.ID
+		if r.OldEnd.IsZero() {
+			record.RevokedAt, record.RevokedReason = milli(m.At), keyfold.RotatedReason
+		} else {
+			record.ExpiresAt = milli(r.OldEnd)
+		}
 		st.changeKey(record, m.At)
 		st.putKey(clone(r.New))
 		st.tell(m, r.OldID)

@@ -88,7 +88,12 @@ func (d *keyDoc) end(r keyfold.Rotation, at int64, possible bool) error {
 	case d.Version != r.OldVersion:
 		return keyfold.ErrStale
 	}
-	d.ExpiresAt, d.RotatedTo, d.UpdatedAt = column.Optional(r.OldEnd), r.New.ID, at
+	if r.OldEnd.IsZero() {
+		d.RevokedAt, d.RevokedReason = &at, keyfold.RotatedReason
+	} else {
+		d.ExpiresAt = column.Optional(r.OldEnd)
+	}
+	d.RotatedTo, d.UpdatedAt = r.New.ID, at
 	d.Version++
 	return nil
 }

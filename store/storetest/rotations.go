@@ -9,6 +9,7 @@ import (
 func rotationCases() []testCase {
 	return []testCase{
 		{name: "a rotation ends the old key and inserts the new one", run: rotationReplaces},
+		{name: "a rotation without an end revokes the old key in the same step", run: rotationRevokes},
 		{name: "a rotation writes a change row for both keys and one audit row", run: rotationWritesRows},
 		{name: "no half rotation: when the new id exists nothing changes", run: rotationIsWhole},
 		{name: "a rotation needs the version that was read", run: rotationIsVersioned},
@@ -56,6 +57,32 @@ func rotationReplaces(t *trial) {
 	t.same("the new key", t.key(successor.ID), successor)
 	t.verifies(old)
 	t.verifies(successor)
+}
+
+func rotationRevokes(t *trial) {
+	for _, expires := range []time.Time{t.now().Add(time.Hour), {}} {
+		old := t.create(func(key *keyfold.KeyRecord) { key.ExpiresAt = expires })
+		r, m := t.rotation(old), t.mutation(t.action(), old.ID)
+		r.OldEnd = time.Time{}
+		cursor := t.cursor()
+		t.ok("RotateKey", t.store.RotateKey(t.ctx, r, m))
+		old.RevokedAt, old.RevokedReason = m.At, keyfold.RotatedReason
+		old.RotatedTo, old.UpdatedAt = r.New.ID, m.At
+		old.Version++
+		t.same("the old key", t.key(old.ID), old)
+		t.same("the new key", t.key(r.New.ID), r.New)
+		t.verifies(old)
+		t.verifies(r.New)
+		t.wrote(cursor, m, old.ID, r.New.ID)
+		t.refusesRotation(t.rotation(old), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
+	}
+	unfit := t.create()
+	t.set(unfit.ID, keyfold.DisableChange)
+	r := t.rotation(t.key(unfit.ID))
+	r.OldEnd = time.Time{}
+	t.refusesRotation(r, t.mutation(t.action(), unfit.ID), keyfold.ErrConflict)
+	r.OldID, r.OldVersion = t.create().ID, 7
+	t.refusesRotation(r, t.mutation(t.action(), r.OldID), keyfold.ErrStale)
 }
 
 func rotationWritesRows(t *trial) {

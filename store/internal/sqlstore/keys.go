@@ -189,7 +189,13 @@ func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mut
 		case err != nil:
 			return err
 		}
-		n, err := q.EndKey(ctx, column.Optional(r.OldEnd), r.New.ID, at, r.OldID, r.OldVersion, &at)
+		var n int64
+		var err error
+		if r.OldEnd.IsZero() {
+			n, err = q.RevokeRotated(ctx, &at, keyfold.RotatedReason, r.New.ID, at, r.OldID, r.OldVersion, &at)
+		} else {
+			n, err = q.EndKey(ctx, column.Optional(r.OldEnd), r.New.ID, at, r.OldID, r.OldVersion, &at)
+		}
 		if err == nil && n == 0 {
 			err = refused(ctx, q, r.OldID, func(row *model.KeyRow) bool {
 				return row.DisabledAt != nil || row.RotatedTo != "" || row.ExpiresAt != nil && *row.ExpiresAt <= at
