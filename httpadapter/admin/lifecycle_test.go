@@ -109,7 +109,7 @@ func TestRotateHandsOver(t *testing.T) {
 	}
 	f.do("POST", "/keys/"+old.Key.ID+"/rotate", "").wantsProblem(http.StatusConflict, "conflict", "")
 	f.clock.advance(time.Hour)
-	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.CodeRevoked || after != keyfold.CodeAllowed {
+	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.CodeExpired || after != keyfold.CodeAllowed {
 		t.Errorf("after the overlap: old %v, new %v, want expired and allowed", before, after)
 	}
 	at := f.do("POST", "/keys/"+fresh.Key.ID+"/rotate", `{"overlap":"0s"}`).wants(http.StatusOK)
