@@ -96,7 +96,7 @@ func keyFields(k *Key) fieldsOf {
 
 // AuditQuery asks for a page of the audit log.
 type AuditQuery struct {
-	Target string // the id of what changed; empty for everything
+	Target Filter // the id of the key or the user that changed
 	Cursor string // AuditPage.Next of the page before; empty starts
 	Limit  int    // 1 to 200; zero = 50
 }
@@ -114,21 +114,21 @@ func (s *Service) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
 	if err != nil {
 		return AuditPage{}, err
 	}
-	if err := checkBytes("target", q.Target, maxOwnerID); err != nil {
+	if err := q.Target.checkText("target", maxOwnerID); err != nil {
 		return AuditPage{}, err
 	}
-	filter := "audit|" + q.Target
-	after, err := readCursor(q.Cursor, filter)
+	filter := "audit|" + q.Target.value
+	after, err := s.readCursor(ctx, q.Cursor, filter)
 	if err != nil {
 		return AuditPage{}, err
 	}
-	entries, err := s.store.Audit(ctx, AuditScan{Target: q.Target, AfterSeq: after.Seq, Limit: limit})
+	entries, err := s.store.Audit(ctx, AuditScan{Target: q.Target.value, AfterSeq: after.Seq, Limit: limit})
 	if err != nil {
 		return AuditPage{}, storeError(ctx, err)
 	}
 	page := AuditPage{Entries: entries}
 	if len(entries) == limit {
-		page.Next = cursor{Seq: entries[limit-1].Seq}.encode(filter)
+		page.Next, err = s.nextCursor(ctx, cursor{Seq: entries[limit-1].Seq}, filter)
 	}
-	return page, nil
+	return page, err
 }

@@ -487,7 +487,7 @@ func TestFlushedFeedForgetsEverything(t *testing.T) {
 		outcome(svc, token)
 	}
 	other := newService(t, store, nil)
-	if _, err := other.RevokeKeys(t.Context(), keyfold.KeyFilter{OwnerID: "o"}, ""); err != nil {
+	if _, err := other.RevokeKeys(t.Context(), keyfold.KeyFilter{OwnerID: keyfold.Only("o")}, ""); err != nil {
 		t.Fatal(err)
 	}
 	heard(t, svc)
@@ -647,7 +647,7 @@ func TestKeysAreNeverMixedUpWhateverIsLetGo(t *testing.T) {
 							_ = svc.EnableKey(context.Background(), ids[i])
 						case 1:
 							if rng.IntN(20) == 0 {
-								_, _ = svc.RevokeKeys(context.Background(), keyfold.KeyFilter{OwnerID: "nobody"}, "")
+								_, _ = svc.RevokeKeys(context.Background(), keyfold.KeyFilter{OwnerID: keyfold.Only("nobody")}, "")
 							}
 						}
 						id, err := svc.Verify(context.Background(), keyfold.Request{Token: tokens[i]})

@@ -149,7 +149,7 @@ func ExampleService_RevokeKeys() {
 	for range 3 {
 		_, _, _ = svc.CreateKey(ctx, keyfold.NewKey{OwnerID: "cust_42"})
 	}
-	revoked, err := svc.RevokeKeys(ctx, keyfold.KeyFilter{OwnerID: "cust_42"}, "contract ended")
+	revoked, err := svc.RevokeKeys(ctx, keyfold.KeyFilter{OwnerID: keyfold.Only("cust_42")}, "contract ended")
 	fmt.Println(revoked, err)
 	// Output:
 	// 3 <nil>
@@ -160,7 +160,7 @@ func ExampleService_Keys() {
 	for i := range 5 {
 		_, _, _ = svc.CreateKey(ctx, keyfold.NewKey{Name: fmt.Sprint("key ", i), OwnerID: "cust_42"})
 	}
-	query, count := keyfold.KeysQuery{OwnerID: "cust_42", Limit: 2}, 0
+	query, count := keyfold.KeysQuery{OwnerID: keyfold.Only("cust_42"), Limit: 2}, 0
 	for {
 		page, err := svc.Keys(ctx, query)
 		if err != nil {
@@ -217,11 +217,11 @@ func ExampleService_Usage() {
 		_, _ = svc.Verify(ctx, keyfold.Request{Token: token.Reveal(), Route: "GET /reports"})
 	}
 	_ = svc.Flush(ctx) // otherwise within a second
-	page, _ := svc.Usage(ctx, keyfold.UsageQuery{KeyID: key.ID})
+	page, _ := svc.Usage(ctx, keyfold.UsageQuery{KeyID: keyfold.Only(key.ID)})
 	for _, event := range page.Events {
 		fmt.Println(event.At.Format(time.TimeOnly), event.Route, event.Code)
 	}
-	totals, _ := svc.UsageTotals(ctx, keyfold.UsageQuery{KeyID: key.ID})
+	totals, _ := svc.UsageTotals(ctx, keyfold.UsageQuery{KeyID: keyfold.Only(key.ID)})
 	fmt.Println(totals.Count[keyfold.CodeAllowed])
 	// Output:
 	// 12:00:00 GET /reports allowed
@@ -235,7 +235,7 @@ func ExampleWithActor() {
 	ctx = keyfold.WithActor(ctx, keyfold.Actor{Name: "alice", Address: "192.0.2.7", RequestID: "r-1"})
 	key, _, _ := svc.CreateKey(ctx, keyfold.NewKey{Name: "ci"})
 	_ = svc.DisableKey(ctx, key.ID, "suspicious")
-	page, _ := svc.Audit(ctx, keyfold.AuditQuery{Target: key.ID})
+	page, _ := svc.Audit(ctx, keyfold.AuditQuery{Target: keyfold.Only(key.ID)})
 	for _, entry := range page.Entries {
 		fmt.Println(entry.Actor, entry.Action)
 	}

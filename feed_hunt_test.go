@@ -197,7 +197,7 @@ func TestManyKeysRevokedAtOnceAreRefusedAfterOnePollAndStallNobody(t *testing.T)
 			// busy, is undone, and the call may be repeated.
 			total := 0
 			for range 10 {
-				n, err := there.RevokeKeys(context.Background(), keyfold.KeyFilter{OwnerID: "many"}, "")
+				n, err := there.RevokeKeys(context.Background(), keyfold.KeyFilter{OwnerID: keyfold.Only("many")}, "")
 				total += n
 				if err == nil {
 					break

@@ -222,11 +222,13 @@ func set[T any](field *T, value *T) {
 	}
 }
 
-// KeysQuery asks for a page of keys. Every field that is set must match.
+// KeysQuery asks for a page of keys. Every field that is set must match:
+//
+//	KeysQuery{OwnerID: keyfold.Only(id.OwnerID())}
 type KeysQuery struct {
-	OwnerID string
-	UserID  string
-	Tenant  string
+	OwnerID Filter
+	UserID  Filter
+	Tenant  Filter
 	State   KeyState // empty = any
 	// ExpiringBefore lists the keys whose deadline is still to come and before
 	// that time, soonest first; otherwise the newest key comes first.
@@ -257,7 +259,7 @@ func (s *Service) Keys(ctx context.Context, q KeysQuery) (KeyPage, error) {
 		return KeyPage{}, err
 	}
 	filter := q.filter()
-	after, err := readCursor(q.Cursor, filter)
+	after, err := s.readCursor(ctx, q.Cursor, filter)
 	if err != nil {
 		return KeyPage{}, err
 	}
@@ -293,19 +295,13 @@ func (s *Service) Keys(ctx context.Context, q KeysQuery) (KeyPage, error) {
 			break
 		}
 	}
-	page.Next = cursor{At: scan.After.At.UnixMilli(), ID: scan.After.ID}.encode(filter)
-	return page, nil
+	page.Next, err = s.nextCursor(ctx, cursor{At: scan.After.At.UnixMilli(), ID: scan.After.ID}, filter)
+	return page, err
 }
 
 func (q *KeysQuery) check() error {
-	if err := checkBytes("owner_id", q.OwnerID, maxOwnerID); err != nil {
+	if err := checkFilters(q.OwnerID, q.UserID, q.Tenant); err != nil {
 		return err
-	}
-	if err := checkBytes("tenant", q.Tenant, maxTenant); err != nil {
-		return err
-	}
-	if q.UserID != "" && !isID(q.UserID) {
-		return invalid("user_id", idAllowed)
 	}
 	switch q.State {
 	case "", KeyActive, KeyExpired, KeyDisabled, KeyRevoked:
@@ -314,8 +310,19 @@ func (q *KeysQuery) check() error {
 	return invalid("state", "one of active, expired, disabled, revoked")
 }
 
+// checkFilters checks the conditions that keys are listed and changed by.
+func checkFilters(owner, user, tenant Filter) error {
+	if err := owner.checkText("owner_id", maxOwnerID); err != nil {
+		return err
+	}
+	if err := user.checkID("user_id"); err != nil {
+		return err
+	}
+	return tenant.checkText("tenant", maxTenant)
+}
+
 func (q *KeysQuery) filter() string {
-	return fmt.Sprintf("keys|%q|%s|%q|%s|%d", q.OwnerID, q.UserID, q.Tenant, q.State, q.ExpiringBefore.UnixMilli())
+	return fmt.Sprintf("keys|%q|%s|%q|%s|%d", q.OwnerID.value, q.UserID.value, q.Tenant.value, q.State, q.ExpiringBefore.UnixMilli())
 }
 
 // scan picks the index that leads; what it does not decide, matches does.
@@ -323,12 +330,12 @@ func (q *KeysQuery) scan(now time.Time) KeyScan {
 	switch {
 	case !q.ExpiringBefore.IsZero():
 		return KeyScan{Index: KeysExpiring, From: now.Add(time.Millisecond), To: q.ExpiringBefore}
-	case q.UserID != "":
-		return KeyScan{Index: KeysByUser, Value: q.UserID}
-	case q.OwnerID != "":
-		return KeyScan{Index: KeysByOwner, Value: q.OwnerID}
-	case q.Tenant != "":
-		return KeyScan{Index: KeysByTenant, Value: q.Tenant}
+	case q.UserID.set:
+		return KeyScan{Index: KeysByUser, Value: q.UserID.value}
+	case q.OwnerID.set:
+		return KeyScan{Index: KeysByOwner, Value: q.OwnerID.value}
+	case q.Tenant.set:
+		return KeyScan{Index: KeysByTenant, Value: q.Tenant.value}
 	}
 	return KeyScan{Index: KeysAll}
 }
@@ -336,7 +343,7 @@ func (q *KeysQuery) scan(now time.Time) KeyScan {
 // leadsAlone reports whether the index decides everything.
 func (q *KeysQuery) leadsAlone() bool {
 	filters := 0
-	for _, set := range []bool{q.OwnerID != "", q.UserID != "", q.Tenant != "", q.State != "", !q.ExpiringBefore.IsZero()} {
+	for _, set := range []bool{q.OwnerID.set, q.UserID.set, q.Tenant.set, q.State != "", !q.ExpiringBefore.IsZero()} {
 		if set {
 			filters++
 		}
@@ -345,6 +352,5 @@ func (q *KeysQuery) leadsAlone() bool {
 }
 
 func (q *KeysQuery) matches(k *Key, now time.Time) bool {
-	return (q.OwnerID == "" || q.OwnerID == k.OwnerID) && (q.UserID == "" || q.UserID == k.UserID) &&
-		(q.Tenant == "" || q.Tenant == k.Tenant) && (q.State == "" || q.State == k.State(now))
+	return q.OwnerID.admits(k.OwnerID) && q.UserID.admits(k.UserID) && q.Tenant.admits(k.Tenant) && (q.State == "" || q.State == k.State(now))
 }

@@ -248,9 +248,9 @@ func (s *Service) DeleteKey(ctx context.Context, id string) error {
 // is set, and at least one must be.
 type KeyFilter struct {
 	IDs     []string // at most 1000
-	OwnerID string
-	UserID  string
-	Tenant  string
+	OwnerID Filter
+	UserID  Filter
+	Tenant  Filter
 }
 
 const (
@@ -295,7 +295,7 @@ func (s *Service) setStates(ctx context.Context, filter KeyFilter, change StateC
 }
 
 func (f *KeyFilter) check() error {
-	if len(f.IDs) == 0 && f.OwnerID == "" && f.UserID == "" && f.Tenant == "" {
+	if len(f.IDs) == 0 && f.OwnerID.IsZero() && f.UserID.IsZero() && f.Tenant.IsZero() {
 		return invalid("filter", "at least one of ids, owner_id, user_id and tenant")
 	}
 	if len(f.IDs) > maxBulkIDs {
@@ -306,25 +306,18 @@ func (f *KeyFilter) check() error {
 			return invalid(fmt.Sprintf("ids[%d]", i), idAllowed)
 		}
 	}
-	if f.UserID != "" && !isID(f.UserID) {
-		return invalid("user_id", idAllowed)
-	}
-	if err := checkBytes("owner_id", f.OwnerID, maxOwnerID); err != nil {
-		return err
-	}
-	return checkBytes("tenant", f.Tenant, maxTenant)
+	return checkFilters(f.OwnerID, f.UserID, f.Tenant)
 }
 
 func (f *KeyFilter) matches(k *Key) bool {
 	return (len(f.IDs) == 0 || slices.Contains(f.IDs, k.ID)) &&
-		(f.OwnerID == "" || f.OwnerID == k.OwnerID) && (f.UserID == "" || f.UserID == k.UserID) &&
-		(f.Tenant == "" || f.Tenant == k.Tenant)
+		f.OwnerID.admits(k.OwnerID) && f.UserID.admits(k.UserID) && f.Tenant.admits(k.Tenant)
 }
 
 // matching yields the ids of the keys that match, in steps.
 func (s *Service) matching(ctx context.Context, filter KeyFilter) func(yield func([]string, error) bool) {
 	return func(yield func([]string, error) bool) {
-		if filter.OwnerID == "" && filter.UserID == "" && filter.Tenant == "" {
+		if filter.OwnerID.IsZero() && filter.UserID.IsZero() && filter.Tenant.IsZero() {
 			for ids := range slices.Chunk(filter.IDs, bulkStep) {
 				if !yield(ids, nil) {
 					return
@@ -332,12 +325,12 @@ func (s *Service) matching(ctx context.Context, filter KeyFilter) func(yield fun
 			}
 			return
 		}
-		scan := KeyScan{Index: KeysByTenant, Value: filter.Tenant, Limit: bulkStep}
+		scan := KeyScan{Index: KeysByTenant, Value: filter.Tenant.value, Limit: bulkStep}
 		switch {
-		case filter.UserID != "":
-			scan.Index, scan.Value = KeysByUser, filter.UserID
-		case filter.OwnerID != "":
-			scan.Index, scan.Value = KeysByOwner, filter.OwnerID
+		case filter.UserID.set:
+			scan.Index, scan.Value = KeysByUser, filter.UserID.value
+		case filter.OwnerID.set:
+			scan.Index, scan.Value = KeysByOwner, filter.OwnerID.value
 		}
 		for {
 			records, err := s.store.Keys(ctx, scan)

@@ -300,7 +300,7 @@ func TestRotationWithoutOverlapEndsTheKeyWhateverTheClock(t *testing.T) {
 				t.Errorf("%s: %v, want a conflict that names the successor", what, err)
 			}
 		}
-		page, err := svc.Audit(t.Context(), keyfold.AuditQuery{Target: old.ID, Limit: 1})
+		page, err := svc.Audit(t.Context(), keyfold.AuditQuery{Target: keyfold.Only(old.ID), Limit: 1})
 		if err != nil || len(page.Entries) != 1 || page.Entries[0].Action != "key.rotate" || !strings.Contains(page.Entries[0].After, `"revoked_reason":"rotated"`) {
 			t.Errorf("the audit log says %+v, %v", page.Entries, err)
 		}
@@ -464,11 +464,11 @@ func TestBulkChangesTouchOnlyWhatMatches(t *testing.T) {
 			tokens[owner+tenant], ids[owner+tenant] = token, key.ID
 		}
 	}
-	changed, err := l.RevokeKeys(t.Context(), keyfold.KeyFilter{OwnerID: "a", Tenant: "x"}, "left")
+	changed, err := l.RevokeKeys(t.Context(), keyfold.KeyFilter{OwnerID: keyfold.Only("a"), Tenant: keyfold.Only("x")}, "left")
 	l.must(err)
-	again, err := l.RevokeKeys(t.Context(), keyfold.KeyFilter{OwnerID: "a", Tenant: "x"}, "left")
+	again, err := l.RevokeKeys(t.Context(), keyfold.KeyFilter{OwnerID: keyfold.Only("a"), Tenant: keyfold.Only("x")}, "left")
 	l.must(err)
-	disabled, err := l.DisableKeys(t.Context(), keyfold.KeyFilter{Tenant: "x"}, "")
+	disabled, err := l.DisableKeys(t.Context(), keyfold.KeyFilter{Tenant: keyfold.Only("x")}, "")
 	l.must(err)
 	one, err := l.DisableKeys(t.Context(), keyfold.KeyFilter{IDs: []string{ids["by"], "0000000000000000"}}, "")
 	l.must(err)
@@ -494,7 +494,7 @@ func TestBulkRevokeOfManyKeysIsOneWordInTheFeed(t *testing.T) {
 	}
 	_, cursor, err := l.store.Changes(t.Context(), "")
 	l.must(err)
-	changed, err := l.RevokeKeys(t.Context(), keyfold.KeyFilter{OwnerID: "many"}, "")
+	changed, err := l.RevokeKeys(t.Context(), keyfold.KeyFilter{OwnerID: keyfold.Only("many")}, "")
 	l.must(err)
 	changes, _, err := l.store.Changes(t.Context(), cursor)
 	l.must(err)

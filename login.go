@@ -161,7 +161,7 @@ type attempt struct {
 }
 
 func (s *Service) newAttempt(ctx context.Context, account string, ip netip.Addr) (attempt, error) {
-	secret, err := s.throttleSecret(ctx)
+	secret, err := s.databaseSecret(ctx)
 	if err != nil {
 		return attempt{}, err
 	}
@@ -172,8 +172,9 @@ func (s *Service) newAttempt(ctx context.Context, account string, ip netip.Addr)
 	return a, nil
 }
 
-// throttleSecret asks the store once.
-func (s *Service) throttleSecret(ctx context.Context) ([]byte, error) {
+// databaseSecret is what throttles are named under and cursors are authenticated
+// with. It asks the store once.
+func (s *Service) databaseSecret(ctx context.Context) ([]byte, error) {
 	if known := s.logins.secret.Load(); known != nil {
 		return *known, nil
 	}

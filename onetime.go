@@ -233,7 +233,7 @@ func (s *Service) UseResetPassword(ctx context.Context, token, password string, 
 	reset := func(k *Service) error {
 		changed, err = k.useOneTime(ctx, &record, &user, hash)
 		if err == nil && o.RevokeKeys {
-			_, err = k.RevokeKeys(ctx, KeyFilter{UserID: changed.ID}, "password reset")
+			_, err = k.RevokeKeys(ctx, KeyFilter{UserID: Only(changed.ID)}, "password reset")
 		}
 		return err
 	}

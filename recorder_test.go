@@ -47,7 +47,7 @@ func TestUsageSyncAnswersWhenTheUseIsStored(t *testing.T) {
 		if got := outcome(svc, token, "x:y"); got != keyfold.CodeScope {
 			t.Fatal(got)
 		}
-		totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{KeyID: key.ID})
+		totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{KeyID: keyfold.Only(key.ID)})
 		if err != nil || totals.Count[keyfold.CodeScope] != 1 {
 			t.Errorf("stored %v, %v; want the refusal too", totals.Count, err)
 		}

@@ -25,9 +25,9 @@ const (
 
 // UsageReportQuery names usage, and how finely to tell it.
 type UsageReportQuery struct {
-	KeyID    string
-	OwnerID  string    // keys of this owner that exist now; not beside KeyID
-	UserID   string    // keys of this user that exist now; not beside the two above
+	KeyID    Filter
+	OwnerID  Filter    // keys of this owner that exist now; not together with KeyID
+	UserID   Filter    // keys of this user that exist now; not together with the two above
 	From     time.Time // zero = 24 hours before To, by day 30 days
 	To       time.Time // exclusive; zero = now
 	Outcomes []Code    // empty = all

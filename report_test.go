@@ -78,7 +78,7 @@ func TestReportCountsEveryHourAndDay(t *testing.T) {
 	if err := svc.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	q := keyfold.UsageReportQuery{KeyID: key.ID, From: start.Add(90 * time.Minute), To: start.Add(3*time.Hour + time.Millisecond)}
+	q := keyfold.UsageReportQuery{KeyID: keyfold.Only(key.ID), From: start.Add(90 * time.Minute), To: start.Add(3*time.Hour + time.Millisecond)}
 	report, err := svc.UsageReport(t.Context(), q)
 	if err != nil || len(report.Intervals) != 3 || !report.Intervals[0].StartAt.Equal(start.Add(time.Hour)) {
 		t.Fatalf("%+v, %v; want the hours that begin in or hold the span", report, err)
@@ -88,17 +88,17 @@ func TestReportCountsEveryHourAndDay(t *testing.T) {
 		q    keyfold.UsageReportQuery
 		want tally
 	}{
-		{"a key by day", keyfold.UsageReportQuery{KeyID: key.ID, By: keyfold.UsageByDay}, tally{
+		{"a key by day", keyfold.UsageReportQuery{KeyID: keyfold.Only(key.ID), By: keyfold.UsageByDay}, tally{
 			start.Add(-12 * time.Hour): {keyfold.CodeAllowed: 12, keyfold.CodeScope: 12},
 			start.Add(12 * time.Hour):  {keyfold.CodeAllowed: 18, keyfold.CodeScope: 18},
 		}},
-		{"one outcome of an owner", keyfold.UsageReportQuery{OwnerID: "o", By: keyfold.UsageByDay, Outcomes: []keyfold.Code{keyfold.CodeScope}}, tally{
+		{"one outcome of an owner", keyfold.UsageReportQuery{OwnerID: keyfold.Only("o"), By: keyfold.UsageByDay, Outcomes: []keyfold.Code{keyfold.CodeScope}}, tally{
 			start.Add(-12 * time.Hour): {keyfold.CodeScope: 12}, start.Add(12 * time.Hour): {keyfold.CodeScope: 18},
 		}},
 		{"all by day", keyfold.UsageReportQuery{By: keyfold.UsageByDay, To: start.Add(12 * time.Hour), From: start}, tally{
 			start.Add(-12 * time.Hour): {keyfold.CodeAllowed: 12, keyfold.CodeScope: 12, keyfold.CodeMalformed: 12},
 		}},
-		{"another owner", keyfold.UsageReportQuery{OwnerID: "p"}, tally{}},
+		{"another owner", keyfold.UsageReportQuery{OwnerID: keyfold.Only("p")}, tally{}},
 	} {
 		if got := reported(t, svc, row.q); !got.equal(row.want) {
 			t.Errorf("%s: %v, want %v", row.name, got, row.want)
@@ -131,7 +131,7 @@ func TestReportIsBounded(t *testing.T) {
 		{"ages", keyfold.UsageReportQuery{From: time.Unix(0, 0), To: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), By: keyfold.UsageByDay}, "from"},
 		{"no span", keyfold.UsageReportQuery{From: to, To: to}, "from"},
 		{"by what", keyfold.UsageReportQuery{By: 2}, "by"},
-		{"key and owner", keyfold.UsageReportQuery{KeyID: "0000000000000000", OwnerID: "o"}, "owner_id"},
+		{"key and owner", keyfold.UsageReportQuery{KeyID: keyfold.Only("0000000000000000"), OwnerID: keyfold.Only("o")}, "owner_id"},
 		{"no outcome", keyfold.UsageReportQuery{Outcomes: []keyfold.Code{200}}, "outcome"},
 	} {
 		_, err := svc.UsageReport(t.Context(), row.q)
@@ -267,9 +267,9 @@ func TestCountsByHourEqualARecount(t *testing.T) {
 			q    keyfold.UsageReportQuery
 			want tally
 		}{
-			{"key 0", keyfold.UsageReportQuery{KeyID: ids[0]}, truth[0]},
-			{"key 3", keyfold.UsageReportQuery{KeyID: ids[3]}, truth[3]},
-			{"owner a", keyfold.UsageReportQuery{OwnerID: "a"}, byOwner},
+			{"key 0", keyfold.UsageReportQuery{KeyID: keyfold.Only(ids[0])}, truth[0]},
+			{"key 3", keyfold.UsageReportQuery{KeyID: keyfold.Only(ids[3])}, truth[3]},
+			{"owner a", keyfold.UsageReportQuery{OwnerID: keyfold.Only("a")}, byOwner},
 			{"all", keyfold.UsageReportQuery{}, all},
 		} {
 			row.q.From, row.q.To = from, to
@@ -318,7 +318,7 @@ func TestPruneHoursKeepsTotals(t *testing.T) {
 		if n, err := svc.PruneHours(t.Context(), before); err != nil || n < 30 {
 			t.Errorf("%d counts deleted, %v; want those of 30 hours", n, err)
 		}
-		for _, q := range []keyfold.UsageReportQuery{{KeyID: key.ID}, {}} {
+		for _, q := range []keyfold.UsageReportQuery{{KeyID: keyfold.Only(key.ID)}, {}} {
 			q.From = clock.now().Add(-100 * time.Hour)
 			if got := reported(t, svc, q); len(got) != 10 {
 				t.Errorf("%d hours are left, want 10", len(got))

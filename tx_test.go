@@ -126,7 +126,7 @@ func TestDuplicateInTheMiddleSparesTheHostsTransaction(t *testing.T) {
 		if got := outcome(svc, token.Reveal()); got != keyfold.CodeAllowed || h.count(t) != 2 {
 			t.Errorf("after the commit: %v and %d rows of the host, want allowed and 2", got, h.count(t))
 		}
-		page, err := svc.Audit(t.Context(), keyfold.AuditQuery{Target: key.ID})
+		page, err := svc.Audit(t.Context(), keyfold.AuditQuery{Target: keyfold.Only(key.ID)})
 		if err != nil || len(page.Entries) != 1 {
 			t.Errorf("the duplicate left %d audit rows, %v; want the first key's own", len(page.Entries), err)
 		}

@@ -23,9 +23,9 @@ type UsageEvent struct {
 
 // UsageQuery names usage. Every field that is set must match.
 type UsageQuery struct {
-	KeyID    string
-	OwnerID  string    // keys of this owner that exist now; not beside KeyID
-	UserID   string    // keys of this user that exist now; not beside the two above
+	KeyID    Filter
+	OwnerID  Filter    // keys of this owner that exist now; not together with KeyID
+	UserID   Filter    // keys of this user that exist now; not together with the two above
 	From     time.Time // inclusive; zero = To - 24 hours
 	To       time.Time // exclusive; zero = now
 	Outcomes []Code    // empty = all
@@ -49,8 +49,8 @@ func (s *Service) Usage(ctx context.Context, q UsageQuery) (UsagePage, error) {
 	if err != nil {
 		return UsagePage{}, err
 	}
-	filter := fmt.Sprintf("usage|%s|%q|%s|%v|%d|%d", q.KeyID, q.OwnerID, q.UserID, q.Outcomes, q.From.UnixMilli(), q.To.UnixMilli())
-	after, err := readCursor(q.Cursor, filter)
+	filter := fmt.Sprintf("usage|%s|%q|%s|%v|%d|%d", q.KeyID.value, q.OwnerID.value, q.UserID.value, q.Outcomes, q.From.UnixMilli(), q.To.UnixMilli())
+	after, err := s.readCursor(ctx, q.Cursor, filter)
 	if err != nil {
 		return UsagePage{}, err
 	}
@@ -69,9 +69,9 @@ func (s *Service) Usage(ctx context.Context, q UsageQuery) (UsagePage, error) {
 	page := UsagePage{Events: events}
 	if len(events) == limit {
 		last := &events[limit-1]
-		page.Next = cursor{At: last.At.UnixMilli(), Seq: last.Seq}.encode(filter)
+		page.Next, err = s.nextCursor(ctx, cursor{At: last.At.UnixMilli(), Seq: last.Seq}, filter)
 	}
-	return page, nil
+	return page, err
 }
 
 // UsageTotals counts verifies by their outcome.
@@ -106,17 +106,15 @@ func (s *Service) UsageTotals(ctx context.Context, q UsageQuery) (UsageTotals, e
 // scan checks the query and fills in its bounds.
 func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
 	switch {
-	case q.OwnerID != "" && q.KeyID != "":
-		return UsageScan{}, invalid("owner_id", "not beside key_id")
-	case q.UserID != "" && (q.KeyID != "" || q.OwnerID != ""):
-		return UsageScan{}, invalid("user_id", "not beside key_id or owner_id")
-	case q.UserID != "" && !isID(q.UserID):
-		return UsageScan{}, invalid("user_id", idAllowed)
+	case q.OwnerID.set && q.KeyID.set:
+		return UsageScan{}, invalid("owner_id", "not together with key_id")
+	case q.UserID.set && (q.KeyID.set || q.OwnerID.set):
+		return UsageScan{}, invalid("user_id", "not together with key_id or owner_id")
 	}
-	if q.KeyID != "" && checkID(q.KeyID) != nil {
-		return UsageScan{}, invalid("key_id", idAllowed)
+	if err := q.KeyID.checkID("key_id"); err != nil {
+		return UsageScan{}, err
 	}
-	if err := checkBytes("owner_id", q.OwnerID, maxOwnerID); err != nil {
+	if err := checkFilters(q.OwnerID, q.UserID, Filter{}); err != nil {
 		return UsageScan{}, err
 	}
 	for _, code := range q.Outcomes {
@@ -124,7 +122,7 @@ func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
 			return UsageScan{}, invalid("outcome", "one of "+strings.Join(codeNames[:], ", "))
 		}
 	}
-	scan := UsageScan{KeyID: q.KeyID, OwnerID: q.OwnerID, UserID: q.UserID, From: q.From.UTC(), To: q.To.UTC(), Codes: q.Outcomes}
+	scan := UsageScan{KeyID: q.KeyID.value, OwnerID: q.OwnerID.value, UserID: q.UserID.value, From: q.From.UTC(), To: q.To.UTC(), Codes: q.Outcomes}
 	if q.To.IsZero() {
 		scan.To = now.Add(time.Millisecond)
 	}

@@ -111,7 +111,7 @@ func TestUsageEventTellsWhatWasAsked(t *testing.T) {
 	if err := svc.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: key.ID})
+	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: keyfold.Only(key.ID)})
 	if err != nil || len(page.Events) != 1 {
 		t.Fatalf("%d events, %v", len(page.Events), err)
 	}
@@ -140,7 +140,7 @@ func TestPersonalFieldsAreOffByDefaultAndTextsAreTamed(t *testing.T) {
 	if err := svc.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: key.ID})
+	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: keyfold.Only(key.ID)})
 	if err != nil || len(page.Events) != 2 {
 		t.Fatalf("%d events, %v", len(page.Events), err)
 	}
@@ -256,7 +256,7 @@ func TestBlockedStoreDoesNotSlowAVerify(t *testing.T) {
 		if err != nil || got.Uses != 500 {
 			t.Errorf("%d uses, %v; totals must not drop: want 500", got.Uses, err)
 		}
-		totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{KeyID: key.ID})
+		totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{KeyID: keyfold.Only(key.ID)})
 		if err != nil || totals.Count[keyfold.CodeAllowed] != 500 {
 			t.Errorf("counts by hour %v, %v; want 500 allowed", totals.Count, err)
 		}
@@ -395,7 +395,7 @@ func TestUsagePagesAndPrunes(t *testing.T) {
 	if err := svc.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for name, q := range map[string]keyfold.UsageQuery{"by key": {KeyID: key.ID}, "by owner": {OwnerID: "o"}} {
+	for name, q := range map[string]keyfold.UsageQuery{"by key": {KeyID: keyfold.Only(key.ID)}, "by owner": {OwnerID: keyfold.Only("o")}} {
 		q.From, q.Limit = clock.now().Add(-100*time.Hour), 10
 		var seen []keyfold.UsageEvent
 		for pages := 1; ; pages++ {

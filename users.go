@@ -312,8 +312,8 @@ func userFields(u *User) fieldsOf {
 // UsersQuery asks for a page of users, newest first. Every field that is set
 // must match.
 type UsersQuery struct {
-	Username string    // exact, but for what [NewUser] says of names
-	Email    string    // exact, in the same sense
+	Username Filter    // exact, but for what [NewUser] says of names
+	Email    Filter    // exact, in the same sense
 	State    UserState // empty = any
 	Cursor   string    // UserPage.Next of the page before; empty starts
 	Limit    int       // 1 to 200; zero = 50
@@ -335,12 +335,12 @@ func (s *Service) Users(ctx context.Context, q UsersQuery) (UserPage, error) {
 	if q.State != "" && q.State != UserActive && q.State != UserDisabled {
 		return UserPage{}, invalid("state", "one of active, disabled")
 	}
-	filter := fmt.Sprintf("users|%q|%q|%s", q.Username, q.Email, q.State)
-	after, err := readCursor(q.Cursor, filter)
+	filter := fmt.Sprintf("users|%q|%q|%s", q.Username.value, q.Email.value, q.State)
+	after, err := s.readCursor(ctx, q.Cursor, filter)
 	if err != nil {
 		return UserPage{}, err
 	}
-	if q.Username != "" || q.Email != "" {
+	if q.Username.set || q.Email.set {
 		return s.namedUser(ctx, q)
 	}
 	scan := UserScan{After: after.position(), Limit: limit}
@@ -370,21 +370,21 @@ func (s *Service) Users(ctx context.Context, q UsersQuery) (UserPage, error) {
 			break
 		}
 	}
-	page.Next = cursor{At: scan.After.At.UnixMilli(), ID: scan.After.ID}.encode(filter)
-	return page, nil
+	page.Next, err = s.nextCursor(ctx, cursor{At: scan.After.At.UnixMilli(), ID: scan.After.ID}, filter)
+	return page, err
 }
 
 // namedUser is the page of the one user that has those names, if there is one.
 func (s *Service) namedUser(ctx context.Context, q UsersQuery) (UserPage, error) {
 	var wanted UserRecord
-	if err := wanted.setUsername(q.Username); err != nil {
+	if err := q.Username.check("username", wanted.setUsername); err != nil {
 		return UserPage{}, err
 	}
-	if err := wanted.setEmail(q.Email); err != nil {
+	if err := q.Email.check("email", wanted.setEmail); err != nil {
 		return UserPage{}, err
 	}
 	look, key := s.store.UserByEmail, wanted.EmailKey
-	if q.Username != "" {
+	if q.Username.set {
 		look, key = s.store.UserByUsername, wanted.UsernameKey
 	}
 	found, err := look(ctx, key)
@@ -393,7 +393,7 @@ func (s *Service) namedUser(ctx context.Context, q UsersQuery) (UserPage, error)
 		return UserPage{}, nil
 	case err != nil:
 		return UserPage{}, storeError(ctx, err)
-	case q.Email != "" && found.EmailKey != wanted.EmailKey, q.State != "" && q.State != found.State():
+	case q.Email.set && found.EmailKey != wanted.EmailKey, q.State != "" && q.State != found.State():
 		return UserPage{}, nil
 	}
 	return UserPage{Users: []User{found.User}}, nil

@@ -163,9 +163,9 @@ func TestUsersThatCannotBeAreRefusedByField(t *testing.T) {
 		{"a long reason", "reason", func() error { return l.DisableUser(ctx, user.ID, strings.Repeat("x", 257)) }},
 		{"no state", "state", func() error { _, err := l.Users(ctx, keyfold.UsersQuery{State: "asleep"}); return err }},
 		{"a key of no id", "user_id", func() error { _, _, err := l.Service.CreateKey(ctx, keyfold.NewKey{UserID: "ann"}); return err }},
-		{"keys of no id", "user_id", func() error { _, err := l.Keys(ctx, keyfold.KeysQuery{UserID: "ann"}); return err }},
+		{"keys of no id", "user_id", func() error { _, err := l.Keys(ctx, keyfold.KeysQuery{UserID: keyfold.Only("ann")}); return err }},
 		{"usage beside an owner", "user_id", func() error {
-			_, err := l.Usage(ctx, keyfold.UsageQuery{UserID: user.ID, OwnerID: "o"})
+			_, err := l.Usage(ctx, keyfold.UsageQuery{UserID: keyfold.Only(user.ID), OwnerID: keyfold.Only("o")})
 			return err
 		}},
 	} {
@@ -340,7 +340,7 @@ func TestDeletedUsersKeysAreUnknown(t *testing.T) {
 			wants(t, here, token, keyfold.CodeUnknown, "deleted, here")
 			wants(t, there, token, keyfold.CodeUnknown, "deleted, elsewhere")
 		}
-		page, err := here.Keys(t.Context(), keyfold.KeysQuery{UserID: user.ID})
+		page, err := here.Keys(t.Context(), keyfold.KeysQuery{UserID: keyfold.Only(user.ID)})
 		if err != nil || len(page.Keys) != 0 {
 			t.Errorf("%d keys of a user who is gone, %v", len(page.Keys), err)
 		}
@@ -403,11 +403,11 @@ func TestIdentityNamesTheUserAndRotationKeepsIt(t *testing.T) {
 				}
 			}
 		}
-		page, err := svc.Keys(t.Context(), keyfold.KeysQuery{UserID: user.ID})
+		page, err := svc.Keys(t.Context(), keyfold.KeysQuery{UserID: keyfold.Only(user.ID)})
 		if err != nil || len(page.Keys) != 2 || page.Keys[0].UserID != user.ID || page.Keys[1].UserID != user.ID {
 			t.Errorf("keys of the user: %+v, %v; want the key and its successor", page.Keys, err)
 		}
-		n, err := svc.RevokeKeys(t.Context(), keyfold.KeyFilter{UserID: user.ID}, "left")
+		n, err := svc.RevokeKeys(t.Context(), keyfold.KeyFilter{UserID: keyfold.Only(user.ID)}, "left")
 		if err != nil || n != 2 {
 			t.Errorf("revoked %d keys, %v; want both", n, err)
 		}
@@ -440,12 +440,12 @@ func TestUsersAreListedByPageStateAndName(t *testing.T) {
 			{keyfold.UsersQuery{Limit: 7}, all},
 			{keyfold.UsersQuery{State: keyfold.UserDisabled, Limit: 2}, off},
 			{keyfold.UsersQuery{State: keyfold.UserActive, Limit: 1}, on},
-			{keyfold.UsersQuery{Username: "USER2"}, all[4:5]},
-			{keyfold.UsersQuery{Email: "user2@example.com"}, all[4:5]},
-			{keyfold.UsersQuery{Username: "user2", Email: "user2@example.com", State: keyfold.UserActive}, all[4:5]},
-			{keyfold.UsersQuery{Username: "user2", Email: "user3@example.com"}, nil},
-			{keyfold.UsersQuery{Username: "user2", State: keyfold.UserDisabled}, nil},
-			{keyfold.UsersQuery{Username: "nobody"}, nil},
+			{keyfold.UsersQuery{Username: keyfold.Only("USER2")}, all[4:5]},
+			{keyfold.UsersQuery{Email: keyfold.Only("user2@example.com")}, all[4:5]},
+			{keyfold.UsersQuery{Username: keyfold.Only("user2"), Email: keyfold.Only("user2@example.com"), State: keyfold.UserActive}, all[4:5]},
+			{keyfold.UsersQuery{Username: keyfold.Only("user2"), Email: keyfold.Only("user3@example.com")}, nil},
+			{keyfold.UsersQuery{Username: keyfold.Only("user2"), State: keyfold.UserDisabled}, nil},
+			{keyfold.UsersQuery{Username: keyfold.Only("nobody")}, nil},
 		} {
 			var got []string
 			for query := row.query; ; {

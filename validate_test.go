@@ -143,14 +143,14 @@ func TestEveryOtherInputIsCheckedBeforeTheStore(t *testing.T) {
 	_, renew := svc.RenewKey(ctx, id, keyfold.RenewOptions{TTL: -2})
 	_, _, overlap := svc.RotateKey(ctx, id, keyfold.RotateOptions{Overlap: 8 * day})
 	_, _, rotate := svc.RotateKey(ctx, id, keyfold.RotateOptions{TTL: time.Hour, ExpiresAt: time.Now()})
-	_, bulk := svc.RevokeKeys(ctx, keyfold.KeyFilter{OwnerID: "o"}, long)
+	_, bulk := svc.RevokeKeys(ctx, keyfold.KeyFilter{OwnerID: keyfold.Only("o")}, long)
 	_, ids := svc.DisableKeys(ctx, keyfold.KeyFilter{IDs: []string{id, "x"}}, "")
 	_, limit := svc.Keys(ctx, keyfold.KeysQuery{Limit: 201})
 	_, negative := svc.Keys(ctx, keyfold.KeysQuery{Limit: -1})
 	_, state := svc.Keys(ctx, keyfold.KeysQuery{State: "gone"})
 	_, cursor := svc.Keys(ctx, keyfold.KeysQuery{Cursor: "x"})
 	_, span := svc.Usage(ctx, keyfold.UsageQuery{From: time.Unix(2, 0), To: time.Unix(1, 0)})
-	_, both := svc.UsageTotals(ctx, keyfold.UsageQuery{KeyID: id, OwnerID: "o"})
+	_, both := svc.UsageTotals(ctx, keyfold.UsageQuery{KeyID: keyfold.Only(id), OwnerID: keyfold.Only("o")})
 	_, code := svc.Usage(ctx, keyfold.UsageQuery{Outcomes: []keyfold.Code{99}})
 	_, audit := svc.Audit(ctx, keyfold.AuditQuery{Cursor: strings.Repeat("A", 1000)})
 	for _, row := range []struct {
@@ -184,7 +184,7 @@ func TestCursorIsBoundToItsFilters(t *testing.T) {
 	for range 3 {
 		create(t, svc, keyfold.NewKey{OwnerID: "o"})
 	}
-	page, err := svc.Keys(t.Context(), keyfold.KeysQuery{OwnerID: "o", Limit: 2})
+	page, err := svc.Keys(t.Context(), keyfold.KeysQuery{OwnerID: keyfold.Only("o"), Limit: 2})
 	if err != nil || page.Next == "" {
 		t.Fatalf("next %q, %v", page.Next, err)
 	}
@@ -192,7 +192,7 @@ func TestCursorIsBoundToItsFilters(t *testing.T) {
 	wantInvalid(t, "another filter", err, "cursor")
 	_, err = svc.Audit(t.Context(), keyfold.AuditQuery{Cursor: page.Next})
 	wantInvalid(t, "another list", err, "cursor")
-	last, err := svc.Keys(t.Context(), keyfold.KeysQuery{OwnerID: "o", Limit: 2, Cursor: page.Next})
+	last, err := svc.Keys(t.Context(), keyfold.KeysQuery{OwnerID: keyfold.Only("o"), Limit: 2, Cursor: page.Next})
 	if err != nil || len(last.Keys) != 1 || last.Next != "" {
 		t.Errorf("last page: %d keys, next %q, %v", len(last.Keys), last.Next, err)
 	}
@@ -232,13 +232,13 @@ func TestKeysAreListedByFilter(t *testing.T) {
 		want string
 	}{
 		{"everything, newest first", keyfold.KeysQuery{}, "other revoked disabled expired active"},
-		{"an owner", keyfold.KeysQuery{OwnerID: "o"}, "revoked disabled expired active"},
-		{"a tenant", keyfold.KeysQuery{Tenant: "t"}, "revoked disabled expired active"},
-		{"owner and tenant", keyfold.KeysQuery{OwnerID: "p", Tenant: "t"}, ""},
+		{"an owner", keyfold.KeysQuery{OwnerID: keyfold.Only("o")}, "revoked disabled expired active"},
+		{"a tenant", keyfold.KeysQuery{Tenant: keyfold.Only("t")}, "revoked disabled expired active"},
+		{"owner and tenant", keyfold.KeysQuery{OwnerID: keyfold.Only("p"), Tenant: keyfold.Only("t")}, ""},
 		{"active", keyfold.KeysQuery{State: keyfold.KeyActive}, "other active"},
 		{"expired", keyfold.KeysQuery{State: keyfold.KeyExpired}, "expired"},
 		{"disabled", keyfold.KeysQuery{State: keyfold.KeyDisabled}, "disabled"},
-		{"revoked of an owner", keyfold.KeysQuery{OwnerID: "o", State: keyfold.KeyRevoked}, "revoked"},
+		{"revoked of an owner", keyfold.KeysQuery{OwnerID: keyfold.Only("o"), State: keyfold.KeyRevoked}, "revoked"},
 		{"expiring soon", keyfold.KeysQuery{ExpiringBefore: l.clock.now().Add(3 * day)}, "other"},
 		{"expiring, soonest first", keyfold.KeysQuery{ExpiringBefore: l.clock.now().Add(90 * day)}, "other active disabled revoked"},
 	} {

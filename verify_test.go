@@ -368,7 +368,7 @@ func TestMalformedIDsCostNoStoreCall(t *testing.T) {
 		_, update := svc.UpdateKey(t.Context(), id, keyfold.KeyUpdate{Version: 1})
 		_, renew := svc.RenewKey(t.Context(), id, keyfold.RenewOptions{})
 		_, _, rotate := svc.RotateKey(t.Context(), id, keyfold.RotateOptions{})
-		_, usage := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: id + "!"})
+		_, usage := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: keyfold.Only(id + "!")})
 		for name, err := range map[string]error{
 			"Key": get, "UpdateKey": update, "RenewKey": renew, "RotateKey": rotate, "Usage": usage,
 			"RevokeKey": svc.RevokeKey(t.Context(), id, ""), "DisableKey": svc.DisableKey(t.Context(), id, ""),

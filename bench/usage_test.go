@@ -134,7 +134,7 @@ func BenchmarkUsageByDay(b *testing.B) {
 			b.Run("sqlite", func(b *testing.B) {
 				total := int64(0)
 				paired(b, 16, func(int) {
-					usage, err := svc.UsageTotals(ctx, keyfold.UsageQuery{KeyID: busiest, From: keyset.Created, To: end})
+					usage, err := svc.UsageTotals(ctx, keyfold.UsageQuery{KeyID: keyfold.Only(busiest), From: keyset.Created, To: end})
 					must(b, err)
 					total = usage.Count[keyfold.CodeAllowed]
 				}, nil, nil)

@@ -58,7 +58,7 @@ in "next".`,
 func auditListing(svc *keyfold.Service, target string) listing[keyfold.AuditEntry] {
 	return listing[keyfold.AuditEntry]{
 		fetch: func(ctx context.Context, cursor string, limit int) ([]keyfold.AuditEntry, string, error) {
-			page, err := svc.Audit(ctx, keyfold.AuditQuery{Target: target, Cursor: cursor, Limit: limit})
+			page, err := svc.Audit(ctx, keyfold.AuditQuery{Target: onlyIf(target), Cursor: cursor, Limit: limit})
 			return page.Entries, page.Next, err
 		},
 		document: func(entries []keyfold.AuditEntry, next string) any {

@@ -71,6 +71,14 @@ func noneEmpty(cmd *cobra.Command, names ...string) error {
 	return nil
 }
 
+// onlyIf is the condition that such a flag sets; none where the flag is not given.
+func onlyIf(flag string) keyfold.Filter {
+	if flag == "" {
+		return keyfold.Filter{}
+	}
+	return keyfold.Only(flag)
+}
+
 func (f *deadlineFlags) parse(cmd *cobra.Command) (ttl time.Duration, at time.Time, err error) {
 	switch {
 	case f.never:

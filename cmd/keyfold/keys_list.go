@@ -29,7 +29,7 @@ func (c *command) keysList() *cobra.Command {
   keyfold keys list --all --json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := keyfold.KeysQuery{OwnerID: flags.owner, UserID: flags.user, Tenant: flags.tenant, State: keyfold.KeyState(flags.state)}
+			q := keyfold.KeysQuery{OwnerID: onlyIf(flags.owner), UserID: onlyIf(flags.user), Tenant: onlyIf(flags.tenant), State: keyfold.KeyState(flags.state)}
 			var err error
 			if q.ExpiringBefore, err = parseTimeIfSet(cmd, "expiring-before", flags.expiringBefore); err != nil {
 				return err

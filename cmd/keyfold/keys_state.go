@@ -135,7 +135,7 @@ its own, or of all keys of an owner, user or tenant how many were changed.`,
 // changeAll changes all keys of an owner, a tenant or both.
 func (c *command) changeAll(ctx context.Context, svc *keyfold.Service, s stateCommand, f *bulkFlags, reason string, asJSON bool) error {
 	if !f.yes {
-		count, err := countKeys(ctx, svc, keyfold.KeysQuery{OwnerID: f.owner, UserID: f.user, Tenant: f.tenant}, s.left)
+		count, err := countKeys(ctx, svc, keyfold.KeysQuery{OwnerID: onlyIf(f.owner), UserID: onlyIf(f.user), Tenant: onlyIf(f.tenant)}, s.left)
 		if err == nil && count > 0 {
 			err = c.confirm(ctx, fmt.Sprintf("This will %s %s%s; %s.", s.verb, keysText(count), f.of(), s.finality))
 		}
@@ -146,7 +146,7 @@ func (c *command) changeAll(ctx context.Context, svc *keyfold.Service, s stateCo
 			return c.printChanged(s, 0, asJSON)
 		}
 	}
-	changed, err := s.many(svc, ctx, keyfold.KeyFilter{OwnerID: f.owner, UserID: f.user, Tenant: f.tenant}, reason)
+	changed, err := s.many(svc, ctx, keyfold.KeyFilter{OwnerID: onlyIf(f.owner), UserID: onlyIf(f.user), Tenant: onlyIf(f.tenant)}, reason)
 	if err != nil {
 		return fmt.Errorf("%s %s; run it again to go on: %w", s.done, keysText(changed), err)
 	}

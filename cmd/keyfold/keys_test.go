@@ -174,7 +174,7 @@ func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
 	for _, row := range []struct{ args, says string }{
 		{"create --name " + strings.Repeat("x", 129), "invalid --name: at most 128 characters"},
 		{"create --owner " + strings.Repeat("x", 129), "invalid --owner: at most 128 bytes"},
-		{"create --scope a:b --scope hunter", "invalid --scope (number 2): "},
+		{"create --scope a:b --scope hunter*", "invalid --scope (number 2): "},
 		{"create --network 192.0.2.1/24", "invalid --network (number 1): an exact CIDR prefix"},
 		{"create --environment HUNTER", "invalid --environment: 1 to 16 lower-case letters and digits"},
 		{"create --idle-timeout 1s", "invalid --idle-timeout: 1 minute to 100 years, or none"},

@@ -37,7 +37,7 @@ func (f *usageFlags) add(cmd *cobra.Command, fromUsage string) {
 }
 
 func (f *usageFlags) query(cmd *cobra.Command) (keyfold.UsageQuery, error) {
-	q := keyfold.UsageQuery{KeyID: f.key, OwnerID: f.owner, UserID: f.user}
+	q := keyfold.UsageQuery{KeyID: onlyIf(f.key), OwnerID: onlyIf(f.owner), UserID: onlyIf(f.user)}
 	if err := noneEmpty(cmd, "key", "owner", "user"); err != nil {
 		return q, err
 	}

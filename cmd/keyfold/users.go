@@ -76,8 +76,7 @@ func (c *command) printUser(asJSON bool, user keyfold.User, line string) error {
 func (c *command) usersList() *cobra.Command {
 	var flags dataFlags
 	var page pageFlags
-	var q keyfold.UsersQuery
-	var state string
+	var username, email, state string
 	cmd := &cobra.Command{
 		Use: "list", Short: "List users, newest first", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -87,14 +86,14 @@ func (c *command) usersList() *cobra.Command {
 			if err := noneEmpty(cmd, "username", "email", "state"); err != nil {
 				return err
 			}
-			q.State = keyfold.UserState(state)
+			q := keyfold.UsersQuery{Username: onlyIf(username), Email: onlyIf(email), State: keyfold.UserState(state)}
 			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
 				return userListing(svc, q).print(ctx, c, &page, flags.asJSON)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&q.Username, "username", "", "only the user of that `name`, whatever its case")
-	cmd.Flags().StringVar(&q.Email, "email", "", "only the user of that `address`, whatever its case")
+	cmd.Flags().StringVar(&username, "username", "", "only the user of that `name`, whatever its case")
+	cmd.Flags().StringVar(&email, "email", "", "only the user of that `address`, whatever its case")
 	cmd.Flags().StringVar(&state, "state", "", "only users in that `state`: active, disabled")
 	page.add(cmd)
 	flags.add(cmd)
@@ -315,7 +314,7 @@ is given. With --json it prints the user as it was.`,
 }
 
 func (c *command) confirmDeletion(ctx context.Context, svc *keyfold.Service, user keyfold.User) error {
-	count, err := countKeys(ctx, svc, keyfold.KeysQuery{UserID: user.ID}, func(*keyfold.Key) bool { return true })
+	count, err := countKeys(ctx, svc, keyfold.KeysQuery{UserID: keyfold.Only(user.ID)}, func(*keyfold.Key) bool { return true })
 	if err != nil {
 		return err
 	}

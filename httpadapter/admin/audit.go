@@ -68,7 +68,7 @@ func (a *api) auditRoutes(r *routes) {
 }
 
 func (a *api) listAudit(ctx context.Context, in *auditInput) (*auditAnswer, error) {
-	page, err := a.svc.Audit(ctx, keyfold.AuditQuery{Target: in.Target, Cursor: in.Cursor, Limit: in.Limit})
+	page, err := a.svc.Audit(ctx, keyfold.AuditQuery{Target: onlyIf(in.Target), Cursor: in.Cursor, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}

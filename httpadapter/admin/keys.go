@@ -111,7 +111,7 @@ func (a *api) listKeys(ctx context.Context, in *listInput) (*listAnswer, error) 
 		return nil, err
 	}
 	page, err := a.svc.Keys(ctx, keyfold.KeysQuery{
-		OwnerID: in.OwnerID, UserID: in.UserID, Tenant: in.Tenant, State: keyfold.KeyState(in.State), ExpiringBefore: before,
+		OwnerID: onlyIf(in.OwnerID), UserID: onlyIf(in.UserID), Tenant: onlyIf(in.Tenant), State: keyfold.KeyState(in.State), ExpiringBefore: before,
 		Cursor: in.Cursor, Limit: in.Limit,
 	})
 	if err != nil {
@@ -207,4 +207,13 @@ func parseTime(field, text string) (time.Time, error) {
 		return time.Time{}, &keyfold.InvalidError{Field: field, Allowed: timeForm}
 	}
 	return at, nil
+}
+
+// onlyIf is the condition on a query parameter. An empty one was not given:
+// checkQuery refuses those that are.
+func onlyIf(parameter string) keyfold.Filter {
+	if parameter == "" {
+		return keyfold.Filter{}
+	}
+	return keyfold.Only(parameter)
 }

@@ -26,9 +26,9 @@ type (
 
 	bulkBody struct {
 		IDs     []string `json:"ids" required:"false" maxItems:"1000"`
-		OwnerID string   `json:"owner_id" required:"false"`
-		UserID  string   `json:"user_id" required:"false"`
-		Tenant  string   `json:"tenant" required:"false"`
+		OwnerID *string  `json:"owner_id" required:"false" minLength:"1" doc:"Only keys of this owner"`
+		UserID  *string  `json:"user_id" required:"false" minLength:"1" doc:"Only keys of this user"`
+		Tenant  *string  `json:"tenant" required:"false" minLength:"1" doc:"Only keys with this tenant label"`
 		Reason  string   `json:"reason" required:"false" maxLength:"256"`
 	}
 
@@ -95,7 +95,16 @@ func (a *api) disableKeys(ctx context.Context, _ *none, b *bulkBody) (*bulkAnswe
 }
 
 func (b *bulkBody) filter() keyfold.KeyFilter {
-	return keyfold.KeyFilter{IDs: b.IDs, OwnerID: b.OwnerID, UserID: b.UserID, Tenant: b.Tenant}
+	return keyfold.KeyFilter{IDs: b.IDs, OwnerID: onlyGiven(b.OwnerID), UserID: onlyGiven(b.UserID), Tenant: onlyGiven(b.Tenant)}
+}
+
+// onlyGiven keeps a member that is given and empty apart from one that is absent.
+// The Service refuses the first: it must not widen the change to everybody's keys.
+func onlyGiven(member *string) keyfold.Filter {
+	if member == nil {
+		return keyfold.Filter{}
+	}
+	return keyfold.Only(*member)
 }
 
 func bulk(changed int, err error) (*bulkAnswer, error) {

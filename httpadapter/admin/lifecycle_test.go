@@ -180,7 +180,7 @@ func TestChangesAreWrittenUnderTheActor(t *testing.T) {
 	f := newFixture(t)
 	created := f.create(`{}`)
 	f.do("POST", "/keys/"+created.Key.ID+"/revoke", "", "X-Request-Id: req-7").wants(http.StatusOK)
-	page, err := f.svc.Audit(t.Context(), keyfold.AuditQuery{Target: created.Key.ID})
+	page, err := f.svc.Audit(t.Context(), keyfold.AuditQuery{Target: keyfold.Only(created.Key.ID)})
 	if err != nil || len(page.Entries) == 0 {
 		t.Fatalf("Audit: %v, %v", page, err)
 	}
@@ -284,4 +284,26 @@ func TestUsage(t *testing.T) {
 	f.do("GET", "/usage/events?limit=0", "").wantsProblem(422, "invalid", "limit")
 	f.do("GET", "/usage/events?cursor=x", "").wantsProblem(422, "invalid", "cursor")
 	f.do("GET", "/usage/totals?limit=3", "").wantsProblem(422, "invalid", "query")
+}
+
+// A client that fills in an owner it does not have must not reach everybody's keys.
+func TestConditionThatIsGivenAndEmptyIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.do("POST", "/keys", `{"owner_id":"cust_42"}`).wants(http.StatusCreated)
+	id := decode[admin.KeyPage](f.do("GET", "/keys", "").wants(http.StatusOK)).Keys[0].ID
+	for _, target := range []string{
+		"/keys?owner_id=", "/keys?user_id=", "/keys?tenant=&state=active", "/keys?state=", "/users?username=", "/users?email=",
+		"/usage/events?key_id=", "/usage/totals?owner_id=", "/usage/report?user_id=", "/audit?target=",
+	} {
+		f.do("GET", target, "").wants(http.StatusUnprocessableEntity)
+	}
+	for _, member := range []string{"owner_id", "user_id", "tenant"} {
+		for _, verb := range []string{"revoke", "disable"} {
+			f.do("POST", "/keys/bulk/"+verb, `{"ids":["`+id+`"],"`+member+`":""}`).wants(http.StatusUnprocessableEntity)
+		}
+	}
+	if key, err := f.svc.Key(t.Context(), id); err != nil || !key.RevokedAt.IsZero() || !key.DisabledAt.IsZero() {
+		t.Errorf("the key is %+v, %v; want it untouched", key, err)
+	}
 }

@@ -138,7 +138,7 @@ func (f *usageFilter) query() (keyfold.UsageQuery, error) {
 	if err != nil {
 		return keyfold.UsageQuery{}, err
 	}
-	q := keyfold.UsageQuery{KeyID: f.KeyID, OwnerID: f.OwnerID, UserID: f.UserID, From: from, To: to}
+	q := keyfold.UsageQuery{KeyID: onlyIf(f.KeyID), OwnerID: onlyIf(f.OwnerID), UserID: onlyIf(f.UserID), From: from, To: to}
 	for _, outcome := range f.Outcome {
 		code, err := keyfold.ParseCode(outcome)
 		if err != nil {

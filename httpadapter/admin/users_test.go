@@ -140,7 +140,7 @@ func TestAuthenticateTellsNoReason(t *testing.T) {
 	user := f.olga()
 	f.createUser(`{"username":"without"}`)
 	f.createUser(`{"username":"disabled","password":"` + password + `"}`)
-	page, err := f.svc.Users(t.Context(), keyfold.UsersQuery{Username: "disabled"})
+	page, err := f.svc.Users(t.Context(), keyfold.UsersQuery{Username: keyfold.Only("disabled")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -614,7 +614,7 @@ func TestChangesAreAudited(t *testing.T) {
 	key, id := s.newKey()
 	s.admin("/revoke", "api-key", key)
 	s.admin("/renew", "api-key", key)
-	page, err := s.svc.Audit(t.Context(), keyfold.AuditQuery{Target: id})
+	page, err := s.svc.Audit(t.Context(), keyfold.AuditQuery{Target: keyfold.Only(id)})
 	if err != nil {
 		t.Fatal(err)
 	}

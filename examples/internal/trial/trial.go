@@ -97,7 +97,7 @@ func checkRoutes(t *testing.T, svc *keyfold.Service, keyID string, requests []Re
 	if err := svc.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: keyID})
+	page, err := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: keyfold.Only(keyID)})
 	if err != nil {
 		t.Fatal(err)
 	}
