@@ -51,6 +51,9 @@ func New(store Store, options *Options) (*Service, error) {
 	if options != nil {
 		now = options.Now
 	}
+	if store, ok := store.(LoggingStore); ok {
+		store.LogTo(opts.Logger)
+	}
 	s := &Service{opts: opts, clock: newClock(now), beside: &background{}}
 	s.checker = newChecker(store, &s.opts, s.clock)
 	s.store = checked{store, s.checker, false}

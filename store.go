@@ -2,6 +2,7 @@ package keyfold
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -380,6 +381,16 @@ type FeedListener interface {
 	// and mend its connection by itself. Missing a call is no fault: the feed is
 	// polled all the same.
 	Listen(ctx context.Context, wake func())
+}
+
+// LoggingStore is an optional interface of a Store that has messages of its
+// own, such as those of its database driver.
+type LoggingStore interface {
+	// LogTo must send these messages to logger from then on. [New] calls it with
+	// Options.Logger. It must be safe for concurrent use, because several
+	// Services may share a Store; the last logger counts. No message may hold a
+	// connection string or a secret, and a message that repeats must be limited.
+	LogTo(logger *slog.Logger)
 }
 
 // AuditScan asks for one page of the audit log, newest first by Seq.
