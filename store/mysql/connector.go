@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -12,7 +13,8 @@ import (
 // connector makes connections whose sessions are fit for Keyfold, or none.
 type connector struct {
 	driver.Connector
-	rules rules
+	rules  rules
+	shared *connections
 }
 
 // NewConnector returns what [Open] connects by, for a program that makes a pool
@@ -24,6 +26,8 @@ type connector struct {
 //     with an error that names the setting and the value that it must have.
 //   - After a statement that may have changed a setting, such as SET, the
 //     settings are read again before the pool hands out the connection.
+//   - When the server turns out to be read-only, as it is after a switch-over,
+//     all connections are replaced, whatever rejectReadOnly says.
 //
 // The parameters of dsn that begin with pool_ are read and have no effect here:
 // the pool is set by its own methods. Errors never hold the DSN or the password.
@@ -32,7 +36,7 @@ func NewConnector(dsn string) (driver.Connector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newConnector(set.config)
+	return newConnector(set.config, new(connections))
 }
 
 var errCharset = errors.New(name + ": the data source name must not ask for a character set other than utf8mb4: " +
@@ -40,7 +44,7 @@ var errCharset = errors.New(name + ": the data source name must not ask for a ch
 
 // newConnector refuses a configuration under which no session would be fit. It
 // changes config.
-func newConnector(config *mysql.Config) (driver.Connector, error) {
+func newConnector(config *mysql.Config, shared *connections) (driver.Connector, error) {
 	for charset := range strings.SplitSeq(charsetsOf(config), ",") {
 		if charset != "" && !strings.EqualFold(charset, "utf8mb4") {
 			return nil, errCharset
@@ -50,6 +54,8 @@ func newConnector(config *mysql.Config) (driver.Connector, error) {
 		return nil, errCharset
 	}
 	config.InterpolateParams = true
+	config.RejectReadOnly = false // it hides the error and replaces one connection; see inspect
+	config.Logger = driverLog{&shared.log}
 	if err := config.Apply(mysql.Charset("utf8mb4", config.Collation)); err != nil {
 		return nil, errMalformed
 	}
@@ -57,7 +63,7 @@ func newConnector(config *mysql.Config) (driver.Connector, error) {
 	if err != nil {
 		return nil, errMalformed
 	}
-	return connector{inner, rulesOf(config.DBName, config.Params)}, nil
+	return connector{inner, rulesOf(config.DBName, config.Params), shared}, nil
 }
 
 // charsetsOf returns the parameter charset, which the driver keeps to itself.
@@ -74,6 +80,17 @@ func charsetsOf(config *mysql.Config) string {
 
 // Connect implements driver.Connector.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	c.shared.count.Add(1)
+	conn, err := c.connect(ctx)
+	if err != nil {
+		c.shared.failed(err)
+		return nil, err
+	}
+	c.shared.track(conn)
+	return conn, nil
+}
+
+func (c connector) connect(ctx context.Context) (*checkedConn, error) {
 	inner, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -92,11 +109,14 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 
 // Driver implements driver.Connector. Its type tells New that the sessions of a
 // pool are checked.
-func (c connector) Driver() driver.Driver { return checkedDriver{c.Connector.Driver(), c.rules} }
+func (c connector) Driver() driver.Driver {
+	return checkedDriver{c.Connector.Driver(), c.rules, c.shared}
+}
 
 type checkedDriver struct {
 	driver.Driver
-	rules rules
+	rules  rules
+	shared *connections
 }
 
 // driverConn is what database/sql uses of a connection of the driver.
@@ -119,10 +139,26 @@ type checkedConn struct {
 	driverConn
 	rules   rules
 	suspect bool
+
+	shared     *connections
+	generation int
+	end        time.Time // the pool may not use it from then on; zero: no limit
+}
+
+// IsValid implements driver.Validator.
+func (c *checkedConn) IsValid() bool { return c.shared.isValid(c) && c.driverConn.IsValid() }
+
+// Close implements driver.Conn.
+func (c *checkedConn) Close() error {
+	c.shared.count.Add(-1)
+	return c.driverConn.Close()
 }
 
 // ResetSession implements driver.SessionResetter.
 func (c *checkedConn) ResetSession(ctx context.Context) error {
+	if !c.shared.isValid(c) {
+		return driver.ErrBadConn
+	}
 	if err := c.driverConn.ResetSession(ctx); err != nil || !c.suspect {
 		return err
 	}
@@ -138,7 +174,8 @@ func (c *checkedConn) ExecContext(ctx context.Context, query string, args []driv
 	if c.mustPrepare(query, args) {
 		return nil, driver.ErrSkip
 	}
-	return c.driverConn.ExecContext(ctx, query, args)
+	result, err := c.driverConn.ExecContext(ctx, query, args)
+	return result, c.shared.inspect(c, err)
 }
 
 // QueryContext implements driver.QueryerContext.
@@ -146,13 +183,21 @@ func (c *checkedConn) QueryContext(ctx context.Context, query string, args []dri
 	if c.mustPrepare(query, args) {
 		return nil, driver.ErrSkip
 	}
-	return c.driverConn.QueryContext(ctx, query, args)
+	rows, err := c.driverConn.QueryContext(ctx, query, args)
+	return rows, c.shared.inspect(c, err)
 }
 
 // PrepareContext implements driver.ConnPrepareContext.
 func (c *checkedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	c.note(query)
-	return c.driverConn.PrepareContext(ctx, query)
+	inner, err := c.driverConn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, c.shared.inspect(c, err)
+	}
+	if statement, ok := inner.(driverStmt); ok {
+		return inspectedStmt{statement, c}, nil
+	}
+	return inner, nil
 }
 
 // Prepare implements driver.Conn.

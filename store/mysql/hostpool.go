@@ -60,7 +60,7 @@ func newHostPool(ctx context.Context, db *sql.DB) (*hostPool, error) {
 }
 
 func (p *hostPool) access() access {
-	return access{db: p.db, read: p.read, begin: p.begin, check: checkFor(p.db, p.rules)}
+	return access{db: p.db, shared: new(connections), read: p.read, begin: p.begin, check: checkFor(p.db, p.rules)}
 }
 
 // conn returns a connection whose session is fit, or a *sessionError.

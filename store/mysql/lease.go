@@ -85,11 +85,13 @@ func (l lease) keep(ctx context.Context) error {
 	})
 }
 
-// again repeats what a node gave up because another one was first.
+// again repeats what a node gave up because another one was first, or what the
+// server had no connection for. It stays on one connection, so it cannot help
+// where that is to be replaced.
 func again(ctx context.Context, fn func() error) error {
 	for {
 		err := fn()
-		if class(err) != sqlstore.Lost {
+		if class := class(err); class != sqlstore.Lost && class != sqlstore.Full || isReplaced(err) {
 			return err
 		}
 		select {

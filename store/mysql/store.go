@@ -12,6 +12,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -33,8 +34,11 @@ const (
 type Store struct {
 	keyfold.Store
 	db       *sql.DB
+	shared   *connections
 	from, to int64 // versions of the schema
 }
+
+var _ keyfold.LoggingStore = (*Store)(nil)
 
 // Open connects to the database that dsn names, in the form of the driver,
 // user:password@tcp(host:3306)/database, or as mysql://user:password@host:3306/database,
@@ -66,7 +70,8 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := connect(set)
+	shared := &connections{pool: set.pool}
+	db, err := connect(set, shared)
 	if err != nil {
 		return nil, err
 	}
@@ -78,14 +83,17 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	return store, nil
 }
 
-func connect(set settings) (*sql.DB, error) {
-	connector, err := newConnector(set.config)
+func connect(set settings, shared *connections) (*sql.DB, error) {
+	connector, err := newConnector(set.config, shared)
 	if err != nil {
 		return nil, err
 	}
 	db := sql.OpenDB(connector)
-	db.SetMaxOpenConns(set.pool.maxConns)
-	db.SetMaxIdleConns(set.pool.maxConns)
+	shared.setMax = func(n int) {
+		db.SetMaxOpenConns(n)
+		db.SetMaxIdleConns(n)
+	}
+	shared.setMax(set.pool.maxConns)
 	db.SetConnMaxLifetime(set.pool.maxLifetime)
 	db.SetConnMaxIdleTime(set.pool.maxIdleTime)
 	return db, nil
@@ -118,26 +126,28 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 
 // access is the ways to a database by one pool.
 type access struct {
-	db    *sql.DB
-	pool  sqlstore.Session
-	read  func(ctx context.Context, fn func(*sqlstore.Session) error) error // nil where pool will do
-	begin func(ctx context.Context) (sqlstore.Session, error)
-	check func(ctx context.Context) error
+	db     *sql.DB
+	shared *connections
+	pool   sqlstore.Session
+	read   func(ctx context.Context, fn func(*sqlstore.Session) error) error // nil where pool will do
+	begin  func(ctx context.Context) (sqlstore.Session, error)
+	check  func(ctx context.Context) error
 }
 
 // checkedPool returns the access by a pool of [NewConnector].
 func checkedPool(db *sql.DB) access {
-	rules := db.Driver().(checkedDriver).rules
+	checked := db.Driver().(checkedDriver)
 	clock := sqlstore.NewClock()
 	begin := func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db, clock) }
 	return access{
-		db: db,
+		db:     db,
+		shared: checked.shared,
 		pool: sqlstore.Session{
 			Querier: pool{mysqldb.New(db), mysqldb.New(sqlstore.NewPrepared(db))},
 			Feed:    freshFeed{begin},
 		},
 		begin: begin,
-		check: checkFor(db, rules),
+		check: checkFor(db, checked.rules),
 	}
 }
 
@@ -150,7 +160,7 @@ func unanswered(err error) error {
 }
 
 func start(ctx context.Context, a access, closeDB func() error) (*Store, error) {
-	if err := a.db.PingContext(ctx); err != nil {
+	if err := again(ctx, func() error { return a.db.PingContext(ctx) }); err != nil {
 		return nil, unanswered(err)
 	}
 	from, to, err := sqlstore.Migrate(ctx, migrator{a.db}, migrations.MySQL())
@@ -172,7 +182,7 @@ func start(ctx context.Context, a access, closeDB func() error) (*Store, error) 
 		Class:      class,
 		Close:      closeDB,
 	})
-	return &Store{Store: store, db: a.db, from: from, to: to}, nil
+	return &Store{Store: store, db: a.db, shared: a.shared, from: from, to: to}, nil
 }
 
 // pool prepares the query of a verify. The others run too seldom for that.
@@ -188,6 +198,10 @@ func (p pool) VerifyRow(ctx context.Context, id string) (model.Verify, error) {
 // Migration returns the version of the schema that was found when the Store was
 // made, 0 where there was none, and the one that it has since then.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
+
+// LogTo implements [keyfold.LoggingStore]. The messages are those of the driver,
+// and about connections that the server refuses or that are replaced.
+func (s *Store) LogTo(logger *slog.Logger) { s.shared.log.LogTo(logger) }
 
 // DB returns the pool of connections, for the program's own tables and for
 // transactions that Keyfold takes part in by [Tx]. It belongs to the Store,
@@ -255,6 +269,12 @@ const (
 )
 
 func class(err error) sqlstore.Class {
+	switch {
+	case isReplaced(err):
+		return sqlstore.Lost
+	case tooMany(err):
+		return sqlstore.Full
+	}
 	switch number(err) {
 	case codeDuplicate:
 		return sqlstore.Conflict

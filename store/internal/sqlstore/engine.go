@@ -25,6 +25,7 @@ const (
 	Other    Class = iota // the database could not do its work
 	Conflict              // a unique value exists already
 	Lost                  // the database gave the transaction up; running it again may succeed
+	Full                  // the server refuses a further connection; one of the open ones will be free
 )
 
 // Engine is what the databases do not have in common.

@@ -53,7 +53,7 @@ func (s *Store) read(ctx context.Context, what string, fn func(*Session) error) 
 	}
 	if s.bound == nil {
 		err := s.engine.read(ctx, fn)
-		if s.engine.class(err) == Lost {
+		if class := s.engine.class(err); class == Lost || class == Full {
 			err = s.engine.retry(ctx, writeDeadline, func(context.Context) error { return s.engine.read(ctx, fn) })
 		}
 		return s.wrap(what, err)
@@ -153,16 +153,18 @@ func (e *Engine) run(ctx context.Context, fn func(*Session) error) error {
 }
 
 // retry runs fn again, with jitter, as long as the database gives up what it
-// did. Each try has limit, and none begins later than that after the first.
+// did, or has no connection for it. Each try has limit, and none begins later
+// than that after the first.
 func (e *Engine) retry(ctx context.Context, limit time.Duration, fn func(context.Context) error) error {
 	began := time.Now()
 	pause := 2 * time.Millisecond
 	for try := 1; ; try++ {
 		err := e.try(ctx, limit, fn)
-		if err == nil || ctx.Err() != nil || !errors.Is(err, keyfold.ErrRetry) && e.class(err) != Lost {
+		class := e.class(err)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, keyfold.ErrRetry) && class != Lost && class != Full {
 			return err
 		}
-		if try == maxTries || time.Since(began) > limit {
+		if try >= maxTries && class != Full || time.Since(began) > limit {
 			return fmt.Errorf("given up after %d tries: %w", try, err)
 		}
 		if err := sleep(ctx, time.Duration(rand.Int64N(int64(pause)))); err != nil {
