@@ -128,18 +128,16 @@ func TestOddSessionsOfMariaDB(t *testing.T) {
 		t.Run(odd.statement, func(t *testing.T) {
 			t.Parallel()
 			config := server.database(t, odd.statement)
-			store, err := keyfoldmysql.Open(t.Context(), config.FormatDSN())
-			if err != nil {
-				t.Fatalf("Open: %v", err)
-			}
-			defer store.Close()
+			store := openPatiently(t, config)
 			lifeOfAKey(t, store)
 			db, err := sql.Open("mysql", config.FormatDSN())
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer db.Close()
-			made, err := keyfoldmysql.New(t.Context(), db)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			made, err := keyfoldmysql.New(ctx, db)
 			switch {
 			case odd.refused != "" && (err == nil || !strings.Contains(err.Error(), odd.refused+" = ")):
 				t.Errorf("New: %v, want an error that names %s", err, odd.refused)
@@ -171,12 +169,7 @@ func (s *sessionsServer) conform(t *testing.T, odd oddSession) {
 	t.Helper()
 	t.Run("Open", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) keyfold.Store {
-			store, err := keyfoldmysql.Open(t.Context(), s.database(t, odd.statement).FormatDSN())
-			if err != nil {
-				t.Fatalf("Open: %v", err)
-			}
-			t.Cleanup(func() { _ = store.Close() })
-			return store
+			return openPatiently(t, s.database(t, odd.statement))
 		})
 	})
 	if odd.refused != "" || strings.HasPrefix(odd.statement, "USE ") {
@@ -189,13 +182,28 @@ func (s *sessionsServer) conform(t *testing.T, odd oddSession) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = db.Close() })
-			store, err := keyfoldmysql.New(t.Context(), db)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			store, err := keyfoldmysql.New(ctx, db)
 			if err != nil {
 				t.Fatalf("New: %v", err)
 			}
 			return store
 		})
 	})
+}
+
+// openPatiently gives a server that runs a whole suite more time than Open does.
+func openPatiently(t *testing.T, config *mysql.Config) keyfold.Store {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	store, err := keyfoldmysql.Open(ctx, config.FormatDSN())
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return store
 }
 
 // lifeOfAKey creates, uses and revokes a key with text that means something

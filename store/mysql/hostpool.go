@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyfold/keyfold"
@@ -230,4 +231,48 @@ func (l *lazyConn) PrepareContext(ctx context.Context, query string) (*sql.Stmt,
 		return nil, err
 	}
 	return conn.PrepareContext(ctx, query)
+}
+
+// hostTx prepares statements in a transaction of the program, once its session
+// was found fit. What the transaction itself decides, such as autocommit, is
+// the program's business.
+type hostTx struct {
+	*sql.Tx
+	fit atomic.Bool
+}
+
+func (t *hostTx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	if !t.fit.Load() {
+		if err := t.check(ctx); err != nil {
+			return nil, err
+		}
+		t.fit.Store(true)
+	}
+	return t.Tx.PrepareContext(ctx, query)
+}
+
+// check reads the settings that every server knows, because one statement is
+// all that it may cost.
+func (t *hostTx) check(ctx context.Context) error {
+	names := []string{"character_set_client", "character_set_connection", "sql_mode", selectLimit, "unique_checks", "sql_log_bin"}
+	var values [6]string
+	err := t.QueryRowContext(ctx, "SELECT @@character_set_client, @@character_set_connection, @@sql_mode, @@"+selectLimit+
+		", IF(@@unique_checks, 'ON', 'OFF'), IF(@@sql_log_bin, 'ON', 'OFF')").
+		Scan(&values[0], &values[1], &values[2], &values[3], &values[4], &values[5])
+	found := variables{}
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		found[selectLimit] = "0"
+	case err != nil:
+		return err
+	}
+	for i, name := range names {
+		if err == nil {
+			found[name] = values[i]
+		}
+	}
+	if unfit := rules(required()).unfit(found); len(unfit) > 0 {
+		return newSessionError(unfit, found)
+	}
+	return nil
 }

@@ -70,7 +70,7 @@ func required() []setting {
 		// The next ones let a session read what was true a while ago.
 		{"system_versioning_asof", "DEFAULT", is("DEFAULT"), always("SET system_versioning_asof = DEFAULT"), "@@system_versioning_asof = 'DEFAULT'"},
 		{"tidb_snapshot", "empty", is(""), always("SET tidb_snapshot = ''"), "@@tidb_snapshot = ''"},
-		{"tidb_read_staleness", "0", is("0"), always("SET tidb_read_staleness = 0"), "@@tidb_read_staleness = 0"},
+		{"tidb_read_staleness", "0", func(value string, _ variables) bool { return value == "" || value == "0" }, always("SET tidb_read_staleness = 0"), "@@tidb_read_staleness = 0"},
 		{"wsrep_dirty_reads", "OFF", is("OFF"), always("SET wsrep_dirty_reads = 0"), "@@wsrep_dirty_reads = 0"},
 		{syncWait, "1, 3, 5 or 7 on a node of Galera", func(value string, all variables) bool {
 			bits, err := strconv.Atoi(value)

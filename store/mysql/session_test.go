@@ -211,43 +211,99 @@ func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
 	}
 }
 
-// A host's own transaction may be on any session at all.
+// hostTransaction begins a transaction on a session that is not used afterwards.
+func hostTransaction(t *testing.T, db *sql.DB) *sql.Tx {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := conn.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = tx.Rollback()
+		_ = conn.Raw(func(any) error { return sqldriver.ErrBadConn })
+		_ = conn.Close()
+	})
+	return tx
+}
+
+func execIn(t *testing.T, tx *sql.Tx, statement string) {
+	t.Helper()
+	if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Mutation tried: hostTx without the check.
+func TestTransactionOfTheHostNeedsAFitSession(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	open(t, dsn)
+	db := pool(t, dsn, nil)
+	for statement, setting := range map[string]string{
+		"SET NAMES gbk":            "character_set_client",
+		"SET NAMES latin1":         "character_set_connection",
+		"SET sql_select_limit = 0": "sql_select_limit",
+		"SET sql_select_limit = 1": "sql_select_limit",
+		"SET sql_mode = ''":        "sql_mode",
+		"SET unique_checks = 0":    "unique_checks",
+	} {
+		t.Run(statement, func(t *testing.T) {
+			t.Parallel()
+			tx := hostTransaction(t, db)
+			execIn(t, tx, statement)
+			store := mysql.Tx(tx).Store
+			key := sqltest.Key()
+			_, found := store.UserByEmail(t.Context(), stranger)
+			for what, err := range map[string]error{
+				"CreateKey":   store.CreateKey(t.Context(), key, sqltest.Mutation("key.create", key.ID)),
+				"UserByEmail": found,
+			} {
+				if err == nil || !strings.Contains(err.Error(), setting+" = ") {
+					t.Errorf("%s: %v, want an error that names %s", what, err, setting)
+				}
+			}
+		})
+	}
+}
+
+// A session may be spoiled once it was checked. No text gets into the SQL then.
 //
 // Mutation tried: the queries of Tx run by the transaction itself, with which
-// the stranger is found and the name of the key sleeps.
+// the stranger is found and the name of the key is a syntax error.
 func TestTextInATransactionOfTheHostIsPrepared(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
 	victim(t, open(t, dsn))
-	for _, charset := range []string{"SET NAMES gbk", "SET NAMES big5"} {
-		db := pool(t, dsn, func(config *driver.Config) { config.InterpolateParams = true })
-		tx, err := db.BeginTx(t.Context(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer tx.Rollback() // after Fatal
-		if _, err := tx.ExecContext(t.Context(), charset); err != nil {
-			t.Fatal(err)
-		}
-		store := mysql.Tx(tx).Store
-		if _, err := store.UserByEmail(t.Context(), stranger); !errors.Is(err, keyfold.ErrNotFound) {
-			t.Errorf("%s: the name of a stranger: %v, want ErrNotFound", charset, err)
-		}
-		key := sqltest.Key()
-		key.Name = sleeper
-		if err := store.CreateKey(t.Context(), key, sqltest.Mutation("key.create", key.ID)); err != nil {
-			t.Errorf("%s: CreateKey: %v", charset, err)
-		} else if got, err := store.Key(t.Context(), key.ID); err != nil || got.Name != sleeper {
-			t.Errorf("%s: the name of a key came back as %q, %v; want %q", charset, got.Name, err, sleeper)
-		}
-		if _, err := store.RecordUsage(t.Context(), keyfold.UsageBatch{
-			RecorderID: "r", Number: 1, At: time.Now(), Totals: []keyfold.UsageTotal{{KeyID: stranger, Uses: 1}},
-		}); err != nil {
-			t.Errorf("%s: RecordUsage: %v", charset, err)
-		}
-		if err := tx.Rollback(); err != nil {
-			t.Error(err)
-		}
+	db := pool(t, dsn, func(config *driver.Config) { config.InterpolateParams = true })
+	for _, statement := range []string{"SET NAMES gbk", "SET NAMES big5"} {
+		t.Run(statement, func(t *testing.T) {
+			tx := hostTransaction(t, db)
+			store := mysql.Tx(tx).Store
+			if _, err := store.UserByEmail(t.Context(), "victim@example.com"); err != nil {
+				t.Fatal(err)
+			}
+			execIn(t, tx, statement)
+			if _, err := store.UserByEmail(t.Context(), stranger); !errors.Is(err, keyfold.ErrNotFound) {
+				t.Errorf("the name of a stranger: %v, want ErrNotFound", err)
+			}
+			key := sqltest.Key()
+			key.Name = sleeper
+			if err := store.CreateKey(t.Context(), key, sqltest.Mutation("key.create", key.ID)); err != nil {
+				t.Errorf("CreateKey: %v", err)
+			}
+			if got, err := store.Key(t.Context(), key.ID); err != nil || got.Name != sleeper {
+				t.Errorf("the name of a key came back as %q, %v; want %q", got.Name, err, sleeper)
+			}
+			if _, err := store.RecordUsage(t.Context(), keyfold.UsageBatch{
+				RecorderID: "r", Number: 1, At: time.Now(), Totals: []keyfold.UsageTotal{{KeyID: stranger, Uses: 1}},
+			}); err != nil {
+				t.Errorf("RecordUsage: %v", err)
+			}
+		})
 	}
 }
 
@@ -290,8 +346,8 @@ func TestStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), "SET NAMES gbk"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mysql.Tx(tx).Store.UserByEmail(t.Context(), stranger); !errors.Is(err, keyfold.ErrNotFound) {
-		t.Errorf("the name of a stranger in a transaction with SET NAMES gbk: %v, want ErrNotFound", err)
+	if _, err := mysql.Tx(tx).Store.UserByEmail(t.Context(), stranger); err == nil || !strings.Contains(err.Error(), "character_set_client = ") {
+		t.Errorf("the name of a stranger in a transaction with SET NAMES gbk: %v, want an error that names the setting", err)
 	}
 }
 
@@ -388,10 +444,11 @@ func TestOpenIsRefusedByAServerThatRefusesChanges(t *testing.T) {
 	key := sqltest.Create(t, open(t, dsn))
 	set("read_only = 1")
 	refusedWith(t, dsn, "read_only = ON", "connect to the server that takes changes")
-	refusedWith(t, dsn+"?rejectReadOnly=true", "read_only = ON") // the driver's own error tells nothing
-	_, err := mysql.New(t.Context(), pool(t, dsn, nil))
-	if err == nil || !strings.Contains(err.Error(), "read_only = ON") {
-		t.Errorf("New: %v, want an error that names read_only", err)
+	for _, rejects := range []bool{false, true} { // the driver then tells nothing
+		_, err := mysql.New(t.Context(), pool(t, dsn, func(config *driver.Config) { config.RejectReadOnly = rejects }))
+		if err == nil || !strings.Contains(err.Error(), "read_only = ON") {
+			t.Errorf("New with rejectReadOnly=%v: %v, want an error that names read_only", rejects, err)
+		}
 	}
 	set("read_only = 0")
 	store := open(t, dsn)

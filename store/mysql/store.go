@@ -7,7 +7,6 @@
 package mysql
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -164,13 +163,14 @@ func start(ctx context.Context, a access, closeDB func() error) (*Store, error) 
 		return nil, unanswered(err)
 	}
 	from, to, err := sqlstore.Migrate(ctx, migrator{a.db}, migrations.MySQL())
-	if err != nil && from == 0 { // it may be the first change of all
-		err = refused(ctx, a.db, err)
-	} else if err == nil {
-		err = cmp.Or(transactional(ctx, a.db), probe(ctx, a))
+	if err == nil {
+		err = transactional(ctx, a.db)
+	}
+	if err == nil {
+		err = probe(ctx, a)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, refused(ctx, a.db, err))
 	}
 	store := sqlstore.New(sqlstore.Engine{
 		Name:       name,
@@ -221,10 +221,11 @@ func (s *Store) DB() *sql.DB { return s.db }
 // and may remember a key as it was for up to Options.CacheMaxAge. A process that
 // starts while the transaction is open looks ten thousand changes back.
 //
-// Every statement with arguments is prepared, because the session of tx is the
-// caller's and may have any character set.
+// The session of tx is the caller's and may have any character set, so every
+// statement with arguments is prepared, and every call fails while the session
+// is not fit: the error names the setting. See [NewConnector].
 func Tx(tx *sql.Tx) keyfold.Tx {
-	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.MySQL(), Class: class}, session(tx, sqlstore.NewPrepared(tx), sqlstore.NewClock()))
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.MySQL(), Class: class}, session(tx, sqlstore.NewPrepared(&hostTx{Tx: tx}), sqlstore.NewClock()))
 }
 
 func begin(ctx context.Context, db *sql.DB, clock func() int64) (sqlstore.Session, error) {

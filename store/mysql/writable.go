@@ -3,6 +3,8 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,8 +12,9 @@ import (
 
 // Numbers of server errors.
 const (
-	codeTableDenied = 1142 // ER_TABLEACCESS_DENIED_ERROR
-	codeNotLogged   = 1665 // ER_BINLOG_STMT_MODE_AND_ROW_ENGINE, and InnoDB's refusal under READ COMMITTED
+	codeTableDenied    = 1142 // ER_TABLEACCESS_DENIED_ERROR
+	codeNotLogged      = 1665 // ER_BINLOG_STMT_MODE_AND_ROW_ENGINE, and InnoDB's refusal under READ COMMITTED
+	codeInnoDBReadOnly = 1015 // ER_CANT_LOCK, of innodb_read_only
 )
 
 // probe begins a transaction as every change does, and changes no row in it. A
@@ -22,27 +25,24 @@ func probe(ctx context.Context, a access) error {
 		err = session.Exec(ctx, "UPDATE keyfold_meta SET pruned_seq = pruned_seq WHERE id = 0")
 		_ = session.Rollback(context.WithoutCancel(ctx))
 	}
-	if err == nil || ctx.Err() != nil {
-		return err
-	}
-	return refused(ctx, a.db, err)
+	return err
 }
 
-// refused adds what would help against the refusal of a change.
+// refused adds to the refusal of a change what would help against it.
 func refused(ctx context.Context, db *sql.DB, err error) error {
-	switch number(err) {
-	case codeTableDenied:
-		return fmt.Errorf("the account may not change keyfold_meta; it needs SELECT, INSERT, UPDATE and DELETE on all tables of Keyfold: %w", err)
-	case codeNotLogged:
+	switch code := number(err); {
+	case code == codeTableDenied:
+		return fmt.Errorf("the account may not change the tables of Keyfold; it needs SELECT, INSERT, UPDATE and DELETE on them: %w", err)
+	case code == codeNotLogged:
 		return fmt.Errorf("the server refuses changes because binlog_format is STATEMENT; it must be ROW or MIXED: %w", err)
+	case code == codeReadOnly, code == codeReadOnlyTx, code == codeReadOnlyEngine, code == codeInnoDBReadOnly,
+		errors.Is(err, driver.ErrBadConn): // with rejectReadOnly, in a pool of the program's own, the driver does not tell the reason
+		if options, asked := readOnly(ctx, db); asked == nil && len(options) > 0 {
+			return fmt.Errorf("the server refuses changes because of %s; "+
+				"connect to the server that takes changes, or set it to OFF there: %w", strings.Join(options, ", "), err)
+		}
 	}
-	// The driver may have closed the connection because of the refusal, so its
-	// error need not tell the reason.
-	if options, asked := readOnly(ctx, db); asked == nil && len(options) > 0 {
-		return fmt.Errorf("the server refuses changes because of %s; "+
-			"connect to the server that takes changes, or set it to OFF there: %w", strings.Join(options, ", "), err)
-	}
-	return fmt.Errorf("the server refuses changes: %w", err)
+	return err
 }
 
 // readOnly returns the options of the server and the session that are on and
