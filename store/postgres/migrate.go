@@ -5,16 +5,15 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
 // migrator migrates in one transaction a step, under an advisory lock that
 // ends with it: others wait, and a crash leaves nothing behind.
-type migrator struct{ pool *pgxpool.Pool }
+type migrator struct{ db sessions }
 
-func (m migrator) Version(ctx context.Context) (sqlstore.Version, error) { return version(ctx, m.pool) }
+func (m migrator) Version(ctx context.Context) (sqlstore.Version, error) { return version(ctx, m.db) }
 
 type querier interface {
 	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
@@ -37,7 +36,7 @@ func version(ctx context.Context, db querier) (version sqlstore.Version, err err
 }
 
 func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
-	tx, err := m.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	tx, err := m.db.begin(ctx)
 	if err != nil {
 		return nil, err
 	}

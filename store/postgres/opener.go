@@ -24,7 +24,7 @@ func (Opener) OpenStore(ctx context.Context, dsn string) (keyfold.Store, error) 
 		return store, nil
 	}
 	if refused, ok := errors.AsType[*pgconn.ConnectError](err); ok && refused.Unwrap() != nil {
-		err = fmt.Errorf("%s: the server does not answer: %w", name, refused.Unwrap())
+		err = fmt.Errorf("%s: the server does not answer: %w", name, explain(refused.Unwrap()))
 	}
 	return nil, err
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,70 @@ import (
 )
 
 func millis(at int64) time.Time { return time.UnixMilli(at).UTC() }
+
+// checkedTx is a transaction of the caller whose session is checked before its
+// first statement.
+type checkedTx struct {
+	postgresdb.DBTX
+	check   func(ctx context.Context) error
+	checked bool
+}
+
+func (t *checkedTx) fit(ctx context.Context) error {
+	if t.checked {
+		return nil
+	}
+	err := t.check(ctx)
+	t.checked = err == nil
+	return err
+}
+
+// Exec implements [postgresdb.DBTX].
+func (t *checkedTx) Exec(ctx context.Context, query string, args ...any) (pgconn.CommandTag, error) {
+	if err := t.fit(ctx); err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return t.DBTX.Exec(ctx, query, args...)
+}
+
+// Query implements [postgresdb.DBTX].
+func (t *checkedTx) Query(ctx context.Context, query string, args ...any) (pgx.Rows, error) {
+	if err := t.fit(ctx); err != nil {
+		return nil, err
+	}
+	return t.DBTX.Query(ctx, query, args...)
+}
+
+// QueryRow implements [postgresdb.DBTX].
+func (t *checkedTx) QueryRow(ctx context.Context, query string, args ...any) pgx.Row {
+	if err := t.fit(ctx); err != nil {
+		return failedRow{err}
+	}
+	return t.DBTX.QueryRow(ctx, query, args...)
+}
+
+// checkSQL is [fit] for a transaction of database/sql, which takes one query.
+// The bytes tell whether the driver reads what bytea_output makes the server send.
+func checkSQL(ctx context.Context, tx *sql.Tx) error {
+	var client, server, strings string
+	var standby bool
+	var sample any
+	err := tx.QueryRowContext(ctx, `SELECT pg_catalog.current_setting('client_encoding'), pg_catalog.current_setting('server_encoding'),
+		pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.pg_is_in_recovery(), pg_catalog.decode('005cff', 'hex')`).
+		Scan(&client, &server, &strings, &standby, &sample)
+	if err != nil {
+		return fmt.Errorf("read the session's settings (bytea_output must be hex): %w", err)
+	}
+	if bytes, ok := sample.([]byte); !ok || string(bytes) != "\x00\\\xff" {
+		return unfitf("bytea_output is not hex, and the driver reads hex only; set it with ALTER ROLE or ALTER DATABASE")
+	}
+	if standby {
+		return errStandby
+	}
+	return fitting(func(setting string) string {
+		return map[string]string{"client_encoding": client, "server_encoding": server, "standard_conforming_strings": strings}[setting]
+	})
+}
 
 // sqlTx lets the generated code, which speaks pgx, run in a transaction of
 // database/sql. Arrays become text, because drivers differ in what they make

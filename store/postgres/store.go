@@ -1,8 +1,12 @@
 // Package postgres keeps Keyfold's state in PostgreSQL, by pgx.
 //
-// It works in every mode in which pgx runs queries, so also behind a pooler
-// that forbids prepared statements. Do not point it at a standby: a standby
-// answers with what was true a moment ago, and a revoked key would pass.
+// It works in every mode in which pgx runs queries, and so behind a pooler that
+// does not keep prepared statements. A hot standby is refused: it answers with
+// an older state of the database, and a revoked key would pass.
+//
+// Every session is checked each time that it is used, from what the server has
+// reported. [Open] asks for the settings that Keyfold needs; a pool of the
+// program's own must have them, or the error names the setting and its value.
 //
 // Every change of a key sends a NOTIFY with its commit, which lets other
 // processes hear of it within milliseconds. PostgreSQL commits transactions
@@ -19,6 +23,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/keyfold/keyfold"
@@ -30,6 +35,10 @@ import (
 const (
 	name        = "keyfold/postgres"
 	openTimeout = 10 * time.Second
+
+	// A connection lives no longer, so that a process moves with a name or a load
+	// balancer even while the old server still answers.
+	maxConnLifetime = 5 * time.Minute
 )
 
 // Store is a [keyfold.Store] in a PostgreSQL database. It is safe for
@@ -45,6 +54,11 @@ type Store struct {
 // pairs, and brings the schema up to date. A role that may not create tables
 // can open a database whose schema is current.
 //
+// Open sets client_encoding and standard_conforming_strings for its sessions,
+// and a lifetime of five minutes for its connections unless dsn says otherwise.
+// Of several hosts it uses the first that takes writes. Where it finds a pooler,
+// queries run in the mode "exec" unless dsn sets default_query_exec_mode.
+//
 // Open takes at most ten seconds unless ctx has a deadline of its own. Errors
 // never hold the DSN or the password. The caller must call Close.
 func Open(ctx context.Context, dsn string) (*Store, error) {
@@ -56,10 +70,22 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		return nil, errors.New(name + ": the data source name is malformed; " +
 			"want postgres://user:password@host:5432/database or host=… user=… dbname=…")
 	}
-	// The pool must outlive ctx.
-	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
+	if err := prepare(config.ConnConfig); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if !asks(dsn, "pool_max_conn_lifetime") {
+		config.MaxConnLifetime = maxConnLifetime
+	}
+	pool, pooled, err := connect(ctx, config)
+	if err == nil && pooled && !asks(dsn, "default_query_exec_mode") {
+		// A pooler may hand connections out by the transaction, where statements
+		// that were prepared before are missing.
+		pool.Close()
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+		pool, _, err = connect(ctx, config)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: open: %w", name, err)
+		return nil, err
 	}
 	store, err := start(ctx, pool, pool.Close)
 	if err != nil {
@@ -69,30 +95,84 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	return store, nil
 }
 
+// connect makes a pool and checks that it can be used. It returns whether a
+// pooler stands between.
+func connect(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, bool, error) {
+	// The pool must outlive ctx.
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
+	if err != nil {
+		return nil, false, fmt.Errorf("%s: open: %w", name, err)
+	}
+	pooled, err := try(ctx, pool)
+	if err != nil {
+		pool.Close()
+		return nil, false, err
+	}
+	return pool, pooled, nil
+}
+
+// try checks a session of the pool.
+func try(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
+	conn, err := sessions{pool}.acquire(ctx, true)
+	if err == nil {
+		defer conn.Release()
+		pooled, err = inspect(ctx, conn.Conn().PgConn())
+	}
+	if refused, ok := errors.AsType[*unfit](err); ok && !namesSeveralHosts(pool.Config().ConnConfig) {
+		return false, fmt.Errorf("%s: %w", name, refused)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: the server does not answer: %w", name, explain(err))
+	}
+	return pooled, nil
+}
+
+// asks tells whether a data source name, which has been parsed before, sets a
+// parameter.
+func asks(dsn, parameter string) bool {
+	config, err := pgconn.ParseConfig(dsn)
+	if err != nil {
+		return true
+	}
+	_, set := config.RuntimeParams[parameter]
+	return set
+}
+
 // New returns a Store in the database of a pool, and brings the schema up to
 // date. The pool stays the caller's: Close leaves it open.
+//
+// Sessions of the pool must have client_encoding UTF8, standard_conforming_strings
+// on, and must not be read-only. One that is found otherwise is closed. A pool
+// that goes through a pooler which hands connections out by the transaction needs
+// the DefaultQueryExecMode [pgx.QueryExecModeExec].
 func New(ctx context.Context, pool *pgxpool.Pool) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
+	if _, err := try(ctx, pool); err != nil {
+		return nil, err
+	}
 	return start(ctx, pool, func() {})
 }
 
 func start(ctx context.Context, pool *pgxpool.Pool, closePool func()) (*Store, error) {
-	if err := pool.Ping(ctx); err != nil {
-		return nil, fmt.Errorf("%s: the server does not answer: %w", name, err)
-	}
-	from, to, err := sqlstore.Migrate(ctx, migrator{pool}, migrations.Postgres())
+	db := sessions{pool}
+	from, to, err := sqlstore.Migrate(ctx, migrator{db}, migrations.Postgres())
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, explain(err))
 	}
-	queries := postgresdb.New(pool)
+	if err := db.check(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, explain(err))
+	}
+	queries := postgresdb.New(db)
 	closed := make(chan struct{})
 	store := sqlstore.New(sqlstore.Engine{
 		Name:       name,
 		Migrations: migrations.Postgres(),
 		Pool:       sqlstore.Session{Querier: queries, Feed: feed{queries}},
-		Begin:      func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, pool) },
+		Begin:      func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db) },
+		Check:      db.Check,
 		Class:      class,
+		Hint:       hint,
 		Close:      func() error { close(closed); closePool(); return nil },
 	})
 	return &Store{Store: store, pool: pool, closed: closed, from: from, to: to}, nil
@@ -109,39 +189,49 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
 // Tx returns a [keyfold.Tx] for a transaction that the caller began and will
 // end. Every change runs behind a savepoint, so one that fails, such as a
-// duplicate, does not abort the caller's work.
+// duplicate, does not abort the caller's work. In a session that [New] would
+// refuse every call fails.
 func Tx(tx pgx.Tx) keyfold.Tx {
-	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.Postgres(), Class: class}, session(tx, func(ctx context.Context, statement string) error {
-		_, err := tx.Exec(ctx, statement)
-		return err
-	}))
+	db := &checkedTx{DBTX: tx, check: func(ctx context.Context) error {
+		conn := tx.Conn()
+		if conn == nil {
+			return nil // a Tx of the program's own making
+		}
+		readBothForms(conn.TypeMap())
+		return fit(ctx, conn.PgConn(), false)
+	}}
+	return bind(db, tx)
 }
 
 // SQLTx is [Tx] for a transaction of database/sql, on any driver of PostgreSQL.
+// It costs one more query for each transaction, which checks the session.
 func SQLTx(tx *sql.Tx) keyfold.Tx {
-	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.Postgres(), Class: class}, session(sqlTx{tx}, func(ctx context.Context, statement string) error {
-		_, err := tx.ExecContext(ctx, statement)
-		return err
-	}))
+	return bind(&checkedTx{DBTX: sqlTx{tx}, check: func(ctx context.Context) error { return checkSQL(ctx, tx) }}, nil)
 }
 
-func begin(ctx context.Context, pool *pgxpool.Pool) (sqlstore.Session, error) {
-	tx, err := pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+func bind(db *checkedTx, copier copier) keyfold.Tx {
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.Postgres(), Class: class, Hint: hint}, session(db, copier))
+}
+
+func begin(ctx context.Context, db sessions) (sqlstore.Session, error) {
+	tx, err := db.begin(ctx)
 	if err != nil {
 		return sqlstore.Session{}, err
 	}
-	session := session(tx, func(ctx context.Context, statement string) error {
-		_, err := tx.Exec(ctx, statement)
-		return err
-	})
+	session := session(tx, tx)
 	session.Commit, session.Rollback = tx.Commit, tx.Rollback
 	return session, nil
 }
 
-func session(db postgresdb.DBTX, exec func(context.Context, string) error) sqlstore.Session {
+func session(db postgresdb.DBTX, copier copier) sqlstore.Session {
 	queries := postgresdb.New(db)
-	copier, _ := db.(copier)
-	return sqlstore.Session{Querier: queries, Bulk: bulk{queries, copier}, Feed: feed{queries}, Exec: exec}
+	return sqlstore.Session{
+		Querier: queries, Bulk: bulk{queries, copier}, Feed: feed{queries},
+		Exec: func(ctx context.Context, statement string) error {
+			_, err := db.Exec(ctx, statement)
+			return err
+		},
+	}
 }
 
 // class reads the SQLSTATE, which every driver tells.

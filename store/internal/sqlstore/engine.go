@@ -52,6 +52,9 @@ type Engine struct {
 	State func(ctx context.Context) string
 	// Class tells what an error of the driver means.
 	Class func(err error) Class
+	// Hint says what a person can do about an error of the driver. It is empty for
+	// most, and the func is nil where an engine has no hints.
+	Hint func(err error) string
 	// Close releases what the store opened itself; nil when that is nothing.
 	Close func() error
 }

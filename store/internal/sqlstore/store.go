@@ -322,5 +322,10 @@ func (s *Store) wrap(what string, err error) error {
 	case Lost:
 		return fmt.Errorf("%s: %s: %w: %w", s.engine.Name, what, keyfold.ErrRetry, err)
 	}
+	if s.engine.Hint != nil {
+		if hint := s.engine.Hint(err); hint != "" {
+			return fmt.Errorf("%s: %s: %w (%s)", s.engine.Name, what, err, hint)
+		}
+	}
 	return fmt.Errorf("%s: %s: %w", s.engine.Name, what, err)
 }

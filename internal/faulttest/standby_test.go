@@ -1,0 +1,58 @@
+package faulttest_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/store/postgres"
+)
+
+// TestStandbyIsRefused was seen to fail before sessions were checked: a standby
+// was opened, its verifies were old, and every change was a 503.
+func TestStandbyIsRefused(t *testing.T) {
+	onlyWithEverything(t)
+	pair := startServers(t, "pgreplica")
+	location, err := url.Parse(pair.variables["KEYFOLD_TEST_PG_MULTI"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	location.RawQuery = "sslmode=disable" // and nothing about the kind of server
+	primary, standby, _ := strings.Cut(location.Host, ",")
+
+	location.Host = standby
+	store, err := postgres.Open(t.Context(), location.String())
+	if err == nil {
+		_ = store.Close()
+		t.Fatal("Open accepts a standby")
+	}
+	if !strings.Contains(err.Error(), "hot standby") || strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("Open: got %v, want an error about the standby", err)
+	}
+
+	location.Host = standby + "," + primary
+	store, err = postgres.Open(t.Context(), location.String())
+	if err != nil {
+		t.Fatalf("Open with a standby that is named first: %v", err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	svc, err := keyfold.New(store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = svc.Close(t.Context()) })
+	if _, _, err := svc.CreateKey(t.Context(), keyfold.NewKey{Name: "before"}); err != nil {
+		t.Fatalf("CreateKey on the primary: %v", err)
+	}
+	pair.do(t, "crash")
+	pair.do(t, "promote")
+	var last error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); pause(t.Context(), 100*time.Millisecond) {
+		if _, _, last = svc.CreateKey(t.Context(), keyfold.NewKey{Name: "after"}); last == nil {
+			return
+		}
+	}
+	t.Errorf("CreateKey after the promotion: %v", last)
+}
