@@ -16,11 +16,9 @@ help: ## list the targets
 test: ## test every module, on real servers that are found or started (TESTFLAGS=…)
 	scripts/services run -- scripts/test $(TESTFLAGS)
 
-# With -v it prints the figures of docs/reliability.md. What it needs beyond the
-# two servers it starts itself, or says what is missing.
 .PHONY: test-faults
-test-faults: ## kill, stop, cut and fill what Keyfold depends on; a quarter of an hour (TESTFLAGS=…)
-	KEYFOLD_FAULTS=1 scripts/services run -- go test -count=1 -timeout 60m -v $(TESTFLAGS) ./internal/faulttest
+test-faults: ## kill, stop, cut and fill what Keyfold depends on; takes up to two hours (TESTFLAGS=…)
+	scripts/services run -- scripts/test-faults $(TESTFLAGS)
 
 .PHONY: test-tidb
 test-tidb: ## run the MariaDB tests on TiDB; the first time builds it, which takes minutes
