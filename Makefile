@@ -5,12 +5,15 @@
 # How long `make fuzz` spends on each fuzz test.
 FUZZTIME ?= 10s
 
+# The version of PostgreSQL for `make test-postgres`: 16, 17 or 18.
+VERSION ?= 18
+
 # Passed to go test by `make test`, for example TESTFLAGS='-run TestRenew -v'.
 TESTFLAGS ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: ## test every module, on real servers that are found or started (TESTFLAGS=…)
@@ -23,6 +26,10 @@ test-faults: ## kill, stop, cut and fill what Keyfold depends on; takes up to tw
 .PHONY: test-tidb
 test-tidb: ## run the MariaDB tests on TiDB; the first time builds it, which takes minutes
 	scripts/tidb run -- scripts/test-tidb
+
+.PHONY: test-postgres
+test-postgres: ## run the PostgreSQL tests on another version, which npm provides (VERSION=18)
+	scripts/test-postgres $(VERSION)
 
 .PHONY: check
 check: lint verify test ## everything CI checks
