@@ -18,8 +18,9 @@ type checker struct {
 	opts  *Options
 	clock *clock
 
-	last   atomic.Pointer[answer] // nil before the first
-	refuse func()                 // called whenever the answer is no
+	last    atomic.Pointer[answer] // nil before the first
+	refuse  func()                 // called whenever the answer is no
+	peppers pepperChecks
 
 	remembering sync.Mutex // held to replace last
 }
@@ -65,7 +66,12 @@ func (c *checker) run(ctx context.Context) error {
 	return err
 }
 
-func (c *checker) ask(ctx context.Context, store Store) error { return store.Check(ctx) }
+func (c *checker) ask(ctx context.Context, store Store) error {
+	if err := store.Check(ctx); err != nil {
+		return err
+	}
+	return c.peppers.check(ctx, store, c.opts, c.clock.read())
+}
 
 // keep replaces the last answer unless a later check was faster, and logs that
 // this process stops deciding or begins to again.

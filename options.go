@@ -113,7 +113,9 @@ type Options struct {
 
 	// Peppers are secrets that hashes may be keyed with, by their id (1 to 32
 	// letters, digits, "-" and "_"), each at least 32 bytes. Keys hashed under
-	// any of them verify. Default none.
+	// any of them verify. Default none. The database holds a check value for each
+	// id that was hashed with, so a process in which an id has another value than
+	// in others decides nothing, see [ErrCheckFailed].
 	Peppers map[string][]byte
 
 	// SignPepper is the id of the pepper for new keys, and existing keys move
