@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/keyfold/keyfold"
 )
@@ -30,7 +31,9 @@ type Opened struct {
 }
 
 // Open reads .env and the environment and opens the Service that they describe,
-// with the store of one of these openers. The caller must call Close. For a file
+// with the store of one of these openers. It returns an error if the Service must
+// not decide on that database, see [keyfold.ErrCheckFailed]. The caller must call
+// Close. For a file
 // of another name, flags, or options that no variable has, see [Read].
 func Open(ctx context.Context, opener Opener, more ...Opener) (*Opened, error) {
 	config, err := Read(nil)
@@ -40,7 +43,11 @@ func Open(ctx context.Context, opener Opener, more ...Opener) (*Opened, error) {
 	return config.Open(ctx, opener, more...)
 }
 
-// Open opens the Service, and logs the warnings. The caller must call Close.
+// checkTimeout bounds the check of the database, as opening it is bounded.
+const checkTimeout = 10 * time.Second
+
+// Open opens the Service, checks that it may decide on the database, see
+// [keyfold.ErrCheckFailed], and logs the warnings. The caller must call Close.
 func (c *Config) Open(ctx context.Context, opener Opener, more ...Opener) (*Opened, error) {
 	store, err := c.OpenStore(ctx, opener, more...)
 	if err != nil {
@@ -49,6 +56,12 @@ func (c *Config) Open(ctx context.Context, opener Opener, more ...Opener) (*Open
 	svc, err := keyfold.New(store, c.Options())
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
+	}
+	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	if err := svc.Ping(bounded); err != nil {
+		err = fmt.Errorf("keyfold: cannot use %s: %w", c.Database, c.Database.withoutSource(err))
+		return nil, errors.Join(err, svc.Close(ctx), store.Close())
 	}
 	log := c.Logger
 	if log == nil {

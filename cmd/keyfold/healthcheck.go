@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -74,11 +75,14 @@ func ask(ctx context.Context, addr string) error {
 		return fmt.Errorf("no answer from %s: %w", address, withoutAddress(err))
 	}
 	defer answer.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<10))
-	switch answer.StatusCode {
-	case http.StatusOK:
+	var body struct{ Status string }
+	_ = json.NewDecoder(io.LimitReader(answer.Body, 1<<10)).Decode(&body) // a proxy's 503 has another body
+	switch {
+	case answer.StatusCode == http.StatusOK:
 		return nil
-	case http.StatusServiceUnavailable:
+	case answer.StatusCode == http.StatusServiceUnavailable && body.Status == checkFailed:
+		return fmt.Errorf("%s answers that it must not use its database; its log says why", address)
+	case answer.StatusCode == http.StatusServiceUnavailable:
 		return fmt.Errorf("%s answers that its database does not", address)
 	}
 	return fmt.Errorf("%s answers with status %d, which no keyfold server does", address, answer.StatusCode)

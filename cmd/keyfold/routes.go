@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -53,7 +54,7 @@ func secure(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]string{"key_id": id.KeyID(), "name": id.Name(), "owner_id": id.OwnerID()})
 }
 
-// health answers whether the database does. It asks once a second at most,
+// health answers whether the database does and may be decided on. It asks once a second at most,
 // however often it is asked: it is open to everybody.
 type health struct {
 	ping func(context.Context) error
@@ -66,10 +67,18 @@ type health struct {
 const (
 	healthAge     = time.Second
 	healthTimeout = 2 * time.Second
+
+	// checkFailed is the status of a server that must not decide on its database.
+	// The reason is in its log: everybody can ask for the status.
+	checkFailed = "check_failed"
 )
 
 func (h *health) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	if err := h.check(); err != nil {
+	switch err := h.check(); {
+	case errors.Is(err, keyfold.ErrCheckFailed):
+		answer(w, http.StatusServiceUnavailable, map[string]string{"status": checkFailed})
+		return
+	case err != nil:
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "unavailable"})
 		return
 	}

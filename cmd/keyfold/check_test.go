@@ -1,0 +1,71 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/keyfold/keyfold/httpadapter/admin"
+)
+
+const (
+	somePepper  = "p:7d0f9b26c3e1548a9d4b70c2e6f8a135"
+	otherPepper = "p:0c4e2d9b8a15f36c7de74198ab2f35e0"
+)
+
+func withPepper(db, pepper string) []string {
+	return append(environment(testSecret), "KEYFOLD_DATABASE_URL="+db, "KEYFOLD_PEPPERS="+pepper, "KEYFOLD_SIGN_PEPPER=p")
+}
+
+// Mutation tried: an Open that does not run the check.
+func TestEveryCommandRefusesAPepperThatDiffers(t *testing.T) {
+	t.Parallel()
+	dir, db := t.TempDir(), "sqlite:keyfold.db"
+	if got := execute(t, dir, withPepper(db, somePepper), "keys", "create", "--name", "n"); got.code != exitOK {
+		t.Fatalf("create: %+v", got)
+	}
+	for _, args := range []string{"keys create --name n", "keys list", "serve --addr 127.0.0.1:0"} {
+		got := execute(t, dir, withPepper(db, otherPepper), strings.Fields(args)...)
+		if got.code != exitFailure || !strings.Contains(got.stderr, `the pepper "p" has another value in this process`) {
+			t.Errorf("%s: %+v, want that it names the pepper", args, got)
+		}
+		if strings.Contains(got.stderr, otherPepper[2:]) || strings.Contains(got.stderr, somePepper[2:]) {
+			t.Errorf("%s shows a pepper", args)
+		}
+	}
+	if got := execute(t, dir, withPepper(db, somePepper), "keys", "list"); got.code != exitOK {
+		t.Errorf("with the right pepper: %+v", got)
+	}
+}
+
+// Mutation tried: a health check that asks the store alone.
+func TestServerStopsDecidingUnderANewerSchemaAndTells(t *testing.T) {
+	t.Parallel()
+	sh := newShell(t)
+	token := decoded[admin.CreatedKey](t, sh.prints("keys", "create", "--name", "n", "--json")).Token
+	s := startServer(t, t.TempDir(), "sqlite:"+sh.path, testSecret)
+	addr := strings.TrimPrefix(s.url, "http://")
+	s.awaitStatus("/secure", http.StatusOK, "Authorization", "Bearer "+token)
+	db := openSQL(t, sh.path)
+	set := func(versions string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), "UPDATE keyfold_meta SET "+versions+" WHERE id = 1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("schema_version = 99, oldest_version = 99")
+	s.awaitStatus("/secure", http.StatusServiceUnavailable, "Authorization", "Bearer "+token)
+	s.awaitStatus("/healthz", http.StatusServiceUnavailable)
+	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "must not use its database; its log says why") {
+		t.Errorf("healthcheck: %+v", got)
+	}
+	set("schema_version = 99, oldest_version = 1")
+	s.awaitStatus("/secure", http.StatusOK, "Authorization", "Bearer "+token)
+	s.awaitStatus("/healthz", http.StatusOK)
+	s.stop()
+	log := s.stderr.String()
+	if strings.Count(log, "refuses every request until the check") != 1 || strings.Count(log, "check of the database passes again") != 1 ||
+		!strings.Contains(log, "schema version 99 is newer than this build") {
+		t.Errorf("the log does not tell once that the check failed, why, and that it passes again:\n%s", log)
+	}
+}
