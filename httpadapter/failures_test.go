@@ -1,9 +1,11 @@
 package httpadapter_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -106,5 +108,37 @@ func TestRoutesOfOneServiceCountTogether(t *testing.T) {
 	}
 	if w := from(httpadapter.RequireKey(other)(whose), address, madeUp("")); w.Code != http.StatusUnauthorized {
 		t.Errorf("a bad key for another Service: %d, want 401", w.Code)
+	}
+}
+
+// A gRPC interceptor counts with the middlewares of its Service.
+func TestFailuresAreLimitedWithoutARequest(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, nil)
+	client := netip.MustParseAddr("198.51.100.9")
+	_, bad := svc.Verify(t.Context(), keyfold.Request{Token: madeUp(""), IP: client})
+	_, missing := svc.Verify(t.Context(), keyfold.Request{IP: client})
+	for range 30 {
+		if err := httpadapter.LimitFailures(svc, client, missing); !errors.Is(err, keyfold.ErrUnauthenticated) {
+			t.Fatalf("no key: %v", err)
+		}
+		if err := httpadapter.LimitFailures(svc, client, nil); err != nil {
+			t.Fatalf("a good key: %v", err)
+		}
+	}
+	for i := range 10 {
+		if err := httpadapter.LimitFailures(svc, client, bad); !errors.Is(err, keyfold.ErrUnauthenticated) {
+			t.Fatalf("bad key %d: %v", i+1, err)
+		}
+	}
+	err := httpadapter.LimitFailures(svc, client, bad)
+	if !errors.Is(err, keyfold.ErrLimited) || keyfold.RetryAfter(err) <= 0 || httpadapter.GRPCCode(err) != 8 {
+		t.Errorf("bad key 11: %v, retry after %v", err, keyfold.RetryAfter(err))
+	}
+	if w := from(httpadapter.RequireKey(svc)(whose), client.String(), madeUp("")); w.Code != http.StatusTooManyRequests {
+		t.Errorf("bad key 12, over HTTP: %d, want 429", w.Code)
+	}
+	if err := httpadapter.LimitFailures(svc, netip.MustParseAddr("198.51.100.10"), bad); !errors.Is(err, keyfold.ErrUnauthenticated) {
+		t.Errorf("another address: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -150,18 +151,41 @@ func (g *guard) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// limit counts a bad key of the address, and has it wait when there were too
-// many. Only bad keys come here: one that is good passes from any address, so
-// that nobody is locked out by what others behind the same address send. A
-// request without a key is no guess, and an error that decided nothing no failure.
+// limit is [LimitFailures] for a request.
 func (g *guard) limit(r *http.Request, err error) error {
-	if g.failures == nil || !errors.Is(err, keyfold.ErrUnauthenticated) || keyfold.CodeOf(err) == keyfold.CodeMissing {
+	if g.failures == nil || !isBadKey(err) {
 		return err
 	}
-	if _, wait := g.failures.Fail(g.now(), g.trusted.ClientIP(r)); wait > 0 {
+	return limitFailures(g.failures, g.now(), g.trusted.ClientIP(r), err)
+}
+
+// LimitFailures counts a refusal of the Verifier against the client's address and
+// returns the error to answer with: err itself, or a [keyfold.ErrLimited] once the
+// address has sent more than ten bad keys in a minute. [RequireKey] does this by
+// itself; LimitFailures is for gRPC interceptors and for frameworks that do not use
+// net/http. Both count together for one [keyfold.Service], in bounded memory.
+//
+// Call it with the error of every Verify, or with nil: only bad keys are counted.
+// A good key passes from any address, so that a client is never locked out by what
+// others behind the same address send.
+func LimitFailures(v Verifier, client netip.Addr, err error) error {
+	if !isBadKey(err) {
+		return err
+	}
+	return limitFailures(sharedBy(v).failures, time.Now(), client, err)
+}
+
+func limitFailures(limiter *failures.Limiter, now time.Time, client netip.Addr, err error) error {
+	if _, wait := limiter.Fail(now, client); wait > 0 {
 		return &tooManyFailures{wait}
 	}
 	return err
+}
+
+// isBadKey reports whether err refuses a key. A request without a key is no guess,
+// and an error that decided nothing is no failure.
+func isBadKey(err error) bool {
+	return errors.Is(err, keyfold.ErrUnauthenticated) && keyfold.CodeOf(err) != keyfold.CodeMissing
 }
 
 // tooManyFailures is the [keyfold.ErrLimited] of an address that sends bad keys.

@@ -154,13 +154,12 @@ func Reply(err error) (status int, header http.Header, body []byte) {
 	return p.status(), p.Header(), p.Body()
 }
 
-// Write answers the request with the problem. It takes back headers that were
-// set for another answer.
+// Write answers the request with the problem. As [http.Error] does, it removes a
+// Content-Length, which may be that of another answer, and leaves other headers
+// alone: a Content-Encoding belongs to a middleware that compresses what is written.
 func (p Problem) Write(w http.ResponseWriter) {
 	header := w.Header()
-	for _, stale := range [...]string{"Content-Encoding", "Content-Length", "Etag", "Last-Modified"} {
-		delete(header, stale)
-	}
+	delete(header, "Content-Length")
 	p.setHeader(header)
 	w.WriteHeader(p.status())
 	_, _ = w.Write(p.Body()) // the connection is gone; there is nobody to tell
@@ -195,7 +194,7 @@ func (p Problem) setHeader(header http.Header) {
 	}
 }
 
-// Body returns the problem as [json.Marshal] writes it.
+// Body returns the problem as JSON, with a new line at its end.
 func (p Problem) Body() []byte {
 	out := make([]byte, 0, 192)
 	out = appendString(append(out, `{"title":`...), p.Title)
@@ -207,7 +206,7 @@ func (p Problem) Body() []byte {
 	if p.Field != "" {
 		out = appendString(append(out, `,"field":`...), p.Field)
 	}
-	return append(out, '}')
+	return append(out, "}\n"...)
 }
 
 // appendString appends s as JSON. Refusing has to be cheap, and nearly every

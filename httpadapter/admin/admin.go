@@ -65,7 +65,7 @@ type api struct {
 	origins *http.CrossOriginProtection
 	routes  *http.ServeMux
 	accepts map[string]accepted // by the pattern of the route
-	openAPI []byte              // nil when it and its page are hidden
+	openAPI http.HandlerFunc    // nil when it and its page are hidden
 }
 
 // Handler returns the API on that Service. It answers at its root: mount it
@@ -104,9 +104,11 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 		// The schemas of huma's own errors, which ownProblems replaces.
 		delete(described.OpenAPI().Components.Schemas.Map(), "ErrorModel")
 		delete(described.OpenAPI().Components.Schemas.Map(), "ErrorDetail")
-		if a.openAPI, err = json.Marshal(described.OpenAPI()); err != nil {
+		document, err := json.Marshal(described.OpenAPI())
+		if err != nil {
 			return nil, fmt.Errorf("keyfold: describe the admin API: %w", err)
 		}
+		a.openAPI = docspage.Document(document)
 	}
 	return a, nil
 }
@@ -186,8 +188,7 @@ func (a *api) document(w http.ResponseWriter, r *http.Request) bool {
 	case "/docs":
 		docspage.Serve(w, r)
 	case "/openapi.json":
-		w.Header().Set("Content-Type", "application/openapi+json")
-		_, _ = w.Write(a.openAPI)
+		a.openAPI(w, r)
 	default:
 		return false
 	}

@@ -124,6 +124,7 @@ func (f *fixture) do(method, target, body string, headers ...string) answer {
 	}
 	r := httptest.NewRequestWithContext(f.t.Context(), method, target, reader)
 	r.Header.Set("secret-key", secret)
+	r.Header.Set("Accept-Encoding", "identity")
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}

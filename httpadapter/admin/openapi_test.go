@@ -115,16 +115,27 @@ func TestDocsNeedNoSecretAndTakeNoOtherMethod(t *testing.T) {
 	}
 }
 
-// The page is cached by its hash; what comes after it is not.
-func TestPageLeavesOtherAnswersUncached(t *testing.T) {
+// Page and document are cached by their hashes and sent compressed to everybody who
+// does not refuse that; other answers are neither.
+func TestPageAndDocumentAreCachedAndCompressed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	page := f.do("GET", "/docs", "", "secret-key:").wants(http.StatusOK)
-	f.do("GET", "/docs", "", "secret-key:", "If-None-Match:"+page.header.Get("ETag")).wants(http.StatusNotModified)
-	for _, path := range []string{"/openapi.json", "/keys"} {
-		a := f.do("GET", path, "").wants(http.StatusOK)
-		if a.header.Get("Cache-Control") != "no-store" || a.header.Get("Content-Security-Policy") != "default-src 'none'; frame-ancestors 'none'" {
-			t.Errorf("%s: headers %v", path, a.header)
+	for _, path := range []string{"/docs", "/openapi.json"} {
+		plain := f.do("GET", path, "", "secret-key:").wants(http.StatusOK)
+		if plain.header.Get("Cache-Control") != "no-cache" {
+			t.Errorf("%s: headers %v, want it cached", path, plain.header)
 		}
+		kept := f.do("GET", path, "", "secret-key:", "If-None-Match:"+plain.header.Get("ETag")).wants(http.StatusNotModified)
+		if kept.body != "" {
+			t.Errorf("%s: %d bytes that the client has already", path, len(kept.body))
+		}
+		zipped := f.do("GET", path, "", "secret-key:", "Accept-Encoding:").wants(http.StatusOK)
+		if zipped.header.Get("Content-Encoding") != "gzip" || 3*len(zipped.body) > len(plain.body) {
+			t.Errorf("%s: %d bytes of %d, headers %v; want gzip", path, len(zipped.body), len(plain.body), zipped.header)
+		}
+	}
+	a := f.do("GET", "/keys", "").wants(http.StatusOK)
+	if a.header.Get("Cache-Control") != "no-store" || a.header.Get("Content-Security-Policy") != "default-src 'none'; frame-ancestors 'none'" {
+		t.Errorf("/keys: headers %v", a.header)
 	}
 }

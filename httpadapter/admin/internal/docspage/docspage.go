@@ -6,7 +6,9 @@ package docspage
 
 import (
 	"compress/gzip"
+	"crypto/sha256"
 	_ "embed"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -34,51 +36,80 @@ func Serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
+	page := asset{compressed: compressed, size: pageSize, etag: etag, contentType: "text/html; charset=utf-8"}
+	page.serve(w, r)
+}
+
+// Document returns a handler that answers a GET or HEAD with the document that the
+// page shows, in the same way.
+func Document(text []byte) http.HandlerFunc {
+	var zipped strings.Builder
+	compressor, _ := gzip.NewWriterLevel(&zipped, gzip.BestCompression) // the level is valid
+	_, _ = compressor.Write(text)                                       // a Builder takes everything
+	_ = compressor.Close()
+	document := asset{
+		compressed: zipped.String(), size: len(text), etag: fmt.Sprintf(`W/"%x"`, sha256.Sum256(text)),
+		contentType: "application/openapi+json",
+	}
+	return document.serve
+}
+
+// asset is what is served as it is kept: compressed.
+type asset struct {
+	compressed  string
+	size        int // of what is compressed
+	etag        string
+	contentType string
+}
+
+func (a *asset) serve(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Vary", "Accept-Encoding")
-	h.Set("Etag", etag)
-	if isKept(r.Header.Values("If-None-Match")) {
+	h.Set("Etag", a.etag)
+	if a.isKept(r.Header.Values("If-None-Match")) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Type", a.contentType)
 	if acceptsGzip(r.Header.Values("Accept-Encoding")) {
 		h.Set("Content-Encoding", "gzip")
-		h.Set("Content-Length", strconv.Itoa(len(compressed)))
+		h.Set("Content-Length", strconv.Itoa(len(a.compressed)))
 		if r.Method != http.MethodHead {
-			_, _ = io.WriteString(w, compressed) // the client is gone; there is nobody to tell
+			_, _ = io.WriteString(w, a.compressed) // the client is gone; there is nobody to tell
 		}
 		return
 	}
-	h.Set("Content-Length", strconv.Itoa(pageSize))
+	h.Set("Content-Length", strconv.Itoa(a.size))
 	if r.Method != http.MethodHead {
-		_ = decompress(w)
+		_ = a.decompress(w)
 	}
 }
 
-func decompress(w io.Writer) error {
-	page, err := gzip.NewReader(strings.NewReader(compressed))
+func (a *asset) decompress(w io.Writer) error {
+	text, err := gzip.NewReader(strings.NewReader(a.compressed))
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(w, page)
+	_, err = io.Copy(w, text)
 	return err
 }
 
 // isKept reads If-None-Match (RFC 9110 section 13.1.2).
-func isKept(lists []string) bool {
+func (a *asset) isKept(lists []string) bool {
 	for tag := range elements(lists) {
-		if tag == "*" || strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(etag, "W/") {
+		if tag == "*" || strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(a.etag, "W/") {
 			return true
 		}
 	}
 	return false
 }
 
-// acceptsGzip reads Accept-Encoding (RFC 9110 section 12.5.3): gzip by its name
-// counts before "*", and a weight of zero refuses.
+// acceptsGzip reads Accept-Encoding (RFC 9110 section 12.5.3): without the header
+// any encoding will do, gzip by its name counts before "*", and a weight of zero
+// refuses. Without gzip the page is four times as long.
 func acceptsGzip(lists []string) bool {
-	any := false
+	any := len(lists) == 0
 	for element := range elements(lists) {
 		coding, weight, _ := strings.Cut(element, ";")
 		_, q, weighted := strings.Cut(strings.ReplaceAll(weight, " ", ""), "=")

@@ -1,0 +1,79 @@
+package httpadapter
+
+import (
+	"context"
+	"errors"
+
+	"github.com/keyfold/keyfold"
+)
+
+// The codes of gRPC that errors of Keyfold stand for,
+// see https://grpc.io/docs/guides/status-codes/.
+const (
+	grpcOK                 = 0
+	grpcCanceled           = 1
+	grpcInvalidArgument    = 3
+	grpcDeadlineExceeded   = 4
+	grpcNotFound           = 5
+	grpcPermissionDenied   = 7
+	grpcResourceExhausted  = 8
+	grpcFailedPrecondition = 9
+	grpcAborted            = 10
+	grpcInternal           = 13
+	grpcUnavailable        = 14
+	grpcUnauthenticated    = 16
+)
+
+// GRPCCode returns the status code of gRPC for an error of this module, for
+// codes.Code(httpadapter.GRPCCode(err)). This package does not import gRPC.
+//
+//	nil                          0  OK
+//	context.Canceled             1  CANCELLED, where it is the caller's own
+//	context.DeadlineExceeded     4  DEADLINE_EXCEEDED, likewise
+//	keyfold.ErrUnauthenticated   16 UNAUTHENTICATED
+//	keyfold.ErrForbidden         7  PERMISSION_DENIED
+//	keyfold.ErrLimited           8  RESOURCE_EXHAUSTED
+//	keyfold.ErrUnavailable       14 UNAVAILABLE; ErrRetry and ErrClosed, too
+//	keyfold.ErrInvalid           3  INVALID_ARGUMENT; ErrAmbiguous, too
+//	keyfold.ErrNotFound          5  NOT_FOUND
+//	keyfold.ErrConflict          9  FAILED_PRECONDITION
+//	keyfold.ErrStale             10 ABORTED
+//	every other                  13 INTERNAL
+//
+// Send the title and the detail of [ProblemOf] as the message, not the text of the
+// error, which may be that of a database.
+func GRPCCode(err error) uint32 {
+	is := func(targets ...error) bool {
+		for _, target := range targets {
+			if errors.Is(err, target) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case err == nil:
+		return grpcOK
+	case is(keyfold.ErrUnauthenticated):
+		return grpcUnauthenticated
+	case is(keyfold.ErrForbidden):
+		return grpcPermissionDenied
+	case is(keyfold.ErrLimited) && !is(keyfold.ErrUnavailable):
+		return grpcResourceExhausted
+	case is(keyfold.ErrUnavailable, keyfold.ErrRetry, keyfold.ErrClosed):
+		return grpcUnavailable
+	case is(context.Canceled):
+		return grpcCanceled
+	case is(context.DeadlineExceeded):
+		return grpcDeadlineExceeded
+	case is(keyfold.ErrInvalid, ErrAmbiguous):
+		return grpcInvalidArgument
+	case is(keyfold.ErrNotFound):
+		return grpcNotFound
+	case is(keyfold.ErrConflict):
+		return grpcFailedPrecondition
+	case is(keyfold.ErrStale):
+		return grpcAborted
+	}
+	return grpcInternal
+}
