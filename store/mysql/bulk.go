@@ -12,23 +12,27 @@ import (
 
 // bulk writes many rows in one statement. sqlc cannot write those, because
 // their number is in the text.
-type bulk struct{ tx mysqldb.DBTX }
+type bulk struct {
+	tx     mysqldb.DBTX
+	shared *connections
+}
 
 var _ sqlstore.Bulk = bulk{}
 
 // rowsAtOnce keeps a statement below the 65,535 placeholders that a prepared
-// one may have and well below max_allowed_packet.
+// one may have.
 const rowsAtOnce = 500
 
 // each runs head, a group of placeholders for every row, and tail. The driver
 // prepares every statement that has arguments, and the server takes longer to
 // prepare a long one than to run it, so it is prepared once for all that are
 // equally long.
-func each[T any](ctx context.Context, tx mysqldb.DBTX, head, group, tail string, rows []T, args func(*T, []any) []any) error {
+func each[T any](ctx context.Context, b bulk, head, group, tail string, rows []T, args func(*T, []any) []any) error {
 	var values []any
+	atOnce := rowsOf(&b.shared.packets, rows, args)
 	for len(rows) > 0 {
-		size := min(len(rows), rowsAtOnce)
-		statement, err := tx.PrepareContext(ctx, head+group+strings.Repeat(","+group, size-1)+tail)
+		size := min(len(rows), atOnce)
+		statement, err := b.tx.PrepareContext(ctx, head+group+strings.Repeat(","+group, size-1)+tail)
 		if err != nil {
 			return err
 		}
@@ -43,7 +47,7 @@ func each[T any](ctx context.Context, tx mysqldb.DBTX, head, group, tail string,
 			err = closed
 		}
 		if err != nil {
-			return err
+			return b.shared.refused(err)
 		}
 	}
 	return nil
@@ -51,7 +55,8 @@ func each[T any](ctx context.Context, tx mysqldb.DBTX, head, group, tail string,
 
 func (b bulk) Lock(ctx context.Context, keyIDs []string) ([]string, error) {
 	existing := make([]string, 0, len(keyIDs))
-	for chunk := range slices.Chunk(keyIDs, rowsAtOnce) {
+	atOnce := rowsOf(&b.shared.packets, keyIDs, func(id *string, args []any) []any { return append(args, *id) })
+	for chunk := range slices.Chunk(keyIDs, atOnce) {
 		args := make([]any, len(chunk))
 		for i, id := range chunk {
 			args[i] = id
@@ -59,7 +64,7 @@ func (b bulk) Lock(ctx context.Context, keyIDs []string) ([]string, error) {
 		rows, err := b.tx.QueryContext(ctx, "SELECT key_id FROM keyfold_key_totals WHERE key_id IN (?"+
 			strings.Repeat(",?", len(chunk)-1)+") ORDER BY key_id FOR UPDATE", args...)
 		if err != nil {
-			return nil, err
+			return nil, b.shared.refused(err)
 		}
 		for rows.Next() {
 			var id string
@@ -78,7 +83,7 @@ func (b bulk) Lock(ctx context.Context, keyIDs []string) ([]string, error) {
 
 // AddUses is given keys that Lock has found, so no row is inserted.
 func (b bulk) AddUses(ctx context.Context, rows []model.KeyTotal) error {
-	return each(ctx, b.tx, "INSERT INTO keyfold_key_totals (key_id, uses, last_used_at) VALUES ", "(?,?,?)",
+	return each(ctx, b, "INSERT INTO keyfold_key_totals (key_id, uses, last_used_at) VALUES ", "(?,?,?)",
 		" ON DUPLICATE KEY UPDATE uses = uses + VALUES(uses), last_used_at = GREATEST(last_used_at, VALUES(last_used_at))",
 		rows, func(row *model.KeyTotal, args []any) []any {
 			return append(args, row.KeyID, row.Uses, row.LastUsedAt)
@@ -86,7 +91,7 @@ func (b bulk) AddUses(ctx context.Context, rows []model.KeyTotal) error {
 }
 
 func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
-	return each(ctx, b.tx, "INSERT INTO keyfold_usage_hours (key_id, hour_at, code, uses) VALUES ", "(?,?,?,?)",
+	return each(ctx, b, "INSERT INTO keyfold_usage_hours (key_id, hour_at, code, uses) VALUES ", "(?,?,?,?)",
 		" ON DUPLICATE KEY UPDATE uses = uses + VALUES(uses)",
 		rows, func(row *model.UsageHour, args []any) []any {
 			return append(args, row.KeyID, row.HourAt, row.Code, row.Uses)
@@ -94,7 +99,7 @@ func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
 }
 
 func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error {
-	return each(ctx, b.tx, "INSERT INTO keyfold_refusal_minutes (minute_at, code, refusals) VALUES ", "(?,?,?)",
+	return each(ctx, b, "INSERT INTO keyfold_refusal_minutes (minute_at, code, refusals) VALUES ", "(?,?,?)",
 		" ON DUPLICATE KEY UPDATE refusals = refusals + VALUES(refusals)",
 		rows, func(row *model.RefusalMinute, args []any) []any {
 			return append(args, row.MinuteAt, row.Code, row.Refusals)
@@ -102,13 +107,13 @@ func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error 
 }
 
 func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
-	return each(ctx, b.tx, "INSERT INTO keyfold_words (id, word, used_at) VALUES ", "(?,?,?)",
+	return each(ctx, b, "INSERT INTO keyfold_words (id, word, used_at) VALUES ", "(?,?,?)",
 		" ON DUPLICATE KEY UPDATE used_at = GREATEST(used_at, VALUES(used_at))",
 		rows, func(row *model.Word, args []any) []any { return append(args, row.ID, row.Word, row.UsedAt) })
 }
 
 func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
-	return each(ctx, b.tx,
+	return each(ctx, b,
 		"INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id) VALUES ",
 		"(?,?,?,?,?,?,?,?)", "", rows, func(row *model.UsageEvent, args []any) []any {
 			return append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Code, row.KeyID, row.IP, row.RequestID)

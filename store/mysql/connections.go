@@ -34,7 +34,8 @@ const (
 
 // connections is the state that the connections of one pool share.
 type connections struct {
-	log storelog.Log
+	log     storelog.Log
+	packets packets
 
 	// Of a pool that Open made; zero for one of the program's own.
 	pool   poolSettings
@@ -68,15 +69,15 @@ func (c *connections) isValid(conn *checkedConn) bool {
 	return conn.generation == c.valid.generation && (conn.end.IsZero() || time.Now().Before(conn.end))
 }
 
-// replacedError is the error of a server that can no longer do its work, on a
-// connection that is being replaced. Another connection may lead to another server.
-type replacedError struct{ error }
+// retryError is an error after which the transaction may succeed on a new
+// connection.
+type retryError struct{ error }
 
-func (e *replacedError) Unwrap() error { return e.error }
+func (e *retryError) Unwrap() error { return e.error }
 
-func isReplaced(err error) bool {
-	_, replaced := errors.AsType[*replacedError](err)
-	return replaced
+func isRetry(err error) bool {
+	_, retry := errors.AsType[*retryError](err)
+	return retry
 }
 
 // inspect replaces all connections when a server turns out to be read-only, as
@@ -99,7 +100,7 @@ func (c *connections) inspect(conn *checkedConn, err error) error {
 		c.log.Warn("keyfold: the database server is read-only or has left its cluster; all connections to it are replaced",
 			slog.Any("error", err))
 	}
-	return &replacedError{err}
+	return &retryError{err}
 }
 
 // failed takes a connection into account that could not be opened. If the server

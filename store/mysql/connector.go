@@ -15,6 +15,7 @@ type connector struct {
 	driver.Connector
 	rules  rules
 	shared *connections
+	packet int // the driver's limit of one statement, before that of the server is known
 }
 
 // NewConnector returns what [Open] connects by, for a program that makes a pool
@@ -59,11 +60,18 @@ func newConnector(config *mysql.Config, shared *connections) (driver.Connector, 
 	if err := config.Apply(mysql.Charset("utf8mb4", config.Collation)); err != nil {
 		return nil, errMalformed
 	}
+	packet := config.MaxAllowedPacket
+	if err := config.Apply(mysql.BeforeConnect(func(_ context.Context, config *mysql.Config) error {
+		config.MaxAllowedPacket = shared.packets.client(packet)
+		return nil
+	})); err != nil {
+		return nil, errMalformed
+	}
 	inner, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, errMalformed
 	}
-	return connector{inner, rulesOf(config.DBName, config.Params), shared}, nil
+	return connector{inner, rulesOf(config.DBName, config.Params), shared, packet}, nil
 }
 
 // charsetsOf returns the parameter charset, which the driver keeps to itself.
@@ -90,7 +98,19 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
+// connect connects once more when the server turns out to take less in one
+// packet than the driver was told.
 func (c connector) connect(ctx context.Context) (*checkedConn, error) {
+	before := c.shared.packets.client(c.packet)
+	conn, err := c.connectOnce(ctx)
+	if err != nil || c.shared.packets.client(c.packet) >= before {
+		return conn, err
+	}
+	_ = conn.driverConn.Close()
+	return c.connectOnce(ctx)
+}
+
+func (c connector) connectOnce(ctx context.Context) (*checkedConn, error) {
 	inner, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -100,10 +120,12 @@ func (c connector) connect(ctx context.Context) (*checkedConn, error) {
 		_ = inner.Close()
 		return nil, errors.New("the driver lacks a method that is needed")
 	}
-	if err := c.rules.mend(ctx, conn); err != nil {
+	found, err := c.rules.mend(ctx, conn)
+	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
+	c.shared.packets.saw(found)
 	return &checkedConn{driverConn: conn, rules: c.rules}, nil
 }
 
@@ -162,7 +184,7 @@ func (c *checkedConn) ResetSession(ctx context.Context) error {
 	if err := c.driverConn.ResetSession(ctx); err != nil || !c.suspect {
 		return err
 	}
-	if c.rules.mend(ctx, c.driverConn) != nil {
+	if _, err := c.rules.mend(ctx, c.driverConn); err != nil {
 		return driver.ErrBadConn // the next connection has a session of its own
 	}
 	c.suspect = false

@@ -27,6 +27,7 @@ import (
 type hostPool struct {
 	db     *sql.DB
 	rules  rules
+	shared *connections
 	clock  func() int64
 	verify *mysqldb.Queries // finds a row only on a session that sees what is committed now
 
@@ -42,7 +43,7 @@ const trustTime = time.Second
 
 // newHostPool refuses a pool whose session is not fit.
 func newHostPool(ctx context.Context, db *sql.DB) (*hostPool, error) {
-	p := &hostPool{db: db, rules: rulesOf("", nil), clock: sqlstore.NewClock()}
+	p := &hostPool{db: db, rules: rulesOf("", nil), shared: new(connections), clock: sqlstore.NewClock()}
 	p.checked.at = map[any]time.Time{}
 	conn, err := p.conn(ctx)
 	if unfit, ok := errors.AsType[*sessionError](err); ok {
@@ -54,6 +55,7 @@ func newHostPool(ctx context.Context, db *sql.DB) (*hostPool, error) {
 	defer conn.Close()
 	err = conn.Raw(func(raw any) error {
 		found, err := p.rules.read(ctx, raw)
+		p.shared.packets.saw(found)
 		p.verify = mysqldb.New(conditional{sqlstore.NewPrepared(db), p.rules.condition(found)})
 		return err
 	})
@@ -61,7 +63,7 @@ func newHostPool(ctx context.Context, db *sql.DB) (*hostPool, error) {
 }
 
 func (p *hostPool) access() access {
-	return access{db: p.db, shared: new(connections), read: p.read, begin: p.begin, check: checkFor(p.db, p.rules)}
+	return access{db: p.db, shared: p.shared, read: p.read, begin: p.begin, check: checkFor(p.db, p.rules)}
 }
 
 // conn returns a connection whose session is fit, or a *sessionError.
@@ -157,7 +159,7 @@ func (p *hostPool) begin(ctx context.Context) (sqlstore.Session, error) {
 		_ = conn.Close()
 		return sqlstore.Session{}, err
 	}
-	session := session(tx, sqlstore.NewPrepared(tx), p.clock)
+	session := session(tx, sqlstore.NewPrepared(tx), p.clock, p.shared)
 	end := func(how func() error) func(context.Context) error {
 		return func(context.Context) error {
 			err := how()

@@ -91,7 +91,7 @@ func (l lease) keep(ctx context.Context) error {
 func again(ctx context.Context, fn func() error) error {
 	for {
 		err := fn()
-		if class := class(err); class != sqlstore.Lost && class != sqlstore.Full || isReplaced(err) {
+		if class := class(err); class != sqlstore.Lost && class != sqlstore.Full || isRetry(err) {
 			return err
 		}
 		select {

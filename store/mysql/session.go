@@ -59,6 +59,8 @@ func required() []setting {
 		{"sql_safe_updates", "OFF", is("OFF"), always("SET sql_safe_updates = 0"), ""},
 		// Without these checks two users may get one name.
 		{"unique_checks", "ON", is("ON"), always("SET unique_checks = 1"), ""},
+		// Each text of a change must fit into a packet.
+		{packetVariable, "at least " + strconv.Itoa(leastPacket), fitsPacket, nil, ""},
 		{"max_statement_time", "0 or at least 30 seconds", noShortLimit(30), always("SET max_statement_time = 0"), ""},
 		{"max_execution_time", "0 or at least 30000 milliseconds", noShortLimit(30_000), always("SET max_execution_time = 0"), ""},
 		// A change that is not in the binary log is lost with a switch-over.
@@ -190,27 +192,27 @@ func (r rules) check(ctx context.Context, conn any) error {
 	return nil
 }
 
-// mend changes the settings that are not fit and checks the result.
-func (r rules) mend(ctx context.Context, conn driverConn) error {
+// mend changes the settings that are not fit, checks the result and returns it.
+func (r rules) mend(ctx context.Context, conn driverConn) (variables, error) {
 	for range 2 { // the first time some settings may be out of sight
 		found, err := r.read(ctx, conn)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		unfit := r.unfit(found)
 		if len(unfit) == 0 {
-			return nil
+			return found, nil
 		}
 		for _, s := range unfit {
 			if s.repair == nil {
-				return newSessionError(unfit, found)
+				return nil, newSessionError(unfit, found)
 			}
 			if _, err := conn.ExecContext(ctx, s.repair(found[s.name], found), nil); err != nil {
-				return fmt.Errorf("%w: %w", newSessionError(unfit, found), err)
+				return nil, fmt.Errorf("%w: %w", newSessionError(unfit, found), err)
 			}
 		}
 	}
-	return r.check(ctx, conn)
+	return variables{}, r.check(ctx, conn)
 }
 
 func (r rules) unfit(found variables) []setting {

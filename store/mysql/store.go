@@ -137,7 +137,7 @@ type access struct {
 func checkedPool(db *sql.DB) access {
 	checked := db.Driver().(checkedDriver)
 	clock := sqlstore.NewClock()
-	begin := func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db, clock) }
+	begin := func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db, clock, checked.shared) }
 	return access{
 		db:     db,
 		shared: checked.shared,
@@ -225,15 +225,16 @@ func (s *Store) DB() *sql.DB { return s.db }
 // statement with arguments is prepared, and every call fails while the session
 // is not fit: the error names the setting. See [NewConnector].
 func Tx(tx *sql.Tx) keyfold.Tx {
-	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.MySQL(), Class: class}, session(tx, sqlstore.NewPrepared(&hostTx{Tx: tx}), sqlstore.NewClock()))
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.MySQL(), Class: class},
+		session(tx, sqlstore.NewPrepared(&hostTx{Tx: tx}), sqlstore.NewClock(), smallBatches()))
 }
 
-func begin(ctx context.Context, db *sql.DB, clock func() int64) (sqlstore.Session, error) {
+func begin(ctx context.Context, db *sql.DB, clock func() int64, shared *connections) (sqlstore.Session, error) {
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return sqlstore.Session{}, err
 	}
-	session := session(tx, tx, clock)
+	session := session(tx, tx, clock, shared)
 	session.Commit = func(context.Context) error { return tx.Commit() }
 	session.Rollback = func(context.Context) error { return tx.Rollback() }
 	return session, nil
@@ -241,10 +242,10 @@ func begin(ctx context.Context, db *sql.DB, clock func() int64) (sqlstore.Sessio
 
 // session returns a session in a transaction whose statements with arguments
 // run by db.
-func session(tx *sql.Tx, db mysqldb.DBTX, clock func() int64) sqlstore.Session {
+func session(tx *sql.Tx, db mysqldb.DBTX, clock func() int64, shared *connections) sqlstore.Session {
 	return sqlstore.Session{
 		Querier: mysqldb.New(db),
-		Bulk:    bulk{db},
+		Bulk:    bulk{db, shared},
 		Feed:    sequence(db, clock),
 		Exec: func(ctx context.Context, statement string) error {
 			_, err := tx.ExecContext(ctx, statement)
@@ -271,7 +272,7 @@ const (
 
 func class(err error) sqlstore.Class {
 	switch {
-	case isReplaced(err):
+	case isRetry(err):
 		return sqlstore.Lost
 	case tooMany(err):
 		return sqlstore.Full
