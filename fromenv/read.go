@@ -54,7 +54,9 @@ func Read(source *Source) (*Config, error) {
 	for _, v := range variables() {
 		r.readVariable(&v)
 	}
-	r.config.Warnings = append(r.config.Warnings, r.config.TrustedProxies.Warnings()...)
+	for _, warning := range r.config.TrustedProxies.Warnings() {
+		r.warn("%s: %s", r.from["KEYFOLD_TRUSTED_PROXIES"], warning)
+	}
 	if len(r.problems) == 0 {
 		r.checkOptions()
 	}

@@ -109,7 +109,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 func TestWideProxiesAreAWarning(t *testing.T) {
 	t.Parallel()
 	config := mustRead(t, "KEYFOLD_TRUSTED_PROXIES=10.0.0.0/7 unix")
-	if len(config.Warnings) != 1 || !strings.Contains(config.Warnings[0], "10.0.0.0/7") {
+	if len(config.Warnings) != 1 || !strings.Contains(config.Warnings[0], "KEYFOLD_TRUSTED_PROXIES: ") || !strings.Contains(config.Warnings[0], "10.0.0.0/7") {
 		t.Errorf("warnings %q, want one of 10.0.0.0/7", config.Warnings)
 	}
 }

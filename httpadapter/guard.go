@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/keyfold/keyfold"
@@ -81,24 +80,19 @@ func newGuard(v Verifier, opts []Option) *guard {
 		panic("keyfold/httpadapter: nil Verifier")
 	}
 	var routes routeNames
-	state := sharedBy(v)
 	g := &guard{
 		verifier: v,
 		route:    routes.of,
 		refuse:   func(w http.ResponseWriter, _ *http.Request, err error) { ProblemOf(err).Write(w) },
-		failures: state.failures,
+		failures: limiterOf(v),
 		now:      time.Now,
 	}
 	for _, opt := range opts {
 		opt(g)
 	}
 	g.checkScopes()
-	if warnings := g.trusted.Warnings(); len(warnings) > 0 {
-		state.warned.Do(func() {
-			for _, warning := range warnings {
-				slog.Warn("keyfold: " + warning)
-			}
-		})
+	if svc, ok := v.(*keyfold.Service); ok {
+		perservice.WarnOnce(svc, slog.Default(), g.trusted.Warnings())
 	}
 	return g
 }
@@ -118,23 +112,15 @@ func (g *guard) checkScopes() {
 	}
 }
 
-// shared is the state of all middlewares of one Service, on however many routes:
-// they count failures together, and warn once.
-type shared struct {
-	failures *failures.Limiter
-	warned   sync.Once
-}
+// limiters are those of the Services that are in use: the middlewares of one,
+// on however many routes, count together.
+var limiters perservice.States[failures.Limiter]
 
-func newShared() *shared { return &shared{failures: failures.New()} }
-
-// states is the one place where the middlewares of a Service find each other.
-var states perservice.States[shared]
-
-func sharedBy(v Verifier) *shared {
+func limiterOf(v Verifier) *failures.Limiter {
 	if svc, ok := v.(*keyfold.Service); ok {
-		return states.Of(svc, newShared)
+		return limiters.Of(svc, failures.New)
 	}
-	return newShared()
+	return failures.New()
 }
 
 func (g *guard) wrap(next http.Handler) http.Handler {
@@ -172,7 +158,7 @@ func LimitFailures(v Verifier, client netip.Addr, err error) error {
 	if !isBadKey(err) {
 		return err
 	}
-	return limitFailures(sharedBy(v).failures, time.Now(), client, err)
+	return limitFailures(limiterOf(v), time.Now(), client, err)
 }
 
 func limitFailures(limiter *failures.Limiter, now time.Time, client netip.Addr, err error) error {

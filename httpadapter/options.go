@@ -41,7 +41,7 @@ func KeysFrom(read func(*http.Request) []string) Option {
 // Name only the proxies themselves: a client that connects from a trusted network
 // can claim to have any address, and so get past the networks of a key. What
 // [Proxies.Warnings] returns is logged to slog.Default() when the middleware is
-// made, once for each Service.
+// made, unless another handler of the Service has logged it.
 func TrustedProxies(proxies Proxies) Option {
 	return func(g *guard) { g.trusted = proxies }
 }

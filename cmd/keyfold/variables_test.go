@@ -55,6 +55,47 @@ func TestServeReadsDotEnv(t *testing.T) {
 	}
 }
 
+// Stray requests and guesses from the administrator's own address, as behind a
+// proxy, on both kinds of routes. Mutation tried: the limit asked before the
+// secret, as it was.
+func TestServeLetsTheRightSecretPass(t *testing.T) {
+	t.Parallel()
+	const secret, guess = "7be04a91c3d8f6520ae1b97c64d3f08e", "a-guess-of-somebody"
+	s := startServer(t, t.TempDir(), "sqlite:keyfold.db", secret, "--compat", "--trusted-proxy", "10.0.0.0/7", "--trusted-proxy", "unix")
+	for range 20 {
+		for path, want := range map[string]int{"/auth/keys": http.StatusUnauthorized, "/auth/logs": http.StatusForbidden} {
+			if got := s.get(path); got != want {
+				t.Fatalf("%s without a secret: %d, want %d", path, got, want)
+			}
+		}
+	}
+	for range 10 {
+		if got := s.get("/auth/logs", "secret-key", guess); got != http.StatusForbidden {
+			t.Fatalf("/auth/logs with a wrong secret: %d, want 403", got)
+		}
+	}
+	for _, path := range []string{"/auth/keys", "/auth/logs"} {
+		if got := s.get(path, "secret-key", guess); got != http.StatusTooManyRequests {
+			t.Errorf("%s with the eleventh wrong secret: %d, want 429", path, got)
+		}
+		if got := s.get(path, "secret-key", secret); got != http.StatusOK {
+			t.Errorf("%s with the right secret: %d, want 200", path, got)
+		}
+	}
+	s.stop()
+	log := s.stderr.String()
+	for _, line := range []string{
+		`"msg":"keyfold: a wrong admin secret was sent"`, `"address":"127.0.0.1"`, "--trusted-proxy: the trusted proxies include 10.0.0.0/7",
+	} {
+		if !strings.Contains(log, line) {
+			t.Errorf("the log has no %s: %s", line, log)
+		}
+	}
+	if strings.Contains(log, guess) || strings.Contains(log, secret) {
+		t.Errorf("the log holds a secret: %s", log)
+	}
+}
+
 func TestPreviousSecretIsServedToo(t *testing.T) {
 	t.Parallel()
 	const previous = "7be04a91c3d8f6520ae1b97c64d3f08e"

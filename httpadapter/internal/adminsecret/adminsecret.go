@@ -70,7 +70,7 @@ type Guard struct {
 type state struct {
 	failures *failures.Limiter
 
-	warnedOfSecret, warnedOfProxies sync.Once
+	warned sync.Once // of a short secret
 
 	mu       sync.Mutex // guards the fields below
 	compares pace       // of short secrets from new addresses
@@ -100,18 +100,12 @@ func New(svc *keyfold.Service, o Options) (*Guard, error) {
 	}
 	g := &Guard{slots: slots, proxies: o.TrustedProxies, log: o.Logger, now: o.Now, state: states.Of(svc, newState)}
 	if slots.short {
-		g.warnedOfSecret.Do(func() {
+		g.warned.Do(func() {
 			g.log.Warn("keyfold: an admin secret has less than 32 characters and can be guessed: secrets of that length are compared at most ten times a second, " +
 				"except from this machine and from addresses that presented the right one in the last 24 hours; set a longer secret")
 		})
 	}
-	if warnings := o.TrustedProxies.Warnings(); len(warnings) > 0 {
-		g.warnedOfProxies.Do(func() {
-			for _, warning := range warnings {
-				g.log.Warn("keyfold: " + warning)
-			}
-		})
-	}
+	perservice.WarnOnce(svc, g.log, o.TrustedProxies.Warnings())
 	return g, nil
 }
 

@@ -3,6 +3,7 @@
 package perservice
 
 import (
+	"log/slog"
 	"runtime"
 	"sync"
 	"weak"
@@ -38,4 +39,21 @@ func (s *States[T]) forget(key weak.Pointer[keyfold.Service]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.of, key)
+}
+
+// warned is shared by all handlers of a Service, whatever their package, so that
+// a program with many of them logs a warning once.
+var warned States[sync.Once]
+
+// WarnOnce logs warnings about the options of a handler, the first time that a
+// handler of the Service has any.
+func WarnOnce(svc *keyfold.Service, log *slog.Logger, warnings []string) {
+	if len(warnings) == 0 {
+		return
+	}
+	warned.Of(svc, func() *sync.Once { return new(sync.Once) }).Do(func() {
+		for _, warning := range warnings {
+			log.Warn("keyfold: " + warning)
+		}
+	})
 }
