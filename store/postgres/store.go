@@ -20,6 +20,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -66,9 +70,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	defer cancel()
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		// The driver's error may quote a part of its input.
-		return nil, errors.New(name + ": the data source name is malformed; " +
-			"want postgres://user:password@host:5432/database or host=… user=… dbname=…")
+		return nil, malformed(dsn)
 	}
 	if err := prepare(config.ConnConfig); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -125,6 +127,34 @@ func try(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
 		return false, fmt.Errorf("%s: the server does not answer: %w", name, explain(err))
 	}
 	return pooled, nil
+}
+
+// malformed names the parameter of the pool that is at fault, if one is. The
+// driver's own error may quote a part of its input.
+func malformed(dsn string) error {
+	config, err := pgconn.ParseConfig(dsn)
+	if err != nil {
+		return errors.New(name + ": the data source name is malformed; " +
+			"want postgres://user:password@host:5432/database or host=… user=… dbname=…")
+	}
+	for _, parameter := range slices.Sorted(maps.Keys(config.RuntimeParams)) {
+		value := config.RuntimeParams[parameter]
+		switch parameter {
+		case "pool_max_conns":
+			if n, err := strconv.ParseInt(value, 10, 32); err != nil || n < 1 {
+				return fmt.Errorf("%s: %s must be a whole number of at least 1", name, parameter)
+			}
+		case "pool_min_conns", "pool_min_idle_conns":
+			if _, err := strconv.ParseInt(value, 10, 32); err != nil {
+				return fmt.Errorf("%s: %s must be a whole number", name, parameter)
+			}
+		default:
+			if _, err := time.ParseDuration(value); err != nil && strings.HasPrefix(parameter, "pool_") {
+				return fmt.Errorf("%s: %s must be a duration, such as 90s or 5m", name, parameter)
+			}
+		}
+	}
+	return errors.New(name + ": a parameter of the data source name has a value that it cannot have; see pgxpool.ParseConfig and pgx.ParseConfig")
 }
 
 // asks tells whether a data source name, which has been parsed before, sets a
@@ -244,6 +274,8 @@ func class(err error) sqlstore.Class {
 	switch detail.SQLState() {
 	case "23505": // unique_violation
 		return sqlstore.Conflict
+	case "53300": // too_many_connections, of the server, the database or the role
+		return sqlstore.Full
 	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
 		return sqlstore.Lost
 	}
