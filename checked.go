@@ -106,12 +106,16 @@ func (c checked) PruneOneTime(ctx context.Context, at time.Time, limit int) (int
 	return changed(ctx, c, func() (int, error) { return c.Store.PruneOneTime(ctx, at, limit) })
 }
 
-func (c checked) ReserveAttempt(ctx context.Context, names []string, rule ThrottleRule, at time.Time) (time.Time, error) {
-	return changed(ctx, c, func() (time.Time, error) { return c.Store.ReserveAttempt(ctx, names, rule, at) })
+func (c checked) ReserveAttempt(ctx context.Context, names []Reservation, at time.Time) (Throttle, error) {
+	return changed(ctx, c, func() (Throttle, error) { return c.Store.ReserveAttempt(ctx, names, at) })
 }
 
-func (c checked) SettleAttempt(ctx context.Context, s Settlement, rule ThrottleRule) error {
-	return c.change(ctx, func() error { return c.Store.SettleAttempt(ctx, s, rule) })
+func (c checked) SettleAttempt(ctx context.Context, s Settlement) error {
+	return c.change(ctx, func() error { return c.Store.SettleAttempt(ctx, s) })
+}
+
+func (c checked) UnlockUser(ctx context.Context, id string, s Settlement, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.UnlockUser(ctx, id, s, m) })
 }
 
 func (c checked) PruneThrottles(ctx context.Context, at time.Time, limit int) (int, error) {

@@ -83,19 +83,19 @@ func (l *lock) Throttle(ctx context.Context, name string) (keyfold.Throttle, err
 	return l.Store.Throttle(ctx, name)
 }
 
-func (l *lock) ReserveAttempt(ctx context.Context, names []string, rule keyfold.ThrottleRule, at time.Time) (time.Time, error) {
+func (l *lock) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (keyfold.Throttle, error) {
 	if err := l.pass(ctx, "ReserveAttempt", ""); err != nil {
-		return time.Time{}, err
+		return keyfold.Throttle{}, err
 	}
-	return l.Store.ReserveAttempt(ctx, names, rule, at)
+	return l.Store.ReserveAttempt(ctx, names, at)
 }
 
-func (l *lock) SettleAttempt(ctx context.Context, settlement keyfold.Settlement, rule keyfold.ThrottleRule) error {
+func (l *lock) SettleAttempt(ctx context.Context, settlement keyfold.Settlement) error {
 	// The Service gives it up after two seconds; a store that hangs does not heed that.
 	if err := l.pass(context.WithoutCancel(ctx), "SettleAttempt", ""); err != nil {
 		return err
 	}
-	return l.Store.SettleAttempt(ctx, settlement, rule)
+	return l.Store.SettleAttempt(ctx, settlement)
 }
 
 func (l *lock) UserByUsername(ctx context.Context, name string) (keyfold.UserRecord, error) {
@@ -179,11 +179,11 @@ func (c *guests) requests() map[string]func(i int) error {
 		"SendResetPassword": func(i int) error { return c.SendResetPassword(ctx, fmt.Sprint("user", i), ip(i)) },
 		"SendVerifyEmail":   func(i int) error { return c.SendVerifyEmail(ctx, fmt.Sprint("user", i), ip(i)) },
 		"UseVerifyEmail": func(i int) error {
-			_, err := c.UseVerifyEmail(ctx, c.tokens[keyfold.VerifyEmail][i])
+			_, err := c.UseVerifyEmail(ctx, c.tokens[keyfold.VerifyEmail][i], netip.Addr{})
 			return err
 		},
 		"UseChangeEmail": func(i int) error {
-			_, err := c.UseChangeEmail(ctx, c.tokens[keyfold.ChangeEmail][i])
+			_, err := c.UseChangeEmail(ctx, c.tokens[keyfold.ChangeEmail][i], netip.Addr{})
 			return err
 		},
 		"UseResetPassword": func(i int) error {
@@ -311,7 +311,7 @@ func TestMalformedInputNeedsNoPlace(t *testing.T) {
 		defer c.fill("UserByUsername", c.requests()["Authenticate"])()
 		ctx, began := t.Context(), time.Now()
 		_, err := c.Authenticate(ctx, keyfold.Login{Login: "no\x00body", Password: password})
-		_, more := c.UseVerifyEmail(ctx, "kf1t_short")
+		_, more := c.UseVerifyEmail(ctx, "kf1t_short", netip.Addr{})
 		_, most := c.UseResetPassword(ctx, "", another, keyfold.ResetOptions{})
 		for _, err := range []error{err, more, most} {
 			if !errors.Is(err, keyfold.ErrUnauthenticated) {
@@ -399,7 +399,7 @@ func TestOneTimeTokenInATransactionNeedsNoPlace(t *testing.T) {
 		defer c.fill("UserByUsername", c.requests()["Authenticate"])()
 		began := time.Now()
 		err := c.InTx(t.Context(), func(tx *keyfold.Service) error {
-			_, err := tx.UseVerifyEmail(t.Context(), c.tokens[keyfold.VerifyEmail][0])
+			_, err := tx.UseVerifyEmail(t.Context(), c.tokens[keyfold.VerifyEmail][0], netip.Addr{})
 			return err
 		})
 		if waited := time.Since(began); err != nil || waited > 0 {

@@ -11,12 +11,17 @@ import (
 
 // SendResetPassword mails a token for [ResetPassword] to the user of that
 // name, through Options.Mailer. It answers before anything is looked up, so that
-// neither its answer nor its time tells whether there is such a user; what goes
-// wrong afterwards is logged. ip is the address of whoever asks; the zero Addr
-// is "unknown". Errors: [InvalidError] without an Options.Mailer or on a Service
-// that is bound to a transaction, [ErrLimited] when there were too many requests
-// for this account or from this address, [ErrUnavailable], which is an
-// [ErrLimited] too when too many mails are on their way.
+// neither its answer nor its time tells whether there is such a user; failures
+// after that are logged. ip is the client's address; the zero Addr means that it
+// is unknown. Errors: [InvalidError] without an Options.Mailer or on a Service
+// that is bound to a transaction, [ErrLimited] after too many requests from this
+// address, [ErrUnavailable], which is an [ErrLimited] too when too many mails are
+// being sent.
+//
+// One user is sent five mails for one purpose, and one more every three hours,
+// whoever asks and by either name; further requests are answered in the same way
+// and send nothing. Requests from an address where the user logged in before are
+// counted apart, so that strangers cannot use up a user's mails.
 func (s *Service) SendResetPassword(ctx context.Context, login string, ip netip.Addr) error {
 	return s.sendOneTime(ctx, ResetPassword, login, ip)
 }
@@ -53,14 +58,18 @@ func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login
 			leave()
 		}
 	}()
-	if err := s.reserveMail(ctx, purpose, key, ip); err != nil {
+	a, err := s.newAttempt(ctx, key, ip)
+	if err == nil {
+		err = s.reserveMailFrom(ctx, purpose, &a)
+	}
+	if err != nil {
 		s.gate.learn(ip, err)
 		return err
 	}
 	sent = true
 	s.outbox.send(func(ctx context.Context) {
 		defer leave()
-		if err := s.mailOneTime(ctx, purpose, login, leave); err != nil {
+		if err := s.mailOneTime(ctx, purpose, login, &a, leave); err != nil {
 			s.opts.Logger.Error("keyfold: a one-time token could not be mailed",
 				slog.String("purpose", purpose.String()), slog.Any("error", err))
 		}
@@ -68,23 +77,24 @@ func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login
 	return nil
 }
 
-// reserveMail counts a mail before anything is looked up.
-func (s *Service) reserveMail(ctx context.Context, purpose OneTimePurpose, key string, ip netip.Addr) error {
-	a, err := s.newAttempt(ctx, purpose.String()+"\x00"+key, ip)
-	if err != nil {
-		return err
+// reserveMailFrom counts a mail on the address that asks for it.
+func (s *Service) reserveMailFrom(ctx context.Context, purpose OneTimePurpose, a *attempt) error {
+	if a.from == "" {
+		return nil
 	}
-	if a.from != "" {
-		a.from = purpose.String() + " " + a.from // apart from log-ins
+	from := []Reservation{{a.name("mails", purpose.String()+"\x00"+a.from, strangeBytes), mailFromRule}}
+	wait, _, err := s.reserveAll(ctx, a, from, s.now())
+	if err == nil && wait > 0 {
+		err = &limited{wait: wait}
 	}
-	return s.reserveAll(ctx, a.strange(), loginRule, s.now())
+	return err
 }
 
 const errMailBusy = busy("keyfold: too many mails are being sent")
 
-// mailOneTime looks the user up, makes the token and mails it. It calls leave
-// when it is done with the store: the Mailer may take long.
-func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login string, leave func()) error {
+// mailOneTime looks the user up, makes the token and mails it, unless the user
+// was sent too many. It calls leave before the Mailer, which may take long.
+func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login string, a *attempt, leave func()) error {
 	user, err := s.userByLogin(ctx, login)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -94,12 +104,46 @@ func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login
 	case user.Email == "", !user.DisabledAt.IsZero(), purpose == VerifyEmail && !user.EmailVerifiedAt.IsZero():
 		return nil
 	}
-	mail, err := s.newOneTime(ctx, purpose, &user, "")
-	if err != nil {
+	counted, err := s.reserveMailTo(ctx, purpose, &user, a)
+	if err != nil || counted == nil {
 		return err
 	}
-	leave()
-	return s.opts.Mailer.Mail(ctx, mail)
+	mail, err := s.newOneTime(ctx, purpose, &user, "")
+	if err == nil {
+		leave()
+		err = s.opts.Mailer.Mail(ctx, mail)
+	}
+	if err != nil {
+		s.settle(ctx, Settlement{Refund: counted})
+	}
+	return err
+}
+
+// reserveMailTo counts a mail to a user, or returns nil when there were too many.
+func (s *Service) reserveMailTo(ctx context.Context, purpose OneTimePurpose, user *UserRecord, a *attempt) ([]Reservation, error) {
+	now, of := s.now(), purpose.String()+"\x00"+user.ID
+	if a.from != "" {
+		known, err := s.marked(ctx, a.knownName(a.account), now)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			of += "\x00" + a.from
+		}
+	}
+	mails := []Reservation{{a.name("mail", of, userBytes), mailToRule}}
+	wait, _, err := s.reserveAll(ctx, a, mails, now)
+	if err != nil {
+		return nil, err
+	}
+	if wait > 0 {
+		if s.logins.mayLog(now) {
+			s.opts.Logger.Info("keyfold: a mail was not sent, because the user was sent too many",
+				slog.String("purpose", purpose.String()), slog.String("user", user.ID))
+		}
+		return nil, nil
+	}
+	return mails, nil
 }
 
 const (

@@ -189,34 +189,44 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 }
 
 // UseVerifyEmail uses a token for [VerifyEmail] up and returns the user, whose
-// address is verified from now on. Errors: [ErrUnauthenticated] when the token
-// is none, was used or does not work any more, [ErrUnavailable].
-func (s *Service) UseVerifyEmail(ctx context.Context, token string) (User, error) {
-	return s.proveAddress(ctx, VerifyEmail, token)
+// address is verified from now on. ip is the client's address; the zero Addr means
+// that it is unknown.
+//
+// A token proves who the client is. So each of the methods that use one also lifts
+// the waits that failed log-ins have put on the user, and makes ip known for the
+// user, as a log-in does. Errors: [ErrUnauthenticated] when the token is invalid,
+// has expired, or was already used, [ErrUnavailable].
+func (s *Service) UseVerifyEmail(ctx context.Context, token string, ip netip.Addr) (User, error) {
+	return s.proveAddress(ctx, VerifyEmail, token, ip)
 }
 
 // UseChangeEmail uses a token for [ChangeEmail] up and returns the user, with
-// the new address, verified. Errors: as [Service.UseVerifyEmail], and
-// [ErrConflict] when somebody else has taken the address meanwhile.
-func (s *Service) UseChangeEmail(ctx context.Context, token string) (User, error) {
-	return s.proveAddress(ctx, ChangeEmail, token)
+// the new address, verified. ip and errors: as [Service.UseVerifyEmail], and
+// [ErrConflict] when another user has taken the address.
+func (s *Service) UseChangeEmail(ctx context.Context, token string, ip netip.Addr) (User, error) {
+	return s.proveAddress(ctx, ChangeEmail, token, ip)
 }
 
 // ResetOptions says what else happens when a password is reset.
 type ResetOptions struct {
+	// IP is the client's address. It becomes known for the user, as after a log-in,
+	// so that the right password passes from there even while others guess. The
+	// zero Addr means that the address is unknown.
+	IP netip.Addr
 	// RevokeKeys revokes all keys of the user in the same step, for an account
 	// that may have been in the wrong hands. Where the store has no transactions
-	// they are revoked after that, and an error beside a User means that some may
+	// they are revoked after that, and an error with a User means that some may
 	// not be: call [Service.RevokeKeys].
 	RevokeKeys bool
 }
 
 // UseResetPassword uses a token for [ResetPassword] up, gives its user the
-// password and returns the user, whose address has been proved by the way.
-// Errors: [InvalidError] for the password, which leaves the token as it is; as
-// [Service.UseVerifyEmail]; [ErrLimited] when too many passwords are being hashed.
+// password and returns the user. The user's e-mail address is verified by that, and
+// waits are lifted as [Service.UseVerifyEmail] does. Errors: [InvalidError] for the
+// password, which leaves the token as it is; as [Service.UseVerifyEmail];
+// [ErrLimited] when too many passwords are being hashed.
 func (s *Service) UseResetPassword(ctx context.Context, token, password string, o ResetOptions) (User, error) {
-	leave, err := s.admitOneTime(ctx, token)
+	leave, err := s.admitOneTime(ctx, token, o.IP)
 	if err != nil {
 		return User{}, err
 	}
@@ -229,7 +239,7 @@ func (s *Service) UseResetPassword(ctx context.Context, token, password string, 
 	if err != nil {
 		return User{}, err
 	}
-	var changed User
+	var changed UserRecord
 	reset := func(k *Service) error {
 		changed, err = k.useOneTime(ctx, &record, &user, hash)
 		if err == nil && o.RevokeKeys {
@@ -237,16 +247,19 @@ func (s *Service) UseResetPassword(ctx context.Context, token, password string, 
 		}
 		return err
 	}
-	if err := s.InTx(ctx, reset); !errors.Is(err, errors.ErrUnsupported) {
-		return changed, err
+	err = s.InTx(ctx, reset)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = reset(s)
 	}
-	err = reset(s)
-	return changed, err
+	if err != nil {
+		return changed.User, err
+	}
+	return changed.User, s.proved(ctx, &changed, o.IP)
 }
 
 // proveAddress uses a token up that needs nothing but itself.
-func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, token string) (User, error) {
-	leave, err := s.admitOneTime(ctx, token)
+func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, token string, ip netip.Addr) (User, error) {
+	leave, err := s.admitOneTime(ctx, token, ip)
 	if err != nil {
 		return User{}, err
 	}
@@ -255,12 +268,16 @@ func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, toke
 	if err != nil {
 		return User{}, err
 	}
-	return s.useOneTime(ctx, &record, &user, "")
+	changed, err := s.useOneTime(ctx, &record, &user, "")
+	if err != nil {
+		return User{}, err
+	}
+	return changed.User, s.proved(ctx, &changed, ip)
 }
 
 // useOneTime uses a token up that was read with its user. The store looks at both
 // again.
-func (s *Service) useOneTime(ctx context.Context, record *OneTimeRecord, user *UserRecord, passwordHash string) (User, error) {
+func (s *Service) useOneTime(ctx context.Context, record *OneTimeRecord, user *UserRecord, passwordHash string) (UserRecord, error) {
 	now, after := s.now(), user.User
 	after.EmailVerifiedAt = now
 	switch record.Purpose {
@@ -273,17 +290,17 @@ func (s *Service) useOneTime(ctx context.Context, record *OneTimeRecord, user *U
 	m := s.mutation(ctx, now, "user."+record.Purpose.String(), user.ID, userFields(&user.User), userFields(&after))
 	changed, err := s.store.UseOneTime(ctx, use, m)
 	if err != nil {
-		return User{}, oneTimeError(ctx, err)
+		return UserRecord{}, oneTimeError(ctx, err)
 	}
-	return changed.User, nil
+	return changed, nil
 }
 
 // admitOneTime takes a place for the use of a token that has the right shape.
-func (s *Service) admitOneTime(ctx context.Context, token string) (leave func(), err error) {
+func (s *Service) admitOneTime(ctx context.Context, token string, ip netip.Addr) (leave func(), err error) {
 	if !isOneTime(token) {
 		return nil, errBadOneTime
 	}
-	return s.admit(ctx, netip.Addr{})
+	return s.admit(ctx, ip)
 }
 
 // oneTime returns what is stored of a token, and its user.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -51,9 +52,9 @@ func (d *desk) token(purpose keyfold.OneTimePurpose, userID string) string {
 func (d *desk) use(purpose keyfold.OneTimePurpose, token string) (keyfold.User, error) {
 	switch purpose {
 	case keyfold.VerifyEmail:
-		return d.UseVerifyEmail(d.t.Context(), token)
+		return d.UseVerifyEmail(d.t.Context(), token, netip.Addr{})
 	case keyfold.ChangeEmail:
-		return d.UseChangeEmail(d.t.Context(), token)
+		return d.UseChangeEmail(d.t.Context(), token, netip.Addr{})
 	}
 	return d.UseResetPassword(d.t.Context(), token, another, keyfold.ResetOptions{})
 }
@@ -322,10 +323,10 @@ func TestOneTimeTokensThatCannotBeAreRefused(t *testing.T) {
 	mail, err := l.NewOneTime(ctx, keyfold.ChangeEmail, bare.ID, "wanted@example.com")
 	l.must(err)
 	squatter := join(t, l.Service, keyfold.NewUser{Email: "wanted@example.com"})
-	_, err = l.UseChangeEmail(ctx, mail.Token.Reveal())
+	_, err = l.UseChangeEmail(ctx, mail.Token.Reveal(), netip.Addr{})
 	wantErr(t, "an address that was taken meanwhile", err, keyfold.ErrConflict)
 	l.must(l.DeleteUser(ctx, squatter.ID))
-	got, err := l.UseChangeEmail(ctx, mail.Token.Reveal())
+	got, err := l.UseChangeEmail(ctx, mail.Token.Reveal(), netip.Addr{})
 	if err != nil || got.Email != "wanted@example.com" || got.EmailVerifiedAt.IsZero() {
 		t.Errorf("an address that is free again: %+v, %v", got, err)
 	}

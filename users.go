@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -240,9 +241,9 @@ func (u *UserUpdate) check(id string) error {
 
 // SetPassword gives a user another password, whatever the old one is: whoever
 // changes their own has to prove the old one to [Service.Authenticate] first.
-// One-time tokens made before cease to work; keys go on. Errors:
-// [InvalidError], [ErrNotFound], [ErrLimited] when too many passwords are being
-// hashed, [ErrUnavailable].
+// One-time tokens made before cease to work; keys go on. The waits that failed
+// log-ins have put on the user are lifted. Errors: [InvalidError], [ErrNotFound],
+// [ErrLimited] when too many passwords are being hashed, [ErrUnavailable].
 func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 	if err := s.CheckPassword(password); err != nil {
 		return err
@@ -256,7 +257,10 @@ func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 		return err
 	}
 	m := s.mutation(ctx, s.now(), "user.set_password", id, fieldsOf{}, fieldsOf{})
-	return storeError(ctx, s.store.SetPassword(ctx, id, hash, m))
+	if err := s.store.SetPassword(ctx, id, hash, m); err != nil {
+		return storeError(ctx, err)
+	}
+	return s.proved(ctx, &record, netip.Addr{})
 }
 
 // DisableUser refuses a user's log-ins and all their keys, until

@@ -3,6 +3,7 @@ package keyfold_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -511,7 +512,7 @@ func TestAnotherAddressIsNotVerified(t *testing.T) {
 	user := join(t, l.Service, keyfold.NewUser{Username: "ann", Email: "ann@example.com"})
 	mail, err := l.NewOneTime(ctx, keyfold.VerifyEmail, user.ID, "")
 	l.must(err)
-	user, err = l.UseVerifyEmail(ctx, mail.Token.Reveal())
+	user, err = l.UseVerifyEmail(ctx, mail.Token.Reveal(), netip.Addr{})
 	l.must(err)
 	same, other, name := "ANN@example.com", "eve@example.com", "anna"
 	for _, row := range []struct {
@@ -537,7 +538,7 @@ func TestAuditTellsWhichAddressATokenChanged(t *testing.T) {
 	user := join(t, l.Service, keyfold.NewUser{Username: "ann", Email: "ann@example.com"})
 	mail, err := l.NewOneTime(ctx, keyfold.ChangeEmail, user.ID, "eve@example.com")
 	l.must(err)
-	_, err = l.UseChangeEmail(ctx, mail.Token.Reveal())
+	_, err = l.UseChangeEmail(ctx, mail.Token.Reveal(), netip.Addr{})
 	l.must(err)
 	entries, err := l.store.Audit(ctx, keyfold.AuditScan{Limit: 1})
 	l.must(err)

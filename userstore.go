@@ -134,25 +134,47 @@ type OneTimeStore interface {
 type Throttle struct {
 	Name         string
 	Attempts     int64
-	BlockedUntil time.Time // zero = never was
-	ExpiresAt    time.Time // from then on it counts as absent
+	BlockedUntil time.Time // zero: the throttle never blocked an attempt
+	ExpiresAt    time.Time // exclusive; an expired throttle counts as absent
+}
+
+// blocks reports whether no attempt may be made at that time.
+func (t *Throttle) blocks(at time.Time) bool {
+	return t.BlockedUntil.After(at) && t.ExpiresAt.After(at)
 }
 
 // ThrottleRule says how many attempts are free and how long the next ones have
-// to wait.
+// to wait. There are two kinds of rules. Where Every is zero, the wait after the
+// last free attempt is First and doubles with each further one up to Longest, and
+// the count starts anew when Forget has passed since the first attempt. Where
+// Every is set, the throttle is a bucket that holds Free attempts and regains one
+// each Every; the other fields are not used.
 type ThrottleRule struct {
-	Free    int64         // attempts without a wait
-	First   time.Duration // the wait after the last free one; it doubles with each more
-	Longest time.Duration // no wait is longer
-	Forget  time.Duration // a row without attempts for this long is absent; at least Longest
+	Free    int64
+	First   time.Duration
+	Longest time.Duration
+	Forget  time.Duration
+	Every   time.Duration
 }
 
-// Next returns the row with one more attempt at that time.
+// Next returns the throttle with one more attempt at that time.
 func (r ThrottleRule) Next(t Throttle, at time.Time) Throttle {
-	if !at.Before(t.ExpiresAt) {
-		t = Throttle{Name: t.Name}
+	expired := !t.ExpiresAt.After(at)
+	if expired || t.Attempts <= 0 {
+		t.Attempts, t.BlockedUntil = 0, time.Time{}
 	}
 	t.Attempts++
+	if r.Every > 0 {
+		if expired {
+			t.ExpiresAt = at
+		}
+		t.ExpiresAt = t.ExpiresAt.Add(r.Every)
+		t.BlockedUntil = r.emptyUntil(t)
+		return t
+	}
+	if t.Attempts == 1 {
+		t.ExpiresAt = at.Add(r.Forget)
+	}
 	if over := t.Attempts - r.Free; over >= 0 {
 		wait := r.Longest
 		if over < 32 && r.First<<over>>over == r.First {
@@ -160,53 +182,77 @@ func (r ThrottleRule) Next(t Throttle, at time.Time) Throttle {
 		}
 		t.BlockedUntil = at.Add(wait)
 	}
-	if expires := at.Add(r.Forget); expires.After(t.ExpiresAt) {
-		t.ExpiresAt = expires
+	return t
+}
+
+// emptyUntil returns when a bucket that is full at ExpiresAt has one attempt.
+func (r ThrottleRule) emptyUntil(t Throttle) time.Time {
+	return t.ExpiresAt.Add(-time.Duration(max(r.Free, 1)-1) * r.Every)
+}
+
+// Refund returns the throttle as if one attempt had not been made. It does not
+// block: the attempt could not have been made if it had.
+func (r ThrottleRule) Refund(t Throttle) Throttle {
+	t.Attempts, t.BlockedUntil = max(0, t.Attempts-1), time.Time{}
+	if r.Every > 0 {
+		t.ExpiresAt = t.ExpiresAt.Add(-r.Every)
 	}
 	return t
 }
 
-// Refund returns the row as if one attempt had not been made: one less, and not
-// blocked, for the attempt could not have been made if it had been.
-func (r ThrottleRule) Refund(t Throttle) Throttle {
-	t.Attempts, t.BlockedUntil = max(0, t.Attempts-1), time.Time{}
-	return t
+// longest returns the longest wait that the rule imposes.
+func (r ThrottleRule) longest() time.Duration { return max(r.Longest, r.Every) }
+
+// life returns how long a throttle lasts at most from its latest attempt on.
+func (r ThrottleRule) life() time.Duration {
+	return max(r.Forget, time.Duration(r.Free)*r.Every)
 }
 
-// Settlement is what becomes of throttles after an attempt that succeeded.
+// Reservation is a throttle that an attempt counts on, with its rule.
+type Reservation struct {
+	Name string
+	Rule ThrottleRule
+}
+
+// Settlement is what becomes of throttles when the outcome of an attempt is known.
 type Settlement struct {
-	Forget []string // rows to remove
-	Refund []string // rows that get their attempt back
-	// Good are rows to write anew: without attempts, to be kept until GoodUntil.
+	Forget []string      // throttles to remove
+	Refund []Reservation // throttles that get one attempt back
+	// Good are throttles to write anew: without attempts, to be kept until GoodUntil.
 	Good      []string
 	GoodUntil time.Time
 }
 
-// ThrottleStore keeps throttles, shared by all processes. Its changes are no
-// mutations: neither the feed nor the audit log tells of them.
+// ThrottleStore keeps throttles, shared by all processes. Except for UnlockUser,
+// its methods must write neither change rows nor audit rows.
 type ThrottleStore interface {
 	// DatabaseID must return a random text of at least 16 characters that this
 	// database alone has, the same in all processes and for as long as it exists.
 	// Strangers must not learn it: the names of throttles are hashed under it.
 	DatabaseID(ctx context.Context) (string, error)
 
-	// Throttle must return the row of that name, also one that expired, or
+	// Throttle must return the throttle of that name, also one that expired, or
 	// ErrNotFound.
 	Throttle(ctx context.Context, name string) (Throttle, error)
 
-	// ReserveAttempt must, in one step, look at the rows of those names, each
-	// given once. Where one is blocked (BlockedUntil is after at, and it has not
-	// expired at that time) it must change nothing and return the latest
-	// BlockedUntil of those; otherwise it must replace each by rule.Next and return
-	// the zero time. Of racing reservations each must count.
-	ReserveAttempt(ctx context.Context, names []string, rule ThrottleRule, at time.Time) (until time.Time, err error)
+	// ReserveAttempt must, in one step, look at the throttles of those names, each
+	// given once. Where one blocks (BlockedUntil and ExpiresAt are both after at)
+	// it must change nothing and return the one of those with the latest
+	// BlockedUntil; otherwise it must replace each by the Next of its rule and
+	// return the zero Throttle. Of racing reservations each must count.
+	ReserveAttempt(ctx context.Context, names []Reservation, at time.Time) (blocking Throttle, err error)
 
-	// SettleAttempt must apply the settlement in one step. Rows that are absent
-	// are passed over, but those of Good are written in any case. No name is given
-	// twice.
-	SettleAttempt(ctx context.Context, s Settlement, rule ThrottleRule) error
+	// SettleAttempt must apply the settlement in one step. Throttles that are
+	// absent are passed over, but those of Good are written in any case. No name
+	// is given twice.
+	SettleAttempt(ctx context.Context, s Settlement) error
 
-	// PruneThrottles must delete rows whose ExpiresAt is not after at, at most
+	// UnlockUser must, in one step, apply the settlement as SettleAttempt does and
+	// write the change row and the audit row of m, or return ErrNotFound when there
+	// is no such user. It must not change the user.
+	UnlockUser(ctx context.Context, id string, s Settlement, m Mutation) error
+
+	// PruneThrottles must delete throttles whose ExpiresAt is not after at, at most
 	// about limit, and report how many.
 	PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, err error)
 }

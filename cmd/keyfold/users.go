@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,7 @@ func (c *command) users() *cobra.Command {
 	}
 	cmd.AddCommand(
 		c.usersCreate(), c.usersList(), c.usersShow(), c.usersUpdate(), c.usersSetPassword(),
-		c.usersDisable(), c.usersEnable(), c.usersDelete(),
+		c.usersUnlock(), c.usersDisable(), c.usersEnable(), c.usersDelete(),
 	)
 	return cmd
 }
@@ -218,7 +219,7 @@ Another address counts as not verified.`,
 func (c *command) usersSetPassword() *cobra.Command {
 	var flags dataFlags
 	cmd := &cobra.Command{
-		Use: "set-password ID", Short: "Give a user another password", Long: "Give a user another password.\n\n" + passwordHelp,
+		Use: "set-password ID", Short: "Give a user another password", Long: "Give a user another password, and lift the waits that failed log-ins have put on the user.\n\n" + passwordHelp,
 		Example: "  keyfold users set-password 8fJ2kQ0aXw3mT7Zb < password.txt",
 		Args:    oneUserID,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -231,6 +232,34 @@ func (c *command) usersSetPassword() *cobra.Command {
 			})
 		},
 	}
+	flags.add(cmd)
+	return cmd
+}
+
+func (c *command) usersUnlock() *cobra.Command {
+	var flags dataFlags
+	var address string
+	cmd := &cobra.Command{
+		Use: "unlock ID", Short: "Lift the waits that failed log-ins have put on a user",
+		Long: `Lift the waits that failed log-ins have put on a user, for the username and for
+the e-mail address. With --address, the right password also passes from there while
+others go on guessing. A new password and a used one-time token lift the waits, too.`,
+		Example: "  keyfold users unlock 8fJ2kQ0aXw3mT7Zb --address 192.0.2.7",
+		Args:    oneUserID,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var ip netip.Addr
+			if cmd.Flags().Changed("address") {
+				var err error
+				if ip, err = netip.ParseAddr(address); err != nil || ip.Zone() != "" {
+					return usage(`--address must be an IP address, as 192.0.2.7 or 2001:db8::7`)
+				}
+			}
+			return c.changeUser(cmd, args[0], flags.asJSON, "unlocked", func(ctx context.Context, svc *keyfold.Service) error {
+				return svc.UnlockUser(ctx, args[0], ip)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&address, "address", "", "the user's network `address`, which becomes known for the user")
 	flags.add(cmd)
 	return cmd
 }

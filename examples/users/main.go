@@ -98,7 +98,7 @@ func (a accounts) forgotten(w http.ResponseWriter, r *http.Request) {
 // lost more than that.
 func (a accounts) resetPassword(w http.ResponseWriter, r *http.Request) {
 	user, err := a.svc.UseResetPassword(r.Context(), r.PostFormValue("token"), r.PostFormValue("password"),
-		keyfold.ResetOptions{RevokeKeys: true})
+		keyfold.ResetOptions{IP: httpadapter.ClientIP(r.RemoteAddr, nil, httpadapter.Proxies{}), RevokeKeys: true})
 	if err != nil {
 		refuse(w, err)
 		return

@@ -17,19 +17,21 @@ type (
 	oneTimeAnswer struct{ Body OneTime }
 
 	oneTimeBody struct {
-		Token string `json:"token"`
+		Token   string `json:"token"`
+		Address string `json:"address" required:"false" doc:"The user's network address, which becomes known for the user as after a log-in"`
 	}
 
 	resetBody struct {
 		Token      string `json:"token"`
 		Password   string `json:"password"`
 		RevokeKeys bool   `json:"revoke_keys" required:"false" doc:"Revoke all keys of the user in the same step"`
+		Address    string `json:"address" required:"false" doc:"The user's network address, which becomes known for the user as after a log-in"`
 	}
 
 	sendBody struct {
 		Purpose string `json:"purpose" enum:"verify_email,reset_password"`
 		Login   string `json:"login" doc:"A username, or an e-mail address"`
-		Address string `json:"address" required:"false" doc:"The network address of whoever asks, by which requests are limited beside the account"`
+		Address string `json:"address" required:"false" doc:"The network address of the person who asks; requests are limited by it"`
 	}
 )
 
@@ -43,13 +45,13 @@ func (a *api) oneTimeRoutes(r *routes) {
 	add(r, post("/users/{id}/one-time-tokens", "create-one-time-token", "Make a one-time token for a user", http.StatusCreated),
 		"In place of the one that the user may have for the same purpose. The answer holds the token, which cannot be had again: hand it to the user alone, by mail.", a.createOneTime)
 	add(r, post("/one-time-tokens/send", sendRoute, "Mail a one-time token to a user", http.StatusAccepted),
-		"The answer is the same whether or not there is such a user. 501 where the program sends no mail.", a.sendOneTime)
+		"The answer is the same whether or not there is such a user, and whether or not the user was sent too many. 429 with Retry-After after too many requests from the address. 501 where the program sends no mail.", a.sendOneTime)
 	add(r, post("/one-time-tokens/verify-email", "use-verify-email", "Use a token up that proves an address", http.StatusOK),
-		"422 with the code invalid_one_time_token for every reason to refuse it.", a.useVerifyEmail)
+		"Lifts the waits that failed log-ins have put on the user. 422 with the code invalid_one_time_token for every reason to refuse the token.", a.useVerifyEmail)
 	add(r, post("/one-time-tokens/change-email", "use-change-email", "Use a token up that changes an address", http.StatusOK),
-		"422 with the code invalid_one_time_token for every reason to refuse it.", a.useChangeEmail)
+		"Lifts the waits that failed log-ins have put on the user. 422 with the code invalid_one_time_token for every reason to refuse the token.", a.useChangeEmail)
 	add(r, post("/one-time-tokens/reset-password", "use-reset-password", "Use a token up that sets a password", http.StatusOK),
-		"422 with the code invalid_one_time_token for every reason to refuse it. A password that is refused leaves the token as it is.", a.useResetPassword)
+		"Lifts the waits that failed log-ins have put on the user. 422 with the code invalid_one_time_token for every reason to refuse the token. A password that is refused leaves the token as it is.", a.useResetPassword)
 }
 
 func (a *api) createOneTime(ctx context.Context, in *onUser, b *newOneTimeBody) (*oneTimeAnswer, error) {
@@ -86,15 +88,27 @@ func (a *api) sendOneTime(ctx context.Context, _ *none, b *sendBody) (*none, err
 }
 
 func (a *api) useVerifyEmail(ctx context.Context, _ *none, b *oneTimeBody) (*userAnswer, error) {
-	return usedOneTime(a.svc.UseVerifyEmail(ctx, b.Token))
+	address, err := parseAddress(b.Address)
+	if err != nil {
+		return nil, err
+	}
+	return usedOneTime(a.svc.UseVerifyEmail(ctx, b.Token, address))
 }
 
 func (a *api) useChangeEmail(ctx context.Context, _ *none, b *oneTimeBody) (*userAnswer, error) {
-	return usedOneTime(a.svc.UseChangeEmail(ctx, b.Token))
+	address, err := parseAddress(b.Address)
+	if err != nil {
+		return nil, err
+	}
+	return usedOneTime(a.svc.UseChangeEmail(ctx, b.Token, address))
 }
 
 func (a *api) useResetPassword(ctx context.Context, _ *none, b *resetBody) (*userAnswer, error) {
-	return usedOneTime(a.svc.UseResetPassword(ctx, b.Token, b.Password, keyfold.ResetOptions{RevokeKeys: b.RevokeKeys}))
+	address, err := parseAddress(b.Address)
+	if err != nil {
+		return nil, err
+	}
+	return usedOneTime(a.svc.UseResetPassword(ctx, b.Token, b.Password, keyfold.ResetOptions{IP: address, RevokeKeys: b.RevokeKeys}))
 }
 
 func usedOneTime(user keyfold.User, err error) (*userAnswer, error) {

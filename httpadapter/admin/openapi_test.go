@@ -50,7 +50,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 		"POST /keys/{id}/revoke", "POST /keys/{id}/disable", "POST /keys/{id}/enable", "POST /keys/{id}/renew", "POST /keys/{id}/rotate",
 		"POST /keys/bulk/revoke", "POST /keys/bulk/disable", "GET /usage/events", "GET /usage/totals", "GET /usage/report",
 		"POST /users", "GET /users", "GET /users/{id}", "PATCH /users/{id}", "DELETE /users/{id}",
-		"POST /users/{id}/password", "POST /users/{id}/disable", "POST /users/{id}/enable", "POST /users/authenticate",
+		"POST /users/{id}/password", "POST /users/{id}/disable", "POST /users/{id}/enable", "POST /users/{id}/unlock", "POST /users/authenticate",
 		"POST /users/{id}/one-time-tokens", "POST /one-time-tokens/send", "POST /one-time-tokens/verify-email",
 		"POST /one-time-tokens/change-email", "POST /one-time-tokens/reset-password", "GET /audit",
 	}

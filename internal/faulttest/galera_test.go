@@ -170,7 +170,7 @@ func (c *cluster) conflicts(t *testing.T) {
 						return err
 					})
 					tried := land(func() error {
-						_, err := store.ReserveAttempt(t.Context(), []string{"hot"}, rule, at)
+						_, err := store.ReserveAttempt(t.Context(), []keyfold.Reservation{{Name: "hot", Rule: rule}}, at)
 						return err
 					})
 					if used != nil || tried != nil {

@@ -26,46 +26,63 @@ func (s *Store) Throttle(ctx context.Context, name string) (row keyfold.Throttle
 }
 
 // ReserveAttempt counts one attempt on all names, or on none.
-func (s *Store) ReserveAttempt(ctx context.Context, names []string, rule keyfold.ThrottleRule, at time.Time) (until time.Time, err error) {
+func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	err = s.write(ctx, func(st *state) error {
-		for _, name := range names {
-			row, _ := st.throttles.get(name)
-			if row.BlockedUntil.After(at) && at.Before(row.ExpiresAt) && row.BlockedUntil.After(until) {
-				until = row.BlockedUntil
+		for _, reserved := range names {
+			row, _ := st.throttles.get(reserved.Name)
+			if row.BlockedUntil.After(at) && row.ExpiresAt.After(at) && row.BlockedUntil.After(blocking.BlockedUntil) {
+				blocking = row
 			}
 		}
-		if !until.IsZero() {
+		if !blocking.BlockedUntil.IsZero() {
 			return nil
 		}
-		for _, name := range names {
-			row, _ := st.throttles.get(name)
-			row.Name = name
-			st.putThrottle(rule.Next(row, at))
+		for _, reserved := range names {
+			row, _ := st.throttles.get(reserved.Name)
+			row.Name = reserved.Name
+			st.putThrottle(reserved.Rule.Next(row, at))
 		}
 		return nil
 	})
 	if err != nil {
-		return time.Time{}, err
+		return keyfold.Throttle{}, err
 	}
-	return until, nil
+	return blocking, nil
 }
 
 // SettleAttempt applies the settlement.
-func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement, rule keyfold.ThrottleRule) error {
+func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement) error {
 	return s.write(ctx, func(st *state) error {
-		for _, name := range settlement.Forget {
-			st.throttles.delete(name)
-		}
-		for _, name := range settlement.Refund {
-			if row, ok := st.throttles.get(name); ok {
-				st.putThrottle(rule.Refund(row))
-			}
-		}
-		for _, name := range settlement.Good {
-			st.putThrottle(keyfold.Throttle{Name: name, ExpiresAt: settlement.GoodUntil})
-		}
+		st.settle(settlement)
 		return nil
 	})
+}
+
+// UnlockUser applies the settlement and notes it as a change.
+func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.Settlement, m keyfold.Mutation) error {
+	return s.write(ctx, func(st *state) error {
+		if _, err := st.user(id); err != nil {
+			return err
+		}
+		st.settle(settlement)
+		st.tell(m, id)
+		st.note(m)
+		return nil
+	})
+}
+
+func (s *state) settle(settlement keyfold.Settlement) {
+	for _, name := range settlement.Forget {
+		s.throttles.delete(name)
+	}
+	for _, refund := range settlement.Refund {
+		if row, ok := s.throttles.get(refund.Name); ok {
+			s.putThrottle(refund.Rule.Refund(row))
+		}
+	}
+	for _, name := range settlement.Good {
+		s.putThrottle(keyfold.Throttle{Name: name, ExpiresAt: settlement.GoodUntil})
+	}
 }
 
 // PruneThrottles deletes rows that have expired.

@@ -63,58 +63,66 @@ func (s *Store) Throttle(ctx context.Context, name string) (keyfold.Throttle, er
 // the other; where one turns out to be blocked, those before it get their
 // attempt back. A call that is stopped in between leaves an attempt counted
 // that was not made, never one uncounted that was.
-func (s *Store) ReserveAttempt(ctx context.Context, names []string, rule keyfold.ThrottleRule, at time.Time) (until time.Time, err error) {
-	err = s.write(ctx, "reserve attempt", names, func(ctx context.Context) error {
-		until, err = s.blockedUntil(ctx, names, at)
-		if err != nil || !until.IsZero() {
+func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
+	err = s.write(ctx, "reserve attempt", namesOf(names), func(ctx context.Context) error {
+		blocking, err = s.blocking(ctx, namesOf(names), at)
+		if err != nil || !blocking.BlockedUntil.IsZero() {
 			return err
 		}
-		for i, name := range names {
-			until, err = s.reserve(ctx, name, rule, at)
+		for i, reserved := range names {
+			blocking, err = s.reserve(ctx, reserved, at)
 			if err != nil {
 				return err
 			}
-			if !until.IsZero() {
-				return s.refund(ctx, names[:i], rule)
+			if !blocking.BlockedUntil.IsZero() {
+				return s.refund(ctx, names[:i])
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return time.Time{}, err
+		return keyfold.Throttle{}, err
 	}
-	return until, nil
+	return blocking, nil
 }
 
-// blockedUntil returns the latest end of those that are blocked.
-func (s *Store) blockedUntil(ctx context.Context, names []string, at time.Time) (until time.Time, err error) {
+func namesOf(reserved []keyfold.Reservation) []string {
+	names := make([]string, len(reserved))
+	for i := range reserved {
+		names[i] = reserved[i].Name
+	}
+	return names
+}
+
+// blocking returns the throttle that blocks longest, zero where none does.
+func (s *Store) blocking(ctx context.Context, names []string, at time.Time) (longest keyfold.Throttle, err error) {
 	if len(names) == 0 {
-		return until, ctx.Err()
+		return longest, ctx.Err()
 	}
 	docs, err := list[throttleDoc](ctx, s.throttles, among(names))
 	for i := range docs {
-		if end := blocked(docs[i].throttle(), at); end.After(until) {
-			until = end
+		if t := docs[i].throttle(); blocks(t, at) && t.BlockedUntil.After(longest.BlockedUntil) {
+			longest = t
 		}
 	}
-	return until, err
+	return longest, err
 }
 
-// blocked returns the end of the block, zero where there is none at that time.
-func blocked(t keyfold.Throttle, at time.Time) time.Time {
-	if at.Before(t.ExpiresAt) && at.Before(t.BlockedUntil) {
-		return t.BlockedUntil
-	}
-	return time.Time{}
+func blocks(t keyfold.Throttle, at time.Time) bool {
+	return t.ExpiresAt.After(at) && t.BlockedUntil.After(at)
 }
 
-// reserve counts an attempt under one name, or returns until when it is blocked.
-func (s *Store) reserve(ctx context.Context, name string, rule keyfold.ThrottleRule, at time.Time) (until time.Time, err error) {
-	err = s.changeThrottle(ctx, name, func(t keyfold.Throttle, _ bool) (keyfold.Throttle, bool) {
-		until = blocked(t, at)
-		return rule.Next(t, at), until.IsZero()
+// reserve counts an attempt under one name, or returns the throttle when it blocks.
+func (s *Store) reserve(ctx context.Context, r keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
+	err = s.changeThrottle(ctx, r.Name, func(t keyfold.Throttle, _ bool) (keyfold.Throttle, bool) {
+		blocking = keyfold.Throttle{}
+		if blocks(t, at) {
+			blocking = t
+			return t, false
+		}
+		return r.Rule.Next(t, at), true
 	})
-	return until, err
+	return blocking, err
 }
 
 // changeThrottle replaces a throttle by what change makes of it, which is told
@@ -149,31 +157,46 @@ func (s *Store) changeThrottle(ctx context.Context, name string, change func(key
 	return keyfold.ErrRetry
 }
 
-// SettleAttempt implements keyfold.ThrottleStore. The addresses that are good
-// come first: a call that is stopped in between then leaves attempts counted,
-// and no more.
-func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement, rule keyfold.ThrottleRule) error {
-	names := slices.Concat(settlement.Good, settlement.Forget, settlement.Refund)
+// SettleAttempt implements keyfold.ThrottleStore.
+func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement) error {
+	names := slices.Concat(settlement.Good, settlement.Forget, namesOf(settlement.Refund))
 	return s.write(ctx, "settle attempt", names, func(ctx context.Context) error {
-		for _, name := range settlement.Good {
-			good := throttleOf(keyfold.Throttle{Name: name, ExpiresAt: settlement.GoodUntil})
-			if err := s.throttles.put(ctx, name, good); err != nil {
-				return err
-			}
-		}
-		if len(settlement.Forget) > 0 {
-			if _, err := s.throttles.remove(ctx, among(settlement.Forget)); err != nil {
-				return err
-			}
-		}
-		return s.refund(ctx, settlement.Refund, rule)
+		return s.settleThrottles(ctx, settlement)
 	})
 }
 
-func (s *Store) refund(ctx context.Context, names []string, rule keyfold.ThrottleRule) error {
-	for _, name := range names {
-		err := s.changeThrottle(ctx, name, func(t keyfold.Throttle, exists bool) (keyfold.Throttle, bool) {
-			return rule.Refund(t), exists
+// UnlockUser implements keyfold.ThrottleStore. The change is written first: a
+// call that is stopped in between leaves an audit row of an unlock that may be
+// asked for again, never an unlock without an audit row.
+func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.Settlement, m keyfold.Mutation) error {
+	err := s.changeUser(ctx, "unlock user", newChange(s.users, plain, m, id), func(context.Context, *userDoc) error { return nil })
+	if err != nil {
+		return err
+	}
+	return s.SettleAttempt(ctx, settlement)
+}
+
+// settleThrottles applies a settlement. The good throttles come first: a call that is
+// stopped in between then leaves attempts counted, and no more.
+func (s *Store) settleThrottles(ctx context.Context, settlement keyfold.Settlement) error {
+	for _, name := range settlement.Good {
+		good := throttleOf(keyfold.Throttle{Name: name, ExpiresAt: settlement.GoodUntil})
+		if err := s.throttles.put(ctx, name, good); err != nil {
+			return err
+		}
+	}
+	if len(settlement.Forget) > 0 {
+		if _, err := s.throttles.remove(ctx, among(settlement.Forget)); err != nil {
+			return err
+		}
+	}
+	return s.refund(ctx, settlement.Refund)
+}
+
+func (s *Store) refund(ctx context.Context, names []keyfold.Reservation) error {
+	for _, r := range names {
+		err := s.changeThrottle(ctx, r.Name, func(t keyfold.Throttle, exists bool) (keyfold.Throttle, bool) {
+			return r.Rule.Refund(t), exists
 		})
 		if err != nil {
 			return err

@@ -283,14 +283,14 @@ type lostAttempts struct {
 
 func newLostAttempts() keyfold.Store { return &lostAttempts{Store: memory.New()} }
 
-func (s *lostAttempts) ReserveAttempt(ctx context.Context, names []string, rule keyfold.ThrottleRule, at time.Time) (time.Time, error) {
+func (s *lostAttempts) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (keyfold.Throttle, error) {
 	racing := s.racing.Add(1) > 1
 	defer s.racing.Add(-1)
 	time.Sleep(100 * time.Microsecond) // others read too
-	if rule.Free > 1<<30 && racing {
-		return time.Time{}, ctx.Err() // the count of another is written over this one
+	if racing && len(names) > 0 && names[0].Rule.Free > 1<<30 {
+		return keyfold.Throttle{}, ctx.Err() // the count of another is written over this one
 	}
-	return s.Store.ReserveAttempt(ctx, names, rule, at)
+	return s.Store.ReserveAttempt(ctx, names, at)
 }
 
 // halfReservation reserves the names one by one.
@@ -298,15 +298,15 @@ type halfReservation struct{ keyfold.Store }
 
 func newHalfReservation() keyfold.Store { return &halfReservation{memory.New()} }
 
-func (s *halfReservation) ReserveAttempt(ctx context.Context, names []string, rule keyfold.ThrottleRule, at time.Time) (time.Time, error) {
-	var latest time.Time
+func (s *halfReservation) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (keyfold.Throttle, error) {
+	var latest keyfold.Throttle
 	for i := range max(1, len(names)) {
-		until, err := s.Store.ReserveAttempt(ctx, names[i:min(i+1, len(names))], rule, at)
+		blocking, err := s.Store.ReserveAttempt(ctx, names[i:min(i+1, len(names))], at)
 		if err != nil {
 			return latest, err
 		}
-		if until.After(latest) {
-			latest = until
+		if blocking.BlockedUntil.After(latest.BlockedUntil) {
+			latest = blocking
 		}
 	}
 	return latest, nil
@@ -319,6 +319,27 @@ func newOverwritten() keyfold.Store { return &overwritten{memory.New()} }
 
 func (s *overwritten) AddSetting(ctx context.Context, name, value string) (string, error) {
 	return value, s.SetSetting(ctx, name, value, keyfold.Mutation{})
+}
+
+// silentUnlock lifts throttles without a trace.
+type silentUnlock struct{ keyfold.Store }
+
+func newSilentUnlock() keyfold.Store { return &silentUnlock{memory.New()} }
+
+func (s *silentUnlock) UnlockUser(ctx context.Context, id string, settlement keyfold.Settlement, _ keyfold.Mutation) error {
+	if _, err := s.User(ctx, id); err != nil {
+		return err
+	}
+	return s.SettleAttempt(ctx, settlement)
+}
+
+// forcefulUnlock lifts the throttles of users who do not exist.
+type forcefulUnlock struct{ keyfold.Store }
+
+func newForcefulUnlock() keyfold.Store { return &forcefulUnlock{memory.New()} }
+
+func (s *forcefulUnlock) UnlockUser(ctx context.Context, id string, settlement keyfold.Settlement, m keyfold.Mutation) error {
+	return errors.Join(s.SettleAttempt(ctx, settlement), s.Store.UnlockUser(ctx, id, keyfold.Settlement{}, m))
 }
 
 // orphans takes the user from the keys and leaves them, as a foreign key does

@@ -112,11 +112,14 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 		{"DatabaseID", func(ctx context.Context) error { _, err := s.DatabaseID(ctx); return err }},
 		{"Throttle", func(ctx context.Context) error { _, err := s.Throttle(ctx, on.throttle.Name); return err }},
 		{"ReserveAttempt", func(ctx context.Context) error {
-			_, err := s.ReserveAttempt(ctx, []string{on.throttle.Name}, lax, m.At)
+			_, err := s.ReserveAttempt(ctx, reservations(lax, on.throttle.Name), m.At)
 			return err
 		}},
 		{"SettleAttempt", func(ctx context.Context) error {
-			return s.SettleAttempt(ctx, keyfold.Settlement{Refund: []string{on.throttle.Name}}, lax)
+			return s.SettleAttempt(ctx, keyfold.Settlement{Refund: reservations(lax, on.throttle.Name)})
+		}},
+		{"UnlockUser", func(ctx context.Context) error {
+			return s.UnlockUser(ctx, on.user.ID, keyfold.Settlement{Forget: []string{on.throttle.Name}}, m)
 		}},
 		{"PruneThrottles", func(ctx context.Context) error {
 			_, err := s.PruneThrottles(ctx, on.throttle.ExpiresAt, 10)

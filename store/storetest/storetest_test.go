@@ -68,6 +68,10 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 			"settings/adding a setting that has a value", "settings/adding a setting writes neither",
 			"settings/of racing additions one wins",
 		}},
+		{"unlock without an audit row", newSilentUnlock, []string{
+			"throttles/an unlock applies its settlement and is audited", "users/every change of a user writes",
+		}},
+		{"unlock of a user who does not exist", newForcefulUnlock, []string{"throttles/an unlock of an unknown user"}},
 		{"keys left of a deleted user", newOrphans, []string{
 			"keys of users/a key that races with the deletion", "keys of users/a user with hundreds of keys is deleted",
 			"keys of users/ids of users are compared", "keys of users/no key left behind:",

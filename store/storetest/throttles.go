@@ -18,7 +18,8 @@ func throttleCases() []testCase {
 		{name: "names of throttles are compared byte by byte", run: throttlesAreOpaque},
 		{name: "each attempt counts as the rule says", run: attemptsCount},
 		{name: "a throttle that expired counts as absent", run: expiredThrottle},
-		{name: "where one name is blocked none counts, and the latest end is told", run: blockedAttempt},
+		{name: "a bucket regains its attempts one by one", run: bucketDrips},
+		{name: "where one name is blocked none counts, and the one that ends last is told", run: blockedAttempt},
 		{name: "a block ends at its end, and with its throttle", run: blockEnds},
 		{name: "no attempt lost: each of a hundred racing reservations counts", run: racingAttempts},
 		{name: "racing reservations of several names in any order each count", run: racingAttemptsOnNames},
@@ -26,6 +27,8 @@ func throttleCases() []testCase {
 		{name: "a settlement forgets, refunds and writes what it names, and no more", run: settlement},
 		{name: "a settlement passes absent rows over, but writes the good ones", run: settlementOfAbsent},
 		{name: "racing refunds each count", run: racingRefunds},
+		{name: "an unlock applies its settlement and is audited", run: unlockUser},
+		{name: "an unlock of an unknown user changes nothing", run: unlockUnknownUser},
 		{name: "an empty reservation and an empty settlement change nothing", run: emptyAttempt},
 		{name: "throttles write neither change rows nor audit rows", run: throttlesWriteNoRows, alone: true},
 		{name: "throttles that have expired are pruned, and no other", run: pruneThrottlesBound},
@@ -58,6 +61,15 @@ var lax = keyfold.ThrottleRule{Free: 1 << 40, First: time.Second, Longest: time.
 // strict blocks from the second attempt on.
 var strict = keyfold.ThrottleRule{Free: 2, First: 10 * time.Second, Longest: time.Minute, Forget: time.Hour}
 
+// reservations are names under one rule.
+func reservations(rule keyfold.ThrottleRule, names ...string) []keyfold.Reservation {
+	reserved := make([]keyfold.Reservation, len(names))
+	for i, name := range names {
+		reserved[i] = keyfold.Reservation{Name: name, Rule: rule}
+	}
+	return reserved
+}
+
 // throttle reads a throttle that must exist.
 func (t *trial) throttle(name string) keyfold.Throttle {
 	t.Helper()
@@ -84,24 +96,22 @@ func (t *trial) noThrottle(name string) {
 // reserves counts an attempt, which must not be blocked.
 func (t *trial) reserves(rule keyfold.ThrottleRule, at time.Time, names ...string) {
 	t.Helper()
-	until, err := t.store.ReserveAttempt(t.ctx, names, rule, at)
+	blocking, err := t.store.ReserveAttempt(t.ctx, reservations(rule, names...), at)
 	t.ok("ReserveAttempt", err)
-	if !until.IsZero() {
-		t.Errorf("ReserveAttempt of %q is blocked until %v, want it to count", names, until)
-	}
+	t.same(fmt.Sprintf("ReserveAttempt of %q", names), blocking, keyfold.Throttle{})
 }
 
-// blocked checks that an attempt is blocked until some time.
-func (t *trial) blocked(rule keyfold.ThrottleRule, at, want time.Time, names ...string) {
+// blocked checks that an attempt is blocked by a throttle.
+func (t *trial) blocked(rule keyfold.ThrottleRule, at time.Time, want keyfold.Throttle, names ...string) {
 	t.Helper()
-	until, err := t.store.ReserveAttempt(t.ctx, names, rule, at)
+	blocking, err := t.store.ReserveAttempt(t.ctx, reservations(rule, names...), at)
 	t.ok("ReserveAttempt", err)
-	t.same(fmt.Sprintf("ReserveAttempt of %q", names), until, want)
+	t.same(fmt.Sprintf("ReserveAttempt of %q", names), blocking, want)
 }
 
 func everyThrottleColumn(t *trial) {
 	at := time.UnixMilli(1_767_225_599_999).UTC() // so that it has long expired
-	row := keyfold.Throttle{Name: "name '\\ " + t.id(), Attempts: 2, BlockedUntil: at.Add(10 * time.Second), ExpiresAt: at.Add(time.Hour)}
+	row := keyfold.Throttle{Name: "name '\\ " + t.id(), Attempts: 2, BlockedUntil: at.Add(10 * time.Second), ExpiresAt: at.Add(59 * time.Minute)}
 	for _, field := range zeroFields("Throttle", reflect.ValueOf(row)) {
 		t.Errorf("the suite's own throttle has nothing in %s: give it a value", field)
 	}
@@ -128,7 +138,7 @@ func throttlesAreOpaque(t *trial) {
 	for i, name := range names {
 		t.throttles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 1), ExpiresAt: at.Add(lax.Forget)})
 	}
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Forget: names[:1], Refund: names[1:2]}, lax))
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Forget: names[:1], Refund: reservations(lax, names[1])}))
 	t.noThrottle(names[0])
 	for i, name := range names[2:] {
 		t.throttles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 3), ExpiresAt: at.Add(lax.Forget)})
@@ -138,15 +148,16 @@ func throttlesAreOpaque(t *trial) {
 func attemptsCount(t *trial) {
 	rule := keyfold.ThrottleRule{Free: 3, First: 20 * time.Second, Longest: time.Minute, Forget: 2 * time.Hour}
 	name, at := t.id(), t.now()
+	end := at.Add(rule.Forget) // a day begins with the first attempt
 	for i, wait := range []time.Duration{0, 0, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
-		row := keyfold.Throttle{Name: name, Attempts: int64(i + 1), ExpiresAt: at.Add(rule.Forget)}
+		row := keyfold.Throttle{Name: name, Attempts: int64(i + 1), ExpiresAt: end}
 		if wait > 0 {
 			row.BlockedUntil = at.Add(wait)
 		}
 		t.reserves(rule, at, name)
 		t.throttles(fmt.Sprint("after attempt ", i+1), row)
 		if wait > 0 {
-			t.blocked(rule, at, row.BlockedUntil, name)
+			t.blocked(rule, at, row, name)
 			t.throttles(fmt.Sprint("blocked after attempt ", i+1), row)
 		}
 		at = at.Add(wait)
@@ -164,9 +175,36 @@ func expiredThrottle(t *trial) {
 	}
 	name, at := t.id(), t.now()
 	t.reserves(lax, at, name)
-	at = at.Add(lax.Forget - time.Millisecond)
-	t.reserves(lax, at, name)
-	t.throttles("just before it expires", keyfold.Throttle{Name: name, Attempts: 2, ExpiresAt: at.Add(lax.Forget)})
+	end := at.Add(lax.Forget)
+	t.reserves(lax, end.Add(-time.Millisecond), name)
+	t.throttles("just before it expires", keyfold.Throttle{Name: name, Attempts: 2, ExpiresAt: end})
+}
+
+func bucketDrips(t *trial) {
+	rule := keyfold.ThrottleRule{Free: 3, Every: time.Minute}
+	name, at := t.id(), t.now()
+	row := func(attempts int64, full time.Duration) keyfold.Throttle {
+		full0 := at.Add(full)
+		return keyfold.Throttle{Name: name, Attempts: attempts, BlockedUntil: full0.Add(-2 * rule.Every), ExpiresAt: full0}
+	}
+	for i := range 3 {
+		t.reserves(rule, at, name)
+		t.throttles("of a full bucket", row(int64(i+1), time.Duration(i+1)*rule.Every))
+	}
+	empty := row(3, 3*rule.Every)
+	t.blocked(rule, at, empty, name)
+	t.blocked(rule, at.Add(rule.Every-time.Millisecond), empty, name)
+	t.reserves(rule, at.Add(rule.Every), name)
+	t.throttles("when one attempt came back", row(4, 4*rule.Every))
+	t.blocked(rule, at.Add(rule.Every), row(4, 4*rule.Every), name)
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Refund: reservations(rule, name)}))
+	refunded := row(3, 3*rule.Every)
+	refunded.BlockedUntil = time.Time{}
+	t.throttles("after a refund", refunded)
+	t.reserves(rule, at.Add(rule.Every), name)
+	at = at.Add(4 * rule.Every)
+	t.reserves(rule, at, name)
+	t.throttles("when it is full again", row(1, rule.Every))
 }
 
 func blockedAttempt(t *trial) {
@@ -180,26 +218,25 @@ func blockedAttempt(t *trial) {
 		t.reserves(strict, at.Add(time.Second), late)
 	}
 	rows := []keyfold.Throttle{t.throttle(free), t.throttle(soon), t.throttle(late)}
-	end := func(row keyfold.Throttle) time.Time { return row.BlockedUntil }
 	at = at.Add(2 * time.Second)
 	for _, row := range []struct {
-		names []string
-		until time.Time
+		names    []string
+		blocking keyfold.Throttle
 	}{
-		{[]string{soon}, end(rows[1])},
-		{[]string{free, soon}, end(rows[1])},
-		{[]string{soon, fresh}, end(rows[1])},
-		{[]string{fresh, late, free}, end(rows[2])},
-		{[]string{soon, late}, end(rows[2])},
-		{[]string{late, free, soon, fresh}, end(rows[2])},
+		{[]string{soon}, rows[1]},
+		{[]string{free, soon}, rows[1]},
+		{[]string{soon, fresh}, rows[1]},
+		{[]string{fresh, late, free}, rows[2]},
+		{[]string{soon, late}, rows[2]},
+		{[]string{late, free, soon, fresh}, rows[2]},
 	} {
-		t.blocked(strict, at, row.until, row.names...)
+		t.blocked(strict, at, row.blocking, row.names...)
 		t.throttles("after a blocked attempt", rows...)
 		t.noThrottle(fresh)
 	}
 	t.reserves(strict, at, free, fresh)
 	t.throttles("of two that are not blocked",
-		keyfold.Throttle{Name: free, Attempts: 2, BlockedUntil: at.Add(strict.First), ExpiresAt: at.Add(strict.Forget)},
+		keyfold.Throttle{Name: free, Attempts: 2, BlockedUntil: at.Add(strict.First), ExpiresAt: rows[0].ExpiresAt},
 		keyfold.Throttle{Name: fresh, Attempts: 1, ExpiresAt: at.Add(strict.Forget)})
 }
 
@@ -207,17 +244,18 @@ func blockEnds(t *trial) {
 	name, at := t.id(), t.now()
 	t.reserves(strict, at, name)
 	t.reserves(strict, at, name)
+	row := t.throttle(name)
 	end := at.Add(strict.First)
-	t.blocked(strict, end.Add(-time.Millisecond), end, name)
+	t.blocked(strict, end.Add(-time.Millisecond), row, name)
 	t.reserves(strict, end, name)
 	t.throttles("when the block has ended",
-		keyfold.Throttle{Name: name, Attempts: 3, BlockedUntil: end.Add(2 * strict.First), ExpiresAt: end.Add(strict.Forget)})
+		keyfold.Throttle{Name: name, Attempts: 3, BlockedUntil: end.Add(2 * strict.First), ExpiresAt: row.ExpiresAt})
 
 	// No rule leaves a block that outlives its throttle, but a store may find one.
 	short := keyfold.ThrottleRule{Free: 1, First: time.Hour, Longest: time.Hour, Forget: time.Minute}
 	name = t.id()
 	t.reserves(short, at, name)
-	t.blocked(short, at.Add(short.Forget-time.Millisecond), at.Add(time.Hour), name)
+	t.blocked(short, at.Add(short.Forget-time.Millisecond), t.throttle(name), name)
 	t.reserves(lax, at.Add(short.Forget), name)
 	t.throttles("when the throttle has ended",
 		keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(short.Forget + lax.Forget)})
@@ -227,9 +265,9 @@ func blockEnds(t *trial) {
 // database does not give it up.
 func (t *trial) reserve(at time.Time, names ...string) error {
 	return again(func() error {
-		until, err := t.store.ReserveAttempt(t.ctx, names, lax, at)
-		if err == nil && !until.IsZero() {
-			err = fmt.Errorf("blocked until %v", until)
+		blocking, err := t.store.ReserveAttempt(t.ctx, reservations(lax, names...), at)
+		if err == nil && blocking != (keyfold.Throttle{}) {
+			err = fmt.Errorf("blocked by %+v", blocking)
 		}
 		return err
 	})
@@ -269,21 +307,21 @@ func racingAttemptsOnNames(t *trial) {
 func racingAttemptsAreBlocked(t *trial) {
 	const racers = 20
 	name, at := t.id(), t.now()
-	until := make([]time.Time, racers)
+	blocking := make([]keyfold.Throttle, racers)
 	errs := race(racers, func(i int) error {
 		return again(func() (err error) {
-			until[i], err = t.store.ReserveAttempt(t.ctx, []string{name}, strict, at)
+			blocking[i], err = t.store.ReserveAttempt(t.ctx, reservations(strict, name), at)
 			return err
 		})
 	})
 	t.ok("racing reservations", errors.Join(errs...))
 	passed := 0
-	for _, end := range until {
-		if end.IsZero() {
+	for _, row := range blocking {
+		if row == (keyfold.Throttle{}) {
 			passed++
 			continue
 		}
-		t.same("a racing reservation that is blocked", end, at.Add(strict.First))
+		t.same("the end of a racing reservation's block", row.BlockedUntil, at.Add(strict.First))
 	}
 	if passed != int(strict.Free) {
 		t.Errorf("%d of %d racing reservations passed, want %d", passed, racers, strict.Free)
@@ -296,7 +334,7 @@ func racingAttemptsAreBlocked(t *trial) {
 func settlement(t *trial) {
 	at := t.now()
 	row := func(kind string, attempts int64) keyfold.Throttle {
-		row := keyfold.Throttle{Name: kind + " " + t.id(), Attempts: attempts, ExpiresAt: at.Add(strict.Forget)}
+		row := keyfold.Throttle{Name: kind + " " + t.id(), Attempts: attempts, ExpiresAt: at.Add(strict.Forget - time.Duration(attempts-1)*time.Minute)}
 		for n := range attempts {
 			t.reserves(strict, at.Add(-time.Duration(attempts-n-1)*time.Minute), row.Name)
 		}
@@ -310,8 +348,8 @@ func settlement(t *trial) {
 	fresh := "fresh " + t.id()
 	until := at.Add(90*24*time.Hour + time.Millisecond)
 	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{
-		Forget: []string{forget.Name}, Refund: []string{refund.Name, blocked.Name}, Good: []string{good.Name, fresh}, GoodUntil: until,
-	}, strict))
+		Forget: []string{forget.Name}, Refund: reservations(strict, refund.Name, blocked.Name), Good: []string{good.Name, fresh}, GoodUntil: until,
+	}))
 	t.noThrottle(forget.Name)
 	// An attempt that was counted was not blocked, and so neither is one after it
 	// was taken back.
@@ -320,20 +358,20 @@ func settlement(t *trial) {
 	t.throttles("after the settlement", kept, refund, blocked,
 		keyfold.Throttle{Name: good.Name, ExpiresAt: until}, keyfold.Throttle{Name: fresh, ExpiresAt: until})
 	t.reserves(strict, at, refund.Name, good.Name)
-	t.throttles("a good one after an attempt", keyfold.Throttle{Name: good.Name, Attempts: 1, ExpiresAt: until})
+	t.throttles("a good one after an attempt", keyfold.Throttle{Name: good.Name, Attempts: 1, ExpiresAt: at.Add(strict.Forget)})
 }
 
 func settlementOfAbsent(t *trial) {
 	forget, refund, good := "forget "+t.id(), "refund "+t.id(), "good "+t.id()
 	until := t.now()
 	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{
-		Forget: []string{forget}, Refund: []string{refund}, Good: []string{good}, GoodUntil: until,
-	}, strict))
+		Forget: []string{forget}, Refund: reservations(strict, refund), Good: []string{good}, GoodUntil: until,
+	}))
 	t.noThrottle(forget)
 	t.noThrottle(refund)
 	t.throttles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
 	// Nothing has less than no attempts.
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Refund: []string{good}}, strict))
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Refund: reservations(strict, good)}))
 	t.throttles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
 }
 
@@ -348,7 +386,7 @@ func racingRefunds(t *trial) {
 			if i%2 == 0 {
 				continue // one that fails
 			}
-			err := again(func() error { return t.store.SettleAttempt(t.ctx, keyfold.Settlement{Refund: []string{b, a}}, lax) })
+			err := again(func() error { return t.store.SettleAttempt(t.ctx, keyfold.Settlement{Refund: reservations(lax, b, a)}) })
 			if err != nil {
 				return err
 			}
@@ -361,11 +399,38 @@ func racingRefunds(t *trial) {
 	}
 }
 
+func unlockUser(t *trial) {
+	user, at := t.addUser(), t.now()
+	forget, refund, good := "forget "+t.id(), "refund "+t.id(), "good "+t.id()
+	t.reserves(strict, at, forget, refund)
+	m := t.mutation(t.action(), user.ID)
+	cursor := t.cursor()
+	t.ok("UnlockUser", t.store.UnlockUser(t.ctx, user.ID, keyfold.Settlement{
+		Forget: []string{forget}, Refund: reservations(strict, refund), Good: []string{good}, GoodUntil: at,
+	}, m))
+	t.noThrottle(forget)
+	t.throttles("after the unlock", keyfold.Throttle{Name: refund, ExpiresAt: at.Add(strict.Forget)}, keyfold.Throttle{Name: good, ExpiresAt: at})
+	t.wrote(cursor, m, user.ID)
+	t.shows("the user", user)
+}
+
+func unlockUnknownUser(t *trial) {
+	name, at := t.id(), t.now()
+	t.reserves(strict, at, name)
+	row := t.throttle(name)
+	m := t.mutation(t.action(), t.id())
+	cursor := t.cursor()
+	err := t.store.UnlockUser(t.ctx, m.Target, keyfold.Settlement{Forget: []string{name}}, m)
+	t.fails("UnlockUser", err, keyfold.ErrNotFound)
+	t.throttles("of a user who does not exist", row)
+	t.wroteNothing(cursor, m)
+}
+
 func emptyAttempt(t *trial) {
 	name, at := t.id(), t.now()
 	t.reserves(strict, at, name)
 	t.reserves(strict, at)
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{GoodUntil: at}, strict))
+	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{GoodUntil: at}))
 	t.throttles("a throttle of nobody's", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.Forget)})
 }
 
@@ -373,8 +438,8 @@ func throttlesWriteNoRows(t *trial) {
 	cursor := t.cursor()
 	t.reserves(strict, t.now(), "a", "b", "c")
 	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{
-		Forget: []string{"a"}, Refund: []string{"b"}, Good: []string{"d"}, GoodUntil: t.now(),
-	}, strict))
+		Forget: []string{"a"}, Refund: reservations(strict, "b"), Good: []string{"d"}, GoodUntil: t.now(),
+	}))
 	if deleted, err := t.store.PruneThrottles(t.ctx, t.now(), 10); err != nil || deleted != 1 {
 		t.Errorf("PruneThrottles deleted %d rows with error %v, want 1 and none", deleted, err)
 	}
@@ -391,7 +456,7 @@ func (t *trial) throttlesUntil(expire ...time.Time) []string {
 	names := make([]string, len(expire))
 	for i, at := range expire {
 		names[i] = t.id()
-		t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Good: names[i : i+1], GoodUntil: at}, strict))
+		t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Good: names[i : i+1], GoodUntil: at}))
 	}
 	return names
 }

@@ -125,9 +125,15 @@ func (t *trial) attemptOnUsers(tx keyfold.Store, on subjects, m keyfold.Mutation
 			_, err := tx.SetUserState(t.ctx, on.newcomer.ID, keyfold.DisableChange, "", m)
 			return err
 		},
-		func() error { _, err := tx.ReserveAttempt(t.ctx, []string{on.throttle.Name}, lax, m.At); return err },
 		func() error {
-			return tx.SettleAttempt(t.ctx, keyfold.Settlement{Good: []string{on.newcomer.ID}, GoodUntil: m.At}, lax)
+			_, err := tx.ReserveAttempt(t.ctx, reservations(lax, on.throttle.Name), m.At)
+			return err
+		},
+		func() error {
+			return tx.SettleAttempt(t.ctx, keyfold.Settlement{Good: []string{on.newcomer.ID}, GoodUntil: m.At})
+		},
+		func() error {
+			return tx.UnlockUser(t.ctx, on.newcomer.ID, keyfold.Settlement{Good: []string{on.user.ID}, GoodUntil: m.At}, m)
 		},
 	} {
 		if err := step(); err != nil {
@@ -152,6 +158,7 @@ func txRollsUsersBack(t *trial) {
 	t.untouched(on)
 	t.noName(on.user.UsernameKey+" edited", t.id())
 	t.noThrottle(on.newcomer.ID)
+	t.noThrottle(on.user.ID)
 	t.wroteNothing(cursor, m)
 }
 
@@ -191,7 +198,7 @@ func txCommitsUsers(t *trial) {
 	if got := t.throttle(on.throttle.Name).Attempts; got != on.throttle.Attempts+1 {
 		t.Errorf("the throttle has %d attempts, want %d", got, on.throttle.Attempts+1)
 	}
-	t.throttles("the good throttle", keyfold.Throttle{Name: on.newcomer.ID, ExpiresAt: m.At})
+	t.throttles("the good throttles", keyfold.Throttle{Name: on.newcomer.ID, ExpiresAt: m.At}, keyfold.Throttle{Name: on.user.ID, ExpiresAt: m.At})
 }
 
 func txSurvivesUserRefusals(t *trial) {

@@ -557,6 +557,9 @@ func userVerbs() []userVerb {
 			_, err := t.store.SetUserState(t.ctx, user.ID, keyfold.DisableChange, "reason", m)
 			return err
 		}},
+		{"UnlockUser", func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error {
+			return t.store.UnlockUser(t.ctx, user.ID, keyfold.Settlement{}, m)
+		}},
 		{"CreateOneTime", func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error {
 			return t.store.CreateOneTime(t.ctx, t.token(user, keyfold.ResetPassword), m)
 		}},

@@ -3,7 +3,9 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyfold/keyfold"
@@ -45,36 +47,36 @@ func throttleOf(row *model.Throttle) keyfold.Throttle {
 
 // ReserveAttempt implements keyfold.ThrottleStore. Rows are locked in the order
 // of their names, so that two of these never wait for each other.
-func (s *Store) ReserveAttempt(ctx context.Context, names []string, rule keyfold.ThrottleRule, at time.Time) (until time.Time, err error) {
-	names = slices.Sorted(slices.Values(names))
+func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
+	names = slices.SortedFunc(slices.Values(names), func(a, b keyfold.Reservation) int { return strings.Compare(a.Name, b.Name) })
 	err = s.write(ctx, "reserve attempt", writeDeadline, func(ctx context.Context, session *Session) error {
 		q := session.Querier
-		until = time.Time{}
+		blocking = keyfold.Throttle{}
 		throttles := make([]keyfold.Throttle, len(names))
-		for i, name := range names {
-			row, err := lockThrottle(ctx, q, name, true)
+		for i, reserved := range names {
+			row, err := lockThrottle(ctx, q, reserved.Name, true)
 			if err != nil {
 				return err
 			}
 			throttles[i] = *row
-			if blocked := row.BlockedUntil; at.Before(row.ExpiresAt) && at.Before(blocked) && blocked.After(until) {
-				until = blocked
+			if row.ExpiresAt.After(at) && row.BlockedUntil.After(at) && row.BlockedUntil.After(blocking.BlockedUntil) {
+				blocking = *row
 			}
 		}
-		if !until.IsZero() {
+		if !blocking.BlockedUntil.IsZero() {
 			return errBlocked // takes the rows back that were made to be locked
 		}
-		for _, throttle := range throttles {
-			if err := setThrottle(ctx, q, rule.Next(throttle, at)); err != nil {
+		for i, throttle := range throttles {
+			if err := setThrottle(ctx, q, names[i].Rule.Next(throttle, at)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if errors.Is(err, errBlocked) {
-		return until, nil
+		return blocking, nil
 	}
-	return time.Time{}, err
+	return keyfold.Throttle{}, err
 }
 
 var errBlocked = errors.New("blocked")
@@ -104,29 +106,46 @@ func setThrottle(ctx context.Context, q Querier, t keyfold.Throttle) error {
 }
 
 // SettleAttempt implements keyfold.ThrottleStore.
-func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement, rule keyfold.ThrottleRule) error {
-	names := slices.Concat(settlement.Forget, settlement.Refund, settlement.Good)
-	slices.Sort(names)
+func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement) error {
 	return s.write(ctx, "settle attempt", writeDeadline, func(ctx context.Context, session *Session) error {
-		q := session.Querier
-		for _, name := range names {
-			good := slices.Contains(settlement.Good, name)
-			row, err := lockThrottle(ctx, q, name, good)
-			switch {
-			case err != nil || row == nil:
-			case good:
-				err = setThrottle(ctx, q, keyfold.Throttle{Name: name, ExpiresAt: settlement.GoodUntil})
-			case slices.Contains(settlement.Refund, name):
-				err = setThrottle(ctx, q, rule.Refund(*row))
-			default:
-				err = q.DeleteThrottle(ctx, name)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return settle(ctx, session.Querier, settlement)
 	})
+}
+
+// UnlockUser implements keyfold.ThrottleStore.
+func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.Settlement, m keyfold.Mutation) error {
+	return s.changeUser(ctx, "unlock user", id, m, func(ctx context.Context, q Querier) error {
+		if _, err := q.UserRow(ctx, id); err != nil {
+			return err
+		}
+		return settle(ctx, q, settlement)
+	})
+}
+
+// settle applies a settlement, in the order of the names as ReserveAttempt does.
+func settle(ctx context.Context, q Querier, settlement keyfold.Settlement) error {
+	actions := make(map[string]func(keyfold.Throttle) error)
+	for _, name := range settlement.Forget {
+		actions[name] = func(keyfold.Throttle) error { return q.DeleteThrottle(ctx, name) }
+	}
+	for _, refund := range settlement.Refund {
+		actions[refund.Name] = func(row keyfold.Throttle) error { return setThrottle(ctx, q, refund.Rule.Refund(row)) }
+	}
+	for _, name := range settlement.Good {
+		actions[name] = func(keyfold.Throttle) error {
+			return setThrottle(ctx, q, keyfold.Throttle{Name: name, ExpiresAt: settlement.GoodUntil})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(actions)) {
+		row, err := lockThrottle(ctx, q, name, slices.Contains(settlement.Good, name))
+		if err == nil && row != nil {
+			err = actions[name](*row)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // PruneThrottles implements keyfold.ThrottleStore.
