@@ -351,6 +351,28 @@ func TestStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
 	}
 }
 
+// The connector has the driver interpolate, so the text of the program itself
+// is in danger on a session whose character set it changed.
+//
+// Mutation tried: mustPrepare that is always false, with which the stranger is found.
+func TestTextOfTheHostIsPreparedOnceItChangedTheSession(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.MariaDB(t))
+	victim(t, store)
+	conn, err := store.DB().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(t.Context(), "SET NAMES gbk"); err != nil {
+		t.Fatal(err)
+	}
+	var found int
+	if err := conn.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM keyfold_users WHERE email_key = ?", stranger).Scan(&found); err != nil || found != 0 {
+		t.Errorf("the name of a stranger: %d users, %v; want none", found, err)
+	}
+}
+
 // The pool of a host that was made by NewConnector is as good as Open's.
 func TestPoolOfNewConnectorIsChecked(t *testing.T) {
 	t.Parallel()
