@@ -211,6 +211,37 @@ func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
 	}
 }
 
+// A session counts as checked for a second. The feed must not stand still in
+// a snapshot even then.
+//
+// Mutation tried: hostPool.read with a feed that reads outside of a transaction,
+// which does not return the revocation.
+func TestFeedSeesWhatIsCommittedWhateverAutocommitIs(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	sure := open(t, dsn)
+	db := pool(t, dsn, nil)
+	db.SetMaxOpenConns(1)
+	store, err := mysql.New(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), "SET autocommit = 0"); err != nil {
+		t.Fatal(err)
+	}
+	_, cursor, err := store.Changes(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		key := sqltest.Create(t, sure)
+		var changes []keyfold.Change
+		if changes, cursor, err = store.Changes(t.Context(), cursor); err != nil || len(changes) != 1 || changes[0].Target != key.ID {
+			t.Errorf("Changes: %v, %v; want the new key %s", changes, err, key.ID)
+		}
+	}
+}
+
 // hostTransaction begins a transaction on a session that is not used afterwards.
 func hostTransaction(t *testing.T, db *sql.DB) *sql.Tx {
 	t.Helper()
