@@ -65,8 +65,12 @@ func (p OneTimePurpose) life() time.Duration {
 
 // OneTimeToken is a secret of 256 random bits that works once, for one purpose
 // and one user. It hides itself as [Token] does: only [OneTimeToken.Reveal]
-// shows it. Only its hash is stored.
-type OneTimeToken struct{ text string }
+// shows it. Only its hash is stored. Compare with [OneTimeToken.Equal]: the
+// compiler refuses == and the use as a map key.
+type OneTimeToken struct {
+	_    [0]func() // not comparable
+	text *string   // a pointer for the reason that Token has
+}
 
 var (
 	_ fmt.Formatter          = OneTimeToken{}
@@ -78,7 +82,16 @@ var (
 // Reveal returns the token as its user must send it back. Put it into the
 // fragment of a link or a form, not into a query: those are logged. A GET must
 // not use it up: programs that look at mail follow links.
-func (t OneTimeToken) Reveal() string { return t.text }
+func (t OneTimeToken) Reveal() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
+
+// Equal reports whether both are the same token, in constant time for tokens of
+// the same length. Two zero tokens are equal.
+func (t OneTimeToken) Equal(other OneTimeToken) bool { return sameText(t.Reveal(), other.Reveal()) }
 
 const hiddenOneTime = "[one-time token]"
 
@@ -179,8 +192,9 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 	case user.Email == "":
 		return OneTime{}, invalid("email", "the address of the user, who has none")
 	}
-	token := OneTimeToken{text: oneTimePrefix + randomBase62(oneTimeLen)}
-	record.Sum = oneTimeSum(purpose, token.text)
+	text := oneTimePrefix + randomBase62(oneTimeLen)
+	token := OneTimeToken{text: &text}
+	record.Sum = oneTimeSum(purpose, text)
 	m := s.mutation(ctx, now, "user.one_time", user.ID, nil, fieldsOf{"purpose": purpose.String(), "expires_at": record.ExpiresAt})
 	if err := s.store.CreateOneTime(ctx, record, m); err != nil {
 		return OneTime{}, storeError(ctx, err)

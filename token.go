@@ -64,7 +64,16 @@ const noDigit = 0x80 // this bit is set in what is no digit
 
 // Token is a key's token with its secret. It hides itself from formatting,
 // logging and encoding: only [Token.Reveal] shows it. The zero Token is empty.
-type Token struct{ text string }
+//
+// Compare tokens with [Token.Equal]. The compiler refuses == and the use of a
+// Token as a map key, which would compare addresses.
+type Token struct {
+	_ [0]func() // not comparable
+
+	// fmt calls no methods on the unexported fields of a program's own structs.
+	// It prints the address of a pointer that it finds there.
+	text *string
+}
 
 var (
 	_ fmt.Formatter          = Token{}
@@ -80,7 +89,7 @@ func ParseToken(text string) (Token, error) {
 	if _, err := parseToken(text); err != nil {
 		return Token{}, err
 	}
-	return Token{text: text}, nil
+	return Token{text: &text}, nil // inlined, so a caller that drops the Token allocates nothing
 }
 
 // parseToken is splitToken with the error for whoever presented the text.
@@ -97,17 +106,28 @@ func parseToken(text string) (tokenParts, error) {
 
 // Reveal returns the token as its holder must send it. Show it once, to that
 // holder, and keep it nowhere.
-func (t Token) Reveal() string { return t.text }
+func (t Token) Reveal() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
+
+// Equal reports whether both are the same token, in constant time for tokens of
+// the same length. Two empty tokens are equal.
+func (t Token) Equal(other Token) bool { return sameText(t.Reveal(), other.Reveal()) }
+
+func sameText(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 // ID returns the public part of the token, the id of its key.
 func (t Token) ID() string {
-	parts, _ := splitToken(t.text)
+	parts, _ := splitToken(t.Reveal())
 	return parts.id
 }
 
 // String returns the token without its secret: "kf_8fJ2kQpWm3xTzR4a_[secret]".
 func (t Token) String() string {
-	parts, ok := splitToken(t.text)
+	parts, ok := splitToken(t.Reveal())
 	if !ok {
 		return "[no token]"
 	}
@@ -216,7 +236,8 @@ func newToken(head string) (tokenParts, Token) {
 	parts := tokenParts{head: head, id: randomBase62(idLen), secret: randomBase62(secretLen)}
 	body := parts.head + "_" + parts.id + "_" + parts.secret + "_"
 	sum := encodeCRC(checksum(body))
-	return parts, Token{text: body + string(sum[:])}
+	text := body + string(sum[:])
+	return parts, Token{text: &text}
 }
 
 // randomBase62 draws n characters, each equally likely: bytes of 248 and above

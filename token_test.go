@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -220,11 +221,6 @@ func TestTokenHidesItsSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown["JSON"] = string(encoded)
-	asMap, err := json.Marshal(map[keyfold.Token]int{token: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown["JSON map key"] = string(asMap)
 	type document struct{ T keyfold.Token }
 	asXML, err := xml.Marshal(document{token})
 	if err != nil {
@@ -248,6 +244,67 @@ func TestTokenHidesItsSecret(t *testing.T) {
 		if !strings.Contains(out, token.ID()) {
 			t.Errorf("%s does not name the key: %s", how, out)
 		}
+	}
+}
+
+// wantsHidden formats a value, and what holds it, in every way of fmt.
+func wantsHidden(t *testing.T, secret string, value any) {
+	t.Helper()
+	for _, v := range []any{value, &value, []any{value}, map[string]any{"k": value}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%10.3s"} {
+			out := fmt.Sprintf(verb, v)
+			if strings.Contains(out, secret) || strings.Contains(strings.ToLower(out), fmt.Sprintf("%x", secret)) {
+				t.Errorf("%s of %T shows the secret: %s", verb, v, out)
+			}
+		}
+	}
+}
+
+// fmt calls no methods on unexported fields. Mutation tried: Token with a string
+// in place of its pointer.
+func TestTokenHidesItsSecretInUnexportedFields(t *testing.T) {
+	t.Parallel()
+	_, token, err := newService(t, newSpy(), nil).CreateKey(t.Context(), keyfold.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := keyfold.ParseToken(token.Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	type inner struct {
+		token keyfold.Token
+		list  []keyfold.Token
+		names map[string]keyfold.Token
+	}
+	text := token.Reveal()
+	wantsHidden(t, text[len(text)-6-1-32:len(text)-6-1], struct{ inner inner }{inner{token, []keyfold.Token{parsed}, map[string]keyfold.Token{"a": parsed}}})
+}
+
+func TestTokensAreEqualByTheirText(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, newSpy(), nil)
+	_, first, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, second, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same, err := keyfold.ParseToken(first.Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch none := (keyfold.Token{}); {
+	case !first.Equal(same), !same.Equal(first), !none.Equal(keyfold.Token{}):
+		t.Error("a token is not equal to another Token with its text")
+	case !reflect.DeepEqual(first, same), reflect.DeepEqual(first, second):
+		t.Error("reflect.DeepEqual does not go by the text")
+	case first.Equal(second), first.Equal(none), none.Equal(first):
+		t.Error("two different tokens are equal")
+	case none.Reveal() != "" || none.ID() != "" || none.String() != "[no token]":
+		t.Errorf("the zero Token is %v with the id %q, want [no token]", none, none.ID())
 	}
 }
 
