@@ -12,7 +12,8 @@ import (
 // one with [New] and share it; it is safe for concurrent use.
 type Service struct {
 	store    Store
-	opts     Options
+	opts     *Options // without Peppers
+	peppers  peppers
 	clock    *clock
 	recorder *recorder
 	cache    *cache   // nil: every verify reads the store
@@ -54,17 +55,17 @@ func New(store Store, options *Options) (*Service, error) {
 	if store, ok := store.(LoggingStore); ok {
 		store.LogTo(opts.Logger)
 	}
-	s := &Service{opts: opts, clock: newClock(now), beside: &background{}}
-	s.checker = newChecker(store, &s.opts, s.clock)
+	s := &Service{opts: &opts, peppers: opts.takePeppers(), clock: newClock(now), beside: &background{}}
+	s.checker = newChecker(store, s.opts, s.clock)
 	s.store = checked{store, s.checker, false}
-	s.beside.work = append(s.beside.work, janitor{s.store, &s.opts}.run)
-	s.recorder = newRecorder(s.store, &s.opts)
+	s.beside.work = append(s.beside.work, janitor{s.store, s.opts}.run)
+	s.recorder = newRecorder(s.store, s.opts)
 	slots := max(1, runtime.GOMAXPROCS(0)-1)
 	s.passwords, s.outbox = newPasswordHasher(slots, passwordWait), newOutbox(opts.Logger)
 	s.logins, s.gate = new(logins), newGate(placesPerSlot*slots, s.now)
 	if !opts.DisableCache {
 		s.cache = newCache(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
-		s.watcher = newWatcher(store, &s.opts, s.cache, s.clock, s.checker)
+		s.watcher = newWatcher(store, s.opts, s.cache, s.clock, s.checker)
 		s.beside.work = append(s.beside.work, s.watcher.follow)
 	} else {
 		s.beside.work = append(s.beside.work, s.checker.follow)
@@ -157,6 +158,10 @@ func (s *Service) With(tx Tx) *Service {
 }
 
 // Request is what [Service.Verify] decides on.
+//
+// Printing, logging or encoding a Request shows the id of the key in place of the
+// token. It is a plain value, so fmt shows the whole token where it calls no
+// methods: in an unexported field of another struct, and for the verbs %p and %w.
 type Request struct {
 	// Token is the credential as it was presented.
 	Token string

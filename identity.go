@@ -1,7 +1,10 @@
 package keyfold
 
 import (
+	"fmt"
+	"io"
 	"iter"
+	"log/slog"
 	"time"
 
 	"github.com/keyfold/keyfold/internal/scope"
@@ -70,6 +73,12 @@ func (id Identity) String() string {
 	}
 	return "key " + id.KeyID()
 }
+
+// Format writes String for every verb and flag.
+func (id Identity) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, id.String()) }
+
+// LogValue is String, for log/slog.
+func (id Identity) LogValue() slog.Value { return slog.StringValue(id.String()) }
 
 // field is a text of the key, empty for nobody.
 func (id Identity) field(f field) string {

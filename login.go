@@ -12,7 +12,9 @@ import (
 	"time"
 )
 
-// Login is an attempt to log in.
+// Login is an attempt to log in. Printing, logging or encoding it hides the
+// password, except in an unexported field of another struct, where fmt calls no
+// methods.
 type Login struct {
 	// Login is a username, or an e-mail address: what holds an "@" is one.
 	Login    string

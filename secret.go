@@ -1,6 +1,7 @@
 package keyfold
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 )
@@ -30,6 +31,23 @@ func parseAlg(name string) hashAlg {
 	return algUnknown
 }
 
+// peppers finds a pepper by its id. It is a function because fmt follows pointers
+// and maps to what they hold, but sees nothing that a function holds.
+type peppers func(id string) ([]byte, bool)
+
+// takePeppers moves copies of the peppers out of the options.
+func (o *Options) takePeppers() peppers {
+	all := make(map[string][]byte, len(o.Peppers))
+	for id, pepper := range o.Peppers {
+		all[id] = bytes.Clone(pepper)
+	}
+	o.Peppers = nil
+	return func(id string) ([]byte, bool) {
+		pepper, ok := all[id]
+		return pepper, ok
+	}
+}
+
 // checkSecret reports whether the token is the one that the key was made with:
 // its secret under the key's own algorithm, and its head. An algorithm or a
 // pepper that this process does not know decides nothing: an [ErrUnavailable].
@@ -39,7 +57,7 @@ func (s *Service) checkSecret(who principal, token tokenParts) (bool, error) {
 	case algPlain:
 		sum = plainHash(token.id, token.secret)
 	case algPepper:
-		pepper, ok := s.opts.Peppers[who.rare().pepperID]
+		pepper, ok := s.peppers(who.rare().pepperID)
 		if !ok {
 			return false, &unavailable{cause: fmt.Errorf("keyfold: pepper %q is not in Options.Peppers", who.rare().pepperID)}
 		}
@@ -66,7 +84,7 @@ func (s *Service) hashSecret(token tokenParts) SecretHash {
 	if s.opts.SignPepper == "" {
 		return SecretHash{Alg: plainName, Sum: plainHash(token.id, token.secret)}
 	}
-	pepper := s.opts.Peppers[s.opts.SignPepper]
+	pepper, _ := s.peppers(s.opts.SignPepper) // checkPeppers has found it
 	return SecretHash{Alg: pepperName, PepperID: s.opts.SignPepper, Sum: pepperHash(pepper, token.id, token.secret)}
 }
 

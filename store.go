@@ -13,6 +13,8 @@ import (
 // Strings are opaque: a Store must compare them byte by byte, so "k1", "k1 "
 // and "K1" are three keys, and "é" in two normal forms is two owners. Times
 // are kept to the millisecond, in UTC. A Store must be safe for concurrent use.
+// It must keep hashes by reading the fields that hold them: records hide them from
+// encoding/json and from every other way of printing.
 //
 // Every method must return promptly with an error once ctx is done. A Store
 // reports [ErrNotFound], [ErrConflict] and [ErrStale] where the methods say so

@@ -42,7 +42,8 @@ func (u *User) State() UserState {
 }
 
 // NewUser is what a user is created with. It needs a username or an e-mail
-// address.
+// address. Printing, logging or encoding it hides the password, except in an
+// unexported field of another struct, where fmt calls no methods.
 type NewUser struct {
 	// Username is 1 to 64 letters, digits, ".", "_" and "-" of any script. Names
 	// that differ in case or width only are one name (RFC 8265, UsernameCaseMapped).

@@ -62,7 +62,7 @@ func newConfig() *Config {
 }
 
 // Options returns the options of the Service, a copy for each call. It holds
-// the peppers as they are: do not print it.
+// the peppers, which its own methods hide when it is printed.
 func (c *Config) Options() *keyfold.Options {
 	o := c.options
 	o.Scopes = slices.Clone(o.Scopes)

@@ -1,0 +1,146 @@
+// Package redact shows structs without their secrets, for the methods Format,
+// LogValue, MarshalJSON and MarshalText of types whose exported fields hold some.
+package redact
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"slices"
+	"time"
+)
+
+// Secret is shown in place of a secret.
+const Secret = "[secret]"
+
+// Fields is what may be shown of a struct, in the order of its fields.
+type Fields []slog.Attr
+
+// Of returns the exported fields of a struct that are not zero. Those named in
+// secret show [Secret] in place of their value, a map its keys as well. Functions
+// show "[set]". Interfaces and pointers show the type of what they hold: it may
+// belong to the program and have secrets of its own.
+func Of(value any, secret ...string) Fields { return of(reflect.ValueOf(value), secret) }
+
+func of(value reflect.Value, secret []string) (fields Fields) {
+	for i := range value.NumField() {
+		field, v := value.Type().Field(i), value.Field(i)
+		switch {
+		case !field.IsExported() || v.IsZero():
+		case slices.Contains(secret, field.Name):
+			fields = append(fields, slog.Any(field.Name, hidden(v)))
+		case field.Anonymous && v.Kind() == reflect.Struct:
+			fields = append(fields, of(v, nil)...)
+		default:
+			fields = append(fields, slog.Attr{Key: field.Name, Value: shown(v)})
+		}
+	}
+	return fields
+}
+
+func hidden(v reflect.Value) any {
+	if v.Kind() != reflect.Map {
+		return Secret
+	}
+	keys := make(map[string]string, v.Len())
+	for _, key := range v.MapKeys() {
+		keys[key.String()] = Secret
+	}
+	return keys
+}
+
+func shown(v reflect.Value) slog.Value {
+	switch v.Kind() {
+	case reflect.Func, reflect.Chan:
+		return slog.StringValue("[set]")
+	case reflect.Interface:
+		return slog.StringValue(v.Elem().Type().String())
+	case reflect.Pointer:
+		return slog.StringValue(v.Type().String())
+	case reflect.Struct:
+		switch v.Interface().(type) {
+		case fmt.Formatter, fmt.Stringer, encoding.TextMarshaler:
+		default:
+			return of(v, nil).LogValue()
+		}
+	}
+	return slog.AnyValue(v.Interface())
+}
+
+// Set returns the fields with text as the value of the field of that name, if
+// it is among them.
+func (f Fields) Set(name, text string) Fields {
+	for i := range f {
+		if f[i].Key == name {
+			f[i].Value = slog.StringValue(text)
+		}
+	}
+	return f
+}
+
+// Format writes {Name:value Name:value} for every verb and flag.
+func (f Fields) Format(state fmt.State, _ rune) { f.write(state) }
+
+func (f Fields) write(w io.Writer) {
+	for i, field := range f {
+		before := " "
+		if i == 0 {
+			before = "{"
+		}
+		fmt.Fprintf(w, "%s%s:", before, field.Key)
+		if field.Value.Kind() == slog.KindGroup {
+			Fields(field.Value.Group()).write(w)
+		} else {
+			fmt.Fprintf(w, "%+v", field.Value.Any())
+		}
+	}
+	if len(f) == 0 {
+		_, _ = io.WriteString(w, "{")
+	}
+	_, _ = io.WriteString(w, "}")
+}
+
+// LogValue is a group of the fields.
+func (f Fields) LogValue() slog.Value { return slog.GroupValue(f...) }
+
+// MarshalText is what Format writes.
+func (f Fields) MarshalText() ([]byte, error) {
+	var text bytes.Buffer
+	f.write(&text)
+	return text.Bytes(), nil
+}
+
+// MarshalJSON is an object of the fields.
+func (f Fields) MarshalJSON() ([]byte, error) {
+	text := []byte{'{'}
+	for i, field := range f {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		name, err := json.Marshal(field.Key)
+		if err != nil {
+			return nil, err
+		}
+		value, err := marshal(field.Value)
+		if err != nil {
+			return nil, err
+		}
+		text = append(append(append(text, name...), ':'), value...)
+	}
+	return append(text, '}'), nil
+}
+
+func marshal(v slog.Value) ([]byte, error) {
+	switch v := v.Any().(type) {
+	case []slog.Attr:
+		return Fields(v).MarshalJSON()
+	case time.Duration:
+		return json.Marshal(v.String())
+	default:
+		return json.Marshal(v)
+	}
+}

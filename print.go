@@ -1,0 +1,234 @@
+package keyfold
+
+import (
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/keyfold/keyfold/internal/redact"
+)
+
+// redacted is implemented by the types whose exported fields hold secrets, and by
+// those that hold such a type. The methods show the other fields.
+//
+// fmt does not call them for a value in an unexported field, and for the verbs %p
+// and %w, which go vet refuses there. Nor does it for a value inside a struct
+// without methods behind a pointer, for verbs such as %s that no pointer has: that
+// is why the outer types have them too.
+type redacted interface {
+	fmt.Formatter
+	slog.LogValuer
+	json.Marshaler
+	encoding.TextMarshaler
+}
+
+var _ = []redacted{Options{}, Request{}, Login{}, NewUser{}, SecretHash{}, KeyRecord{}, VerifyRecord{}, Rotation{}, UserRecord{}, OneTimeRecord{}, OneTimeUse{}}
+
+// errSecretInGob refuses what would be kept: sessions are often stored by encoding/gob.
+var errSecretInGob = errors.New("keyfold: a value that holds a password or a token must not be encoded")
+
+func (o Options) shown() redact.Fields { return redact.Of(o, "Peppers") }
+
+// Format writes the fields that are set, and the ids of the peppers without the
+// peppers, for every verb and flag.
+func (o Options) Format(state fmt.State, verb rune) { o.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (o Options) LogValue() slog.Value { return o.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (o Options) MarshalJSON() ([]byte, error) { return o.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (o Options) MarshalText() ([]byte, error) { return o.shown().MarshalText() }
+
+// Format writes the type of the store and the options without their secrets, for
+// every verb and flag.
+func (s Service) Format(state fmt.State, verb rune) { s.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (s Service) LogValue() slog.Value { return s.shown().LogValue() }
+
+func (s Service) shown() redact.Fields {
+	if s.opts == nil {
+		return nil // a Service that New did not make
+	}
+	store := s.store
+	if c, ok := store.(checked); ok {
+		store = c.Store
+	}
+	return redact.Fields{slog.String("Store", fmt.Sprintf("%T", store)), slog.Any("Options", s.opts.LogValue())}
+}
+
+// shown has the id of the key in place of the token where the token has its shape.
+func (r Request) shown() redact.Fields {
+	fields := redact.Of(r, "Token")
+	if token, err := ParseToken(r.Token); err == nil {
+		fields.Set("Token", token.String())
+	}
+	return fields
+}
+
+// Format writes the fields that are set, without the secret of the token, for
+// every verb and flag.
+func (r Request) Format(state fmt.State, verb rune) { r.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (r Request) LogValue() slog.Value { return r.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (r Request) MarshalJSON() ([]byte, error) { return r.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (r Request) MarshalText() ([]byte, error) { return r.shown().MarshalText() }
+
+// GobEncode returns an error: a token must not be stored.
+func (r Request) GobEncode() ([]byte, error) { return nil, errSecretInGob }
+
+func (l Login) shown() redact.Fields { return redact.Of(l, "Password") }
+
+// Format writes the fields that are set, without the password, for every verb
+// and flag.
+func (l Login) Format(state fmt.State, verb rune) { l.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (l Login) LogValue() slog.Value { return l.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (l Login) MarshalJSON() ([]byte, error) { return l.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (l Login) MarshalText() ([]byte, error) { return l.shown().MarshalText() }
+
+// GobEncode returns an error: a password must not be stored.
+func (l Login) GobEncode() ([]byte, error) { return nil, errSecretInGob }
+
+func (n NewUser) shown() redact.Fields { return redact.Of(n, "Password") }
+
+// Format writes the fields that are set, without the password, for every verb
+// and flag.
+func (n NewUser) Format(state fmt.State, verb rune) { n.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (n NewUser) LogValue() slog.Value { return n.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (n NewUser) MarshalJSON() ([]byte, error) { return n.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (n NewUser) MarshalText() ([]byte, error) { return n.shown().MarshalText() }
+
+// GobEncode returns an error: a password must not be stored.
+func (n NewUser) GobEncode() ([]byte, error) { return nil, errSecretInGob }
+
+func (h SecretHash) shown() redact.Fields { return redact.Of(h, "Sum") }
+
+// Format writes the algorithm and the id of the pepper, without the hash, for
+// every verb and flag.
+func (h SecretHash) Format(state fmt.State, verb rune) { h.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (h SecretHash) LogValue() slog.Value { return h.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes. A Store cannot keep a
+// SecretHash in this form.
+func (h SecretHash) MarshalJSON() ([]byte, error) { return h.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (h SecretHash) MarshalText() ([]byte, error) { return h.shown().MarshalText() }
+
+func (k KeyRecord) shown() redact.Fields { return redact.Of(k) }
+
+// Format writes the fields that are set, without the hash of the secret, for every
+// verb and flag.
+func (k KeyRecord) Format(state fmt.State, verb rune) { k.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (k KeyRecord) LogValue() slog.Value { return k.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes. A Store cannot keep a
+// KeyRecord in this form.
+func (k KeyRecord) MarshalJSON() ([]byte, error) { return k.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (k KeyRecord) MarshalText() ([]byte, error) { return k.shown().MarshalText() }
+
+func (v VerifyRecord) shown() redact.Fields { return redact.Of(v) }
+
+// Format writes the fields that are set, without the hash of the secret, for every
+// verb and flag.
+func (v VerifyRecord) Format(state fmt.State, verb rune) { v.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (v VerifyRecord) LogValue() slog.Value { return v.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes. A Store cannot keep a
+// VerifyRecord in this form.
+func (v VerifyRecord) MarshalJSON() ([]byte, error) { return v.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (v VerifyRecord) MarshalText() ([]byte, error) { return v.shown().MarshalText() }
+
+func (r Rotation) shown() redact.Fields { return redact.Of(r) }
+
+// Format writes the fields that are set, without the hash of the secret, for every
+// verb and flag.
+func (r Rotation) Format(state fmt.State, verb rune) { r.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (r Rotation) LogValue() slog.Value { return r.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (r Rotation) MarshalJSON() ([]byte, error) { return r.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (r Rotation) MarshalText() ([]byte, error) { return r.shown().MarshalText() }
+
+func (u UserRecord) shown() redact.Fields { return redact.Of(u, "PasswordHash") }
+
+// Format writes the fields that are set, without the hash of the password, for
+// every verb and flag.
+func (u UserRecord) Format(state fmt.State, verb rune) { u.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (u UserRecord) LogValue() slog.Value { return u.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes. A Store cannot keep a
+// UserRecord in this form.
+func (u UserRecord) MarshalJSON() ([]byte, error) { return u.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (u UserRecord) MarshalText() ([]byte, error) { return u.shown().MarshalText() }
+
+func (r OneTimeRecord) shown() redact.Fields { return redact.Of(r, "Sum") }
+
+// Format writes the fields that are set, without the hash of the token, for
+// every verb and flag.
+func (r OneTimeRecord) Format(state fmt.State, verb rune) { r.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (r OneTimeRecord) LogValue() slog.Value { return r.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes. A Store cannot keep a
+// OneTimeRecord in this form.
+func (r OneTimeRecord) MarshalJSON() ([]byte, error) { return r.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (r OneTimeRecord) MarshalText() ([]byte, error) { return r.shown().MarshalText() }
+
+func (u OneTimeUse) shown() redact.Fields { return redact.Of(u, "Sum", "PasswordHash") }
+
+// Format writes the fields that are set, without the hashes, for every verb and
+// flag.
+func (u OneTimeUse) Format(state fmt.State, verb rune) { u.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (u OneTimeUse) LogValue() slog.Value { return u.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (u OneTimeUse) MarshalJSON() ([]byte, error) { return u.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (u OneTimeUse) MarshalText() ([]byte, error) { return u.shown().MarshalText() }
