@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -215,4 +216,55 @@ func TestViewsOutliveTheAccountThatMigrated(t *testing.T) {
 	if _, err := open(t, dsn).VerifyKey(t.Context(), key.ID); err != nil {
 		t.Errorf("VerifyKey: %v", err)
 	}
+}
+
+// Mutation tried: Open without a reserve.
+func TestFeedAndChangesNeedNoConnectionOfThePool(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.MariaDB(t))
+	sqltest.TestFeedAndChangesNeedNoConnectionOfThePool(t, store, func(t testing.TB) {
+		for range store.DB().Stats().MaxOpenConnections {
+			conn, err := store.DB().Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+	})
+}
+
+// A pool that has few connections, because the account may have few, gives none
+// away: Open makes no more than the data source name allows.
+func TestReservedConnectionsAreAmongThoseOfThePool(t *testing.T) {
+	t.Parallel()
+	for most, want := range map[int]int{1: 1, 7: 7, 8: 5, 32: 29} {
+		dsn := testdb.MariaDB(t)
+		mark := "?"
+		if strings.Contains(dsn, "?") {
+			mark = "&"
+		}
+		store := open(t, fmt.Sprintf("%s%spool_max_conns=%d", dsn, mark, most))
+		if got := store.DB().Stats().MaxOpenConnections; got != want {
+			t.Errorf("of %d connections the pool has %d, want %d", most, got, want)
+		}
+	}
+}
+
+// Mutation tried: an engine without a bound on attempts.
+func TestAttemptsLeaveConnectionsOfAPoolOfTheProgram(t *testing.T) {
+	t.Parallel()
+	dsn, size := testdb.MariaDB(t), 4
+	connector, err := mysql.NewConnector(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { _ = db.Close() })
+	db.SetMaxOpenConns(size)
+	store, err := mysql.New(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sqltest.TestAttemptsLeaveConnectionsToOthers(t, store, size, func() int { return db.Stats().InUse },
+		sqltest.LockThrottle(t, engine().SQL(t, dsn)))
 }

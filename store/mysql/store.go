@@ -9,6 +9,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,6 +61,9 @@ var _ keyfold.LoggingStore = (*Store)(nil)
 // allowFallbackToPlaintext, multiStatements, and allowCleartextPasswords
 // without a verified certificate.
 //
+// Of a pool of at least eight connections, three are set apart for the change
+// feed and for changes.
+//
 // Open takes at most ten seconds unless ctx has a deadline of its own. Errors
 // never hold the DSN or the password. The caller must call Close.
 func Open(ctx context.Context, dsn string) (*Store, error) {
@@ -70,32 +74,61 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		return nil, err
 	}
 	shared := &connections{pool: set.pool}
-	db, err := connect(set, shared)
+	connector, err := newConnector(set.config, shared)
 	if err != nil {
 		return nil, err
 	}
-	store, err := start(ctx, checkedPool(db), db.Close)
+	db := connect(connector, set.pool)
+	var reserve *access
+	closeAll := db.Close
+	shared.setMax = func(n int) { setMax(db, n) }
+	if _, reserved := split(set.pool.maxConns); reserved > 0 {
+		apart := connect(connector, set.pool)
+		access := checkedPool(apart)
+		reserve = &access
+		closeAll = func() error { return errors.Join(apart.Close(), db.Close()) }
+		shared.setMax = func(n int) {
+			ordinary, reserved := split(n)
+			if reserved == 0 { // the server allows fewer than the pool may open
+				ordinary, reserved = max(1, n-1), 1
+			}
+			setMax(db, ordinary)
+			setMax(apart, reserved)
+		}
+	}
+	shared.setMax(set.pool.maxConns)
+	store, err := start(ctx, checkedPool(db), reserve, closeAll)
 	if err != nil {
-		_ = db.Close()
+		_ = closeAll()
 		return nil, err
 	}
 	return store, nil
 }
 
-func connect(set settings, shared *connections) (*sql.DB, error) {
-	connector, err := newConnector(set.config, shared)
-	if err != nil {
-		return nil, err
+// split divides connections between the pool and those that are set apart for
+// the feed and for changes. It sets none apart where there are few.
+func split(conns int) (ordinary, reserved int) {
+	if conns < leastToSplit {
+		return conns, 0
 	}
+	return conns - reservedConns, reservedConns
+}
+
+const (
+	reservedConns = 3 // one for the feed, the others for changes
+	leastToSplit  = 8
+)
+
+func connect(connector driver.Connector, set poolSettings) *sql.DB {
 	db := sql.OpenDB(connector)
-	shared.setMax = func(n int) {
-		db.SetMaxOpenConns(n)
-		db.SetMaxIdleConns(n)
-	}
-	shared.setMax(set.pool.maxConns)
-	db.SetConnMaxLifetime(set.pool.maxLifetime)
-	db.SetConnMaxIdleTime(set.pool.maxIdleTime)
-	return db, nil
+	db.SetConnMaxLifetime(set.maxLifetime)
+	db.SetConnMaxIdleTime(set.maxIdleTime)
+	return db
+}
+
+func setMax(db *sql.DB, conns int) {
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
 }
 
 // New returns a Store in a database that the program has open, by the driver
@@ -112,13 +145,13 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	defer cancel()
 	switch db.Driver().(type) {
 	case checkedDriver:
-		return start(ctx, checkedPool(db), nil)
+		return start(ctx, checkedPool(db), nil, nil)
 	case *mysql.MySQLDriver:
 		host, err := newHostPool(ctx, db)
 		if err != nil {
 			return nil, err
 		}
-		return start(ctx, host.access(), nil)
+		return start(ctx, host.access(), nil, nil)
 	}
 	return nil, errors.New(name + ": want a pool of the driver github.com/go-sql-driver/mysql")
 }
@@ -158,7 +191,8 @@ func unanswered(err error) error {
 	return fmt.Errorf("%s: the server does not answer: %w", name, err)
 }
 
-func start(ctx context.Context, a access, closeDB func() error) (*Store, error) {
+// start returns a Store. reserve is nil where nothing is set apart.
+func start(ctx context.Context, a access, reserve *access, closeAll func() error) (*Store, error) {
 	if err := again(ctx, func() error { return a.db.PingContext(ctx) }); err != nil {
 		return nil, unanswered(err)
 	}
@@ -172,17 +206,30 @@ func start(ctx context.Context, a access, closeDB func() error) (*Store, error) 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, refused(ctx, a.db, err))
 	}
-	store := sqlstore.New(sqlstore.Engine{
+	engine := sqlstore.Engine{
 		Name:       name,
 		Migrations: migrations.MySQL(),
 		Pool:       a.pool,
 		Read:       a.read,
 		Begin:      a.begin,
+		Attempts:   sqlstore.Share(a.db.Stats().MaxOpenConnections),
 		Check:      a.check,
 		Class:      class,
-		Close:      closeDB,
-	})
-	return &Store{Store: store, db: a.db, shared: a.shared, from: from, to: to}, nil
+		Close:      closeAll,
+	}
+	if reserve != nil {
+		engine.Check = reserve.check
+		engine.Reserve = &sqlstore.Reserve{
+			Pool:    reserve.pool,
+			Begin:   reserve.begin,
+			Changes: reservedConns - 1,
+			Idle: func() bool {
+				stats := a.db.Stats()
+				return stats.InUse < stats.MaxOpenConnections
+			},
+		}
+	}
+	return &Store{Store: sqlstore.New(engine), db: a.db, shared: a.shared, from: from, to: to}, nil
 }
 
 // pool prepares the query of a verify. The others run too seldom for that.

@@ -13,6 +13,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/internal/testdb"
@@ -220,4 +221,41 @@ func TestLargeBatch(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Mutation tried: Open without a reserve.
+func TestFeedAndChangesNeedNoConnectionOfThePool(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.Postgres(t))
+	sqltest.TestFeedAndChangesNeedNoConnectionOfThePool(t, store, func(t testing.TB) {
+		for range store.Pool().Config().MaxConns {
+			conn, err := store.Pool().Acquire(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(conn.Release)
+		}
+	})
+}
+
+// Mutation tried: an engine without a bound on attempts.
+func TestAttemptsLeaveConnectionsOfAPoolOfTheProgram(t *testing.T) {
+	t.Parallel()
+	dsn, size := testdb.Postgres(t), 4
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal("the data source name of the test server is malformed")
+	}
+	config.MaxConns = int32(size)
+	db, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	store, err := postgres.New(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sqltest.TestAttemptsLeaveConnectionsToOthers(t, store, size, func() int { return int(db.Stat().AcquiredConns()) },
+		sqltest.LockThrottle(t, engine().SQL(t, dsn)))
 }

@@ -63,6 +63,9 @@ type Store struct {
 // Of several hosts it uses the first that takes writes. Where it finds a pooler,
 // queries run in the mode "exec" unless dsn sets default_query_exec_mode.
 //
+// In addition to the connections of the pool it opens up to three for the change
+// feed and for changes.
+//
 // Open takes at most ten seconds unless ctx has a deadline of its own. Errors
 // never hold the DSN or the password. The caller must call Close.
 func Open(ctx context.Context, dsn string) (*Store, error) {
@@ -89,9 +92,15 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := start(ctx, pool, pool.Close)
+	reserve, err := newReserve(ctx, pool)
 	if err != nil {
 		pool.Close()
+		return nil, fmt.Errorf("%s: open: %w", name, err)
+	}
+	closeAll := func() { reserve.Close(); pool.Close() }
+	store, err := start(ctx, pool, reserve, closeAll)
+	if err != nil {
+		closeAll()
 		return nil, err
 	}
 	return store, nil
@@ -168,6 +177,19 @@ func asks(dsn, parameter string) bool {
 	return set
 }
 
+const (
+	feedConns   = 1 // set apart for the feed
+	changeConns = 2 // set apart for changes
+)
+
+// newReserve returns a pool for the feed and for changes, whose connections are
+// made as those of the other pool.
+func newReserve(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Pool, error) {
+	config := pool.Config()
+	config.MaxConns, config.MinConns, config.MinIdleConns = feedConns+changeConns, 0, 0
+	return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
+}
+
 // New returns a Store in the database of a pool, and brings the schema up to
 // date. The pool stays the caller's: Close leaves it open.
 //
@@ -181,10 +203,11 @@ func New(ctx context.Context, pool *pgxpool.Pool) (*Store, error) {
 	if _, err := try(ctx, pool); err != nil {
 		return nil, err
 	}
-	return start(ctx, pool, func() {})
+	return start(ctx, pool, nil, func() {})
 }
 
-func start(ctx context.Context, pool *pgxpool.Pool, closePool func()) (*Store, error) {
+// start returns a Store. reserve is nil where the pool is the program's own.
+func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) (*Store, error) {
 	db := sessions{pool}
 	from, to, err := sqlstore.Migrate(ctx, migrator{db}, migrations.Postgres())
 	if err != nil {
@@ -195,16 +218,30 @@ func start(ctx context.Context, pool *pgxpool.Pool, closePool func()) (*Store, e
 	}
 	queries := postgresdb.New(db)
 	closed := make(chan struct{})
-	store := sqlstore.New(sqlstore.Engine{
+	size := pool.Config().MaxConns
+	engine := sqlstore.Engine{
 		Name:       name,
 		Migrations: migrations.Postgres(),
 		Pool:       sqlstore.Session{Querier: queries, Feed: feed{queries}},
 		Begin:      func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db) },
+		Attempts:   sqlstore.Share(int(size)),
 		Check:      db.Check,
 		Class:      class,
 		Hint:       hint,
-		Close:      func() error { close(closed); closePool(); return nil },
-	})
+		Close:      func() error { close(closed); closePools(); return nil },
+	}
+	if reserve != nil {
+		apart := sessions{reserve}
+		reserved := postgresdb.New(apart)
+		engine.Check = apart.Check
+		engine.Reserve = &sqlstore.Reserve{
+			Pool:    sqlstore.Session{Querier: reserved, Feed: feed{reserved}},
+			Begin:   func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, apart) },
+			Changes: changeConns,
+			Idle:    func() bool { return pool.Stat().AcquiredConns() < size },
+		}
+	}
+	store := sqlstore.New(engine)
 	return &Store{Store: store, pool: pool, closed: closed, from: from, to: to}, nil
 }
 

@@ -30,6 +30,7 @@ import (
 const (
 	name        = "keyfold/sqlite"
 	openTimeout = 10 * time.Second
+	feedConns   = 2 // one that stays open to read data_version, and one for the rows
 )
 
 // Store is a [keyfold.Store] in a SQLite file. It is safe for concurrent use.
@@ -91,11 +92,21 @@ func open(ctx context.Context, path string) (*Store, error) {
 		_ = writer.Close()
 		return nil, err
 	}
-	count := max(4, runtime.GOMAXPROCS(0)) + 1 // one for the feed
+	count := max(4, runtime.GOMAXPROCS(0))
 	readers.SetMaxOpenConns(count)
 	readers.SetMaxIdleConns(count)
-	seen := &dataVersion{db: readers}
-	closeAll := func() error { seen.close(); return errors.Join(readers.Close(), writer.Close()) }
+	watcher, err := sql.Open("sqlite", common+"&_query_only=1")
+	if err != nil {
+		_ = errors.Join(readers.Close(), writer.Close())
+		return nil, err
+	}
+	watcher.SetMaxOpenConns(feedConns)
+	watcher.SetMaxIdleConns(feedConns)
+	seen := &dataVersion{db: watcher}
+	closeAll := func() error {
+		seen.close()
+		return errors.Join(watcher.Close(), readers.Close(), writer.Close())
+	}
 	store, err := start(ctx, writer, readers, seen, closeAll)
 	if err != nil {
 		_ = closeAll()
@@ -159,18 +170,22 @@ func start(ctx context.Context, writer, readers *sql.DB, seen *dataVersion, clos
 		return nil, err
 	}
 	pool := sqlitedb.New(sqlstore.NewPrepared(readers))
-	session := sqlstore.Session{Querier: pool, Feed: sequence(pool)}
-	if seen != nil {
-		session.Feed = feed{sequence(pool), seen}
-	}
-	store := sqlstore.New(sqlstore.Engine{
+	engine := sqlstore.Engine{
 		Name:       name,
 		Migrations: migrations.SQLite(),
-		Pool:       session,
+		Pool:       sqlstore.Session{Querier: pool, Feed: sequence(pool)},
 		Begin:      func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, writer, seen == nil) },
+		OneWriter:  true,
 		Class:      class,
 		Close:      closeAll,
-	})
+	}
+	if seen != nil {
+		watched := sqlitedb.New(sqlstore.NewPrepared(seen.db))
+		engine.Reserve = &sqlstore.Reserve{Pool: sqlstore.Session{Querier: watched, Feed: feed{sequence(watched), seen}}}
+	} else {
+		engine.Attempts = sqlstore.Share(writer.Stats().MaxOpenConnections)
+	}
+	store := sqlstore.New(engine)
 	return &Store{Store: store, writer: writer, from: from, to: to}, nil
 }
 

@@ -83,7 +83,7 @@ func (c Cursor) Continues(feedID string, pruned int64, markAt *int64) bool {
 func (s *Store) Changes(ctx context.Context, cursor string) ([]keyfold.Change, string, error) {
 	var changes []keyfold.Change
 	var next Cursor
-	err := s.read(ctx, "read changes", func(session *Session) (err error) {
+	err := s.readIn(ctx, laneFeed, "read changes", func(session *Session) (err error) {
 		if since, ok := ParseCursor(cursor); ok {
 			var known bool
 			changes, next, known, err = session.Feed.Poll(ctx, since)
@@ -112,7 +112,7 @@ func ChangeOf(row model.Change) keyfold.Change {
 // PruneChanges implements keyfold.FeedStore. How far it went is stored in the
 // same step, so that whoever stands before that learns that rows are missing.
 func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, err error) {
-	err = s.write(ctx, "prune changes", usageDeadline, func(ctx context.Context, session *Session) error {
+	err = s.writeIn(ctx, laneWork, "prune changes", usageDeadline, func(ctx context.Context, session *Session) error {
 		q := session.Querier
 		deleted = 0
 		rows, err := q.ChangesOlder(ctx, before.UnixMilli(), int64(limit)+1)

@@ -50,6 +50,15 @@ type Engine struct {
 	// committed since the last call, and "" where that cannot be told. While it is
 	// the same, the schema is not read again.
 	State func(ctx context.Context) string
+	// Reserve is set apart for the feed and for changes; nil where nothing is, as
+	// in a pool of the program's own.
+	Reserve *Reserve
+	// OneWriter is true where the database lets one transaction write at a time.
+	// Changes then go before usage and attempts.
+	OneWriter bool
+	// Attempts bounds how many attempts, which anonymous clients start, hold a
+	// connection at a time. Zero means no bound.
+	Attempts int
 	// Class tells what an error of the driver means.
 	Class func(err error) Class
 	// Hint says what a person can do about an error of the driver. It is empty for
@@ -57,6 +66,8 @@ type Engine struct {
 	Hint func(err error) string
 	// Close releases what the store opened itself; nil when that is nothing.
 	Close func() error
+
+	traffic *traffic // of a store that begins its transactions
 }
 
 // Session is one way to the database: a pool, or one transaction.

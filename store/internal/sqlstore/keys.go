@@ -310,7 +310,7 @@ func (s *Store) DeleteKey(ctx context.Context, id string, m keyfold.Mutation) er
 
 // RehashKey implements keyfold.KeyStore.
 func (s *Store) RehashKey(ctx context.Context, id string, old, new keyfold.SecretHash) error {
-	return s.write(ctx, "rehash key", writeDeadline, func(ctx context.Context, session *Session) error {
+	return s.writeIn(ctx, laneWork, "rehash key", writeDeadline, func(ctx context.Context, session *Session) error {
 		return session.Querier.RehashKey(ctx, new.Alg, new.PepperID, new.Sum[:], id, old.Alg, old.PepperID, old.Sum[:])
 	})
 }

@@ -25,21 +25,21 @@ func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (de
 	now := time.Now()
 	claims := max(min(before.UnixMilli(), now.Add(-minClaimAge).UnixMilli()), now.Add(-maxClaimAge).UnixMilli())
 	var moreEvents, moreClaims, moreWords bool
-	err = s.write(ctx, "prune usage events", usageDeadline, func(ctx context.Context, session *Session) (err error) {
+	err = s.writeIn(ctx, laneWork, "prune usage events", usageDeadline, func(ctx context.Context, session *Session) (err error) {
 		deleted, moreEvents, err = pruneEvents(ctx, session.Querier, before.UnixMilli(), limit)
 		return err
 	})
 	if err != nil {
 		return 0, false, err
 	}
-	err = s.write(ctx, "prune batches", usageDeadline, func(ctx context.Context, session *Session) (err error) {
+	err = s.writeIn(ctx, laneWork, "prune batches", usageDeadline, func(ctx context.Context, session *Session) (err error) {
 		moreClaims, err = pruneMoments(ctx, session.Querier.NthBatchAt, session.Querier.DeleteBatches, claims, limit)
 		return err
 	})
 	if err != nil || moreEvents { // those still name words
 		return deleted, moreEvents || moreClaims, err
 	}
-	err = s.write(ctx, "prune words", usageDeadline, func(ctx context.Context, session *Session) (err error) {
+	err = s.writeIn(ctx, laneWork, "prune words", usageDeadline, func(ctx context.Context, session *Session) (err error) {
 		moreWords, err = pruneWords(ctx, session.Querier, before.UnixMilli(), limit)
 		return err
 	})
@@ -49,7 +49,7 @@ func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (de
 // PruneHours implements keyfold.UsageStore.
 func (s *Store) PruneHours(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
 	var moreMinutes bool
-	err = s.write(ctx, "prune usage hours", usageDeadline, func(ctx context.Context, session *Session) error {
+	err = s.writeIn(ctx, laneWork, "prune usage hours", usageDeadline, func(ctx context.Context, session *Session) error {
 		end, err := oldestEvent(ctx, session.Querier, hourOf(before.UnixMilli()))
 		if err != nil {
 			return err
@@ -60,7 +60,7 @@ func (s *Store) PruneHours(ctx context.Context, before time.Time, limit int) (de
 	if err != nil {
 		return 0, false, err
 	}
-	err = s.write(ctx, "prune refusals", usageDeadline, func(ctx context.Context, session *Session) (err error) {
+	err = s.writeIn(ctx, laneWork, "prune refusals", usageDeadline, func(ctx context.Context, session *Session) (err error) {
 		moreMinutes, err = pruneMoments(ctx, session.Querier.NthMinuteAt, session.Querier.DeleteMinutes, hourOf(before.UnixMilli()), limit)
 		return err
 	})

@@ -33,7 +33,10 @@ type transaction struct {
 }
 
 // New returns a Store that begins and ends its transactions.
-func New(engine Engine) *Store { return &Store{engine: &engine} }
+func New(engine Engine) *Store {
+	engine.traffic = newTraffic(&engine)
+	return &Store{engine: &engine}
+}
 
 // Bind returns a Store that runs everything in a transaction of the caller.
 func Bind(engine Engine, session Session) keyfold.Tx {
@@ -48,13 +51,23 @@ const (
 
 // read runs fn outside of a transaction, or in the one that s is bound to.
 func (s *Store) read(ctx context.Context, what string, fn func(*Session) error) error {
+	return s.readIn(ctx, laneWork, what, fn)
+}
+
+func (s *Store) readIn(ctx context.Context, in lane, what string, fn func(*Session) error) error {
 	if s.closed.Load() {
 		return s.wrap(what, errClosed)
 	}
 	if s.bound == nil {
-		err := s.engine.read(ctx, fn)
+		if in == laneAttempt {
+			if err := s.engine.traffic.attempts.take(ctx); err != nil {
+				return s.wrap(what, err)
+			}
+			defer s.engine.traffic.attempts.give()
+		}
+		err := s.engine.read(ctx, in, fn)
 		if class := s.engine.class(err); class == Lost || class == Full {
-			err = s.engine.retry(ctx, writeDeadline, func(context.Context) error { return s.engine.read(ctx, fn) })
+			err = s.engine.retry(ctx, writeDeadline, func(context.Context) error { return s.engine.read(ctx, in, fn) })
 		}
 		return s.wrap(what, err)
 	}
@@ -68,7 +81,13 @@ func (s *Store) read(ctx context.Context, what string, fn func(*Session) error) 
 	return s.wrap(what, err)
 }
 
-func (e *Engine) read(ctx context.Context, fn func(*Session) error) error {
+func (e *Engine) read(ctx context.Context, in lane, fn func(*Session) error) error {
+	if in == laneFeed && e.Reserve != nil {
+		if err := fn(&e.Reserve.Pool); e.class(err) != Full {
+			return err
+		}
+		// The server allows no further connection: the feed shares the others.
+	}
 	if e.Read != nil {
 		return e.Read(ctx, fn)
 	}
@@ -77,14 +96,19 @@ func (e *Engine) read(ctx context.Context, fn func(*Session) error) error {
 
 // write runs fn in a transaction of its own, which it repeats as long as the
 // database gives it up, or in the one that s is bound to. Either everything
-// that fn did is kept or nothing.
+// that fn did is kept or nothing. What it writes is a change; see [Store.writeIn]
+// for anything else.
 func (s *Store) write(ctx context.Context, what string, limit time.Duration, fn func(context.Context, *Session) error) error {
+	return s.writeIn(ctx, laneChange, what, limit, fn)
+}
+
+func (s *Store) writeIn(ctx context.Context, in lane, what string, limit time.Duration, fn func(context.Context, *Session) error) error {
 	if s.closed.Load() {
 		return s.wrap(what, errClosed)
 	}
 	if s.bound == nil {
 		return s.wrap(what, s.engine.retry(ctx, limit, func(ctx context.Context) error {
-			return s.engine.run(ctx, func(session *Session) error { return fn(ctx, session) })
+			return s.engine.run(ctx, in, func(session *Session) error { return fn(ctx, session) })
 		}))
 	}
 	return s.wrap(what, s.engine.step(ctx, s.bound, fn))
@@ -126,8 +150,13 @@ func (e *Engine) step(ctx context.Context, t *transaction, fn func(context.Conte
 }
 
 // run begins a transaction, runs fn in it and commits.
-func (e *Engine) run(ctx context.Context, fn func(*Session) error) error {
-	session, err := e.Begin(ctx)
+func (e *Engine) run(ctx context.Context, in lane, fn func(*Session) error) error {
+	begin, leave, err := e.enter(ctx, in)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	session, err := begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -207,7 +236,7 @@ func (s *Store) InTx(ctx context.Context, fn func(keyfold.Store) error) error {
 		return s.wrap("transaction", errClosed)
 	}
 	err := s.engine.retry(ctx, writeDeadline, func(ctx context.Context) error {
-		return s.engine.run(ctx, func(session *Session) error {
+		return s.engine.run(ctx, laneChange, func(session *Session) error {
 			t := &transaction{Session: *session}
 			defer t.lost.Store(true) // a Store that outlives its transaction must not reach the connection
 			err := fn(&Store{engine: s.engine, bound: t})
@@ -235,7 +264,7 @@ func (e *callerError) Unwrap() error { return e.error }
 
 // Ping implements keyfold.Store.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.read(ctx, "ping", func(session *Session) error {
+	return s.readIn(ctx, laneFeed, "ping", func(session *Session) error {
 		_, err := session.Querier.Meta(ctx)
 		if errors.Is(err, sql.ErrNoRows) {
 			return errors.New("the table keyfold_meta has lost its row")
@@ -268,7 +297,7 @@ func (s *Store) Check(ctx context.Context) error {
 	if err != nil {
 		return s.wrap("check", err)
 	}
-	err = s.read(ctx, "check", func(session *Session) error {
+	err = s.readIn(ctx, laneFeed, "check", func(session *Session) error {
 		meta, err := session.Querier.Meta(ctx)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):

@@ -27,7 +27,7 @@ func (s *Store) DatabaseID(ctx context.Context) (string, error) {
 // Throttle implements keyfold.ThrottleStore.
 func (s *Store) Throttle(ctx context.Context, name string) (keyfold.Throttle, error) {
 	var throttle keyfold.Throttle
-	err := s.read(ctx, "read throttle", func(session *Session) error {
+	err := s.readIn(ctx, laneAttempt, "read throttle", func(session *Session) error {
 		row, err := session.Querier.ThrottleRow(ctx, name)
 		if err == nil {
 			throttle = throttleOf(&row)
@@ -49,7 +49,7 @@ func throttleOf(row *model.Throttle) keyfold.Throttle {
 // of their names, so that two of these never wait for each other.
 func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	names = slices.SortedFunc(slices.Values(names), func(a, b keyfold.Reservation) int { return strings.Compare(a.Name, b.Name) })
-	err = s.write(ctx, "reserve attempt", writeDeadline, func(ctx context.Context, session *Session) error {
+	err = s.writeIn(ctx, laneAttempt, "reserve attempt", writeDeadline, func(ctx context.Context, session *Session) error {
 		q := session.Querier
 		blocking = keyfold.Throttle{}
 		throttles := make([]keyfold.Throttle, len(names))
@@ -107,7 +107,7 @@ func setThrottle(ctx context.Context, q Querier, t keyfold.Throttle) error {
 
 // SettleAttempt implements keyfold.ThrottleStore.
 func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement) error {
-	return s.write(ctx, "settle attempt", writeDeadline, func(ctx context.Context, session *Session) error {
+	return s.writeIn(ctx, laneAttempt, "settle attempt", writeDeadline, func(ctx context.Context, session *Session) error {
 		return settle(ctx, session.Querier, settlement)
 	})
 }
@@ -150,7 +150,7 @@ func settle(ctx context.Context, q Querier, settlement keyfold.Settlement) error
 
 // PruneThrottles implements keyfold.ThrottleStore.
 func (s *Store) PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
-	err = s.write(ctx, "prune throttles", usageDeadline, func(ctx context.Context, session *Session) error {
+	err = s.writeIn(ctx, laneWork, "prune throttles", usageDeadline, func(ctx context.Context, session *Session) error {
 		deleted = 0
 		rows, err := session.Querier.ThrottlesExpired(ctx, at.UnixMilli(), int64(limit))
 		for i := range rows {

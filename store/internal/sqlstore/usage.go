@@ -36,7 +36,7 @@ func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyf
 
 func (s *Store) recordUsage(ctx context.Context, batch keyfold.UsageBatch, seq func(*keyfold.UsageEvent, int64) int64) (keyfold.UsageResult, error) {
 	var result keyfold.UsageResult
-	err := s.write(ctx, "record usage", usageDeadline, func(ctx context.Context, session *Session) error {
+	err := s.writeIn(ctx, laneWork, "record usage", usageDeadline, func(ctx context.Context, session *Session) error {
 		result = keyfold.UsageResult{}
 		n, err := session.Querier.ClaimBatch(ctx, batch.RecorderID, batch.Number, batch.At.UnixMilli())
 		if err == nil && n == 0 || s.engine.class(err) == Conflict {

@@ -132,7 +132,7 @@ func mustChange(n int64, err error) error {
 
 // RehashPassword implements keyfold.UserStore.
 func (s *Store) RehashPassword(ctx context.Context, id, old, new string) error {
-	return s.write(ctx, "rehash password", writeDeadline, func(ctx context.Context, session *Session) error {
+	return s.writeIn(ctx, laneWork, "rehash password", writeDeadline, func(ctx context.Context, session *Session) error {
 		return session.Querier.RehashPassword(ctx, new, id, old)
 	})
 }
@@ -297,7 +297,7 @@ func applyOneTime(ctx context.Context, q Querier, use keyfold.OneTimeUse, token 
 
 // PruneOneTime implements keyfold.OneTimeStore.
 func (s *Store) PruneOneTime(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
-	err = s.write(ctx, "prune one-time tokens", usageDeadline, func(ctx context.Context, session *Session) error {
+	err = s.writeIn(ctx, laneWork, "prune one-time tokens", usageDeadline, func(ctx context.Context, session *Session) error {
 		deleted = 0
 		rows, err := session.Querier.OneTimesExpired(ctx, at.UnixMilli(), int64(limit))
 		for i := range rows {
