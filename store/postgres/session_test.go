@@ -152,7 +152,10 @@ func TestUnfitDataSourceNameIsRefused(t *testing.T) {
 		// The driver tries a single host twice then, with TLS and without.
 		refused(t, openers()["Open"], with(strings.Replace(dsn, "sslmode=disable", "sslmode=prefer", 1), parameters), want)
 	}
-	for _, parameters := range []string{"client_encoding=utf-8", "client_encoding=UNICODE&standard_conforming_strings=true"} {
+	for _, parameters := range []string{
+		"client_encoding=utf-8", "client_encoding=UNICODE&standard_conforming_strings=true",
+		"options=-c%20client_encoding%3DLATIN1", // what Open asks for is stronger
+	} {
 		store, err := postgres.Open(t.Context(), with(dsn, parameters))
 		if err != nil {
 			t.Errorf("%s: %v", parameters, err)
@@ -418,6 +421,38 @@ func TestHostTransactionInAnUnfitSessionIsRefused(t *testing.T) {
 			if err := bound.Store.DeleteKey(t.Context(), key.ID, sqltest.Mutation("key.delete", key.ID)); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s, %s: a change got %v, want %q", way, setting, err, want)
 			}
+		}
+	}
+}
+
+// pgx alone reads one form of a bytea, which its transactions are taught; what
+// another driver reads is found out.
+func TestHostTransactionReadsBothFormsOfBytea(t *testing.T) {
+	t.Parallel()
+	plain := testdb.Postgres(t)
+	key := sqltest.Create(t, open(t, plain))
+	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
+		odd := with(plain, "bytea_output=escape&default_query_exec_mode="+mode)
+		conn, err := pgx.Connect(t.Context(), odd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		pgxTx, err := conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := postgres.Tx(pgxTx).Store.Key(t.Context(), key.ID); err != nil || got.Secret != key.Secret {
+			t.Errorf("pgx, %s: got %v", mode, err)
+		}
+		tx, err := engine().SQL(t, odd).BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+		_, err = postgres.SQLTx(tx).Store.Key(t.Context(), key.ID)
+		if reads := mode == "cache_statement"; reads != (err == nil) || err != nil && !strings.Contains(err.Error(), "bytea_output") {
+			t.Errorf("database/sql, %s: got %v, want an error that names bytea_output where the driver asks for text", mode, err)
 		}
 	}
 }
