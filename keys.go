@@ -86,8 +86,8 @@ type NewKey struct {
 }
 
 // CreateKey creates a key and returns it with its token. The token is not kept
-// and cannot be had again. Errors: [InvalidError], [ErrNotFound] when there is
-// no such user, [ErrUnavailable].
+// and cannot be had again. Errors: [InvalidError], also for the "user_id" of a user
+// who does not exist, [ErrUnavailable].
 func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	now := s.now()
 	expires, err := newDeadline(now, n.TTL, n.ExpiresAt, s.opts.KeyTTL)
@@ -115,7 +115,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	m := s.mutation(ctx, now, "key.create", record.ID, nil, keyFields(&record.Key))
 	if err := s.store.CreateKey(ctx, record, m); err != nil {
 		if errors.Is(err, ErrNotFound) {
-			err = fmt.Errorf("%w: user %s does not exist", ErrNotFound, n.UserID)
+			err = invalid("user_id", "the id of a user who exists")
 		}
 		return Key{}, Token{}, storeError(ctx, err)
 	}

@@ -180,7 +180,7 @@ func TestUsersThatCannotBeAreRefusedByField(t *testing.T) {
 		wantErr(t, what+" of nobody", err, keyfold.ErrNotFound)
 	}
 	_, _, err := l.Service.CreateKey(ctx, keyfold.NewKey{UserID: unknown})
-	wantErr(t, "a key of nobody", err, keyfold.ErrNotFound)
+	wantField(t, "a key of an unknown user", err, "user_id")
 }
 
 func TestCheckPasswordIsWhatCreateUserAsks(t *testing.T) {

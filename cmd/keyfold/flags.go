@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/timestamp"
 )
 
 // dataFlags is what all commands on what is stored share.
@@ -117,9 +118,9 @@ func parseFlag[T any](flag, text string, parse func(string) (T, error)) (T, erro
 }
 
 func parseTime(flag, text string) (time.Time, error) {
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil || at.IsZero() {
-		return time.Time{}, usage("%s wants an RFC 3339 time: 2026-01-31T18:30:00Z", flag)
+	at, err := timestamp.Parse(text)
+	if err != nil {
+		return time.Time{}, usage("%s wants "+timestamp.Form, flag)
 	}
 	return at, nil
 }

@@ -222,7 +222,7 @@ func decodeField(name string, raw json.RawMessage, field reflect.Value) error {
 		field = field.Elem()
 	}
 	if string(raw) == "null" {
-		return nil
+		return checkNull(name, field)
 	}
 	if null, ok := decodeElements(raw, field); ok {
 		if null != nil {
@@ -230,14 +230,30 @@ func decodeField(name string, raw json.RawMessage, field reflect.Value) error {
 		}
 		return nil
 	}
+	if _, isTime := field.Interface().(time.Time); isTime {
+		return decodeTime(name, raw, field)
+	}
 	err := json.Unmarshal(raw, field.Addr().Interface())
 	if err == nil {
-		return checkTime(name, field)
+		return nil
 	}
 	if invalid, ok := errors.AsType[*keyfold.InvalidError](err); ok {
 		return &keyfold.InvalidError{Field: name, Allowed: invalid.Allowed}
 	}
 	return &keyfold.InvalidError{Field: name, Allowed: wanted(field.Type())}
+}
+
+// checkNull refuses null for the end of a key. In an answer null means that the key
+// never expires, while a member that is left out means the default: a client that
+// writes an empty pointer must get neither by accident.
+func checkNull(name string, field reflect.Value) error {
+	switch field.Interface().(type) {
+	case ttl:
+		return &keyfold.InvalidError{Field: name, Allowed: durationForm + `, or "never"; leave it out for the default`}
+	case time.Time:
+		return &keyfold.InvalidError{Field: name, Allowed: timeForm + "; leave it out for the default"}
+	}
+	return nil
 }
 
 // nullElement is a null in a list or a map of strings. Its place leaves out names
@@ -279,12 +295,16 @@ func decodeElements(raw json.RawMessage, field reflect.Value) (null *nullElement
 	return nil, false
 }
 
-// checkTime refuses the zero time, which means "not given" inside.
-func checkTime(name string, field reflect.Value) error {
-	if at, ok := field.Interface().(time.Time); ok && at.IsZero() {
+func decodeTime(name string, raw json.RawMessage, field reflect.Value) error {
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil || text == "" {
 		return &keyfold.InvalidError{Field: name, Allowed: timeForm}
 	}
-	return nil
+	at, err := parseTime(name, text)
+	if err == nil {
+		field.Set(reflect.ValueOf(at))
+	}
+	return err
 }
 
 // wanted says what a field of that type may hold.

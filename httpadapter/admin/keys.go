@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/timestamp"
 )
 
 // The inputs and outputs of the routes on keys. Bodies are read by decodeBody.
@@ -195,15 +196,15 @@ func parseNetworks(texts []string) ([]netip.Prefix, error) {
 	return networks, nil
 }
 
-const timeForm = "an RFC 3339 time: 2026-01-31T18:30:00Z"
+const timeForm = timestamp.Form
 
 // parseTime reads a time from a query; empty is the zero time.
 func parseTime(field, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil || at.IsZero() {
+	at, err := timestamp.Parse(text)
+	if err != nil {
 		return time.Time{}, &keyfold.InvalidError{Field: field, Allowed: timeForm}
 	}
 	return at, nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -105,9 +106,42 @@ func TestCreateRefusesBadFields(t *testing.T) {
 func TestNullIsAsIfAFieldWereNotThere(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	created := f.create(`{"name":null,"scopes":null,"metadata":null,"ttl":null,"expires_at":null,"idle_timeout":null}`)
+	created := f.create(`{"name":null,"scopes":null,"metadata":null,"idle_timeout":null}`)
 	if k := created.Key; k.ExpiresAt == nil || !k.ExpiresAt.Equal(start.Add(15*24*time.Hour)) {
 		t.Errorf("expires_at %v, want the default of 15 days", k.ExpiresAt)
+	}
+}
+
+// In an answer null means never. A client that writes an empty pointer must get
+// neither a key without an end nor, unnoticed, one of 15 days.
+func TestEndOfAKeyIsNeverNull(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id := f.create(`{}`).Key.ID
+	for _, member := range []string{"ttl", "expires_at"} {
+		for _, path := range []string{"/keys", "/keys/" + id + "/renew", "/keys/" + id + "/rotate"} {
+			f.do("POST", path, `{"`+member+`":null}`).wantsProblem(422, "invalid", member)
+		}
+	}
+	if got := f.count(); got != 1 {
+		t.Errorf("%d keys are stored, want 1", got)
+	}
+}
+
+func TestTimesAndLimitsAreOfOneForm(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, bad := range []string{"2027-01-01T00:00:00,5Z", "2027-01-01T00:00:00+24:00", "2027-01-01T0:00:00Z", "2027-01-01", ""} {
+		f.do("POST", "/keys", `{"expires_at":"`+bad+`"}`).wantsProblem(422, "invalid", "expires_at")
+		if bad != "" {
+			f.do("GET", "/keys?expiring_before="+url.QueryEscape(bad), "").wantsProblem(422, "invalid", "expiring_before")
+		}
+	}
+	for _, bad := range []string{"%2B10", "-1", "1e1", "%2010", "0x10", "1_0"} {
+		f.do("GET", "/keys?limit="+bad, "").wantsProblem(422, "invalid", "limit")
+	}
+	if got := f.count(); got != 0 {
+		t.Errorf("%d keys are stored, want none", got)
 	}
 }
 

@@ -183,6 +183,9 @@ func checkQuery(raw string, parameters []string) *problem {
 		if len(values) > 1 && name != "outcome" {
 			return invalidProblem(name, "given once")
 		}
+		if name == "limit" && strings.Trim(values[0], "0123456789") != "" {
+			return invalidProblem(name, "a whole number, in digits alone")
+		}
 		if name != "cursor" && slices.Contains(values, "") {
 			return invalidProblem(name, "a value that is not empty; leave the parameter out to list everything")
 		}
