@@ -56,6 +56,7 @@ func newHostPool(ctx context.Context, db *sql.DB) (*hostPool, error) {
 	err = conn.Raw(func(raw any) error {
 		found, err := p.rules.read(ctx, raw)
 		p.shared.packets.saw(found)
+		p.rules = rulesOf(found[defaultDatabase], nil) // later connections must lead to the same one
 		p.verify = mysqldb.New(conditional{sqlstore.NewPrepared(db), p.rules.condition(found)})
 		return err
 	})
