@@ -414,11 +414,13 @@ func TestHostTransactionInAnUnfitSessionIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the two would wait for each other
+		defer cancel()
 		for way, bound := range map[string]keyfold.Tx{"pgx": postgres.Tx(pgxTx), "database/sql": postgres.SQLTx(tx)} {
-			if _, err := bound.Store.Key(t.Context(), key.ID); err == nil || !strings.Contains(err.Error(), want) {
+			if _, err := bound.Store.Key(ctx, key.ID); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s, %s: a read got %v, want %q", way, setting, err, want)
 			}
-			if err := bound.Store.DeleteKey(t.Context(), key.ID, sqltest.Mutation("key.delete", key.ID)); err == nil || !strings.Contains(err.Error(), want) {
+			if err := bound.Store.DeleteKey(ctx, key.ID, sqltest.Mutation("key.delete", key.ID)); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s, %s: a change got %v, want %q", way, setting, err, want)
 			}
 		}
@@ -517,5 +519,15 @@ func TestSessionIsCheckedEachTimeItIsTaken(t *testing.T) {
 	}
 	if err := store.Check(ctx); !errors.Is(err, keyfold.ErrCheckFailed) || !strings.Contains(err.Error(), want) {
 		t.Errorf("Check: got %v, want an ErrCheckFailed with %q", err, want)
+	}
+}
+
+func TestConnectionsLiveForFiveMinutes(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.Postgres(t)
+	for parameters, want := range map[string]time.Duration{"": 5 * time.Minute, "pool_max_conn_lifetime=1m": time.Minute} {
+		if got := open(t, with(dsn, parameters)).Pool().Config().MaxConnLifetime; got != want {
+			t.Errorf("with %q connections live for %v, want %v", parameters, got, want)
+		}
 	}
 }
