@@ -91,9 +91,8 @@ func newGuard(v Verifier, opts []Option) *guard {
 		opt(g)
 	}
 	g.checkScopes()
-	if svc, ok := v.(*keyfold.Service); ok {
-		perservice.WarnOnce(svc, slog.Default(), g.trusted.Warnings())
-	}
+	svc, _ := v.(*keyfold.Service) // nil for a Verifier of the host's own
+	perservice.WarnOnce(svc, slog.Default(), g.trusted.Warnings())
 	return g
 }
 

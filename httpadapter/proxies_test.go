@@ -101,6 +101,10 @@ func TestMiddlewareWarnsOfWideProxiesOnce(t *testing.T) {
 	if got := strings.Count(log.String(), "10.0.0.0/7"); got != 1 {
 		t.Errorf("%d warnings, want one: %s", got, &log)
 	}
+	httpadapter.RequireKey(&spy{}, httpadapter.TrustedProxies(proxies(t, "12.0.0.0/7")))
+	if !strings.Contains(log.String(), "12.0.0.0/7") {
+		t.Errorf("no warning for a Verifier of the host's own: %s", &log)
+	}
 }
 
 // serveUnix serves on a Unix socket and returns a client for it.

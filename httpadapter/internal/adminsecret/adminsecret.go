@@ -65,12 +65,11 @@ type Guard struct {
 	*state
 }
 
-// state is what all handlers of a Service share, so that two of them are no way
-// to guess twice as fast.
+// state is what all handlers of a Service share, so that guesses are not twice as
+// fast where there are two of them.
 type state struct {
 	failures *failures.Limiter
-
-	warned sync.Once // of a short secret
+	warned   sync.Once // of a short secret
 
 	mu       sync.Mutex // guards the fields below
 	compares pace       // of short secrets from new addresses
@@ -142,7 +141,7 @@ func (g *Guard) Check(r *http.Request) (outcome Outcome, address netip.Addr, wai
 		}
 		right, previous := g.slots.compare(values[0])
 		if right {
-			g.admit(r.Context(), address, now, previous && g.slots.second)
+			g.admit(r.Context(), address, now, previous)
 			return Right, address, 0
 		}
 	}

@@ -21,10 +21,9 @@ const (
 // process. The texts that are compared therefore have one length, and a client
 // cannot steer them.
 type slots struct {
-	key    [sha256.Size]byte
-	sums   [2][sha256.Size]byte // the secret and the previous one, or the secret twice
-	second bool                 // there is a previous one
-	short  bool                 // a secret has less than minSecret characters
+	key   [sha256.Size]byte
+	sums  [2][sha256.Size]byte // the secret and the previous one, or the secret twice
+	short bool                 // a secret has less than minSecret characters
 }
 
 // newSlots returns an [keyfold.InvalidError] for Options.Secret or
@@ -37,17 +36,17 @@ func newSlots(secret, previous string, allowShort bool) (*slots, error) {
 	if err := check("Options.Secret", secret, shortest); err != nil {
 		return nil, err
 	}
-	s := &slots{second: previous != "", short: len(secret) < minSecret}
-	if s.second {
+	s := &slots{short: len(secret) < minSecret}
+	switch {
+	case previous == "":
+		previous = secret // so that each comparison does the same work
+	case previous == secret:
+		return nil, &keyfold.InvalidError{Field: "Options.PreviousSecret", Allowed: "a secret other than Options.Secret"}
+	default:
 		if err := check("Options.PreviousSecret", previous, shortest); err != nil {
 			return nil, err
 		}
-		if previous == secret {
-			return nil, &keyfold.InvalidError{Field: "Options.PreviousSecret", Allowed: "a secret other than Options.Secret"}
-		}
 		s.short = s.short || len(previous) < minSecret
-	} else {
-		previous = secret // so that each comparison does the same work
 	}
 	_, _ = rand.Read(s.key[:]) // never fails: crypto/rand ends the program instead
 	s.sums = [2][sha256.Size]byte{s.sum(secret), s.sum(previous)}

@@ -46,12 +46,16 @@ func (s *States[T]) forget(key weak.Pointer[keyfold.Service]) {
 var warned States[sync.Once]
 
 // WarnOnce logs warnings about the options of a handler, the first time that a
-// handler of the Service has any.
+// handler of the Service has any. Without a Service it logs them each time.
 func WarnOnce(svc *keyfold.Service, log *slog.Logger, warnings []string) {
 	if len(warnings) == 0 {
 		return
 	}
-	warned.Of(svc, func() *sync.Once { return new(sync.Once) }).Do(func() {
+	once := new(sync.Once)
+	if svc != nil {
+		once = warned.Of(svc, func() *sync.Once { return once })
+	}
+	once.Do(func() {
 		for _, warning := range warnings {
 			log.Warn("keyfold: " + warning)
 		}
