@@ -33,6 +33,7 @@ const (
 	defaultMaxLifetime = 5 * time.Minute // how long a process stays with a server that was replaced without an error
 	defaultMaxIdleTime = time.Minute     // servers close connections that idle
 
+	leastConns   = 2 // so that a transaction leaves one for verifies
 	mostConns    = 10_000
 	leastTime    = time.Second
 	mostTime     = 24 * time.Hour
@@ -123,8 +124,8 @@ func cutPool(query string) (rest string, pool poolSettings, err error) {
 		switch key {
 		case maxConnsName:
 			pool.maxConns, err = strconv.Atoi(value)
-			if err != nil || pool.maxConns < 1 || pool.maxConns > mostConns {
-				return "", pool, fmt.Errorf("%s: %s must be a whole number from 1 to %d", name, key, mostConns)
+			if err != nil || pool.maxConns < leastConns || pool.maxConns > mostConns {
+				return "", pool, fmt.Errorf("%s: %s must be a whole number from %d to %d", name, key, leastConns, mostConns)
 			}
 		case lifetimeName:
 			pool.maxLifetime, err = poolTime(key, value)

@@ -65,7 +65,7 @@ func TestHarmlessParametersAreAccepted(t *testing.T) {
 	for _, parameters := range []string{
 		"", "allowAllFiles=false", "allowOldPasswords=0", "multiStatements=false", "tls=true", "tls=skip-verify", "tls=preferred",
 		"allowCleartextPasswords=true&tls=true", "timeout=0s&readTimeout=0s&writeTimeout=0s", "loc=Europe%2FRome",
-		"pool_max_conns=1", "pool_max_conns=10000&pool_max_conn_lifetime=24h&pool_max_conn_idle_time=1s",
+		"pool_max_conns=2", "pool_max_conns=10000&pool_max_conn_lifetime=24h&pool_max_conn_idle_time=1s",
 	} {
 		for _, dsn := range bothForms(parameters) {
 			if got := refusal(t, dsn); got != "accepted" {
@@ -81,7 +81,7 @@ func TestHarmlessParametersAreAccepted(t *testing.T) {
 func TestPoolParametersMustBeInBounds(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ parameters, says string }{
-		{"pool_max_conns=0", "pool_max_conns must be a whole number from 1 to 10000"},
+		{"pool_max_conns=1", "pool_max_conns must be a whole number from 2 to 10000"},
 		{"pool_max_conns=10001", "pool_max_conns must be"},
 		{"pool_max_conns=", "pool_max_conns must be"},
 		{"pool_max_conns", "pool_max_conns must be"},
@@ -130,7 +130,7 @@ func TestPoolParametersSetThePool(t *testing.T) {
 // The first connection must be replaced.
 func TestConnectionsEndAtTheirLifetime(t *testing.T) {
 	t.Parallel()
-	store := open(t, with(testdb.MariaDB(t), "pool_max_conn_lifetime=1s&pool_max_conns=1"))
+	store := open(t, with(testdb.MariaDB(t), "pool_max_conn_lifetime=1s&pool_max_conns=2"))
 	var ids []int64
 	for len(ids) < 2 {
 		var id int64

@@ -1,8 +1,10 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"log/slog"
 	"net/url"
 	"strings"
 	"sync"
@@ -88,7 +90,10 @@ func TestNoVerifyFailsWhereTheRoleMayHaveFewConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	svc, err := keyfold.New(store, &keyfold.Options{DisableCache: true, VerifyTimeout: 30 * time.Second})
+	var out lines
+	svc, err := keyfold.New(store, &keyfold.Options{
+		DisableCache: true, VerifyTimeout: 30 * time.Second, Logger: slog.New(slog.NewTextHandler(&out, nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,6 +118,27 @@ func TestNoVerifyFailsWhereTheRoleMayHaveFewConnections(t *testing.T) {
 	if n := failed.Load(); n > 0 {
 		t.Errorf("%d of %d verifies failed", n, verifies)
 	}
+	if got := out.text(); !strings.Contains(got, "allows fewer connections than the pool may open") || strings.Contains(got, "pass-of-role") {
+		t.Errorf("the log has %q, want a message about the pool, without the password", got)
+	}
+}
+
+// lines collects what a logger writes.
+type lines struct {
+	sync.Mutex
+	bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.Lock()
+	defer l.Unlock()
+	return l.Buffer.Write(p)
+}
+
+func (l *lines) text() string {
+	l.Lock()
+	defer l.Unlock()
+	return l.String()
 }
 
 // drop gives what the role owns back and drops it.

@@ -20,6 +20,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -34,6 +35,7 @@ import (
 	"github.com/keyfold/keyfold/query/postgresdb"
 	migrations "github.com/keyfold/keyfold/sql"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
+	"github.com/keyfold/keyfold/store/internal/storelog"
 )
 
 const (
@@ -50,9 +52,12 @@ const (
 type Store struct {
 	keyfold.Store
 	pool     *pgxpool.Pool
+	log      *storelog.Log
 	closed   chan struct{} // ends Listen
 	from, to int64         // versions of the schema
 }
+
+var _ keyfold.LoggingStore = (*Store)(nil)
 
 // Open connects to the database that dsn names, as a URL or as key=value
 // pairs, and brings the schema up to date. A role that may not create tables
@@ -217,6 +222,7 @@ func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) 
 		return nil, fmt.Errorf("%s: %w", name, explain(err))
 	}
 	queries := postgresdb.New(db)
+	log := new(storelog.Log)
 	closed := make(chan struct{})
 	size := pool.Config().MaxConns
 	engine := sqlstore.Engine{
@@ -226,7 +232,7 @@ func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) 
 		Begin:      func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, db) },
 		Attempts:   sqlstore.Share(int(size)),
 		Check:      db.Check,
-		Class:      class,
+		Class:      func(err error) sqlstore.Class { return logged(log, err) },
 		Hint:       hint,
 		Close:      func() error { close(closed); closePools(); return nil },
 	}
@@ -242,12 +248,16 @@ func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) 
 		}
 	}
 	store := sqlstore.New(engine)
-	return &Store{Store: store, pool: pool, closed: closed, from: from, to: to}, nil
+	return &Store{Store: store, pool: pool, log: log, closed: closed, from: from, to: to}, nil
 }
 
 // Migration returns the version of the schema that was found when the Store was
 // made, 0 where there was none, and the one that it has since then.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
+
+// LogTo implements [keyfold.LoggingStore]. The messages are about connections
+// that the server refuses.
+func (s *Store) LogTo(logger *slog.Logger) { s.log.LogTo(logger) }
 
 // Pool returns the pool of connections, for the program's own use and for
 // transactions that Keyfold takes part in by [Tx]. It belongs to the Store,
@@ -299,6 +309,17 @@ func session(db postgresdb.DBTX, copier copier) sqlstore.Session {
 			return err
 		},
 	}
+}
+
+// logged returns the class of an error, and tells the log of a pool that is too
+// large for the server.
+func logged(log *storelog.Log, err error) sqlstore.Class {
+	class := class(err)
+	if class == sqlstore.Full {
+		log.Warn("keyfold: the database server allows fewer connections than the pool may open; requests wait for those that are open",
+			slog.Any("error", err))
+	}
+	return class
 }
 
 // class reads the SQLSTATE, which every driver tells.
