@@ -93,6 +93,13 @@ func (v *dataVersion) drop() {
 	}
 }
 
+// renew makes the next read use a new connection.
+func (v *dataVersion) renew() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.drop()
+}
+
 func (v *dataVersion) close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()

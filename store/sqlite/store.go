@@ -68,20 +68,12 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	// SQLite would create the file with whatever mode the umask leaves.
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		var detail *fs.PathError
-		if errors.As(err, &detail) {
-			err = detail.Err // the caller names the file
-		}
+	if err := create(path); err != nil {
 		return nil, err
 	}
-	if err := file.Close(); err != nil {
-		return nil, err
-	}
+	// mode=rw: a connection that is opened later must not create the file anew.
 	location := (&url.URL{Scheme: "file", Path: path}).String()
-	common := location + "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
+	common := location + "?mode=rw&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
 	writer, err := sql.Open("sqlite", common+"&_pragma=journal_mode(WAL)&_txlock=immediate")
 	if err != nil {
 		return nil, err
@@ -107,12 +99,41 @@ func open(ctx context.Context, path string) (*Store, error) {
 		seen.close()
 		return errors.Join(watcher.Close(), readers.Close(), writer.Close())
 	}
-	store, err := start(ctx, writer, readers, seen, closeAll)
+	reopen := func() {
+		seen.renew()
+		for db, idle := range map[*sql.DB]int{readers: count, watcher: feedConns} {
+			db.SetMaxIdleConns(0)
+			db.SetMaxIdleConns(idle)
+		}
+	}
+	store, err := start(ctx, source{writer, readers, seen, path, reopen}, closeAll)
 	if err != nil {
 		_ = closeAll()
 		return nil, err
 	}
 	return store, nil
+}
+
+// create makes the file where there is none: SQLite would make it with whatever
+// mode the umask leaves. A file that exists is not opened, because closing it again
+// would end all locks that this process holds on it by other connections, see
+// https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_.
+func create(path string) error {
+	if info, err := os.Stat(path); err == nil {
+		if info.IsDir() {
+			return errors.New("it is a directory")
+		}
+		return nil
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		err = file.Close()
+	}
+	var detail *fs.PathError
+	if errors.As(err, &detail) {
+		return detail.Err // the caller names the file
+	}
+	return err
 }
 
 // New returns a Store in a database that the program has open, by the driver
@@ -132,7 +153,7 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	if err := fit(ctx, db); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	store, err := start(ctx, db, db, nil, nil)
+	store, err := start(ctx, source{writer: db, readers: db}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -159,22 +180,37 @@ func fit(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// start returns a Store. seen is nil where the pool is the program's own: it
-// may have one connection, which is then not kept from it.
-func start(ctx context.Context, writer, readers *sql.DB, seen *dataVersion, closeAll func() error) (*Store, error) {
+// source is the way to a database.
+type source struct {
+	writer, readers *sql.DB
+	// These are not set where the pool is the program's own: it may have one
+	// connection, which is then not kept from it.
+	seen   *dataVersion
+	path   string
+	reopen func()
+}
+
+// start returns a Store.
+func start(ctx context.Context, from source, closeAll func() error) (*Store, error) {
+	writer, seen := from.writer, from.seen
 	if err := patiently(ctx, writer.PingContext); err != nil {
 		return nil, err
 	}
-	from, to, err := sqlstore.Migrate(ctx, migrator{writer}, migrations.SQLite())
+	found, to, err := sqlstore.Migrate(ctx, migrator{writer}, migrations.SQLite())
 	if err != nil {
 		return nil, err
 	}
-	pool := sqlitedb.New(sqlstore.NewPrepared(readers))
+	guard, err := guardFiles(ctx, writer, from.path, from.reopen)
+	if err != nil {
+		return nil, err
+	}
+	pool := sqlitedb.New(sqlstore.NewPrepared(from.readers))
 	engine := sqlstore.Engine{
 		Name:       name,
 		Migrations: migrations.SQLite(),
 		Pool:       sqlstore.Session{Querier: pool, Feed: sequence(pool)},
-		Begin:      func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, writer, seen == nil) },
+		Begin:      func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, writer, guard, seen == nil) },
+		Check:      func(context.Context) error { return guard.check() },
 		OneWriter:  true,
 		Class:      class,
 		Close:      closeAll,
@@ -182,11 +218,11 @@ func start(ctx context.Context, writer, readers *sql.DB, seen *dataVersion, clos
 	if seen != nil {
 		watched := sqlitedb.New(sqlstore.NewPrepared(seen.db))
 		engine.Reserve = &sqlstore.Reserve{Pool: sqlstore.Session{Querier: watched, Feed: feed{sequence(watched), seen}}}
+		engine.State = seen.read
 	} else {
 		engine.Attempts = sqlstore.Share(writer.Stats().MaxOpenConnections)
 	}
-	store := sqlstore.New(engine)
-	return &Store{Store: store, writer: writer, from: from, to: to}, nil
+	return &Store{Store: sqlstore.New(engine), writer: writer, from: found, to: to}, nil
 }
 
 // Migration returns the version of the schema that was found when the Store was
@@ -211,7 +247,13 @@ func Tx(tx *sql.Tx) keyfold.Tx {
 // begin begins a transaction that may write from the start. A pool of the
 // program's own may begin deferred ones; a statement that writes, though it
 // changes nothing, makes such a one wait for its turn here and not fail later.
-func begin(ctx context.Context, db *sql.DB, foreign bool) (sqlstore.Session, error) {
+//
+// The files are compared before and after: a change that went into a file which
+// was deleted or replaced must not be acknowledged.
+func begin(ctx context.Context, db *sql.DB, guard *fileGuard, foreign bool) (sqlstore.Session, error) {
+	if err := guard.check(); err != nil {
+		return sqlstore.Session{}, err
+	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return sqlstore.Session{}, err
@@ -223,7 +265,12 @@ func begin(ctx context.Context, db *sql.DB, foreign bool) (sqlstore.Session, err
 		}
 	}
 	session := session(tx)
-	session.Commit = func(context.Context) error { return tx.Commit() }
+	session.Commit = func(context.Context) error {
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+		return guard.check()
+	}
 	session.Rollback = func(context.Context) error { return tx.Rollback() }
 	return session, nil
 }
