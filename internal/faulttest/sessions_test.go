@@ -182,6 +182,8 @@ func (s *sessionsServer) conform(t *testing.T, odd oddSession) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			db.SetMaxOpenConns(32)
+			db.SetMaxIdleConns(32)
 			t.Cleanup(func() { _ = db.Close() })
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()

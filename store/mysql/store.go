@@ -132,14 +132,15 @@ func setMax(db *sql.DB, conns int) {
 }
 
 // New returns a Store in a database that the program has open, by the driver
-// go-sql-driver/mysql, and brings the schema up to date. Set interpolateParams=true
-// in its data source name: every query takes three round trips otherwise. The
-// pool stays the caller's: Close leaves it open.
+// go-sql-driver/mysql, and brings the schema up to date. The pool stays the
+// caller's: Close leaves it open.
 //
 // Make the pool with [NewConnector], which sees to the settings of each session.
 // New cannot change those of another pool: it refuses one whose session is not
 // fit, with an error that names the setting and the value that it must have. On a
-// Galera cluster wsrep_sync_wait must be 1.
+// Galera cluster wsrep_sync_wait must be 1. On such a pool every statement with
+// arguments is prepared, whatever interpolateParams is, and most calls take
+// another round trip for that.
 func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
