@@ -51,12 +51,17 @@ type connections struct {
 	}
 }
 
-// track takes a new connection of the driver into account.
-func (c *connections) track(conn *checkedConn) {
-	conn.shared = c
+// generation is asked for before a connection is opened: one that was on its way
+// while the connections were replaced may lead to the old server.
+func (c *connections) generation() int {
 	c.valid.Lock()
-	conn.generation = c.valid.generation
-	c.valid.Unlock()
+	defer c.valid.Unlock()
+	return c.valid.generation
+}
+
+// track takes a new connection of the driver into account.
+func (c *connections) track(conn *checkedConn, generation int) {
+	conn.shared, conn.generation = c, generation
 	if lifetime := c.pool.maxLifetime; lifetime > 0 {
 		// Connections that were opened together must not end together.
 		conn.end = time.Now().Add(lifetime - rand.N(lifetime/5+1))

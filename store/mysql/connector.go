@@ -89,12 +89,13 @@ func charsetsOf(config *mysql.Config) string {
 // Connect implements driver.Connector.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	c.shared.count.Add(1)
+	generation := c.shared.generation()
 	conn, err := c.connect(ctx)
 	if err != nil {
 		c.shared.failed(err)
 		return nil, err
 	}
-	c.shared.track(conn)
+	c.shared.track(conn, generation)
 	return conn, nil
 }
 
