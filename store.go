@@ -410,7 +410,8 @@ type AuditStore interface {
 }
 
 // SettingStore keeps small texts by name. All processes share them. A name has
-// at most 128 bytes and a value at most 1 MiB.
+// at most 128 bytes and a value at most 1 MiB; both are UTF-8 without NUL, which
+// PostgreSQL does not store in text.
 type SettingStore interface {
 	// Setting must return the value of that name, or ErrNotFound.
 	Setting(ctx context.Context, name string) (string, error)

@@ -24,7 +24,11 @@ func (Opener) OpenStore(ctx context.Context, dsn string) (keyfold.Store, error) 
 		return store, nil
 	}
 	if refused, ok := errors.AsType[*pgconn.ConnectError](err); ok && refused.Unwrap() != nil {
-		err = fmt.Errorf("%s: the server does not answer: %w", name, explain(refused.Unwrap()))
+		reason := refused.Unwrap()
+		if hint := hint(refused); hint != "" {
+			reason = fmt.Errorf("%w (%s)", reason, hint)
+		}
+		err = fmt.Errorf("%s: the server does not answer: %w", name, reason)
 	}
 	return nil, err
 }

@@ -381,6 +381,9 @@ func hint(err error) string {
 			"add default_query_exec_mode=exec to the data source name (the pool's DefaultQueryExecMode), " +
 			"or set max_prepared_statements in PgBouncer 1.21 or later"
 	case protocolViolation:
+		if _, ok := errors.AsType[*pgconn.ConnectError](err); !ok {
+			return "" // text with a NUL byte is one more reason
+		}
 		return "where this is a pooler that refuses a start-up parameter: leave the parameter out of the data source name, " +
 			"or add it to ignore_startup_parameters of PgBouncer"
 	case readOnlyTransaction:
