@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/internal/testdb"
@@ -174,4 +175,28 @@ func TestNewWritesBesideOtherWriters(t *testing.T) {
 func TestLargeBatch(t *testing.T) {
 	t.Parallel()
 	sqltest.TestLargeBatch(t, open(t, testdb.SQLite(t)))
+}
+
+// Mutation tried: ReserveAttempt without the look before.
+func TestBlockedAttemptDoesNotWaitForTheWriter(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.SQLite(t))
+	at := time.Now()
+	rule := keyfold.ThrottleRule{Free: 1, First: time.Minute, Longest: time.Minute, Forget: time.Hour}
+	names := []keyfold.Reservation{{Name: "account.00", Rule: rule}, {Name: "address.00", Rule: rule}}
+	for range 2 {
+		if _, err := store.ReserveAttempt(t.Context(), names[1:], at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tx := begin(t, store.DB()) // holds the connection that writes
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	blocking, err := store.ReserveAttempt(ctx, names, at)
+	if err != nil || blocking.Name != "address.00" || !blocking.BlockedUntil.After(at) {
+		t.Errorf("got %+v, %v; want the throttle of the address", blocking, err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Error(err)
+	}
 }

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"maps"
 	"slices"
@@ -46,9 +47,14 @@ func throttleOf(row *model.Throttle) keyfold.Throttle {
 }
 
 // ReserveAttempt implements keyfold.ThrottleStore. Rows are locked in the order
-// of their names, so that two of these never wait for each other.
+// of their names, so that two of these never wait for each other. An attempt that
+// is blocked when it comes writes nothing: clients that do not heed their wait
+// would otherwise keep the database busy.
 func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	names = slices.SortedFunc(slices.Values(names), func(a, b keyfold.Reservation) int { return strings.Compare(a.Name, b.Name) })
+	if blocking, err = s.blocking(ctx, names, at); err != nil || !blocking.BlockedUntil.IsZero() {
+		return blocking, err
+	}
 	err = s.writeIn(ctx, laneAttempt, "reserve attempt", writeDeadline, func(ctx context.Context, session *Session) error {
 		q := session.Querier
 		blocking = keyfold.Throttle{}
@@ -59,7 +65,7 @@ func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation,
 				return err
 			}
 			throttles[i] = *row
-			if row.ExpiresAt.After(at) && row.BlockedUntil.After(at) && row.BlockedUntil.After(blocking.BlockedUntil) {
+			if blocksLonger(row, &blocking, at) {
 				blocking = *row
 			}
 		}
@@ -80,6 +86,32 @@ func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation,
 }
 
 var errBlocked = errors.New("blocked")
+
+// blocking returns the throttle that blocks for longest, or the zero Throttle.
+func (s *Store) blocking(ctx context.Context, names []keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
+	err = s.readIn(ctx, laneAttempt, "read throttles", func(session *Session) error {
+		blocking = keyfold.Throttle{}
+		for _, reserved := range names {
+			row, err := session.Querier.ThrottleRow(ctx, reserved.Name)
+			if errors.Is(err, sql.ErrNoRows) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if throttle := throttleOf(&row); blocksLonger(&throttle, &blocking, at) {
+				blocking = throttle
+			}
+		}
+		return nil
+	})
+	return blocking, err
+}
+
+// blocksLonger reports whether row blocks at that time, and for longer than other.
+func blocksLonger(row, other *keyfold.Throttle, at time.Time) bool {
+	return row.ExpiresAt.After(at) && row.BlockedUntil.After(at) && row.BlockedUntil.After(other.BlockedUntil)
+}
 
 // lockThrottle returns a row that nobody else changes until the transaction
 // ends, or nil where there is none and none is to be made.
