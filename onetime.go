@@ -247,6 +247,7 @@ func (s *Service) UseResetPassword(ctx context.Context, token, password string, 
 	defer leave()
 	record, user, err := s.oneTime(ctx, ResetPassword, token)
 	if err != nil {
+		s.gate.learn(o.IP, err)
 		return User{}, err
 	}
 	hash, err := s.newPassword(ctx, password, &user.User)
@@ -280,6 +281,7 @@ func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, toke
 	defer leave()
 	record, user, err := s.oneTime(ctx, purpose, token)
 	if err != nil {
+		s.gate.learn(ip, err)
 		return User{}, err
 	}
 	changed, err := s.useOneTime(ctx, &record, &user, "")
