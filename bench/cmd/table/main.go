@@ -80,6 +80,7 @@ func run() error {
 		{"^BenchmarkRevocationLag$", "30x"},
 		{"^BenchmarkUsageByDay$", "100x"},
 		{"^Benchmark(Login|LoginStorm)$", "10x"},
+		{"^BenchmarkLoginFlood$", "1x"},
 	} {
 		if err := bench(once.pattern, once.benchtime); err != nil {
 			return err
