@@ -26,8 +26,8 @@ const (
 	sleeper  = "中',sleep(2))#"
 )
 
-// Mutation tried: the driver's connector without the checks, as it was before.
-// Open then takes every row but the good ones.
+// Mutation tried: newConnector without the look at charset, which takes every
+// row that has one.
 func TestDataSourceNameMustNotAskForAnotherCharacterSet(t *testing.T) {
 	t.Parallel()
 	for _, parameters := range []string{
@@ -86,7 +86,7 @@ var oddSettings = []struct{ parameters, name string }{
 }
 
 // Mutation tried: no repair of sessions, with which Open is refused; no check
-// in New, with which every pool is taken.
+// in New, with which such pools are taken.
 func TestOddSessionsAreMendedOrRefused(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
@@ -141,8 +141,9 @@ func revoke(t *testing.T, store keyfold.Store, id string) error {
 // another matter: they are refused with the setting in the error, and nothing
 // reaches them as text before that.
 //
-// Mutations tried: hostPool.conn that checks nothing, with which the stranger
-// is found; hostReads without the condition, with which the revoked key passes.
+// Mutations tried: hostPool.conn that checks nothing, with which no error names
+// the setting; hostReads without the condition, with which the revoked key passes
+// under autocommit = 0.
 func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
@@ -342,7 +343,8 @@ func TestTextInATransactionOfTheHostIsPrepared(t *testing.T) {
 // middle of its transaction, is one that was not checked.
 //
 // Mutations tried: note that never suspects, with which the log-in name finds
-// the user; ResetSession that does not mend, with which the revoked key passes.
+// the user; ResetSession that does not mend, with which no change is taken after
+// SET autocommit = 0.
 func TestStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.MariaDB(t))
@@ -473,7 +475,9 @@ func TestOpenIsRefusedWhereChangesWouldBe(t *testing.T) {
 	refusedWith(t, dsn, "keyfold_batches", "MyISAM", "InnoDB")
 }
 
-// Mutations tried: required without binlog_format, and start without probe.
+// Mutation tried: start without probe, which takes a server that is read-only.
+// The format of the binary log is found twice, by the settings and by the probe,
+// so removing one of the two is not noticed here.
 func TestOpenIsRefusedByAServerThatRefusesChanges(t *testing.T) {
 	t.Parallel()
 	config := testdb.PrivateMariaDB(t, "--log-bin", "--binlog-format=STATEMENT")
