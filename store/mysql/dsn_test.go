@@ -34,8 +34,7 @@ func bothForms(parameters string) []string {
 	}
 }
 
-// Mutations tried: refuse that returns nil; a check of the text instead of the
-// parsed value, which takes allowAllFiles=1 or allowAllFiles=false for the other.
+// Mutation tried: parse without refuse.
 func TestDangerousParametersAreRefusedByName(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ parameters, names string }{

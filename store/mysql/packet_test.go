@@ -54,7 +54,7 @@ func newHost(t *testing.T, dsn string, edit func(*driver.Config)) *mysql.Store {
 }
 
 // Mutations tried: rowsOf that returns rowsAtOnce, for the pool of the program;
-// client that returns its limit, for the keys of storetest.
+// client that returns its limit, for the settings of storetest.
 func TestStatementsFitASmallPacket(t *testing.T) {
 	t.Parallel()
 	config := testdb.PrivateMariaDB(t, "--max-allowed-packet=64K")
