@@ -88,8 +88,7 @@ func TestMailIsSentToKnownUsersOnlyAndTheAnswerTellsNobody(t *testing.T) {
 }
 
 func TestOneUserIsSentFewMailsHoweverManyAreAskedFor(t *testing.T) {
-	// Mutations tried: a count by the name that was typed sends twice as many; a
-	// count that is told to the caller fails at the sixth.
+	// Mutation tried: a count by the name that was typed sends twice as many.
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		box := &postbox{}
@@ -168,7 +167,7 @@ func TestMailThatFailedIsNotCounted(t *testing.T) {
 }
 
 func TestHonestPeopleBehindOneAddressAreAllServed(t *testing.T) {
-	// Mutation tried: the rule of log-ins serves 12 of 200.
+	// Mutation tried: the rule of log-ins.
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const people = 200
@@ -188,7 +187,7 @@ func TestHonestPeopleBehindOneAddressAreAllServed(t *testing.T) {
 }
 
 func TestMailsFromOneAddressAreLimitedWhoeverTheyAreFor(t *testing.T) {
-	// Mutation tried: sendOneTime that counts after the user is looked up.
+	// Mutation tried: reserveMailFrom that counts by the account.
 	t.Parallel()
 	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
 		ctx, box, clock := t.Context(), &postbox{}, newClock()

@@ -186,8 +186,7 @@ func (d *door) locked(afar string) {
 }
 
 func TestUsedOneTimeTokenLiftsTheWaitsAndMakesTheAddressKnown(t *testing.T) {
-	// Mutations tried: proved with the username alone; with Forget alone; with Good
-	// alone.
+	// Mutation tried: cleared without the marks of the address.
 	onEveryDoor(t, func(d *door, ann keyfold.User) {
 		const afar, elsewhere = "203.0.113.9", "203.0.114.9"
 		for i, purpose := range []keyfold.OneTimePurpose{keyfold.VerifyEmail, keyfold.ChangeEmail, keyfold.ResetPassword} {
@@ -222,7 +221,7 @@ func TestUsedOneTimeTokenLiftsTheWaitsAndMakesTheAddressKnown(t *testing.T) {
 }
 
 func TestTokenUsedInATransactionLiftsTheWaitsWithIt(t *testing.T) {
-	// Mutation tried: proved that settles outside of the transaction.
+	// Mutation tried: proved that does nothing on a Service that is bound.
 	onEveryDoor(t, func(d *door, ann keyfold.User) {
 		const afar = "203.0.113.9"
 		ctx := d.t.Context()
@@ -247,6 +246,7 @@ func TestTokenUsedInATransactionLiftsTheWaitsWithIt(t *testing.T) {
 }
 
 func TestAdministratorLiftsTheWaits(t *testing.T) {
+	// Mutations tried: cleared with the username alone; without the marks.
 	onEveryDoor(t, func(d *door, ann keyfold.User) {
 		const afar, elsewhere = "203.0.113.9", "203.0.114.9"
 		ctx := keyfold.WithActor(d.t.Context(), keyfold.Actor{Name: "root"})
@@ -285,8 +285,8 @@ func TestAdministratorLiftsTheWaits(t *testing.T) {
 }
 
 func TestWrongClockLocksNobodyOutForLong(t *testing.T) {
-	// Mutations tried: reserveAll without outwait; outwait that does not remove the
-	// throttle; one that removes it at once.
+	// Mutations tried: reserveAll without outwait; outwait that removes the throttle
+	// at once.
 	t.Parallel()
 	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
 		right := newClock()
