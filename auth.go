@@ -22,6 +22,7 @@ type Service struct {
 	beside   *background
 	outbox   *outbox
 	logins   *logins
+	outages  *outages
 	gate     *gate
 
 	passwords *passwordHasher
@@ -62,7 +63,7 @@ func New(store Store, options *Options) (*Service, error) {
 	s.recorder = newRecorder(s.store, s.opts)
 	slots := max(1, runtime.GOMAXPROCS(0)-1)
 	s.passwords, s.outbox = newPasswordHasher(slots, passwordWait), newOutbox(opts.Logger)
-	s.logins, s.gate = new(logins), newGate(placesPerSlot*slots, s.now)
+	s.logins, s.outages, s.gate = new(logins), new(outages), newGate(placesPerSlot*slots, s.now)
 	if !opts.DisableCache {
 		s.cache = newCache(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
 		s.watcher = newWatcher(store, s.opts, s.cache, s.clock, s.checker)
@@ -211,14 +212,19 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 		if gone := ctx.Err(); gone != nil && errors.Is(err, gone) {
 			return Identity{}, gone // not a verdict, so it is not counted
 		}
-		code = CodeOf(err)
+		if code = CodeOf(err); code == CodeUnavailable {
+			s.outages.report(ctx, s.opts.Logger, now.wall, err)
+		}
 	}
 	use, ok := s.recorder.record(who, code, &r, now.wall)
 	if !ok {
-		return Identity{}, &unavailable{cause: ErrClosed}
+		err := &unavailable{cause: ErrClosed}
+		s.outages.report(ctx, s.opts.Logger, now.wall, err)
+		return Identity{}, err
 	}
 	if use != nil && !s.bound {
 		if err := use.wait(ctx, limit); err != nil {
+			s.outages.report(ctx, s.opts.Logger, now.wall, err)
 			return Identity{}, err
 		}
 	}
