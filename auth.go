@@ -56,8 +56,9 @@ func New(store Store, options *Options) (*Service, error) {
 	if store, ok := store.(LoggingStore); ok {
 		store.LogTo(opts.Logger)
 	}
-	s := &Service{opts: &opts, peppers: opts.takePeppers(), clock: newClock(now), beside: &background{}}
+	s := &Service{opts: &opts, clock: newClock(now), beside: &background{}}
 	s.checker = newChecker(store, s.opts, s.clock)
+	s.peppers = opts.takePeppers()
 	s.store = checked{store, s.checker, false}
 	s.beside.work = append(s.beside.work, janitor{s.store, s.opts}.run)
 	s.recorder = newRecorder(s.store, s.opts)

@@ -20,7 +20,7 @@ type checker struct {
 
 	last    atomic.Pointer[answer] // nil before the first
 	refuse  func()                 // called whenever the answer is no
-	peppers pepperChecks
+	peppers *pepperChecks
 
 	remembering sync.Mutex // held to replace last
 }
@@ -31,8 +31,9 @@ type answer struct {
 	err   error // nil, or an ErrCheckFailed
 }
 
+// newChecker must be given the options while they still have the peppers.
 func newChecker(store Store, opts *Options, clk *clock) *checker {
-	return &checker{store: store, opts: opts, clock: clk, refuse: func() {}}
+	return &checker{store: store, opts: opts, clock: clk, peppers: newPepperChecks(opts), refuse: func() {}}
 }
 
 // mayDecide returns nil if this process may decide and write now. It asks the
@@ -70,7 +71,7 @@ func (c *checker) ask(ctx context.Context, store Store) error {
 	if err := store.Check(ctx); err != nil {
 		return err
 	}
-	return c.peppers.check(ctx, store, c.opts, c.clock.read())
+	return c.peppers.check(ctx, store, c.clock.read())
 }
 
 // keep replaces the last answer unless a later check was faster, and logs that

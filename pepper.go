@@ -18,7 +18,18 @@ import (
 // pepper id. The first process that hashes under that id writes it, and a process
 // with another value fails its check.
 type pepperChecks struct {
+	values map[string]string       // of this process, by the id of the pepper
+	sign   string                  // the id of the pepper that new keys are hashed with
 	agreed atomic.Pointer[instant] // when each pepper was last found to agree
+}
+
+// newPepperChecks must be given the options while they still have the peppers.
+func newPepperChecks(o *Options) *pepperChecks {
+	p := &pepperChecks{values: make(map[string]string, len(o.Peppers)), sign: o.SignPepper}
+	for id, pepper := range o.Peppers {
+		p.values[id] = pepperCheck(id, pepper)
+	}
+	return p
 }
 
 // pepperRecheck is how long an agreement is relied on. A check value does not
@@ -39,16 +50,16 @@ func pepperCheck(id string, pepper []byte) string {
 
 // check compares all peppers. A pepper that this process only verifies with has no
 // check value until another process hashes with it, so it is looked for each time.
-func (p *pepperChecks) check(ctx context.Context, store Store, opts *Options, now instant) error {
-	if at := p.agreed.Load(); len(opts.Peppers) == 0 || at != nil && at.age(now) < pepperRecheck {
+func (p *pepperChecks) check(ctx context.Context, store Store, now instant) error {
+	if at := p.agreed.Load(); len(p.values) == 0 || at != nil && at.age(now) < pepperRecheck {
 		return nil
 	}
 	complete := true
-	for _, id := range slices.Sorted(maps.Keys(opts.Peppers)) {
-		value := pepperCheck(id, opts.Peppers[id])
+	for _, id := range slices.Sorted(maps.Keys(p.values)) {
+		value := p.values[id]
 		stored, err := store.Setting(ctx, pepperSetting(id))
 		if errors.Is(err, ErrNotFound) {
-			if id != opts.SignPepper {
+			if id != p.sign {
 				complete = false
 				continue
 			}
