@@ -43,6 +43,37 @@ var (
 	ErrInvalid = errors.New("keyfold: invalid")
 )
 
+// The causes of an [ErrUnauthenticated] that is not about a key. Each is an
+// ErrUnauthenticated, too.
+var (
+	// ErrInvalidCredentials means that the username or the password is incorrect, or
+	// that the user is disabled. Do not tell the client which: it would learn who has
+	// an account.
+	ErrInvalidCredentials = fmt.Errorf("%w: the username or password is incorrect", ErrUnauthenticated)
+	// ErrInvalidOneTimeToken means that a one-time token is invalid, has expired, or
+	// was already used.
+	ErrInvalidOneTimeToken = fmt.Errorf("%w: the one-time token is invalid, has expired, or was already used", ErrUnauthenticated)
+)
+
+// ConflictError is an [ErrConflict] that names the field in the way.
+type ConflictError struct {
+	// Field is the name of the field, as in JSON: "username", "email", or the field
+	// whose value forbids the change, "revoked_at".
+	Field string
+	// Reason says what is in the way: "the username is taken".
+	Reason string
+}
+
+// Error is the reason.
+func (e *ConflictError) Error() string { return ErrConflict.Error() + ": " + e.Reason }
+
+// Is reports whether target is [ErrConflict].
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+func conflict(field, format string, args ...any) error {
+	return &ConflictError{Field: field, Reason: fmt.Sprintf(format, args...)}
+}
+
 // InvalidError reports input that was refused before anything was stored.
 // It is an [ErrInvalid].
 type InvalidError struct {
@@ -146,6 +177,11 @@ var (
 	errUserOff     = &refusal{CodeUserDisabled, ErrUnauthenticated}
 	errScope       = &refusal{CodeScope, ErrForbidden}
 	errIP          = &refusal{CodeIP, ErrForbidden}
+
+	// Of log-ins.
+	errUnknownLogin  = &refusal{CodeUnknown, ErrInvalidCredentials}
+	errWrongPassword = &refusal{CodeWrongSecret, ErrInvalidCredentials}
+	errDisabledLogin = &refusal{CodeUserDisabled, ErrInvalidCredentials}
 )
 
 // unavailable wraps what went wrong in the store.

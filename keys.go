@@ -54,6 +54,17 @@ const (
 	KeyActive   KeyState = "active"
 )
 
+// field is the field that puts a key into the state.
+func (s KeyState) field() string {
+	switch s {
+	case KeyRevoked:
+		return "revoked_at"
+	case KeyDisabled:
+		return "disabled_at"
+	}
+	return "expires_at"
+}
+
 // State returns the key's state at that time. It does not tell idleness: that
 // depends on uses which may not have been written yet.
 func (k *Key) State(at time.Time) KeyState {
@@ -178,7 +189,7 @@ func (s *Service) UpdateKey(ctx context.Context, id string, u KeyUpdate) (Key, e
 		return Key{}, err
 	}
 	if !record.RevokedAt.IsZero() {
-		return Key{}, fmt.Errorf("%w: key %s is revoked", ErrConflict, id)
+		return Key{}, conflict("revoked_at", "key %s is revoked", id)
 	}
 	if record.Version != u.Version {
 		return Key{}, fmt.Errorf("%w: key %s is at version %d", ErrStale, id, record.Version)

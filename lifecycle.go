@@ -48,9 +48,9 @@ func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key,
 	err = s.onLatest(ctx, id, func(record KeyRecord) error {
 		switch {
 		case !record.RevokedAt.IsZero() && !record.replaced():
-			return fmt.Errorf("%w: key %s is revoked", ErrConflict, id)
+			return conflict("revoked_at", "key %s is revoked", id)
 		case record.RotatedTo != "":
-			return fmt.Errorf("%w: key %s was rotated; renew %s instead", ErrConflict, id, record.RotatedTo)
+			return conflict("rotated_to", "key %s was rotated; renew %s instead", id, record.RotatedTo)
 		}
 		before := keyFields(&record.Key)
 		if !o.ExpiresAt.IsZero() || later(expires, record.ExpiresAt) {
@@ -115,9 +115,9 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 	err = s.onLatest(ctx, id, func(old KeyRecord) error {
 		switch state := old.State(now); {
 		case old.replaced():
-			return fmt.Errorf("%w: key %s was rotated to %s", ErrConflict, id, old.RotatedTo)
+			return conflict("rotated_to", "key %s was rotated to %s", id, old.RotatedTo)
 		case state != KeyActive:
-			return fmt.Errorf("%w: key %s is %s", ErrConflict, id, state)
+			return conflict(state.field(), "key %s is %s", id, state)
 		}
 		inherited := old.Key
 		if o.TTL != 0 || !o.ExpiresAt.IsZero() {
@@ -212,7 +212,7 @@ func (s *Service) setState(ctx context.Context, id string, change StateChange, r
 		return err
 	}
 	if change != RevokeChange && !key.RevokedAt.IsZero() {
-		return fmt.Errorf("%w: key %s is revoked", ErrConflict, id)
+		return conflict("revoked_at", "key %s is revoked", id)
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func (s *Service) Authenticate(ctx context.Context, l Login) (User, error) {
 	}
 	_, key, ok := loginKey(l.Login)
 	if !ok {
-		return User{}, errUnknown // nobody can be called so
+		return User{}, errUnknownLogin // no user can have this name
 	}
 	leave, err := s.admit(ctx, l.IP)
 	if err != nil {
@@ -84,11 +84,11 @@ func (s *Service) authenticate(ctx context.Context, l Login, key string) (User, 
 	}
 	switch {
 	case user.ID == "":
-		return User{}, s.refuseLogin(&attempt, errUnknown)
+		return User{}, s.refuseLogin(&attempt, errUnknownLogin)
 	case !match:
-		return User{}, s.refuseLogin(&attempt, errWrongSecret)
+		return User{}, s.refuseLogin(&attempt, errWrongPassword)
 	case !user.DisabledAt.IsZero():
-		return User{}, s.refuseLogin(&attempt, errUserOff)
+		return User{}, s.refuseLogin(&attempt, errDisabledLogin)
 	case attempt.blocked != nil && !attempt.known:
 		return User{}, attempt.blocked
 	}

@@ -175,7 +175,7 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 	to := user.Email
 	switch {
 	case !user.DisabledAt.IsZero():
-		return OneTime{}, fmt.Errorf("%w: user %s is disabled", ErrConflict, user.ID)
+		return OneTime{}, conflict("disabled_at", "user %s is disabled", user.ID)
 	case purpose == ChangeEmail:
 		var err error
 		if record.NewEmail, record.NewEmailKey, err = canonicalEmail(email); err != nil {
@@ -183,7 +183,7 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 		}
 		other, err := s.store.UserByEmail(ctx, record.NewEmailKey)
 		if err == nil && other.ID != user.ID {
-			return OneTime{}, fmt.Errorf("%w: the e-mail address is taken", ErrConflict)
+			return OneTime{}, conflict("email", "the e-mail address is taken")
 		}
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return OneTime{}, storeError(ctx, err)
@@ -305,6 +305,9 @@ func (s *Service) useOneTime(ctx context.Context, record *OneTimeRecord, user *U
 	use := OneTimeUse{Sum: record.Sum, Purpose: record.Purpose, PasswordHash: passwordHash}
 	m := s.mutation(ctx, now, "user."+record.Purpose.String(), user.ID, userFields(&user.User), userFields(&after))
 	changed, err := s.store.UseOneTime(ctx, use, m)
+	if errors.Is(err, ErrConflict) {
+		return UserRecord{}, conflict("email", "the e-mail address is taken")
+	}
 	if err != nil {
 		return UserRecord{}, oneTimeError(ctx, err)
 	}
@@ -314,7 +317,7 @@ func (s *Service) useOneTime(ctx context.Context, record *OneTimeRecord, user *U
 // admitOneTime takes a place for the use of a token that has the right shape.
 func (s *Service) admitOneTime(ctx context.Context, token string, ip netip.Addr) (leave func(), err error) {
 	if !isOneTime(token) {
-		return nil, errBadOneTime
+		return nil, ErrInvalidOneTimeToken
 	}
 	return s.admit(ctx, ip)
 }
@@ -329,12 +332,10 @@ func (s *Service) oneTime(ctx context.Context, purpose OneTimePurpose, token str
 	return record, user, oneTimeError(ctx, err)
 }
 
-var errBadOneTime = fmt.Errorf("%w: the one-time token is not good", ErrUnauthenticated)
-
 // oneTimeError says no more of a token than that it is not good.
 func oneTimeError(ctx context.Context, err error) error {
 	if errors.Is(err, ErrNotFound) {
-		return errBadOneTime
+		return ErrInvalidOneTimeToken
 	}
 	return storeError(ctx, err)
 }

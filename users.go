@@ -134,10 +134,10 @@ func (s *Service) taken(ctx context.Context, u *UserRecord, err error) error {
 		return storeError(ctx, err)
 	}
 	if other, look := s.store.UserByUsername(ctx, u.UsernameKey); look == nil && other.ID != u.ID {
-		return fmt.Errorf("%w: the username is taken", ErrConflict)
+		return conflict("username", "the username is taken")
 	}
 	if other, look := s.store.UserByEmail(ctx, u.EmailKey); look == nil && other.ID != u.ID {
-		return fmt.Errorf("%w: the e-mail address is taken", ErrConflict)
+		return conflict("email", "the e-mail address is taken")
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyfold/keyfold"
@@ -23,7 +24,7 @@ type Problem struct {
 	// Code says what failed, for programs. Codes are part of the compatibility
 	// promise.
 	Code string `json:"code"`
-	// Field names the field that was refused, for the code "invalid".
+	// Field names the field that was refused, for the codes "invalid" and "conflict".
 	Field string `json:"field,omitempty"`
 
 	// Challenge is the WWW-Authenticate header; empty: none.
@@ -45,14 +46,15 @@ const (
 
 // ProblemOf returns the answer for an error of this module:
 //
-//	keyfold.ErrUnauthenticated   401 invalid_token
+//	keyfold.ErrUnauthenticated   401 invalid_token; ErrInvalidCredentials has invalid_credentials and
+//	                             ErrInvalidOneTimeToken invalid_one_time_token
 //	keyfold.ErrForbidden         403 scope, ip or, without a reason, forbidden
 //	keyfold.ErrLimited           429 rate_limited or credits
 //	keyfold.ErrUnavailable       503 unavailable; ErrRetry, ErrClosed and a context that ended, too
 //	ErrAmbiguous                 400 ambiguous_credentials
 //	keyfold.ErrInvalid           422 invalid, with the field
 //	keyfold.ErrNotFound          404 not_found
-//	keyfold.ErrConflict          409 conflict
+//	keyfold.ErrConflict          409 conflict, with the field
 //	keyfold.ErrStale             412 stale
 //	every other, and nil         500 internal
 //
@@ -64,6 +66,14 @@ const (
 // may be that of a database.
 func ProblemOf(err error) Problem {
 	switch {
+	case errors.Is(err, keyfold.ErrInvalidCredentials):
+		p := problem(http.StatusUnauthorized, "invalid_credentials", "The username or password is incorrect.")
+		p.Challenge = challenge
+		return p
+	case errors.Is(err, keyfold.ErrInvalidOneTimeToken):
+		p := problem(http.StatusUnauthorized, "invalid_one_time_token", "The token is invalid, has expired, or was already used.")
+		p.Challenge = challenge
+		return p
 	case errors.Is(err, keyfold.ErrUnauthenticated):
 		p := problem(http.StatusUnauthorized, "invalid_token", "Present a valid API key, as Authorization: Bearer or X-API-Key.")
 		p.Challenge = challengeToken
@@ -88,7 +98,7 @@ func ProblemOf(err error) Problem {
 	case errors.Is(err, keyfold.ErrNotFound):
 		return problem(http.StatusNotFound, "not_found", "It does not exist.")
 	case errors.Is(err, keyfold.ErrConflict):
-		return problem(http.StatusConflict, "conflict", "The present state does not allow this change.")
+		return conflict(err)
 	case errors.Is(err, keyfold.ErrStale):
 		return problem(http.StatusPreconditionFailed, "stale", "It was changed meanwhile. Read it again and decide anew.")
 	}
@@ -142,6 +152,15 @@ func invalid(err error) Problem {
 	p := problem(http.StatusUnprocessableEntity, "invalid", "")
 	if refused, ok := errors.AsType[*keyfold.InvalidError](err); ok {
 		p.Field, p.Detail = refused.Field, refused.Allowed
+	}
+	return p
+}
+
+// conflict names the field in the way and says why, in the Service's own words.
+func conflict(err error) Problem {
+	p := problem(http.StatusConflict, "conflict", "The current state does not allow this change.")
+	if inTheWay, ok := errors.AsType[*keyfold.ConflictError](err); ok && inTheWay.Reason != "" {
+		p.Field, p.Detail = inTheWay.Field, strings.ToUpper(inTheWay.Reason[:1])+inTheWay.Reason[1:]+"."
 	}
 	return p
 }

@@ -115,9 +115,12 @@ func TestEveryOutcomeOnTheWire(t *testing.T) {
 		keyfold.ErrConflict:        {409, "conflict", "", "", ""},
 		keyfold.ErrStale:           {412, "stale", "", "", ""},
 		keyfold.ErrInvalid:         {422, "invalid", "", "", ""},
-		&keyfold.InvalidError{Field: "scopes[2]", Allowed: `"a:b", <…>`}: {422, "invalid", "", "", "scopes[2]"},
-		httpadapter.ErrAmbiguous: {400, "ambiguous_credentials", twice, "", ""},
-		errors.New(storeText):    {500, "internal", "", "", ""},
+		&keyfold.InvalidError{Field: "scopes[2]", Allowed: `"a:b", <…>`}:              {422, "invalid", "", "", "scopes[2]"},
+		keyfold.ErrInvalidCredentials:                                                 {401, "invalid_credentials", `Bearer realm="api"`, "", ""},
+		keyfold.ErrInvalidOneTimeToken:                                                {401, "invalid_one_time_token", `Bearer realm="api"`, "", ""},
+		&keyfold.ConflictError{Field: "email", Reason: "the e-mail address is taken"}: {409, "conflict", "", "", "email"},
+		httpadapter.ErrAmbiguous:                                                      {400, "ambiguous_credentials", twice, "", ""},
+		errors.New(storeText):                                                         {500, "internal", "", "", ""},
 	} {
 		checkWire(t, err, want)
 		checkWire(t, fmt.Errorf("%s: %w", storeText, err), want)
@@ -249,6 +252,21 @@ func TestRefusalBehindACompressingMiddlewareCanBeRead(t *testing.T) {
 	var problem httpadapter.Problem
 	if err := json.NewDecoder(response.Body).Decode(&problem); err != nil || response.StatusCode != 401 || problem.Code != "invalid_token" {
 		t.Errorf("%d, %+v, %v; want a 401 that can be read", response.StatusCode, problem, err)
+	}
+}
+
+func TestDetailSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]string{
+		keyfold.ErrInvalidCredentials:  "The username or password is incorrect.",
+		keyfold.ErrInvalidOneTimeToken: "The token is invalid, has expired, or was already used.",
+		keyfold.ErrUnauthenticated:     "Present a valid API key, as Authorization: Bearer or X-API-Key.",
+		keyfold.ErrConflict:            "The current state does not allow this change.",
+		&keyfold.ConflictError{Field: "email", Reason: "the e-mail address is taken"}: "The e-mail address is taken.",
+	} {
+		if got := httpadapter.ProblemOf(err).Detail; got != want {
+			t.Errorf("%v: got %q, want %q", err, got, want)
+		}
 	}
 }
 

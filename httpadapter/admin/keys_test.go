@@ -283,7 +283,7 @@ func TestUpdate(t *testing.T) {
 	}
 	f.do("PATCH", "/keys/"+nobodyID, `{"name":"x"}`, `If-Match: "1"`).wantsProblem(http.StatusNotFound, "not_found", "")
 	f.do("POST", path+"/revoke", "").wants(http.StatusOK)
-	f.do("PATCH", path, `{"name":"x"}`, `If-Match: "4"`).wantsProblem(http.StatusConflict, "conflict", "")
+	f.do("PATCH", path, `{"name":"x"}`, `If-Match: "4"`).wantsProblem(http.StatusConflict, "conflict", "revoked_at")
 	if k := decode[admin.Key](f.do("GET", path, "")); k.Name != "new" {
 		t.Errorf("a refused PATCH changed the name to %q", k.Name)
 	}

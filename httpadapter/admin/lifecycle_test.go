@@ -30,7 +30,7 @@ func TestRevokeIsFinal(t *testing.T) {
 		t.Errorf("revoking again changed the reason to %q", *k.RevokedReason)
 	}
 	for _, verb := range []string{"/enable", "/disable", "/renew", "/rotate"} {
-		a := f.do("POST", path+verb, "").wantsProblem(http.StatusConflict, "conflict", "")
+		a := f.do("POST", path+verb, "").wantsProblem(http.StatusConflict, "conflict", "revoked_at")
 		if detail := decode[problem](a).Detail; !strings.Contains(detail, "is revoked") {
 			t.Errorf("%s: detail %q does not say that the key is revoked", verb, detail)
 		}
@@ -107,7 +107,7 @@ func TestRotateHandsOver(t *testing.T) {
 	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.CodeAllowed || after != keyfold.CodeAllowed {
 		t.Errorf("during the overlap: old %v, new %v, want both allowed", before, after)
 	}
-	f.do("POST", "/keys/"+old.Key.ID+"/rotate", "").wantsProblem(http.StatusConflict, "conflict", "")
+	f.do("POST", "/keys/"+old.Key.ID+"/rotate", "").wantsProblem(http.StatusConflict, "conflict", "rotated_to")
 	f.clock.advance(time.Hour)
 	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.CodeExpired || after != keyfold.CodeAllowed {
 		t.Errorf("after the overlap: old %v, new %v, want expired and allowed", before, after)

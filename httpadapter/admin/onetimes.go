@@ -115,7 +115,7 @@ func usedOneTime(user keyfold.User, err error) (*userAnswer, error) {
 	if errors.Is(err, keyfold.ErrUnauthenticated) {
 		// Not a 401: that would say that the admin secret is wrong.
 		return nil, newProblem(http.StatusUnprocessableEntity, "invalid_one_time_token",
-			"The token is none, was used, or does not work any more.")
+			"The token is invalid, has expired, or was already used.")
 	}
 	return answerUser(user, err)
 }

@@ -71,14 +71,6 @@ func (a *api) refuse(ctx context.Context, err error) error {
 		return p
 	}
 	p := &problem{Problem: httpadapter.ProblemOf(err)}
-	for _, parent := range []error{keyfold.ErrConflict, keyfold.ErrNotFound} {
-		detail, ok := strings.CutPrefix(err.Error(), parent.Error()+": ")
-		for _, own := range []string{"key ", "user ", "the "} { // the Service's words, not a database's
-			if ok && strings.HasPrefix(detail, own) {
-				p.Detail = strings.ToUpper(detail[:1]) + detail[1:] + "."
-			}
-		}
-	}
 	if p.Status >= http.StatusInternalServerError && ctx.Err() == nil { // else the client went away
 		a.log.LogAttrs(ctx, slog.LevelError, "keyfold: admin request failed", slog.String("error", err.Error()))
 	}

@@ -156,7 +156,7 @@ func (a *api) authenticate(ctx context.Context, _ *none, b *loginBody) (*userAns
 	user, err := a.svc.Authenticate(ctx, keyfold.Login{Login: b.Login, Password: b.Password, IP: address})
 	if errors.Is(err, keyfold.ErrUnauthenticated) {
 		// Not a 401: that would say that the admin secret is wrong.
-		return nil, newProblem(http.StatusUnprocessableEntity, "invalid_login", "There is no such user, or the password is another.")
+		return nil, newProblem(http.StatusUnprocessableEntity, "invalid_login", "The username or password is incorrect.")
 	}
 	return answerUser(user, err)
 }

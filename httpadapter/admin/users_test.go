@@ -87,13 +87,13 @@ func TestTakenNamesAreConflictsThatSayWhich(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.olga()
-	for body, detail := range map[string]string{
-		`{"username":"OLGA"}`:          "The username is taken.",
-		`{"email":"OLGA@example.com"}`: "The e-mail address is taken.",
+	for _, row := range [][3]string{
+		{`{"username":"OLGA"}`, "username", "The username is taken."},
+		{`{"email":"OLGA@example.com"}`, "email", "The e-mail address is taken."},
 	} {
-		a := f.do("POST", "/users", body).wantsProblem(http.StatusConflict, "conflict", "")
-		if got := decode[problem](a).Detail; got != detail {
-			t.Errorf("%s: detail %q, want %q", body, got, detail)
+		a := f.do("POST", "/users", row[0]).wantsProblem(http.StatusConflict, "conflict", row[1])
+		if got := decode[problem](a).Detail; got != row[2] {
+			t.Errorf("%s: detail %q, want %q", row[0], got, row[2])
 		}
 	}
 }
