@@ -74,6 +74,7 @@ func TestPrintedValuesShowTheOtherFields(t *testing.T) {
 	}
 }
 
+// Mutation tried: Login without GobEncode.
 func TestPlaintextSecretsAreNotStoredInGob(t *testing.T) {
 	t.Parallel()
 	for _, v := range []any{keyfold.Login{Password: "p"}, keyfold.NewUser{Password: "p"}, keyfold.Request{Token: "t"}, keyfold.OneTime{}} {
@@ -101,6 +102,7 @@ func TestPlaceholderIsNotAPassword(t *testing.T) {
 	wantField(t, n.Password, err, "password")
 }
 
+// Mutation tried: the caller's slices kept.
 func TestNewCopiesThePeppers(t *testing.T) {
 	t.Parallel()
 	options := &keyfold.Options{Peppers: map[string][]byte{"a": bytes.Repeat([]byte("p"), 32)}, SignPepper: "a", DisableCache: true}

@@ -243,8 +243,8 @@ func isPlain(s subject) bool {
 var update = flag.Bool("update", false, "write testdata/visible.txt anew")
 
 // Mutations tried: Service with its peppers in a map; Service without Format and a
-// Mailer in its options; types in the files print.go without one of their methods;
-// Secret of fromenv with a string; a field Passphrase in Login.
+// Mailer in its options; Login without the name of its secret field; Secret of
+// fromenv with a string; a field Passphrase in Login.
 func TestNoSecretIsPrintedLoggedOrEncoded(t *testing.T) {
 	t.Parallel()
 	visible, allowed := map[string]bool{}, exceptions()
@@ -288,8 +288,7 @@ func TestNoSecretIsPrintedLoggedOrEncoded(t *testing.T) {
 	}
 }
 
-// Mutations tried: adminsecret with the secrets in a string and in a pointer to a
-// struct.
+// Mutation tried: the slots of adminsecret with the secret in a string.
 func TestHandlersShowNoSecret(t *testing.T) {
 	t.Parallel()
 	c := new(canaries)
