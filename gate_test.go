@@ -374,7 +374,7 @@ func TestMailThatFindsNoRoomCostsNoStoreCall(t *testing.T) {
 		send := func(i int) error {
 			c.clock.add(24 * time.Hour) // so that none has to wait
 			defer synctest.Wait()
-			return c.SendResetPassword(t.Context(), "user0", netip.Addr{})
+			return c.SendResetPassword(t.Context(), "user0", netip.MustParseAddr("192.0.2.9"))
 		}
 		for i := range 64 {
 			if err := send(i); err != nil {
