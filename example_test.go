@@ -65,7 +65,7 @@ func ExampleService_CreateKey() {
 	fmt.Println(key.ExpiresAt.Format(time.DateOnly), key.State(key.CreatedAt))
 	fmt.Println(strings.HasPrefix(token.Reveal(), "kf_"+key.ID))
 	fmt.Println(strings.HasSuffix(fmt.Sprint(token), "_[secret]"))
-	_, _, err := svc.CreateKey(ctx, keyfold.NewKey{Scopes: []string{"everything"}})
+	_, _, err := svc.CreateKey(ctx, keyfold.NewKey{Scopes: []string{"reports:"}})
 	fmt.Println(errors.Is(err, keyfold.ErrInvalid))
 	// Output:
 	// 2026-05-30 active
