@@ -31,7 +31,7 @@ func TestFileThatIsAFIFOIsRefusedUnopened(t *testing.T) {
 		}()
 		select {
 		case err := <-read:
-			wantsError(t, err, name, "cannot be read: it is no regular file")
+			wantsError(t, err, name, "cannot be read: it is not a regular file")
 		case <-time.After(30 * time.Second):
 			t.Errorf("%s: it waits for a writer", name)
 		}

@@ -16,20 +16,20 @@ const (
 	maxFile     = 64 << 10 // bytes, also of a file that holds one secret
 )
 
-// readFile returns what a .env file says, which errors call name. A file that
-// is not there says nothing, unless it was asked for. The null device says
-// nothing either: it is how a program or a test does without a file.
-func readFile(path, name string, asked bool) (map[string]value, error) {
+// readFile returns what a .env file says, which errors call name, and the exposure
+// of the file. A file that is not there says nothing, unless it was asked for. The
+// null device says nothing either: it is how a program or a test does without a file.
+func readFile(path, name string, asked bool) (values map[string]value, exposed string, err error) {
 	if isNull(path) {
-		return nil, nil
+		return nil, "", nil
 	}
-	text, err := readBounded(path)
+	text, exposed, err := readBounded(path)
 	switch {
 	case err == nil:
 	case !asked && (errors.Is(err, fs.ErrNotExist) || isDirectory(path)): // .env is also where Python keeps packages
-		return nil, nil
+		return nil, "", nil
 	default:
-		return nil, refuse(name, "cannot be read: %v", err)
+		return nil, "", refuse(name, "cannot be read: %v", err)
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff")) // some editors begin files with it
 	texts, err := parseFile(text)
@@ -38,9 +38,9 @@ func readFile(path, name string, asked bool) (map[string]value, error) {
 		expanded, err = expandedNames(text)
 	}
 	if err != nil {
-		return nil, refuse(name, "has no NAME='value' and no comment in line %d, or a quote does not end", badLine(text))
+		return nil, "", refuse(name, "has no NAME='value' and no comment in line %d, or a quote does not end", badLine(text))
 	}
-	values := make(map[string]value, len(texts))
+	values = make(map[string]value, len(texts))
 	for name, text := range texts {
 		v := value{text: text, from: name}
 		if expanded[name] {
@@ -48,7 +48,7 @@ func readFile(path, name string, asked bool) (map[string]value, error) {
 		}
 		values[name] = v
 	}
-	return values, nil
+	return values, exposed, nil
 }
 
 func isDirectory(path string) bool {
@@ -65,31 +65,31 @@ func isNull(path string) bool {
 // readBounded reads a small regular file, or one that links lead to: Kubernetes
 // mounts secrets behind two. Of anything else, such as a FIFO, the opening alone
 // may wait for ever. Its errors do not name the file: the caller does, or has
-// reason not to.
-func readBounded(path string) ([]byte, error) {
+// reason not to. It also returns the exposure of the file.
+func readBounded(path string) (text []byte, exposed string, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, withoutPath(err)
+		return nil, "", withoutPath(err)
 	}
 	switch {
 	case info.IsDir():
-		return nil, errors.New("is a directory")
+		return nil, "", errors.New("is a directory")
 	case !info.Mode().IsRegular():
-		return nil, errors.New("it is no regular file")
+		return nil, "", errors.New("it is not a regular file")
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, withoutPath(err)
+		return nil, "", withoutPath(err)
 	}
 	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	text, err = io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
-		return nil, withoutPath(err)
+		return nil, "", withoutPath(err)
 	}
 	if len(text) > maxFile {
-		return nil, errors.New("it has more than 64 KiB")
+		return nil, "", errors.New("it has more than 64 KiB")
 	}
-	return text, nil
+	return text, exposure(file), nil
 }
 
 func withoutPath(err error) error {
@@ -157,17 +157,17 @@ func expandedNames(text []byte) (map[string]bool, error) {
 // readSecretFile returns what a *_FILE variable names, without one line break
 // at its end. The path is not repeated: it may be a secret that was set under
 // the wrong name.
-func readSecretFile(variable, path string) (string, error) {
+func readSecretFile(variable, path string) (secret, exposed string, err error) {
 	if strings.TrimSpace(path) == "" {
-		return "", refuse(variable, "is set but blank; it wants the path of a file, or unset it")
+		return "", "", refuse(variable, "is set but blank; it wants the path of a file, or unset it")
 	}
-	text, err := readBounded(path)
+	text, exposed, err := readBounded(path)
 	switch {
 	case err != nil:
-		return "", refuse(variable, "names a file that cannot be read: %v", err)
+		return "", "", refuse(variable, "names a file that cannot be read: %v", err)
 	case len(bytes.TrimSpace(text)) == 0:
-		return "", refuse(variable, "names a file that holds nothing")
+		return "", "", refuse(variable, "names a file that holds nothing")
 	}
 	text = bytes.TrimSuffix(text, []byte("\n"))
-	return string(bytes.TrimSuffix(text, []byte("\r"))), nil
+	return string(bytes.TrimSuffix(text, []byte("\r"))), exposed, nil
 }

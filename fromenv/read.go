@@ -111,9 +111,12 @@ func (r *reader) gather(source *Source) error {
 			path, name = v.text, fileVariable+"="+v.text
 		}
 	}
-	inFile, err := readFile(path, name, asked)
+	inFile, exposed, err := readFile(path, name, asked)
 	if err != nil {
 		return err
+	}
+	if exposed != "" && (exposed != exposedToReaders || holdsSecret(inFile)) {
+		r.warn("%s %s", path, exposed)
 	}
 	if _, found := inFile[fileVariable]; found {
 		return refuse(fileVariable, "is read from the environment; it has no meaning in %s", path)
@@ -127,6 +130,21 @@ func (r *reader) gather(source *Source) error {
 		r.values[s.Variable] = value{text: s.Value, from: s.From, given: true}
 	}
 	return nil
+}
+
+// holdsSecret reports whether a file sets a variable that others must not read.
+func holdsSecret(values map[string]value) bool {
+	for _, v := range Variables() {
+		if !v.Secret {
+			continue
+		}
+		for _, name := range append(v.Aliases, v.Name) {
+			if found, set := values[name]; set && found.text != "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 var (
@@ -220,10 +238,13 @@ func (r *reader) lookupSecret(name string) (v value, set bool) {
 		r.refuse(name, "and %s are both set; unset one", path.from)
 		return value{}, false
 	}
-	text, err := readSecretFile(path.from, path.text)
+	text, exposed, err := readSecretFile(path.from, path.text)
 	if err != nil {
 		r.problems = append(r.problems, err)
 		return value{}, false
+	}
+	if exposed != "" {
+		r.warn("the file that %s names %s", path.from, exposed)
 	}
 	return value{text: text, from: path.from}, true
 }

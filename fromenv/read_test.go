@@ -372,7 +372,7 @@ func TestSecretsCanBeReadFromFiles(t *testing.T) {
 		_, err = read(file + "=" + write(t, "x", strings.Repeat("x", 64<<10+1)))
 		wantsError(t, err, file, "more than 64 KiB")
 		_, err = read(file + "=/dev/zero")
-		wantsError(t, err, file, "cannot be read: it is no regular file")
+		wantsError(t, err, file, "cannot be read: it is not a regular file")
 		_, err = read(file + "=" + write(t, "x", " \n"))
 		wantsError(t, err, file, "names a file that holds nothing")
 		_, err = read(file + "=")

@@ -35,6 +35,9 @@ command is left alone.`,
 			if err != nil {
 				return err
 			}
+			for _, warning := range config.Warnings {
+				fmt.Fprintf(c.stderr, "keyfold: %s\n", warning)
+			}
 			db := config.Database
 			ctx, cancel := context.WithTimeout(cmd.Context(), migrateTimeout)
 			defer cancel()
