@@ -15,6 +15,7 @@ import (
 	"github.com/keyfold/keyfold/internal/testdb"
 	"github.com/keyfold/keyfold/store/internal/sqltest"
 	"github.com/keyfold/keyfold/store/sqlite"
+	"github.com/keyfold/keyfold/store/storetest"
 )
 
 func engine() sqltest.Engine {
@@ -120,18 +121,40 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 	}
 }
 
+// Mutation tried: each setting left out of the list in turn.
 func TestNewRefusesAnUnfitPoolAndNamesTheFix(t *testing.T) {
 	t.Parallel()
+	const fit = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)"
 	for options, fix := range map[string]string{
 		"_pragma=busy_timeout(5000)":                                    "_pragma=journal_mode(WAL)",
 		"_pragma=journal_mode(WAL)":                                     "_pragma=busy_timeout(5000)",
 		"mode=memory&_pragma=busy_timeout(1)&_pragma=journal_mode(WAL)": "use a file",
+		fit + "&_pragma=synchronous(OFF)":                               "_pragma=synchronous(FULL)",
+		fit + "&_pragma=query_only(1)":                                  "remove _pragma=query_only",
+		fit + "&_pragma=read_uncommitted(1)":                            "remove _pragma=read_uncommitted",
+		fit + "&_pragma=locking_mode(EXCLUSIVE)":                        "remove _pragma=locking_mode",
 	} {
 		_, err := sqlite.New(t.Context(), pool(t, testdb.SQLite(t), options))
 		if err == nil || !strings.Contains(err.Error(), fix) {
 			t.Errorf("New of a pool with %q: got %v, want the fix %q", options, err, fix)
 		}
 	}
+}
+
+// What programs set for themselves is no reason to refuse, and breaks nothing.
+func TestConformanceWithPragmasOfTheProgram(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) keyfold.Store {
+		store, err := sqlite.New(t.Context(), pool(t, testdb.SQLite(t), "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&"+
+			"_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&_pragma=case_sensitive_like(1)&_pragma=reverse_unordered_selects(1)&"+
+			"_pragma=recursive_triggers(1)&_pragma=trusted_schema(0)&_pragma=secure_delete(1)&_pragma=cell_size_check(1)&"+
+			"_pragma=temp_store(2)&_pragma=automatic_index(0)&_pragma=cache_size(10)&_pragma=mmap_size(1048576)"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close() })
+		return store
+	})
 }
 
 // A pool of the program's own may begin deferred transactions.

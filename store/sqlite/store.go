@@ -137,9 +137,11 @@ func create(path string) error {
 }
 
 // New returns a Store in a database that the program has open, by the driver
-// modernc.org/sqlite, and brings the schema up to date. It refuses a database
-// that is not in WAL mode or has no busy_timeout: verifies would fail whenever
-// something is written. Open one like this:
+// modernc.org/sqlite, and brings the schema up to date. It refuses a
+// pool that is not in WAL mode or has no busy_timeout, because verifies would fail
+// during every write, and one with the pragmas synchronous(OFF), query_only,
+// read_uncommitted or locking_mode(EXCLUSIVE). With synchronous(NORMAL) the last
+// changes before a power failure may be lost. Open one like this:
 //
 //	sql.Open("sqlite", "file:/path/app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_txlock=immediate")
 //
@@ -160,22 +162,30 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	return store, nil
 }
 
-// fit refuses what only shows under load.
+// fit refuses settings of a host's pool that only show under load, or once the
+// machine loses its power. It looks at one connection: a data source name sets all.
 func fit(ctx context.Context, db *sql.DB) error {
-	var mode string
-	if err := db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
-		return err
-	}
-	if !strings.EqualFold(mode, "wal") {
-		return fmt.Errorf("the database is in journal mode %q: "+
-			"add _pragma=journal_mode(WAL) to the data source name, and use a file", mode)
-	}
-	var timeout int64
-	if err := db.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&timeout); err != nil {
-		return err
-	}
-	if timeout == 0 {
-		return errors.New("the database has no busy_timeout: add _pragma=busy_timeout(5000) to the data source name")
+	for _, setting := range []struct {
+		pragma string
+		isFit  func(value string) bool
+		want   string
+	}{
+		{"journal_mode", func(v string) bool { return strings.EqualFold(v, "wal") }, "add _pragma=journal_mode(WAL) to the data source name, and use a file"},
+		{"busy_timeout", func(v string) bool { return v != "0" }, "add _pragma=busy_timeout(5000) to the data source name"},
+		// 0 is OFF: a revocation that was acknowledged could be lost with the power,
+		// and the file with it.
+		{"synchronous", func(v string) bool { return v != "0" }, "add _pragma=synchronous(FULL) to the data source name"},
+		{"locking_mode", func(v string) bool { return strings.EqualFold(v, "normal") }, "other connections would be locked out; remove _pragma=locking_mode"},
+		{"query_only", func(v string) bool { return v == "0" }, "nothing could be changed; remove _pragma=query_only"},
+		{"read_uncommitted", func(v string) bool { return v == "0" }, "verifies would see what is rolled back later; remove _pragma=read_uncommitted"},
+	} {
+		var value string
+		if err := db.QueryRowContext(ctx, "PRAGMA "+setting.pragma).Scan(&value); err != nil {
+			return err
+		}
+		if !setting.isFit(value) {
+			return fmt.Errorf("the pragma %s of the pool is %q: %s", setting.pragma, value, setting.want)
+		}
 	}
 	return nil
 }
