@@ -240,8 +240,8 @@ func (u *UserUpdate) check(id string) error {
 	return nil
 }
 
-// SetPassword gives a user another password, whatever the old one is: whoever
-// changes their own has to prove the old one to [Service.Authenticate] first.
+// SetPassword gives a user another password, whatever the old one is. It is for
+// administrators; [Service.ChangePassword] asks the user for the old one.
 // One-time tokens made before cease to work; keys go on. The waits that failed
 // log-ins have put on the user are lifted. Errors: [InvalidError], [ErrNotFound],
 // [ErrLimited] when too many passwords are being hashed, [ErrUnavailable].
@@ -262,6 +262,34 @@ func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 		return storeError(ctx, err)
 	}
 	return s.proved(ctx, &record, netip.Addr{})
+}
+
+// ChangePassword gives a user another password if the old one is right. It is for
+// a form that a user fills in: the old password counts as a log-in attempt of its
+// user, so that it cannot be guessed here either. Errors: [InvalidError] for the
+// new password, [ErrNotFound], [ErrInvalidCredentials] when the old password is
+// incorrect or the user is disabled, [ErrLimited] after too many attempts, and
+// [ErrUnavailable]. On a Service that is bound to a transaction it is an
+// InvalidError, as [Service.Authenticate] is.
+func (s *Service) ChangePassword(ctx context.Context, id, old, password string) error {
+	if s.bound {
+		return errBound
+	}
+	record, err := s.user(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := s.opts.PasswordPolicy.check(password, record.Username, record.Email); err != nil {
+		return err
+	}
+	login := record.Username
+	if login == "" {
+		login = record.Email
+	}
+	if _, err := s.Authenticate(ctx, Login{Login: login, Password: old}); err != nil {
+		return err
+	}
+	return s.SetPassword(ctx, id, password)
 }
 
 // DisableUser refuses a user's log-ins and all their keys, until

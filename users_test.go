@@ -547,3 +547,36 @@ func TestAuditTellsWhichAddressATokenChanged(t *testing.T) {
 		t.Errorf("the audit log says %+v", e)
 	}
 }
+
+func TestChangePasswordNeedsTheOldOne(t *testing.T) {
+	l := newLifecycle(t)
+	ctx := t.Context()
+	const old, fresh = "correct horse battery", "staple battery horse"
+	for _, n := range []keyfold.NewUser{{Username: "ann", Password: old}, {Email: "bob@example.com", Password: old}} {
+		user, err := l.CreateUser(ctx, n)
+		l.must(err)
+		login := n.Username + n.Email
+		wantErr(t, login+": a wrong old password", l.ChangePassword(ctx, user.ID, "wrong horse battery", fresh), keyfold.ErrInvalidCredentials)
+		wantField(t, login+": a new password that is too short", l.ChangePassword(ctx, user.ID, old, "short"), "password")
+		_, err = l.Authenticate(ctx, keyfold.Login{Login: login, Password: old})
+		l.must(err)
+		l.must(l.ChangePassword(ctx, user.ID, old, fresh))
+		_, err = l.Authenticate(ctx, keyfold.Login{Login: login, Password: fresh})
+		l.must(err)
+		_, err = l.Authenticate(ctx, keyfold.Login{Login: login, Password: old})
+		wantErr(t, login+": the old password afterwards", err, keyfold.ErrInvalidCredentials)
+	}
+	user, err := l.CreateUser(ctx, keyfold.NewUser{Username: "carol", Password: old})
+	l.must(err)
+	var limited error
+	for range 10 {
+		limited = l.ChangePassword(ctx, user.ID, "wrong horse battery", fresh)
+	}
+	wantErr(t, "ten wrong old passwords", limited, keyfold.ErrLimited)
+	none, err := l.CreateUser(ctx, keyfold.NewUser{Username: "dave"})
+	l.must(err)
+	wantErr(t, "a user without a password", l.ChangePassword(ctx, none.ID, "", fresh), keyfold.ErrInvalidCredentials)
+	wantErr(t, "an unknown user", l.ChangePassword(ctx, strings.Repeat("0", 16), old, fresh), keyfold.ErrNotFound)
+	err = l.InTx(ctx, func(k *keyfold.Service) error { return k.ChangePassword(ctx, user.ID, old, fresh) })
+	wantErr(t, "in a transaction", err, keyfold.ErrInvalid)
+}
