@@ -61,6 +61,39 @@ func newConfig() *Config {
 	}
 }
 
+// FollowKeyRules sets the options that no variable sets as the rules of the program
+// say that owns the database, see [keyfold.Service.PublishKeyRules]. A variable
+// wins over the rules: FollowKeyRules returns the names of those that say otherwise.
+func (c *Config) FollowKeyRules(rules keyfold.KeyRules) (contradicting []string) {
+	o := &c.options
+	follow(&o.Prefix, rules.Prefix, "KEYFOLD_PREFIX", &contradicting)
+	follow(&o.Environment, rules.Environment, "KEYFOLD_ENVIRONMENT", &contradicting)
+	follow(&o.KeyTTL, rules.KeyTTL, "KEYFOLD_KEY_TTL", &contradicting)
+	follow(&o.MaxOverlap, rules.MaxOverlap, "KEYFOLD_MAX_OVERLAP", &contradicting)
+	follow(&c.PasswordPolicy.MinLength, rules.MinPassword, "KEYFOLD_PASSWORD_MIN_LENGTH", &contradicting)
+	if c.PasswordPolicy.MaxLength == 0 {
+		c.PasswordPolicy.MaxLength = rules.MaxPassword
+	}
+	if o.Scopes == nil {
+		o.Scopes = slices.Clone(rules.Scopes)
+	} else if !slices.Equal(o.Scopes, rules.Scopes) {
+		contradicting = append(contradicting, "KEYFOLD_SCOPES")
+	}
+	return contradicting
+}
+
+// follow sets a field that no variable has set.
+func follow[T comparable](field *T, rule T, variable string, contradicting *[]string) {
+	var unset T
+	switch *field {
+	case unset:
+		*field = rule
+	case rule:
+	default:
+		*contradicting = append(*contradicting, variable)
+	}
+}
+
 // Options returns the options of the Service, a copy for each call. It holds
 // the peppers, which its own methods hide when it is printed.
 func (c *Config) Options() *keyfold.Options {

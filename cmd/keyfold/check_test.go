@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/store/sqlite"
 )
 
 const (
@@ -68,4 +70,55 @@ func TestServerStopsDecidingUnderANewerSchemaAndTells(t *testing.T) {
 		!strings.Contains(log, "schema version 99 is newer than this build") {
 		t.Errorf("the log does not tell once that the check failed, why, and that it passes again:\n%s", log)
 	}
+}
+
+// Mutation tried: a command that reads the variables alone.
+func TestCommandFollowsTheRulesOfTheProgramThatOwnsTheDatabase(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	dir, env := t.TempDir(), append(environment(""), "KEYFOLD_DATABASE_URL=sqlite:"+s.path)
+	own := execute(t, dir, env, "keys", "create", "--name", "n", "--scope", "any:thing")
+	if own.code != exitOK || !strings.Contains(own.stderr, "no key rules were published in this database; uses its own: "+
+		"tokens begin with kf, keys end after 15d, any scope, passwords of 15 characters or more\n") {
+		t.Fatalf("without rules: %+v", own)
+	}
+	store, err := sqlite.Open(t.Context(), s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	svc, err := keyfold.New(store, &keyfold.Options{
+		Prefix: "acme", Environment: "live", KeyTTL: keyfold.Never, Scopes: []string{"reports:read"},
+		PasswordPolicy: keyfold.PasswordPolicy{MinLength: 40},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := svc.PublishKeyRules(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := execute(t, dir, env, "keys", "create", "--name", "n", "--scope", "reports:read")
+	if got.code != exitOK || !strings.HasPrefix(got.stdout, "acme_live_") || !strings.Contains(got.stderr, "never ends") ||
+		!strings.Contains(got.stderr, "follows the key rules that were published in this database: tokens begin with acme_live, keys never end, one of 1 scopes") {
+		t.Errorf("under rules: %q", got.stderr)
+	}
+	s.fails(exitUsage, "scope", "keys", "create", "--name", "n", "--scope", "any:thing")
+	if got := s.typed("correct horse battery staple\n", "users", "create", "--username", "olga", "--password"); got.code != exitUsage || !strings.Contains(got.stderr, "40") {
+		t.Errorf("a password that the rules refuse: %+v", got)
+	}
+	won := execute(t, dir, append(env, "KEYFOLD_PREFIX=mine"), "keys", "create", "--name", "n")
+	if won.code != exitOK || !strings.HasPrefix(won.stdout, "mine_live_") || !strings.Contains(won.stderr, "KEYFOLD_PREFIX says otherwise than the published key rules, and wins") {
+		t.Errorf("a variable that says otherwise: %q", won.stderr)
+	}
+}
+
+func TestServePublishesItsKeyRules(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := startServer(t, dir, "sqlite:keyfold.db", testSecret)
+	got := execute(t, dir, append(environment(""), "KEYFOLD_DATABASE_URL=sqlite:keyfold.db"), "keys", "create", "--name", "n")
+	if got.code != exitOK || !strings.Contains(got.stderr, "follows the key rules that were published") {
+		t.Errorf("%q", got.stderr)
+	}
+	s.stop()
 }

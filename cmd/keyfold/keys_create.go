@@ -32,7 +32,7 @@ Durations are days of 24 hours, hours, minutes and seconds: 15d, 36h, 1d12h.`,
 			if err != nil {
 				return err
 			}
-			return c.onService(cmd, true, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.underRules(cmd, true, func(ctx context.Context, svc *keyfold.Service) error {
 				key, token, err := svc.CreateKey(ctx, n)
 				if err != nil {
 					return aboutUser(n.UserID, err)

@@ -26,7 +26,7 @@ may, and one that is past ends the key now.`,
 			if err != nil {
 				return err
 			}
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.underRules(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
 				key, err := svc.RenewKey(ctx, args[0], keyfold.RenewOptions{TTL: ttl, ExpiresAt: at})
 				if err != nil {
 					return aboutKey(ctx, svc, args[0], err)
@@ -61,7 +61,7 @@ The old key goes on for the overlap, at most until its own end.`,
 			if o.Overlap, err = parseOverlap(cmd, overlap); err != nil {
 				return err
 			}
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.underRules(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
 				key, token, err := svc.RotateKey(ctx, args[0], o)
 				if err != nil {
 					return aboutKey(ctx, svc, args[0], err)

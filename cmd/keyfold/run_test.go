@@ -193,7 +193,7 @@ func TestKeysForPeople(t *testing.T) {
 	if made.code != exitOK || err != nil {
 		t.Fatalf("create: %d, %q, %q", made.code, made.stdout, made.stderr)
 	}
-	if !strings.Contains(made.stderr, token.ID()) || strings.Contains(made.stderr, token.Reveal()) || strings.Count(made.stderr, "\n") != 1 {
+	if !strings.Contains(made.stderr, token.ID()) || strings.Contains(made.stderr, token.Reveal()) || strings.Count(made.stderr, "\n") != 2 {
 		t.Errorf("create says %q", made.stderr)
 	}
 	for range 4 {

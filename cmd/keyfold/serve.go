@@ -96,6 +96,9 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 		return err
 	}
 	defer app.Close(context.WithoutCancel(ctx))
+	if err := app.Service.PublishKeyRules(keyfold.WithActor(ctx, keyfold.Actor{Name: "keyfold serve"})); err != nil {
+		return classify(err)
+	}
 	api, err := admin.Handler(app.Service, admin.Options{
 		Secret: config.Secret.Reveal(), PreviousSecret: config.PreviousSecret.Reveal(), AllowShortSecrets: config.ShortSecret,
 		TrustedProxies: config.TrustedProxies, HideDocs: config.HideDocs, Logger: log,

@@ -4,17 +4,31 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/fromenv"
+	"github.com/keyfold/keyfold/httpadapter/admin"
 )
 
 // onService runs do with a Service on the database, and closes it in order.
 // Only create may make a SQLite file. Changes are written to the audit log as
-// made by this command.
+// made by this command. The Service follows the rules of the program that owns
+// the database.
 func (c *command) onService(cmd *cobra.Command, create bool, do func(context.Context, *keyfold.Service) error) error {
+	return c.withService(cmd, create, io.Discard, do)
+}
+
+// underRules is onService for commands that create keys or users: they tell on
+// standard error which rules they use.
+func (c *command) underRules(cmd *cobra.Command, create bool, do func(context.Context, *keyfold.Service) error) error {
+	return c.withService(cmd, create, c.stderr, do)
+}
+
+func (c *command) withService(cmd *cobra.Command, create bool, tell io.Writer, do func(context.Context, *keyfold.Service) error) error {
 	config, err := c.config(cmd)
 	if err != nil {
 		return err
@@ -25,8 +39,52 @@ func (c *command) onService(cmd *cobra.Command, create bool, do func(context.Con
 	if err != nil {
 		return err
 	}
-	err = inFlags(do(ctx, app.Service))
+	err = followRules(ctx, app, tell)
+	if err == nil {
+		err = inFlags(do(ctx, app.Service))
+	}
 	return classify(errors.Join(err, app.Close(context.WithoutCancel(ctx))))
+}
+
+// followRules replaces the Service by one under the rules that were published, and
+// says so. Where none were, it names the rules of this command. A variable wins
+// over a rule.
+func followRules(ctx context.Context, app *fromenv.Opened, tell io.Writer) error {
+	rules, err := app.Service.PublishedKeyRules(ctx)
+	says := "follows the key rules that were published in this database"
+	switch {
+	case errors.Is(err, keyfold.ErrNotFound):
+		says = "no key rules were published in this database; uses its own"
+	case err != nil:
+		return err
+	default:
+		for _, variable := range app.Config.FollowKeyRules(rules) {
+			fmt.Fprintf(tell, "keyfold: %s says otherwise than the published key rules, and wins\n", variable)
+		}
+		svc, err := keyfold.New(app.Store, app.Config.Options())
+		if err != nil {
+			return err
+		}
+		app.Service = svc // the other one was not used, so there is nothing to close
+	}
+	fmt.Fprintf(tell, "keyfold: %s: %s\n", says, describeRules(app.Service.KeyRules()))
+	return nil
+}
+
+// describeRules names what decides about new keys.
+func describeRules(rules keyfold.KeyRules) string {
+	head := rules.Prefix
+	if rules.Environment != "" {
+		head += "_" + rules.Environment
+	}
+	ttl, scopes := "never end", "any scope"
+	if rules.KeyTTL != keyfold.Never {
+		ttl = "end after " + admin.FormatDuration(rules.KeyTTL)
+	}
+	if rules.Scopes != nil {
+		scopes = fmt.Sprintf("one of %d scopes", len(rules.Scopes))
+	}
+	return fmt.Sprintf("tokens begin with %s, keys %s, %s, passwords of %d characters or more", head, ttl, scopes, rules.MinPassword)
 }
 
 // printJSON writes v on one line of standard output.

@@ -49,7 +49,7 @@ user cannot log in until one is set.
 			if n.Password, err = password.read(cmd.Context(), c); err != nil {
 				return classify(err)
 			}
-			return c.onService(cmd, true, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.underRules(cmd, true, func(ctx context.Context, svc *keyfold.Service) error {
 				user, err := svc.CreateUser(ctx, n)
 				if err != nil {
 					return err

@@ -23,6 +23,7 @@ func (s *shell) typed(input string, args ...string) result {
 	if secret := strings.TrimSpace(input); secret != "" && strings.Contains(got.stdout+got.stderr, secret) {
 		s.t.Errorf("keyfold %v prints the password", args)
 	}
+	got.stderr = rulesLine.ReplaceAllString(got.stderr, "")
 	return got
 }
 

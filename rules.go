@@ -1,0 +1,123 @@
+package keyfold
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// KeyRules are the rules under which a program creates keys and users. A program
+// that owns a database publishes its own, so that another one which only visits,
+// such as the keyfold command, can follow them.
+type KeyRules struct {
+	Prefix      string
+	Environment string
+	KeyTTL      time.Duration // [Never] for no end
+	MaxOverlap  time.Duration
+	// Scopes are those that keys may be given; nil for any.
+	Scopes []string
+	// MinPassword and MaxPassword are the lengths of passwords, in characters. The
+	// functions of a [PasswordPolicy] cannot be published.
+	MinPassword, MaxPassword int
+}
+
+// keyRulesSetting is the name of the setting that holds the published rules, and
+// the target of their change in the audit log.
+const keyRulesSetting = "key_rules"
+
+// maxKeyRules bounds the published rules, in bytes. A list of scopes may be long.
+const maxKeyRules = 1 << 20
+
+// storedRules is how rules are stored.
+type storedRules struct {
+	Prefix      string   `json:"prefix"`
+	Environment string   `json:"environment"`
+	KeyTTL      int64    `json:"key_ttl_ms"` // -1 for no end
+	MaxOverlap  int64    `json:"max_overlap_ms"`
+	Scopes      []string `json:"scopes"`
+	MinPassword int      `json:"min_password"`
+	MaxPassword int      `json:"max_password"`
+}
+
+// KeyRules returns the rules of this Service, as its Options say.
+func (s *Service) KeyRules() KeyRules {
+	o := s.opts
+	return KeyRules{
+		Prefix: o.Prefix, Environment: o.Environment, KeyTTL: o.KeyTTL, MaxOverlap: o.MaxOverlap,
+		Scopes: append([]string(nil), o.Scopes...), MinPassword: o.PasswordPolicy.MinLength, MaxPassword: o.PasswordPolicy.MaxLength,
+	}
+}
+
+// PublishKeyRules stores the rules of this Service in the database, with a row in
+// the audit log if they differ from those that are published. A program calls it
+// when it owns the database; nothing publishes rules by itself. Errors:
+// [InvalidError] when the scopes are longer than 1 MiB, ctx's own, [ErrUnavailable].
+func (s *Service) PublishKeyRules(ctx context.Context) error {
+	rules := s.KeyRules()
+	value, err := json.Marshal(rules.stored())
+	if err != nil {
+		return err // only strings and numbers get here
+	}
+	if len(value) > maxKeyRules {
+		return invalid("Options.Scopes", "at most 1 MiB of scopes to be published")
+	}
+	before, err := s.PublishedKeyRules(ctx)
+	switch {
+	case errors.Is(err, ErrNotFound):
+	case err != nil:
+		return err
+	case equalRules(before, rules):
+		return nil
+	}
+	m := s.mutation(ctx, s.now(), "setting.key_rules", keyRulesSetting, nil, nil)
+	m.After = string(value)
+	if err == nil {
+		old, _ := json.Marshal(before.stored())
+		m.Before = string(old)
+	}
+	return storeError(ctx, s.store.SetSetting(ctx, keyRulesSetting, string(value), m))
+}
+
+// PublishedKeyRules returns the rules that were published last, or [ErrNotFound].
+// Other errors: ctx's own, [ErrUnavailable].
+func (s *Service) PublishedKeyRules(ctx context.Context) (KeyRules, error) {
+	value, err := s.store.Setting(ctx, keyRulesSetting)
+	if err != nil {
+		return KeyRules{}, storeError(ctx, err)
+	}
+	var stored storedRules
+	if err := json.Unmarshal([]byte(value), &stored); err != nil {
+		return KeyRules{}, &unavailable{cause: fmt.Errorf("keyfold: the published key rules are damaged: %w", err)}
+	}
+	return stored.rules(), nil
+}
+
+func (r *KeyRules) stored() storedRules {
+	stored := storedRules{
+		Prefix: r.Prefix, Environment: r.Environment, KeyTTL: r.KeyTTL.Milliseconds(), MaxOverlap: r.MaxOverlap.Milliseconds(),
+		Scopes: r.Scopes, MinPassword: r.MinPassword, MaxPassword: r.MaxPassword,
+	}
+	if r.KeyTTL == Never {
+		stored.KeyTTL = -1
+	}
+	return stored
+}
+
+func (r *storedRules) rules() KeyRules {
+	rules := KeyRules{
+		Prefix: r.Prefix, Environment: r.Environment, KeyTTL: time.Duration(r.KeyTTL) * time.Millisecond,
+		MaxOverlap: time.Duration(r.MaxOverlap) * time.Millisecond, Scopes: r.Scopes, MinPassword: r.MinPassword, MaxPassword: r.MaxPassword,
+	}
+	if r.KeyTTL < 0 {
+		rules.KeyTTL = Never
+	}
+	return rules
+}
+
+func equalRules(a, b KeyRules) bool {
+	left, _ := json.Marshal(a.stored())
+	right, _ := json.Marshal(b.stored())
+	return string(left) == string(right)
+}
