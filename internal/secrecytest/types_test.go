@@ -54,7 +54,7 @@ func subjects() []subject {
 	return []subject{
 		of[keyfold.Actor](), of[keyfold.AuditEntry](), of[keyfold.AuditPage](), of[keyfold.AuditQuery](), of[keyfold.AuditScan](),
 		of[keyfold.Change](), of[keyfold.Code](), of[keyfold.ConflictError](), of[keyfold.EventPosition](), of[keyfold.Filter](), of[keyfold.Identity](), of[keyfold.InvalidError](), of[keyfold.Key](),
-		of[keyfold.KeyFilter](), of[keyfold.KeyIndex](), of[keyfold.KeyPage](), of[keyfold.KeyRecord](), of[keyfold.KeyScan](),
+		of[keyfold.KeyFilter](), of[keyfold.KeyIndex](), of[keyfold.KeyPage](), of[keyfold.KeyRecord](), of[keyfold.KeyRules](), of[keyfold.KeyScan](),
 		of[keyfold.KeyState](), of[keyfold.KeyUpdate](), of[keyfold.KeysQuery](), of[keyfold.Login](), of[keyfold.Mutation](), of[keyfold.NewKey](),
 		of[keyfold.NewUser](), of[keyfold.OneTime](), of[keyfold.OneTimePurpose](), of[keyfold.OneTimeRecord](), of[keyfold.OneTimeToken](),
 		of[keyfold.OneTimeUse](), of[keyfold.Options](), of[keyfold.PasswordPolicy](), of[keyfold.Position](), of[keyfold.RefusalMinute](),

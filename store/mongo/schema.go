@@ -102,6 +102,11 @@ func (s *Store) migrate(ctx context.Context) error {
 		s.feedID, s.from, s.to = meta.Feed, meta.Schema, meta.Schema
 		return meta.admits()
 	}
+	if meta != nil { // an upgrade: processes that are too old for it must stop first
+		if err := meta.startUpgrade(ctx, s.meta); err != nil {
+			return err
+		}
+	}
 	for _, index := range s.indexes() {
 		if err := index.make(ctx); err != nil {
 			return fmt.Errorf("make an index of %s: %w", index.on.Name(), err)
@@ -111,10 +116,26 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err := s.meta.insert(ctx, fresh); err != nil && !errors.Is(err, errTaken) {
 		return fmt.Errorf("write the schema version: %w", err)
 	}
+	raised := bson.D{is("$max", bson.D{is("schema_version", int64(schemaVersion))})}
+	if _, err := s.meta.update(ctx, byID(metaID), raised); err != nil {
+		return fmt.Errorf("write the schema version: %w", err)
+	}
 	if meta, err = s.feed(ctx); err != nil {
 		return err
 	}
 	s.feedID, s.to = meta.Feed, meta.Schema
+	return nil
+}
+
+// startUpgrade writes which processes may decide while the schema is upgraded.
+func (m *metaDoc) startUpgrade(ctx context.Context, meta collection) error {
+	if m.Oldest > schemaVersion {
+		return m.admits()
+	}
+	oldest := bson.D{is("$max", bson.D{is("oldest_version", int64(oldestVersion))})}
+	if _, err := meta.update(ctx, byID(metaID), oldest); err != nil {
+		return fmt.Errorf("write the oldest version: %w", err)
+	}
 	return nil
 }
 
