@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
@@ -236,5 +237,29 @@ func TestChangesUseThePoolWhereTheServerAllowsNoFurtherConnection(t *testing.T) 
 	_ = store.CreateKey(t.Context(), keyfold.KeyRecord{}, keyfold.Mutation{})
 	if want := []string{"reserve", "pool"}; !slices.Equal(begun, want) {
 		t.Errorf("a change began in %q, want %q", begun, want)
+	}
+}
+
+// answers is a session in which every setting has that value.
+type answers struct {
+	sqlstore.Querier
+	value string
+}
+
+func (a answers) SettingRow(context.Context, string) (model.Setting, error) {
+	return model.Setting{Value: a.value}, nil
+}
+
+// Checks of the database compare the peppers with settings. Mutation tried: read by
+// the pool, which stopped the feed as soon as the pool was full.
+func TestSettingsAreReadByTheConnectionOfTheFeed(t *testing.T) {
+	t.Parallel()
+	store := sqlstore.New(sqlstore.Engine{
+		Class:   func(error) sqlstore.Class { return sqlstore.Other },
+		Pool:    sqlstore.Session{Querier: answers{value: "by the pool"}},
+		Reserve: &sqlstore.Reserve{Pool: sqlstore.Session{Querier: answers{value: "by the reserve"}}},
+	})
+	if got, err := store.Setting(t.Context(), "pepper.a"); got != "by the reserve" || err != nil {
+		t.Errorf("a setting was read %s, %v; want by the reserve, or a full pool would fail the check", got, err)
 	}
 }

@@ -8,9 +8,10 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Setting implements keyfold.SettingStore.
+// Setting implements keyfold.SettingStore. It reads by the connection of the feed,
+// because checks of the database read settings, and the feed waits for them.
 func (s *Store) Setting(ctx context.Context, name string) (value string, err error) {
-	err = s.read(ctx, "read setting", func(session *Session) error {
+	err = s.readIn(ctx, laneFeed, "read setting", func(session *Session) error {
 		row, err := session.Querier.SettingRow(ctx, name)
 		value = row.Value
 		return err
