@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -16,7 +17,7 @@ type KeyRules struct {
 	Environment string
 	KeyTTL      time.Duration // [Never] for no end
 	MaxOverlap  time.Duration
-	// Scopes are those that keys may be given; nil for any.
+	// Scopes are those that keys may be given; nil for any, and empty for none.
 	Scopes []string
 	// MinPassword and MaxPassword are the lengths of passwords, in characters. The
 	// functions of a [PasswordPolicy] cannot be published.
@@ -46,7 +47,7 @@ func (s *Service) KeyRules() KeyRules {
 	o := s.opts
 	return KeyRules{
 		Prefix: o.Prefix, Environment: o.Environment, KeyTTL: o.KeyTTL, MaxOverlap: o.MaxOverlap,
-		Scopes: append([]string(nil), o.Scopes...), MinPassword: o.PasswordPolicy.MinLength, MaxPassword: o.PasswordPolicy.MaxLength,
+		Scopes: slices.Clone(o.Scopes), MinPassword: o.PasswordPolicy.MinLength, MaxPassword: o.PasswordPolicy.MaxLength,
 	}
 }
 

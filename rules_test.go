@@ -47,3 +47,23 @@ func TestKeyRulesArePublishedOnPurposeAndComeBack(t *testing.T) {
 		}
 	})
 }
+
+// Mutation tried: rules whose empty list comes back as nil, under which the command
+// gave keys any scope.
+func TestKeyRulesOfAProgramWithoutScopesPermitNone(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		owner := newService(t, store, &keyfold.Options{Scopes: []string{}})
+		if err := owner.PublishKeyRules(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		rules, err := owner.PublishedKeyRules(t.Context())
+		if err != nil || rules.Scopes == nil || len(rules.Scopes) != 0 {
+			t.Errorf("got the scopes %#v, %v; want a list without any: nil means every scope", rules.Scopes, err)
+		}
+		visitor := newService(t, store, &keyfold.Options{Scopes: rules.Scopes})
+		if _, _, err := visitor.CreateKey(t.Context(), keyfold.NewKey{Name: "n", Scopes: []string{"any:thing"}}); !errors.Is(err, keyfold.ErrInvalid) {
+			t.Errorf("a key with a scope under these rules: %v, want ErrInvalid", err)
+		}
+	})
+}
