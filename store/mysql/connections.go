@@ -145,10 +145,12 @@ func (l driverLog) Print(values ...any) {
 	l.log.Warn("keyfold: the MySQL driver reports a fault of a connection", slog.String("error", strings.TrimSpace(fmt.Sprint(values...))))
 }
 
-// inspectedStmt is a prepared statement whose errors are inspected.
+// inspectedStmt is a prepared statement whose errors are inspected. It can be
+// executed long after the session was checked, so what it may change is noted then.
 type inspectedStmt struct {
 	driverStmt
-	conn *checkedConn
+	conn    *checkedConn
+	changes bool // it may change a setting of the session
 }
 
 // driverStmt is what database/sql uses of a statement of the driver.
@@ -161,12 +163,14 @@ type driverStmt interface {
 
 // ExecContext implements driver.StmtExecContext.
 func (s inspectedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	s.conn.suspect = s.conn.suspect || s.changes
 	result, err := s.driverStmt.ExecContext(ctx, args)
 	return result, s.conn.shared.inspect(s.conn, err)
 }
 
 // QueryContext implements driver.StmtQueryContext.
 func (s inspectedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	s.conn.suspect = s.conn.suspect || s.changes
 	rows, err := s.driverStmt.QueryContext(ctx, args)
 	return rows, s.conn.shared.inspect(s.conn, err)
 }

@@ -212,21 +212,21 @@ func (c *checkedConn) QueryContext(ctx context.Context, query string, args []dri
 
 // PrepareContext implements driver.ConnPrepareContext.
 func (c *checkedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	c.note(query)
 	inner, err := c.driverConn.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, c.shared.inspect(c, err)
 	}
-	if statement, ok := inner.(driverStmt); ok {
-		return inspectedStmt{statement, c}, nil
+	statement, ok := inner.(driverStmt)
+	if !ok {
+		_ = inner.Close()
+		return nil, errors.New("the driver's statement lacks a method that is needed")
 	}
-	return inner, nil
+	return inspectedStmt{statement, c, mayChangeSession(query)}, nil
 }
 
 // Prepare implements driver.Conn.
 func (c *checkedConn) Prepare(query string) (driver.Stmt, error) {
-	c.note(query)
-	return c.driverConn.Prepare(query)
+	return c.PrepareContext(context.Background(), query)
 }
 
 // mustPrepare reports whether the driver would put text into a statement on a
@@ -246,17 +246,20 @@ func (c *checkedConn) mustPrepare(query string, args []driver.NamedValue) bool {
 	return false
 }
 
-// note looks for statements that may change a setting: all but those that are
-// known not to.
-func (c *checkedConn) note(query string) {
+// note makes the session count as unchecked if the statement may change it.
+func (c *checkedConn) note(query string) { c.suspect = c.suspect || mayChangeSession(query) }
+
+// mayChangeSession reports whether a statement may change a setting: all may but
+// those that are known not to.
+func mayChangeSession(query string) bool {
 	for strings.HasPrefix(query, "-- ") { // the names that sqlc writes
 		_, query, _ = strings.Cut(query, "\n")
 	}
 	word, _, _ := strings.Cut(query, " ")
 	switch strings.ToUpper(word) {
 	case "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "SAVEPOINT", "RELEASE", "CREATE", "ALTER", "DROP", "SHOW", "EXPLAIN", "DO":
-	default:
-		// COMMIT and ROLLBACK may begin another transaction.
-		c.suspect = c.suspect || !strings.HasPrefix(query, "ROLLBACK TO SAVEPOINT ")
+		return false
 	}
+	// COMMIT and ROLLBACK may begin another transaction.
+	return !strings.HasPrefix(query, "ROLLBACK TO SAVEPOINT ")
 }

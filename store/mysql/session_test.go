@@ -384,6 +384,42 @@ func TestStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
 	}
 }
 
+// A statement that was prepared before the session was checked changes it anew
+// each time that it is executed.
+//
+// Mutation tried: note when it is prepared alone, with which the log-in name finds
+// the user.
+func TestPreparedStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.MariaDB(t))
+	store.DB().SetMaxOpenConns(1)
+	victim(t, store)
+	for how, execute := range map[string]func(*sql.Stmt) error{
+		"executed": func(statement *sql.Stmt) error { _, err := statement.ExecContext(t.Context()); return err },
+		"queried": func(statement *sql.Stmt) error {
+			rows, err := statement.QueryContext(t.Context())
+			if err != nil {
+				return err
+			}
+			return rows.Close()
+		},
+	} {
+		statement, err := store.DB().PrepareContext(t.Context(), "SET NAMES gbk")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer statement.Close()
+		for range 2 {
+			if err := execute(statement); err != nil {
+				t.Fatalf("%s: %v", how, err)
+			}
+			if _, err := store.UserByEmail(t.Context(), stranger); !errors.Is(err, keyfold.ErrNotFound) {
+				t.Errorf("%s: the name of a stranger: %v, want ErrNotFound", how, err)
+			}
+		}
+	}
+}
+
 // The connector has the driver interpolate, so the text of the program itself
 // is in danger on a session whose character set it changed.
 //
