@@ -106,7 +106,7 @@ func TestNoVerifyIsAllowedLaterThanAPollAfterARevocation(t *testing.T) {
 		group.Wait()
 		t.Logf("%d verifies, %d refused, %d changes; latest allow %v after a revocation, longest gap %v",
 			verifies.Load(), refused.Load(), changes.Load(), time.Duration(worst.Load()), time.Duration(gap.Load()))
-		least := int64(1000)
+		least := int64(300)
 		if e.name == noSQL { // FerretDB takes one request at a time
 			least = 50
 		}
