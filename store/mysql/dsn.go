@@ -113,7 +113,7 @@ func cutPool(query string) (rest string, pool poolSettings, err error) {
 		key, value, _ := strings.Cut(parameter, "=")
 		if !strings.HasPrefix(strings.ToLower(key), poolPrefix) {
 			if key == "strict" { // the driver panics
-				return "", pool, errors.New(name + ": the parameter strict must not be set: the driver no longer has it")
+				return "", pool, errors.New(name + ": the parameter strict must not be set: the driver no longer supports it")
 			}
 			kept = append(kept, parameter)
 			continue

@@ -514,6 +514,17 @@ func TestOpenIsRefusedWhereChangesWouldBe(t *testing.T) {
 // Mutation tried: start without probe, which takes a server that is read-only.
 // The format of the binary log is found twice, by the settings and by the probe,
 // so removing one of the two is not noticed here.
+// A server that answers with an error does answer.
+func TestServerThatRefusesTheConnectionIsSaidToRefuseIt(t *testing.T) {
+	t.Parallel()
+	config, err := driver.ParseDSN(testdb.MariaDB(t))
+	if err != nil {
+		t.Fatal("the data source name of the test server is malformed")
+	}
+	config.DBName += "_missing"
+	refusedWith(t, config.FormatDSN(), "the server refuses the connection", "Unknown database")
+}
+
 func TestOpenIsRefusedByAServerThatRefusesChanges(t *testing.T) {
 	t.Parallel()
 	config := testdb.PrivateMariaDB(t, "--log-bin", "--binlog-format=STATEMENT")

@@ -189,6 +189,9 @@ func unanswered(err error) error {
 	if _, unfit := errors.AsType[*sessionError](err); unfit {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	if _, answered := errors.AsType[*mysql.MySQLError](err); answered {
+		return fmt.Errorf("%s: the server refuses the connection: %w", name, err)
+	}
 	return fmt.Errorf("%s: the server does not answer: %w", name, err)
 }
 

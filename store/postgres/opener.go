@@ -28,7 +28,7 @@ func (Opener) OpenStore(ctx context.Context, dsn string) (keyfold.Store, error) 
 		if hint := hint(refused); hint != "" {
 			reason = fmt.Errorf("%w (%s)", reason, hint)
 		}
-		err = fmt.Errorf("%s: the server does not answer: %w", name, reason)
+		err = unanswered(reason)
 	}
 	return nil, err
 }

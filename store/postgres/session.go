@@ -367,6 +367,7 @@ const (
 	duplicateStatement  = "42P05"
 	unknownStatement    = "26000"
 	protocolViolation   = "08P01"
+	statementCanceled   = "57014"
 )
 
 // hint says what can be done about an error; empty for nothing.

@@ -147,6 +147,7 @@ func TestUnfitDataSourceNameIsRefused(t *testing.T) {
 		"standard_conforming_strings=off":  "the data source name sets standard_conforming_strings; leave it out, or set it to on",
 		"default_transaction_read_only=on": "default_transaction_read_only is on; it must be off",
 		"statement_timeout=20":             "statement_timeout is 20ms; it must be 0 or at least 100ms",
+		"pool_max_con=4":                   `the server refuses the connection: `,
 	} {
 		refused(t, openers()["Open"], with(dsn, parameters), want)
 		// The driver tries a single host twice then, with TLS and without.

@@ -138,9 +138,21 @@ func try(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
 		return false, fmt.Errorf("%s: %w", name, refused)
 	}
 	if err != nil {
-		return false, fmt.Errorf("%s: the server does not answer: %w", name, explain(err))
+		return false, unanswered(explain(err))
 	}
 	return pooled, nil
+}
+
+// unanswered wraps an error of a connection that could not be made or checked.
+func unanswered(err error) error {
+	refused, answered := errors.AsType[*pgconn.PgError](err)
+	if answered && refused.Code == statementCanceled {
+		return fmt.Errorf("%s: statement_timeout must be 0 or at least %v: %w", name, leastLimit, err)
+	}
+	if answered {
+		return fmt.Errorf("%s: the server refuses the connection: %w", name, err)
+	}
+	return fmt.Errorf("%s: the server does not answer: %w", name, err)
 }
 
 // malformed names the parameter of the pool that is at fault, if one is. The
