@@ -110,7 +110,7 @@ func (f *guardedFile) check(renewed bool) error {
 			f.info = nil
 			return nil
 		}
-		return fmt.Errorf("%w: the file %s was deleted while it was open", keyfold.ErrCheckFailed, filepath.Base(f.path))
+		return fmt.Errorf("%w: the file %s was deleted while it was open; put it back, or restart the process", keyfold.ErrCheckFailed, filepath.Base(f.path))
 	case err != nil:
 		return err
 	case f.info == nil || f.side && renewed:
