@@ -31,5 +31,5 @@ func (o *outages) report(ctx context.Context, log *slog.Logger, now int64, err e
 		return
 	}
 	log.Warn("keyfold: a request was refused because its key could not be checked",
-		slog.Any("error", err), slog.Int64("not_logged_before", o.untold.Swap(0)))
+		slog.Any("error", err), slog.Int64("omitted", o.untold.Swap(0)))
 }

@@ -38,7 +38,7 @@ func TestVerifiesThatCannotBeDecidedLeaveFewLinesInTheLog(t *testing.T) {
 	}
 	verify(t.Context(), 5)
 	if got := lines(); len(got) != 1 || !strings.Contains(got[0], "prepared statement does not exist") ||
-		!strings.Contains(got[0], "not_logged_before=0") || strings.Contains(got[0], token) {
+		!strings.Contains(got[0], "omitted=0") || strings.Contains(got[0], token) {
 		t.Errorf("five verifies logged %q, want one line with the reason", got)
 	}
 	clock.add(9 * time.Second)
@@ -48,7 +48,7 @@ func TestVerifiesThatCannotBeDecidedLeaveFewLinesInTheLog(t *testing.T) {
 	}
 	clock.add(time.Second)
 	verify(t.Context(), 2)
-	if got := lines(); len(got) != 1 || !strings.Contains(got[0], "not_logged_before=5") {
+	if got := lines(); len(got) != 1 || !strings.Contains(got[0], "omitted=5") {
 		t.Errorf("ten seconds later: %q, want one line that counts five verifies", got)
 	}
 	clock.add(time.Minute)
@@ -66,7 +66,7 @@ func TestVerifiesThatCannotBeDecidedLeaveFewLinesInTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	verify(t.Context(), 2)
-	if got := lines(); len(got) != 1 || !strings.Contains(got[0], "service is closed") || !strings.Contains(got[0], "not_logged_before=1") {
+	if got := lines(); len(got) != 1 || !strings.Contains(got[0], "service is closed") || !strings.Contains(got[0], "omitted=1") {
 		t.Errorf("after Close: %q, want one line with the reason that counts one verify", got)
 	}
 }

@@ -372,7 +372,7 @@ func (s *Service) settle(ctx context.Context, settlement Settlement) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if err := s.store.SettleAttempt(ctx, settlement); err != nil {
-		s.opts.Logger.Warn("keyfold: an attempt stays counted", slog.Any("error", err))
+		s.opts.Logger.Warn("keyfold: a log-in attempt stays counted", slog.Any("error", err))
 	}
 }
 

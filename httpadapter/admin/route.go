@@ -114,7 +114,7 @@ func (r *routes) operation(rt route, description string) huma.Operation {
 func describeStatus(status int) string {
 	if status == http.StatusTooManyRequests {
 		return "More than ten wrong secrets in a minute came from this address, which has to wait for Retry-After. The right secret always passes, " +
-			"unless it has less than 32 characters: such secrets are compared at most ten times a second for new addresses."
+			"unless it has fewer than 32 characters: such secrets are compared at most ten times a second for new addresses."
 	}
 	return http.StatusText(status)
 }

@@ -162,7 +162,7 @@ func TestWrongSecretsAreLoggedWithTheAddressAndWithoutTheValue(t *testing.T) {
 	f.clock.advance(time.Minute)
 	f.from("198.51.100.7", guess)
 	log = f.log.String()
-	if !strings.Contains(log, `"lines_left_out":481`) {
+	if !strings.Contains(log, `"omitted":481`) {
 		t.Errorf("the log does not say how many lines were left out: %s", log[len(log)-300:])
 	}
 	if strings.Contains(log, guess) || strings.Contains(log, secret) {
@@ -206,7 +206,7 @@ func TestPreviousSecretIsAcceptedAndItsUseLogged(t *testing.T) {
 func TestShortSecretsHaveToBeAllowedAndAreLoggedAtStart(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(o *admin.Options) { o.Secret, o.PreviousSecret, o.AllowShortSecrets = short, shortPrevious, true })
-	if log := f.log.String(); strings.Count(log, "less than 32 characters") != 1 || strings.Contains(log, short) {
+	if log := f.log.String(); strings.Count(log, "fewer than 32 characters") != 1 || strings.Contains(log, short) {
 		t.Errorf("log %s, want one warning", log)
 	}
 	f.from("198.51.100.7", short).wants(http.StatusOK)

@@ -91,7 +91,7 @@ func TestWrongAndPreviousSecretsAreLoggedWithTheAddress(t *testing.T) {
 func TestShortSecretsFromNewAddressesAreComparedTenTimesASecond(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, behindProxy(t, func(o *compat.Options) { o.Secret, o.AllowShortSecrets = "8-chars!", true }))
-	if log := s.log.String(); strings.Count(log, "less than 32 characters") != 1 {
+	if log := s.log.String(); strings.Count(log, "fewer than 32 characters") != 1 {
 		t.Errorf("log %s, want one warning at start", log)
 	}
 	s.from("198.51.100.7", "8-chars!").passes()

@@ -100,7 +100,7 @@ func New(svc *keyfold.Service, o Options) (*Guard, error) {
 	g := &Guard{slots: slots, proxies: o.TrustedProxies, log: o.Logger, now: o.Now, state: states.Of(svc, newState)}
 	if slots.short {
 		g.warned.Do(func() {
-			g.log.Warn("keyfold: an admin secret has less than 32 characters and can be guessed: secrets of that length are compared at most ten times a second, " +
+			g.log.Warn("keyfold: an admin secret has fewer than 32 characters and can be guessed: secrets of that length are compared at most ten times a second, " +
 				"except from this machine and from addresses that presented the right one in the last 24 hours; set a longer secret")
 		})
 	}
@@ -206,7 +206,7 @@ func (g *Guard) tellWrong(ctx context.Context, address netip.Addr, now time.Time
 	}
 	g.mu.Unlock()
 	if tell {
-		g.warn(ctx, "keyfold: a wrong admin secret was sent", address, slog.Int("failures", failed), slog.Int("lines_left_out", leftOut))
+		g.warn(ctx, "keyfold: a wrong admin secret was sent", address, slog.Int("failures", failed), slog.Int("omitted", leftOut))
 	}
 }
 
