@@ -22,7 +22,7 @@ type Config struct {
 	PreviousSecret Secret
 
 	// ShortSecret says that Secret comes from a variable of the predecessor and
-	// has less than 32 characters: the admin API has to be told to take it, by
+	// has fewer than 32 characters: the admin API has to be told to take it, by
 	// AllowShortSecrets.
 	ShortSecret bool
 
@@ -32,7 +32,7 @@ type Config struct {
 	// Addr is the address to listen on. Default 127.0.0.1:8080.
 	Addr string
 
-	// TrustedProxies are the proxies whose X-Forwarded-For header is believed.
+	// TrustedProxies are the proxies whose X-Forwarded-For header is trusted.
 	TrustedProxies httpadapter.Proxies
 
 	// LogFormat is "text", the default, or "json".

@@ -9,10 +9,10 @@ import (
 // empty for one that only root and this process's own user can read and change.
 //
 // The group may do both: a file of root:keyfold with mode 0640 is how a service
-// account gets its secrets. A file of root's that is in memory may be read by
-// everybody: orchestrators mount secrets so, where nobody else is.
+// account gets its secrets. Every user may read a file of root's that is
+// in memory: orchestrators mount secrets that way, where there are no other users.
 func exposure(file *os.File) string {
-	info, err := file.Stat() // of the file that is read, whatever the name leads to since
+	info, err := file.Stat() // of the file that is read, whatever the name leads to by now
 	if err != nil {
 		return ""
 	}

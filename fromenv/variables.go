@@ -87,7 +87,7 @@ func variables() []variable {
 			read:     readAddr,
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_TRUSTED_PROXIES", Meaning: "networks of proxies whose X-Forwarded-For is believed; unix for those on a Unix socket"},
+			Variable: Variable{Name: "KEYFOLD_TRUSTED_PROXIES", Meaning: "networks of proxies whose X-Forwarded-For is trusted; unix for proxies on a Unix socket"},
 			read:     readProxies,
 		},
 		{

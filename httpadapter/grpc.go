@@ -7,7 +7,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// The codes of gRPC that errors of Keyfold stand for,
+// The gRPC status codes for the errors of Keyfold,
 // see https://grpc.io/docs/guides/status-codes/.
 const (
 	grpcOK                 = 0
@@ -24,12 +24,12 @@ const (
 	grpcUnauthenticated    = 16
 )
 
-// GRPCCode returns the status code of gRPC for an error of this module, for
+// GRPCCode returns the gRPC status code for an error of this module, for use as
 // codes.Code(httpadapter.GRPCCode(err)). This package does not import gRPC.
 //
 //	nil                          0  OK
-//	context.Canceled             1  CANCELLED, where it is the caller's own
-//	context.DeadlineExceeded     4  DEADLINE_EXCEEDED, likewise
+//	context.Canceled             1  CANCELLED, if the caller's own context was cancelled
+//	context.DeadlineExceeded     4  DEADLINE_EXCEEDED, if its deadline passed
 //	keyfold.ErrUnauthenticated   16 UNAUTHENTICATED
 //	keyfold.ErrForbidden         7  PERMISSION_DENIED
 //	keyfold.ErrLimited           8  RESOURCE_EXHAUSTED
@@ -38,7 +38,7 @@ const (
 //	keyfold.ErrNotFound          5  NOT_FOUND
 //	keyfold.ErrConflict          9  FAILED_PRECONDITION
 //	keyfold.ErrStale             10 ABORTED
-//	every other                  13 INTERNAL
+//	any other error              13 INTERNAL
 //
 // Send the title and the detail of [ProblemOf] as the message, not the text of the
 // error, which may be that of a database.

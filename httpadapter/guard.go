@@ -167,8 +167,8 @@ func limitFailures(limiter *failures.Limiter, now time.Time, client netip.Addr, 
 	return err
 }
 
-// isBadKey reports whether err refuses a key. A request without a key is no guess,
-// and an error that decided nothing is no failure.
+// isBadKey reports whether err refuses a key. A request without a key is not a guess,
+// and an error that decided nothing is not a failure.
 func isBadKey(err error) bool {
 	return errors.Is(err, keyfold.ErrUnauthenticated) && keyfold.CodeOf(err) != keyfold.CodeMissing
 }

@@ -34,7 +34,7 @@ func KeysFrom(read func(*http.Request) []string) Option {
 	}
 }
 
-// TrustedProxies names the proxies whose X-Forwarded-For header is believed. By
+// TrustedProxies names the proxies whose X-Forwarded-For header is trusted. By
 // default none is, and the client's address is that of the connection. The last
 // TrustedProxies counts. See [ClientIP] for the rules.
 //

@@ -12,7 +12,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Proxies are the peers whose X-Forwarded-For header is believed. The zero value
+// Proxies are the peers whose X-Forwarded-For header is trusted. The zero value
 // trusts none. [ParseProxies] makes others, so a value never holds a network
 // that is too wide to be trusted. A Proxies is immutable and safe for concurrent
 // use.
@@ -54,7 +54,7 @@ func ParseProxies(list string) (Proxies, error) {
 	}
 	if holdsHalf(p.networks) {
 		return Proxies{}, &keyfold.InvalidError{
-			Field: "proxies", Allowed: "networks that hold the proxies alone; these hold half of all addresses or more, and a client in a trusted network can claim any address",
+			Field: "proxies", Allowed: "networks that hold only the proxies; these hold half of all addresses or more, and a client in a trusted network can claim any address",
 		}
 	}
 	return p, nil
@@ -101,7 +101,7 @@ const (
 )
 
 // Warnings returns a sentence for each network that is wider than /8, or /16 for
-// IPv6, and is not private: it is unlikely to hold the proxies alone. Log them at
+// IPv6, and is not private: it is unlikely to hold only proxies. Log them at
 // start. The handlers of the packages admin and compat, [RequireKey] and the
 // package fromenv do so.
 func (p Proxies) Warnings() []string {

@@ -69,7 +69,7 @@ const (
 	healthTimeout = 2 * time.Second
 
 	// checkFailed is the status of a server that must not decide on its database.
-	// The reason is in its log: everybody can ask for the status.
+	// The reason is in its log only, because any client can ask for the status.
 	checkFailed = "check_failed"
 )
 

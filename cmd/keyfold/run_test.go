@@ -63,7 +63,7 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"address without a port", []string{"serve", "--addr", "localhost"}, nil, 2, "--addr wants host:port"},
 		{"port that is too high", []string{"serve", "--addr", ":70000"}, nil, 2, "--addr wants host:port"},
 		{"proxy with host bits", []string{"serve", "--trusted-proxy", "10.0.0.1/8"}, nil, 2, "--trusted-proxy wants"},
-		{"every network is a proxy", []string{"serve", "--trusted-proxy", "0.0.0.0/1", "--trusted-proxy", "128.0.0.0/1"}, nil, 2, "--trusted-proxy wants networks that hold the proxies alone"},
+		{"every network is a proxy", []string{"serve", "--trusted-proxy", "0.0.0.0/1", "--trusted-proxy", "128.0.0.0/1"}, nil, 2, "--trusted-proxy wants networks that hold only the proxies"},
 		{"address in use", []string{"serve", "--db", db, "--addr", takenAddress(t)}, secure, 1, "address already in use"},
 		{"no host of that name", []string{"serve", "--db", db, "--addr", "192.0.2.1:0"}, secure, 1, "cannot listen on 192.0.2.1:0"},
 		{"directory that is not there", []string{"serve", "--db", "sqlite:/no/such/directory/keyfold.db"}, secure, 1, "cannot use sqlite:/no/such"},

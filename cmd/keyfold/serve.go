@@ -62,7 +62,7 @@ writes the usage that is still in memory; a second one ends it at once.`,
 	}
 	cmd.Flags().String("addr", "", "`address` to listen on; port 0 picks one (default 127.0.0.1:8080)")
 	cmd.Flags().String("log-format", "", "text or json, on standard error (default text)")
-	cmd.Flags().StringArray("trusted-proxy", nil, "`network` of a proxy whose X-Forwarded-For is believed, 10.0.0.0/8, or unix; repeatable")
+	cmd.Flags().StringArray("trusted-proxy", nil, "`network` of a proxy whose X-Forwarded-For is trusted, such as 10.0.0.0/8, or unix; repeatable")
 	cmd.Flags().BoolVar(&compatible, compatFlag, false, "serve the routes of fastapi_auth too")
 	databaseFlag(cmd)
 	return cmd

@@ -259,7 +259,7 @@ others go on guessing. A new password and a used one-time token lift the waits, 
 			})
 		},
 	}
-	cmd.Flags().StringVar(&address, "address", "", "the user's network `address`, which becomes known for the user")
+	cmd.Flags().StringVar(&address, "address", "", "the user's network `address`, which becomes known for the user, as after a log-in")
 	flags.add(cmd)
 	return cmd
 }

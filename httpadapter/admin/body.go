@@ -87,7 +87,7 @@ func checkJSON(body []byte, members []string) *problem {
 		if !slices.Contains(members, member) {
 			member = "body"
 		}
-		return invalidProblem(member, "given once, and each name in it too")
+		return invalidProblem(member, "given once, and so must each name in it")
 	}
 	return nil
 }
@@ -261,8 +261,8 @@ func checkNull(name string, field reflect.Value) error {
 type nullElement struct{ place, allowed string }
 
 // decodeElements decodes lists and maps of strings, in which encoding/json
-// would take null for "". It returns the first null. It does not answer for what
-// is of another type, or does not decode.
+// would take null for "". It returns the first null. It ignores values of
+// other types, and values that do not decode.
 func decodeElements(raw json.RawMessage, field reflect.Value) (null *nullElement, ok bool) {
 	switch into := field.Addr().Interface().(type) {
 	case *[]string:

@@ -99,7 +99,7 @@ func (b *bulkBody) filter() keyfold.KeyFilter {
 }
 
 // onlyGiven keeps a member that is given and empty apart from one that is absent.
-// The Service refuses the first: it must not widen the change to everybody's keys.
+// The Service refuses the first: it must not widen the change to all keys.
 func onlyGiven(member *string) keyfold.Filter {
 	if member == nil {
 		return keyfold.Filter{}

@@ -45,7 +45,7 @@ func (a *api) oneTimeRoutes(r *routes) {
 	add(r, post("/users/{id}/one-time-tokens", "create-one-time-token", "Make a one-time token for a user", http.StatusCreated),
 		"In place of the one that the user may have for the same purpose. The answer holds the token, which cannot be had again: hand it to the user alone, by mail.", a.createOneTime)
 	add(r, post("/one-time-tokens/send", sendRoute, "Mail a one-time token to a user", http.StatusAccepted),
-		"The answer is the same whether or not there is such a user, and whether or not the user was sent too many. 429 with Retry-After after too many requests from the address. 501 where the program sends no mail.", a.sendOneTime)
+		"The answer is the same whether or not the user exists, and whether or not the user was already sent too many mails. 429 with Retry-After after too many requests from the address. 501 if the program sends no mail.", a.sendOneTime)
 	add(r, post("/one-time-tokens/verify-email", "use-verify-email", "Use a token up that proves an address", http.StatusOK),
 		"Lifts the waits that failed log-ins have put on the user. 422 with the code invalid_one_time_token for every reason to refuse the token.", a.useVerifyEmail)
 	add(r, post("/one-time-tokens/change-email", "use-change-email", "Use a token up that changes an address", http.StatusOK),

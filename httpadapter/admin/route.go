@@ -113,7 +113,7 @@ func (r *routes) operation(rt route, description string) huma.Operation {
 // status alone does not.
 func describeStatus(status int) string {
 	if status == http.StatusTooManyRequests {
-		return "More than ten wrong secrets in a minute came from this address, which has to wait for Retry-After. The right secret always passes, " +
+		return "More than ten wrong secrets in a minute came from this address, which must wait for the time in Retry-After. The right secret always passes, " +
 			"unless it has fewer than 32 characters: such secrets are compared at most ten times a second for new addresses."
 	}
 	return http.StatusText(status)
@@ -184,7 +184,7 @@ func checkQuery(raw string, parameters []string) *problem {
 			return invalidProblem(name, "given once")
 		}
 		if name == "limit" && strings.Trim(values[0], "0123456789") != "" {
-			return invalidProblem(name, "a whole number, in digits alone")
+			return invalidProblem(name, "a whole number, in digits only")
 		}
 		if name != "cursor" && slices.Contains(values, "") {
 			return invalidProblem(name, "a value that is not empty; leave the parameter out to list everything")

@@ -73,11 +73,11 @@ func (a *api) userRoutes(r *routes) {
 		"Needs If-Match or version: 428 without, 412 when the user was changed since. A field that is null is taken away, one that is not there stays.", a.updateUser)
 	add(r, route{http.MethodDelete, "/users/{id}", "delete-user", "Remove a user and all their keys", http.StatusNoContent, noBody}, "", a.deleteUser)
 	add(r, post("/users/{id}/password", "set-password", "Give a user another password", http.StatusNoContent, bodyRequired),
-		"The old one is not asked for. One-time tokens made before cease to work; keys go on. Lifts the waits that failed log-ins have put on the user.", a.setPassword)
+		"The old password is not needed. Existing one-time tokens stop working; keys continue to work. Lifts the waits that failed log-ins have put on the user.", a.setPassword)
 	add(r, post("/users/{id}/disable", "disable-user", "Refuse a user's log-ins and keys for now", http.StatusOK, bodyOptional), "", a.disableUser)
 	add(r, post("/users/{id}/enable", "enable-user", "Let a disabled user log in again", http.StatusOK, noBody), "", a.enableUser)
 	add(r, post("/users/{id}/unlock", "unlock-user", "Lift the waits that failed log-ins have put on a user", http.StatusNoContent, bodyOptional),
-		"Lifts them for the username and for the e-mail address. With an address, the right password also passes from there while others go on guessing. A new password and a used one-time token lift the waits, too.", a.unlockUser)
+		"Lifts them for the username and for the e-mail address. With an address, the right password also passes from there while others go on guessing. A new password and a used one-time token lift the waits as well.", a.unlockUser)
 	add(r, post("/users/authenticate", "authenticate", "Check a user's name and password", http.StatusOK, bodyRequired),
 		"422 with the code invalid_login for every reason to refuse; 429 with Retry-After after too many attempts on the account or from the address; from an address where the user logged in before, the right password may pass earlier.", a.authenticate)
 }

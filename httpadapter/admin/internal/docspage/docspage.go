@@ -76,7 +76,7 @@ func (a *asset) serve(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Encoding", "gzip")
 		h.Set("Content-Length", strconv.Itoa(len(a.compressed)))
 		if r.Method != http.MethodHead {
-			_, _ = io.WriteString(w, a.compressed) // the client is gone; there is nobody to tell
+			_, _ = io.WriteString(w, a.compressed) // the client is gone
 		}
 		return
 	}
