@@ -1,7 +1,7 @@
 package keyfold
 
 // Filter is a condition on one field in a query or a [KeyFilter]. The zero Filter
-// is no condition; [Only] makes one.
+// admits every value; [Only] returns a Filter for one value.
 //
 // It is a type of its own, and not a string whose empty value means "all", so that
 // a value which turns out to be empty can never widen a query: Only("") is refused.
@@ -11,11 +11,11 @@ type Filter struct {
 }
 
 // Only returns the Filter that admits exactly this value. The call that is given
-// Only("") fails with an [InvalidError] that names the field: the identity that the
-// value was taken from has none, and must not be shown, or revoke, everything.
+// Only("") fails with an [InvalidError] that names the field: an identity that has
+// no such value must not list or revoke everything.
 func Only(value string) Filter { return Filter{value: value, set: true} }
 
-// IsZero reports whether f is no condition.
+// IsZero reports whether f admits every value.
 func (f Filter) IsZero() bool { return !f.set }
 
 // Value returns the value that f admits; empty for the zero Filter.
@@ -24,13 +24,13 @@ func (f Filter) Value() string { return f.value }
 // admits reports whether a field with that value meets the condition.
 func (f Filter) admits(value string) bool { return !f.set || f.value == value }
 
-// check refuses an empty value, and what valid refuses. It looks at no zero Filter.
+// check refuses an empty value, and what valid refuses. It accepts the zero Filter.
 func (f Filter) check(field string, valid func(value string) error) error {
 	switch {
 	case !f.set:
 		return nil
 	case f.value == "":
-		return invalid(field, "a value that is not empty, or no condition at all")
+		return invalid(field, "a value that is not empty, or no condition")
 	}
 	return valid(f.value)
 }

@@ -32,7 +32,7 @@ const errCrowded = busy("keyfold: too many log-ins and one-time tokens at once")
 // gate bounds the requests of anonymous clients that may use the store at the
 // same time. A request takes a place before its first store call and keeps it
 // until its last one. Requests without a place wait, at most gateWait, in the
-// order of their rank, and are then turned away without having cost a store call.
+// order of their rank, and are then turned away without a store call.
 //
 // The rank of a request comes from a bounded table in this process and never
 // from the store: a store that is asked who may ask it is not protected.
@@ -53,7 +53,7 @@ type gate struct {
 type rank int
 
 const (
-	rankProved rank = iota // somebody succeeded from that address, with few failures since
+	rankProved rank = iota // a user succeeded from that address, with few failures since
 	rankClean              // no recent failures
 	rankFailed
 	ranks
@@ -75,7 +75,7 @@ func newGate(places int, now func() time.Time) *gate {
 }
 
 // admit takes a place for a request from that address, which may be unknown, and
-// returns the function that gives it back. Calling that again does nothing. The
+// returns the function that gives it back. Further calls of that function do nothing. The
 // error is errCrowded, or ctx's own.
 //
 // A Service that is bound to a transaction needs no place: its caller holds a
@@ -140,7 +140,7 @@ func (g *gate) giveUp(w *waiter) bool {
 
 // leave hands a place over to the next waiter. One whose address has failed
 // since it came goes back behind the others: a client that sends a thousand
-// guesses at once must not be ahead with all of them.
+// guesses at once must not stay in front with all of them.
 func (g *gate) leave() {
 	g.state.Lock()
 	defer g.state.Unlock()

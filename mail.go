@@ -19,7 +19,7 @@ import (
 // being sent.
 //
 // One user is sent five mails for one purpose, and one more every three hours,
-// whoever asks and by either name; further requests are answered in the same way
+// whichever client asks and by either name; further requests are answered in the same way
 // and send nothing. Requests from an address where the user logged in before are
 // counted apart, so that strangers cannot use up a user's mails.
 func (s *Service) SendResetPassword(ctx context.Context, login string, ip netip.Addr) error {
@@ -138,7 +138,7 @@ func (s *Service) reserveMailTo(ctx context.Context, purpose OneTimePurpose, use
 	}
 	if wait > 0 {
 		if s.logins.mayLog(now) {
-			s.opts.Logger.Info("keyfold: a mail was not sent, because the user was sent too many",
+			s.opts.Logger.Info("keyfold: a mail was not sent, because the user was already sent too many",
 				slog.String("purpose", purpose.String()), slog.String("user", user.ID))
 		}
 		return nil, nil

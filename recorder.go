@@ -53,7 +53,7 @@ type recorder struct {
 
 const (
 	flushEvents   = 20_000 // events that are written without waiting for the interval
-	useSize       = 128    // bytes of a use beside its texts, here and in its batch
+	useSize       = 128    // bytes of a use without its texts, here and in its batch
 	maxRehashes   = 1000   // per shard
 	maxEventText  = 256    // bytes of each text of an event
 	creditEvents  = 64     // what a shard is allowed at a time

@@ -85,8 +85,8 @@ func (s *Service) newAttempt(ctx context.Context, account string, ip netip.Addr)
 	return a, nil
 }
 
-// databaseSecret is what throttles are named under and cursors are authenticated
-// with. It asks the store once.
+// databaseSecret returns the key for the names of throttles and for the
+// authentication of cursors. It asks the store once.
 func (s *Service) databaseSecret(ctx context.Context) ([]byte, error) {
 	if known := s.logins.secret.Load(); known != nil {
 		return *known, nil
@@ -267,8 +267,8 @@ func (s *Service) outwait(ctx context.Context, a *attempt, wrong *Throttle, rule
 // success returns what becomes of the throttles when the password was right. The
 // attempt is taken back, and no other: strangers would see by their count that
 // the user logged in, and a stranger with an account of their own could clear the
-// count of their address. Without an address there is nobody to tell apart, and
-// the count of the account starts anew.
+// count of their address. Without an address clients cannot be told apart, and
+// the count of the account starts again.
 func (s *Service) success(ctx context.Context, a *attempt, user *UserRecord) Settlement {
 	if a.from == "" {
 		return Settlement{Forget: []string{a.reserved[0].Name}}
@@ -317,9 +317,9 @@ func (a *attempt) cleared(user *UserRecord, now time.Time) Settlement {
 	return settled
 }
 
-// proved clears the throttles of a user who has proved who they are, or whom an
-// administrator vouches for. Only where the changes of a transaction would be
-// lost with it does a failure count: otherwise what was proved is stored already.
+// proved clears the throttles of a user who has proved their identity, or for whom
+// an administrator vouches. It returns an error only if the changes of a
+// transaction would be lost with it: otherwise the proof is already stored.
 func (s *Service) proved(ctx context.Context, user *UserRecord, ip netip.Addr) error {
 	now := s.now()
 	s.gate.learn(ip, nil)
@@ -366,8 +366,8 @@ func (s *Service) UnlockUser(ctx context.Context, id string, ip netip.Addr) erro
 	return storeError(ctx, s.store.UnlockUser(ctx, id, a.cleared(&user, now), m))
 }
 
-// settle closes an attempt. Where that fails the attempt stays counted, which
-// locks nobody out: it is one of several.
+// settle closes an attempt. If that fails, the attempt stays counted, which
+// does not lock the user out: it is one of several.
 func (s *Service) settle(ctx context.Context, settlement Settlement) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()

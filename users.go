@@ -242,7 +242,7 @@ func (u *UserUpdate) check(id string) error {
 
 // SetPassword gives a user another password, whatever the old one is. It is for
 // administrators; [Service.ChangePassword] asks the user for the old one.
-// One-time tokens made before cease to work; keys go on. The waits that failed
+// Existing one-time tokens stop working; keys continue to work. The waits that failed
 // log-ins have put on the user are lifted. Errors: [InvalidError], [ErrNotFound],
 // [ErrLimited] when too many passwords are being hashed, [ErrUnavailable].
 func (s *Service) SetPassword(ctx context.Context, id, password string) error {

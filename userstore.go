@@ -146,7 +146,7 @@ func (t *Throttle) blocks(at time.Time) bool {
 // ThrottleRule says how many attempts are free and how long the next ones have
 // to wait. There are two kinds of rules. Where Every is zero, the wait after the
 // last free attempt is First and doubles with each further one up to Longest, and
-// the count starts anew when Forget has passed since the first attempt. Where
+// the count starts again when Forget has passed since the first attempt. Where
 // Every is set, the throttle is a bucket that holds Free attempts and regains one
 // each Every; the other fields are not used.
 type ThrottleRule struct {
@@ -218,7 +218,7 @@ type Reservation struct {
 type Settlement struct {
 	Forget []string      // throttles to remove
 	Refund []Reservation // throttles that get one attempt back
-	// Good are throttles to write anew: without attempts, to be kept until GoodUntil.
+	// Good are throttles to overwrite: without attempts, to be kept until GoodUntil.
 	Good      []string
 	GoodUntil time.Time
 }

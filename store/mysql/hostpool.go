@@ -21,7 +21,7 @@ import (
 // sessions are what the server and the program make of them, at any time, so:
 //   - every statement with arguments is prepared: the driver never puts text into it;
 //   - a connection is used when its session was checked within trustTime, and
-//     closed when it is not fit;
+//     closed when it does not fit;
 //   - a verify, which has no time for that, asks in its own statement whether the
 //     session sees what is committed now.
 type hostPool struct {
@@ -41,7 +41,7 @@ type hostPool struct {
 // setting at any time, and a connection is not told apart from its successor.
 const trustTime = time.Second
 
-// newHostPool refuses a pool whose session is not fit.
+// newHostPool refuses a pool whose session does not fit.
 func newHostPool(ctx context.Context, db *sql.DB) (*hostPool, error) {
 	p := &hostPool{db: db, rules: rulesOf("", nil), shared: new(connections), clock: sqlstore.NewClock()}
 	p.checked.at = map[any]time.Time{}

@@ -14,7 +14,7 @@ const (
 	codeTooLarge   = 1153 // ER_NET_PACKET_TOO_LARGE
 
 	// leastPacket is enough for each text of a key, a user and their audit
-	// entries: text that does not fit beside others travels by itself.
+	// entries: text that does not fit together with others is sent by itself.
 	leastPacket = 64 << 10
 	// largestBatch is more than rowsAtOnce rows of any kind take.
 	largestBatch = 1 << 20

@@ -139,7 +139,7 @@ func cleanModes(modes string) string {
 type sessionError struct{ faults []string }
 
 func (e *sessionError) Error() string {
-	return "the session is not fit: " + strings.Join(e.faults, ", ")
+	return "the session does not fit: " + strings.Join(e.faults, ", ")
 }
 
 func newSessionError(unfit []setting, found variables) error {
@@ -162,7 +162,7 @@ func rulesOf(database string, params map[string]string) rules {
 	}
 	if database != "" {
 		use := "USE `" + strings.ReplaceAll(database, "`", "``") + "`"
-		r = append(r, setting{defaultDatabase, "the one of the data source name", is(database), always(use), ""})
+		r = append(r, setting{defaultDatabase, "the database of the data source name", is(database), always(use), ""})
 	}
 	return r
 }

@@ -61,8 +61,8 @@ var _ keyfold.LoggingStore = (*Store)(nil)
 // allowFallbackToPlaintext, multiStatements, and allowCleartextPasswords
 // without a verified certificate.
 //
-// Of a pool of at least eight connections, three are set apart for the change
-// feed and for changes.
+// In a pool of at least eight connections, three are reserved for the change feed
+// and for changes.
 //
 // Open takes at most ten seconds unless ctx has a deadline of its own. Errors
 // never hold the DSN or the password. The caller must call Close.
@@ -105,7 +105,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	return store, nil
 }
 
-// split divides connections between the pool and those that are set apart for
+// split divides connections between the pool and the reserve that is set apart for
 // the feed and for changes. It sets none apart where there are few.
 func split(conns int) (ordinary, reserved int) {
 	if conns < leastToSplit {
@@ -135,9 +135,9 @@ func setMax(db *sql.DB, conns int) {
 // go-sql-driver/mysql, and brings the schema up to date. The pool stays the
 // caller's: Close leaves it open.
 //
-// Make the pool with [NewConnector], which sees to the settings of each session.
-// New cannot change those of another pool: it refuses one whose session is not
-// fit, with an error that names the setting and the value that it must have. On a
+// Make the pool with [NewConnector], which sets and checks the settings of each session.
+// New cannot change the sessions of another pool: it refuses a pool whose session
+// does not fit, with an error that names the setting and the value that it must have. On a
 // Galera cluster wsrep_sync_wait must be 1. On such a pool every statement with
 // arguments is prepared, whatever interpolateParams is, and most calls take
 // another round trip for that.
@@ -154,7 +154,7 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 		}
 		return start(ctx, host.access(), nil, nil)
 	}
-	return nil, errors.New(name + ": want a pool of the driver github.com/go-sql-driver/mysql")
+	return nil, errors.New(name + ": the pool must use the driver github.com/go-sql-driver/mysql")
 }
 
 // access is the ways to a database by one pool.
@@ -274,7 +274,7 @@ func (s *Store) DB() *sql.DB { return s.db }
 //
 // The session of tx is the caller's and may have any character set, so every
 // statement with arguments is prepared, and every call fails while the session
-// is not fit: the error names the setting. See [NewConnector].
+// does not fit: the error names the setting. See [NewConnector].
 func Tx(tx *sql.Tx) keyfold.Tx {
 	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.MySQL(), Class: class},
 		session(tx, sqlstore.NewPrepared(&hostTx{Tx: tx}), sqlstore.NewClock(), smallBatches()))

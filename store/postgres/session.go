@@ -385,7 +385,7 @@ func hint(err error) string {
 		if _, ok := errors.AsType[*pgconn.ConnectError](err); !ok {
 			return "" // text with a NUL byte is one more reason
 		}
-		return "where this is a pooler that refuses a start-up parameter: leave the parameter out of the data source name, " +
+		return "if this is a pooler that refuses a start-up parameter: leave the parameter out of the data source name, " +
 			"or add it to ignore_startup_parameters of PgBouncer"
 	case readOnlyTransaction:
 		return "the server or the session has become read-only: see pg_is_in_recovery() and default_transaction_read_only"

@@ -68,8 +68,8 @@ var _ keyfold.LoggingStore = (*Store)(nil)
 // Of several hosts it uses the first that takes writes. Where it finds a pooler,
 // queries run in the mode "exec" unless dsn sets default_query_exec_mode.
 //
-// In addition to the connections of the pool it opens up to three for the change
-// feed and for changes.
+// In addition to the connections of the pool, Open makes up to three for the
+// change feed and for changes.
 //
 // Open takes at most ten seconds unless ctx has a deadline of its own. Errors
 // never hold the DSN or the password. The caller must call Close.
@@ -211,7 +211,7 @@ func newReserve(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Pool, error) 
 // date. The pool stays the caller's: Close leaves it open.
 //
 // Sessions of the pool must have client_encoding UTF8, standard_conforming_strings
-// on, and must not be read-only. One that is found otherwise is closed. A pool
+// on, and must not be read-only. A session that does not fit is closed. A pool
 // that goes through a pooler which hands connections out by the transaction needs
 // the DefaultQueryExecMode [pgx.QueryExecModeExec].
 func New(ctx context.Context, pool *pgxpool.Pool) (*Store, error) {

@@ -15,7 +15,7 @@ import (
 
 // fileGuard tells whether the files of the database are still the ones that the
 // connections have open. After a file is deleted or replaced they go on in the
-// old one, which no other process sees and which is gone with them.
+// old one, which no other process sees and which disappears with them.
 type fileGuard struct {
 	pool *sql.DB
 	// reopen makes later reads use new connections: one that was made while

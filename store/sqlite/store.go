@@ -150,7 +150,7 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	if _, ok := db.Driver().(*sqlite.Driver); !ok {
-		return nil, errors.New(name + ": want a pool of the driver modernc.org/sqlite")
+		return nil, errors.New(name + ": the pool must use the driver modernc.org/sqlite")
 	}
 	if err := fit(ctx, db); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
