@@ -123,6 +123,11 @@ func (a *attempt) ownName(account string) string {
 	return a.name("own", account+"\x00"+a.from, userBytes)
 }
 
+// oldPasswordName is of the attempts to change a password by the old one.
+func (a *attempt) oldPasswordName(user *UserRecord) string {
+	return a.name("change", user.ID, userBytes)
+}
+
 // usedName is the mark that some user logged in from the address.
 func (a *attempt) usedName() string { return a.name("used", a.from, userBytes) }
 
@@ -302,7 +307,7 @@ func (a *attempt) marks(user *UserRecord) []string {
 // cleared returns the settlement that clears the throttles of a user, by both
 // names, and makes the address known where there is one.
 func (a *attempt) cleared(user *UserRecord, now time.Time) Settlement {
-	var settled Settlement
+	settled := Settlement{Forget: []string{a.oldPasswordName(user)}}
 	for _, account := range []string{user.UsernameKey, user.EmailKey} {
 		settled.Forget = append(settled.Forget, a.accountName(account), a.freshName(account))
 		if a.from != "" {

@@ -265,9 +265,10 @@ func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 }
 
 // ChangePassword gives a user another password if the old one is right. It is for
-// a form that a user fills in: the old password counts as a log-in attempt of its
-// user, so that it cannot be guessed here either. Errors: [InvalidError] for the
-// new password, [ErrNotFound], [ErrInvalidCredentials] when the old password is
+// a form of a user who is logged in. Attempts are counted as those of log-ins are,
+// so that the old password cannot be guessed here either. They have a count of
+// their own: strangers who fail to log in keep no user from changing the password.
+// Errors: [InvalidError] for the new password, [ErrNotFound], [ErrInvalidCredentials] when the old password is
 // incorrect or the user is disabled, [ErrLimited] after too many attempts, and
 // [ErrUnavailable]. On a Service that is bound to a transaction it is an
 // InvalidError, as [Service.Authenticate] is.
@@ -282,14 +283,43 @@ func (s *Service) ChangePassword(ctx context.Context, id, old, password string) 
 	if err := s.opts.PasswordPolicy.check(password, record.Username, record.Email); err != nil {
 		return err
 	}
-	login := record.Username
-	if login == "" {
-		login = record.Email
-	}
-	if _, err := s.Authenticate(ctx, Login{Login: login, Password: old}); err != nil {
+	if err := s.checkOldPassword(ctx, &record, old); err != nil {
 		return err
 	}
 	return s.SetPassword(ctx, id, password)
+}
+
+// checkOldPassword counts an attempt on the user before the password is looked at.
+func (s *Service) checkOldPassword(ctx context.Context, user *UserRecord, old string) error {
+	leave, err := s.admit(ctx, netip.Addr{})
+	if err != nil {
+		return err
+	}
+	defer leave()
+	a, err := s.newAttempt(ctx, "", netip.Addr{})
+	if err != nil {
+		return err
+	}
+	reserved := []Reservation{{a.oldPasswordName(user), loginRule}}
+	wait, _, err := s.reserveAll(ctx, &a, reserved, s.now())
+	switch {
+	case err != nil:
+		return err
+	case wait > 0:
+		return &limited{wait: wait}
+	}
+	match, _, err := s.passwords.verify(ctx, old, user.PasswordHash)
+	switch {
+	case err != nil: // nothing was decided, so it was no attempt
+		s.settle(ctx, Settlement{Refund: reserved})
+		return storeError(ctx, err)
+	case !match:
+		return errWrongPassword
+	case !user.DisabledAt.IsZero():
+		return errDisabledLogin
+	}
+	s.settle(ctx, Settlement{Forget: []string{a.oldPasswordName(user)}})
+	return nil
 }
 
 // DisableUser refuses a user's log-ins and all their keys, until

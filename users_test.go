@@ -580,3 +580,27 @@ func TestChangePasswordNeedsTheOldOne(t *testing.T) {
 	err = l.InTx(ctx, func(k *keyfold.Service) error { return k.ChangePassword(ctx, user.ID, old, fresh) })
 	wantErr(t, "in a transaction", err, keyfold.ErrInvalid)
 }
+
+// Mutation tried: the old password as a log-in attempt from an unknown address,
+// which strangers keep waiting.
+func TestStrangersDoNotKeepAUserFromChangingThePassword(t *testing.T) {
+	l := newLifecycle(t)
+	ctx := t.Context()
+	const old, fresh = "correct horse battery", "staple battery horse"
+	user, err := l.CreateUser(ctx, keyfold.NewUser{Username: "ann", Password: old})
+	l.must(err)
+	for range 10 {
+		_, err = l.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "wrong horse battery"})
+	}
+	wantErr(t, "ten guesses of a stranger", err, keyfold.ErrLimited)
+	l.must(l.ChangePassword(ctx, user.ID, old, fresh))
+
+	for range 10 {
+		err = l.ChangePassword(ctx, user.ID, old, fresh)
+	}
+	wantErr(t, "ten wrong old passwords", err, keyfold.ErrLimited)
+	_, err = l.Authenticate(ctx, keyfold.Login{Login: "ann", Password: fresh})
+	l.must(err)
+	l.must(l.UnlockUser(ctx, user.ID, netip.Addr{}))
+	l.must(l.ChangePassword(ctx, user.ID, fresh, old))
+}
