@@ -103,6 +103,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		return meta.admits()
 	}
 	if meta != nil { // an upgrade: processes that are too old for it must stop first
+		s.from = meta.Schema
 		if err := meta.startUpgrade(ctx, s.meta); err != nil {
 			return err
 		}
