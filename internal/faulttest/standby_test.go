@@ -6,12 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/store/postgres"
 )
 
-// TestStandbyIsRefused was seen to fail before sessions were checked: a standby
-// was opened, its verifies were old, and every change was a 503.
+// TestStandbyIsRefused begins with a current schema, so that opening the store
+// writes nothing. It was seen to fail before sessions were checked.
 func TestStandbyIsRefused(t *testing.T) {
 	onlyWithEverything(t)
 	pair := startServers(t, "pgreplica")
@@ -22,8 +24,16 @@ func TestStandbyIsRefused(t *testing.T) {
 	location.RawQuery = "sslmode=disable" // and nothing about the kind of server
 	primary, standby, _ := strings.Cut(location.Host, ",")
 
-	location.Host = standby
+	location.Host = primary
 	store, err := postgres.Open(t.Context(), location.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = store.Close()
+
+	location.Host = standby
+	awaitSchema(t, location.String())
+	store, err = postgres.Open(t.Context(), location.String())
 	if err == nil {
 		_ = store.Close()
 		t.Fatal("Open accepts a standby")
@@ -55,4 +65,22 @@ func TestStandbyIsRefused(t *testing.T) {
 		}
 	}
 	t.Errorf("CreateKey after the promotion: %v", last)
+}
+
+// awaitSchema waits until a standby shows the schema: it has received what was
+// committed, and applies it a moment later.
+func awaitSchema(t *testing.T, dsn string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); pause(t.Context(), 20*time.Millisecond) {
+		var version int64
+		if conn.QueryRow(t.Context(), "SELECT schema_version FROM keyfold_meta").Scan(&version) == nil {
+			return
+		}
+	}
+	t.Fatal("the standby never shows the schema")
 }

@@ -97,7 +97,8 @@ func openers() map[string]func(context.Context, *testing.T, string) (*postgres.S
 	}
 }
 
-// Every setting below was accepted before sessions were checked.
+// The schema is current, so that opening the store writes nothing. Each of these
+// was accepted before sessions were checked.
 func TestUnfitSessionIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ ways, setting, want string }{
@@ -117,7 +118,17 @@ func TestUnfitSessionIsRefused(t *testing.T) {
 			}
 			t.Run(way+" "+test.setting, func(t *testing.T) {
 				t.Parallel()
-				refused(t, open, newRole(t, test.setting).database(t), test.want)
+				r := newRole(t)
+				dsn := r.database(t)
+				store, err := postgres.Open(t.Context(), dsn)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer store.Close()
+				if _, err := store.Pool().Exec(t.Context(), "ALTER ROLE "+r.name+" SET "+test.setting); err != nil {
+					t.Fatal(err)
+				}
+				refused(t, open, dsn, test.want)
 			})
 		}
 	}
@@ -485,7 +496,7 @@ func TestHiddenRowsAreRefused(t *testing.T) {
 	}
 }
 
-// Mutation tried: without Engine.Check the running process hears of nothing any more.
+// Mutation tried: without Engine.Check the check passes.
 func TestRowsThatBecomeHiddenFailTheCheck(t *testing.T) {
 	t.Parallel()
 	dsn := newRole(t).database(t)
@@ -502,8 +513,7 @@ func TestRowsThatBecomeHiddenFailTheCheck(t *testing.T) {
 	}
 }
 
-// Mutation tried: without the check on each acquisition the pool of the host
-// reads the key in one of two encodings.
+// Mutation tried: without the check on each acquisition Ping and Check succeed.
 func TestSessionIsCheckedEachTimeItIsTaken(t *testing.T) {
 	t.Parallel()
 	dsn := newRole(t).database(t)
