@@ -78,7 +78,7 @@ func TestCommandFollowsTheRulesOfTheProgramThatOwnsTheDatabase(t *testing.T) {
 	s := newShell(t)
 	dir, env := t.TempDir(), append(environment(""), "KEYFOLD_DATABASE_URL=sqlite:"+s.path)
 	own := execute(t, dir, env, "keys", "create", "--name", "n", "--scope", "any:thing")
-	if own.code != exitOK || !strings.Contains(own.stderr, "no key rules were published in this database; uses its own: "+
+	if own.code != exitOK || !strings.Contains(own.stderr, "no key rules are published in this database; using the defaults and variables of this command: "+
 		"tokens begin with kf, keys end after 15d, any scope, passwords of 15 characters or more\n") {
 		t.Fatalf("without rules: %+v", own)
 	}
@@ -99,7 +99,7 @@ func TestCommandFollowsTheRulesOfTheProgramThatOwnsTheDatabase(t *testing.T) {
 	}
 	got := execute(t, dir, env, "keys", "create", "--name", "n", "--scope", "reports:read")
 	if got.code != exitOK || !strings.HasPrefix(got.stdout, "acme_live_") || !strings.Contains(got.stderr, "never ends") ||
-		!strings.Contains(got.stderr, "follows the key rules that were published in this database: tokens begin with acme_live, keys never end, one of 1 scopes") {
+		!strings.Contains(got.stderr, "following the key rules published in this database: tokens begin with acme_live, keys never end, allowed scopes: 1") {
 		t.Errorf("under rules: %q", got.stderr)
 	}
 	s.fails(exitUsage, "scope", "keys", "create", "--name", "n", "--scope", "any:thing")
@@ -107,8 +107,8 @@ func TestCommandFollowsTheRulesOfTheProgramThatOwnsTheDatabase(t *testing.T) {
 		t.Errorf("a password that the rules refuse: %+v", got)
 	}
 	won := execute(t, dir, append(env, "KEYFOLD_PREFIX=mine"), "keys", "create", "--name", "n")
-	if won.code != exitOK || !strings.HasPrefix(won.stdout, "mine_live_") || !strings.Contains(won.stderr, "KEYFOLD_PREFIX says otherwise than the published key rules, and wins") {
-		t.Errorf("a variable that says otherwise: %q", won.stderr)
+	if won.code != exitOK || !strings.HasPrefix(won.stdout, "mine_live_") || !strings.Contains(won.stderr, "KEYFOLD_PREFIX differs from the published key rules and takes precedence") {
+		t.Errorf("a variable that differs: %q", won.stderr)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestServePublishesItsKeyRules(t *testing.T) {
 	dir := t.TempDir()
 	s := startServer(t, dir, "sqlite:keyfold.db", testSecret)
 	got := execute(t, dir, append(environment(""), "KEYFOLD_DATABASE_URL=sqlite:keyfold.db"), "keys", "create", "--name", "n")
-	if got.code != exitOK || !strings.Contains(got.stderr, "follows the key rules that were published") {
+	if got.code != exitOK || !strings.Contains(got.stderr, "following the key rules published") {
 		t.Errorf("%q", got.stderr)
 	}
 	s.stop()

@@ -51,15 +51,15 @@ func (c *command) withService(cmd *cobra.Command, create bool, tell io.Writer, d
 // over a rule.
 func followRules(ctx context.Context, app *fromenv.Opened, tell io.Writer) error {
 	rules, err := app.Service.PublishedKeyRules(ctx)
-	says := "follows the key rules that were published in this database"
+	says := "following the key rules published in this database"
 	switch {
 	case errors.Is(err, keyfold.ErrNotFound):
-		says = "no key rules were published in this database; uses its own"
+		says = "no key rules are published in this database; using the defaults and variables of this command"
 	case err != nil:
 		return err
 	default:
 		for _, variable := range app.Config.FollowKeyRules(rules) {
-			fmt.Fprintf(tell, "keyfold: %s says otherwise than the published key rules, and wins\n", variable)
+			fmt.Fprintf(tell, "keyfold: %s differs from the published key rules and takes precedence\n", variable)
 		}
 		svc, err := keyfold.New(app.Store, app.Config.Options())
 		if err != nil {
@@ -82,7 +82,7 @@ func describeRules(rules keyfold.KeyRules) string {
 		ttl = "end after " + admin.FormatDuration(rules.KeyTTL)
 	}
 	if rules.Scopes != nil {
-		scopes = fmt.Sprintf("one of %d scopes", len(rules.Scopes))
+		scopes = fmt.Sprintf("allowed scopes: %d", len(rules.Scopes))
 	}
 	return fmt.Sprintf("tokens begin with %s, keys %s, %s, passwords of %d characters or more", head, ttl, scopes, rules.MinPassword)
 }

@@ -29,7 +29,7 @@ func newShell(t *testing.T) *shell {
 }
 
 // rulesLine is what commands that create keys or users say of their rules.
-var rulesLine = regexp.MustCompile(`(?m)^keyfold: (no key rules were published|follows the key rules).*\n`)
+var rulesLine = regexp.MustCompile(`(?m)^keyfold: (no key rules are published|following the key rules).*\n`)
 
 // run runs a command and looks for secrets in what it printed. What the command
 // says of its rules is left out; TestCommandFollowsTheRules… is about that.
