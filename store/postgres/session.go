@@ -162,7 +162,10 @@ func inspect(ctx context.Context, conn *pgconn.PgConn) (pooled bool, err error) 
 
 // sessions are the connections of a pool. Each is checked every time that it is
 // taken, and one that is unfit is closed, so that the pool makes another.
-type sessions struct{ pool *pgxpool.Pool }
+type sessions struct {
+	pool   *pgxpool.Pool
+	schema *schema // nil before it was found
+}
 
 // acquireTries bounds how many unfit connections one call closes. A host that
 // spoils the sessions of its pool by SET spoils some of them.
@@ -227,7 +230,7 @@ func (s sessions) Exec(ctx context.Context, query string, args ...any) (pgconn.C
 		return pgconn.CommandTag{}, err
 	}
 	defer conn.Release()
-	return conn.Exec(ctx, query, args...)
+	return conn.Exec(ctx, s.schema.qualify(query), args...)
 }
 
 // Query implements [postgresdb.DBTX].
@@ -236,7 +239,7 @@ func (s sessions) Query(ctx context.Context, query string, args ...any) (pgx.Row
 	if err != nil {
 		return nil, err
 	}
-	rows, err := conn.Query(ctx, query, args...)
+	rows, err := conn.Query(ctx, s.schema.qualify(query), args...)
 	if err != nil {
 		conn.Release()
 		return nil, err
@@ -250,7 +253,7 @@ func (s sessions) QueryRow(ctx context.Context, query string, args ...any) pgx.R
 	if err != nil {
 		return failedRow{err}
 	}
-	return &sessionRow{conn.QueryRow(ctx, query, args...), conn}
+	return &sessionRow{conn.QueryRow(ctx, s.schema.qualify(query), args...), conn}
 }
 
 // sessionRows and sessionRow give the connection back when they are read.
@@ -287,7 +290,7 @@ func (s sessions) begin(ctx context.Context) (pgx.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginOwn})
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: s.schema.beginIn()})
 	if err != nil {
 		conn.Release()
 		return nil, err

@@ -129,7 +129,7 @@ func connect(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, bool, 
 
 // try checks a session of the pool.
 func try(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
-	conn, err := sessions{pool}.acquire(ctx, true)
+	conn, err := sessions{pool: pool}.acquire(ctx, true)
 	if err == nil {
 		defer conn.Release()
 		pooled, err = inspect(ctx, conn.Conn().PgConn())
@@ -225,13 +225,16 @@ func New(ctx context.Context, pool *pgxpool.Pool) (*Store, error) {
 
 // start returns a Store. reserve is nil where the pool is the program's own.
 func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) (*Store, error) {
-	db := sessions{pool}
+	db := sessions{pool: pool}
 	from, to, err := sqlstore.Migrate(ctx, migrator{db}, migrations.Postgres())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, explain(err))
 	}
 	if err := db.check(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, explain(err))
+	}
+	if db.schema, err = findSchema(ctx, db); err != nil {
+		return nil, fmt.Errorf("%s: find the schema: %w", name, explain(err))
 	}
 	queries := postgresdb.New(db)
 	log := new(storelog.Log)
@@ -249,7 +252,7 @@ func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) 
 		Close:      func() error { close(closed); closePools(); return nil },
 	}
 	if reserve != nil {
-		apart := sessions{reserve}
+		apart := sessions{pool: reserve, schema: db.schema}
 		reserved := postgresdb.New(apart)
 		engine.Check = apart.Check
 		engine.Reserve = &sqlstore.Reserve{
