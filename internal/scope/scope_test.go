@@ -1,7 +1,6 @@
 package scope_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -188,9 +187,9 @@ func FuzzScope(f *testing.F) {
 			return
 		}
 		if !scope.Covers("**", a) || !scope.Covers(a, a) || scope.IsConcrete(a) && scope.Covers(a, b) && a != b {
-			t.Error(fmt.Sprintf("Covers is wrong about %q and %q", a, b))
+			t.Errorf("Covers is wrong about %q and %q", a, b)
 		}
-		if got := fmt.Sprint(scope.Join([]string{a, b})); strings.Count(got, " ") != 1 {
+		if got := string(scope.Join([]string{a, b})); strings.Count(got, " ") != 1 {
 			t.Errorf("%q and %q joined are %q", a, b, got)
 		}
 	})

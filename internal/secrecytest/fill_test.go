@@ -21,8 +21,6 @@ import (
 // canaries are texts that are found again in whatever form they are printed.
 type canaries struct{ paths []string }
 
-const canaryLen = 12
-
 // next returns the canary for a place.
 func (c *canaries) next(path string) string {
 	c.paths = append(c.paths, path)
