@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -121,4 +123,17 @@ func TestServePublishesItsKeyRules(t *testing.T) {
 		t.Errorf("%q", got.stderr)
 	}
 	s.stop()
+	if strings.Contains(s.stderr.String(), "replaced the key rules") {
+		t.Errorf("the first server says that it replaced rules: %s", s.stderr)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte("KEYFOLD_PREFIX='acme'\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, replaces := range []bool{true, false} {
+		s := startServer(t, dir, "sqlite:keyfold.db", testSecret)
+		s.stop()
+		if said := strings.Contains(s.stderr.String(), `"former_prefix":"kf","prefix":"acme"`); said != replaces {
+			t.Errorf("a server with other rules says that it replaced them: %t, want %t: %s", said, replaces, s.stderr)
+		}
+	}
 }

@@ -76,7 +76,9 @@ func inFlags(err error) error {
 
 // aboutUser adds to an error about one user what can be done.
 func aboutUser(id string, err error) error {
-	if !errors.Is(err, keyfold.ErrNotFound) {
+	bad, isInvalid := errors.AsType[*keyfold.InvalidError](err)
+	isUnknown := isInvalid && bad.Field == "user_id" // of a key that was to be created
+	if !isUnknown && !errors.Is(err, keyfold.ErrNotFound) {
 		return err
 	}
 	return &failure{exitNotFound, fmt.Errorf(`there is no user %s; "keyfold users list" shows those there are`, id)}

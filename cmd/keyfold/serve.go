@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -96,7 +97,7 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 		return err
 	}
 	defer app.Close(context.WithoutCancel(ctx))
-	if err := app.Service.PublishKeyRules(keyfold.WithActor(ctx, keyfold.Actor{Name: "keyfold serve"})); err != nil {
+	if err := publishKeyRules(ctx, app.Service, log); err != nil {
 		return classify(err)
 	}
 	api, err := admin.Handler(app.Service, admin.Options{
@@ -133,6 +134,21 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 		return err
 	}
 	log.Info("stopped")
+	return nil
+}
+
+// publishKeyRules says so where it replaces the rules of another program: from then
+// on the commands follow those of this server.
+func publishKeyRules(ctx context.Context, svc *keyfold.Service, log *slog.Logger) error {
+	before, err := svc.PublishedKeyRules(ctx)
+	replaces := err == nil && !reflect.DeepEqual(before, svc.KeyRules())
+	if err := svc.PublishKeyRules(keyfold.WithActor(ctx, keyfold.Actor{Name: "keyfold serve"})); err != nil {
+		return err
+	}
+	if replaces {
+		log.Warn("replaced the key rules that were published in this database; the audit log has the former ones",
+			"former_prefix", before.Prefix, "prefix", svc.KeyRules().Prefix)
+	}
 	return nil
 }
 

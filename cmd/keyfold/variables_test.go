@@ -126,18 +126,18 @@ func TestNothingPrintsASecretVariable(t *testing.T) {
 		"all good, server down":  {"KEYFOLD_SECRET": good, "KEYFOLD_PREVIOUS_SECRET": good, "KEYFOLD_PEPPERS": "a:" + good, "KEYFOLD_DATABASE_URL": "postgres://u:" + canary + "@127.0.0.1:1/d"},
 		"all good, MariaDB down": {"KEYFOLD_SECRET": good, "KEYFOLD_DATABASE_URL": "mysql://u:" + canary + "@127.0.0.1:1/d"},
 		"parts, server down": {
-			"KEYFOLD_SECRET": good, "DATABASE_MODE": "postgres", "POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1", "POSTGRES_USER": "u", "POSTGRES_PASSWORD": canary, "POSTGRES_DATABASE": "d",
+			"FASTAPI_AUTH_SECRET": good, "DATABASE_MODE": "postgres", "POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1", "POSTGRES_USER": "u", "POSTGRES_PASSWORD": canary, "POSTGRES_DATABASE": "d",
 		},
 		"secrets too short":     {"KEYFOLD_SECRET": canary, "KEYFOLD_PREVIOUS_SECRET": canary, "KEYFOLD_PEPPERS": "a:" + canary},
 		"secrets with a \\n":    {"KEYFOLD_SECRET": good + "\n", "KEYFOLD_PREVIOUS_SECRET": good + "\n", "KEYFOLD_PEPPERS": good + "\n"},
 		"URL that is none":      {"KEYFOLD_SECRET": good, "KEYFOLD_DATABASE_URL": "postgres://u:" + canary + "%zz@h/d"},
 		"URL with a bad port":   {"KEYFOLD_SECRET": good, "KEYFOLD_DATABASE_URL": "mysql://u:p@h:" + canary + "/d"},
-		"URL for another mode":  {"KEYFOLD_SECRET": good, "DATABASE_MODE": "mysql", "MYSQL_URI": "postgres://u:" + canary + "@h/d"},
+		"URL for another mode":  {"FASTAPI_AUTH_SECRET": good, "DATABASE_MODE": "mysql", "MYSQL_URI": "postgres://u:" + canary + "@h/d"},
 		"bad parameters":        {"KEYFOLD_SECRET": good, "KEYFOLD_DATABASE_URL": "mysql://u:p@127.0.0.1:1/d?parseTime=" + canary},
 		"bad parameters of pgx": {"KEYFOLD_SECRET": good, "KEYFOLD_DATABASE_URL": "postgres://u:p@127.0.0.1:1/d?sslmode=" + canary},
 		"secret for a file":     {"KEYFOLD_SECRET_FILE": good, "KEYFOLD_PREVIOUS_SECRET_FILE": good, "KEYFOLD_DATABASE_URL_FILE": "postgres://u:" + canary + "@h/d", "KEYFOLD_PEPPERS_FILE": good},
 		"two secrets":           {"FASTAPI_AUTH_SECRET": good, "FASTAPI_SIMPLE_SECURITY_SECRET": canary + canary},
-		"MongoDB":               {"KEYFOLD_SECRET": good, "MONGODB_URL": "mongodb://u:" + canary + "@h/d", "DATABASE_MODE": "mongodb"},
+		"MongoDB":               {"FASTAPI_AUTH_SECRET": good, "MONGODB_URL": "mongodb://u:" + canary + "@h/d", "DATABASE_MODE": "mongodb"},
 		"a name with a value":   {"KEYFOLD_SECRET " + canary: "="},
 	} {
 		for _, args := range [][]string{{"serve", "--addr", "127.0.0.1:0"}, {"keys", "list"}} {
