@@ -188,15 +188,17 @@ func (h *handler) renewIn(ctx context.Context, k *keyfold.Service, id, date stri
 	if err != nil {
 		return "", err
 	}
+	// In this order, because a store without transactions keeps what the first call
+	// did where the second fails: a key that cannot be renewed must stay disabled.
+	renewed, err := k.RenewKey(ctx, id, wanted)
+	if err != nil {
+		return "", err
+	}
 	if !key.DisabledAt.IsZero() {
 		if err := k.EnableKey(ctx, id); err != nil {
 			return "", err
 		}
 		answer = reactivated
-	}
-	renewed, err := k.RenewKey(ctx, id, wanted)
-	if err != nil {
-		return "", err
 	}
 	return answer + newDeadline + formatDate(renewed.ExpiresAt), nil
 }
