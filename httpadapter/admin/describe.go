@@ -51,6 +51,8 @@ func exampleBody(operation string) any {
 		return map[string]any{"token": exampleOneTime}
 	case "use-reset-password":
 		return map[string]any{"token": exampleOneTime, "password": "at least fifteen characters", "revoke_keys": true}
+	case "unlock-user":
+		return map[string]any{"address": "192.0.2.7"}
 	case "disable-user":
 		return map[string]any{"reason": "left the company"}
 	case "revoke-key", "disable-key":

@@ -115,8 +115,8 @@ func TestDocsNeedNoSecretAndTakeNoOtherMethod(t *testing.T) {
 	}
 }
 
-// Page and document are cached by their hashes and sent compressed to everybody who
-// does not refuse that; other answers are neither.
+// Page and document are cached by their hashes and compressed; other answers are
+// neither. Tools that read the document name no encoding and get it as it is.
 func TestPageAndDocumentAreCachedAndCompressed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -129,9 +129,14 @@ func TestPageAndDocumentAreCachedAndCompressed(t *testing.T) {
 		if kept.body != "" {
 			t.Errorf("%s: %d bytes that the client has already", path, len(kept.body))
 		}
-		zipped := f.do("GET", path, "", "secret-key:", "Accept-Encoding:").wants(http.StatusOK)
+		zipped := f.do("GET", path, "", "secret-key:", "Accept-Encoding:gzip").wants(http.StatusOK)
 		if zipped.header.Get("Content-Encoding") != "gzip" || 3*len(zipped.body) > len(plain.body) {
 			t.Errorf("%s: %d bytes of %d, headers %v; want gzip", path, len(zipped.body), len(plain.body), zipped.header)
+		}
+	}
+	for path, wants := range map[string]string{"/docs": "gzip", "/openapi.json": ""} {
+		if got := f.do("GET", path, "", "secret-key:", "Accept-Encoding:").header.Get("Content-Encoding"); got != wants {
+			t.Errorf("%s for a client that names no encoding: %q, want %q", path, got, wants)
 		}
 	}
 	a := f.do("GET", "/keys", "").wants(http.StatusOK)

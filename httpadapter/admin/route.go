@@ -126,8 +126,6 @@ func (rt route) ownFailures() []int {
 		statuses = append(statuses, http.StatusNotFound)
 	}
 	switch rt.id {
-	case "create-key": // for a user who does not exist
-		return append(statuses, http.StatusNotFound)
 	case "update-key", "update-user":
 		return append(statuses, http.StatusConflict, http.StatusPreconditionFailed, http.StatusPreconditionRequired)
 	case "disable-key", "enable-key", "renew-key", "rotate-key", "create-user", "create-one-time-token", "use-change-email":

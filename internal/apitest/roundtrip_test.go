@@ -158,7 +158,7 @@ func (r *roundTrip) keys() {
 		r.t.Fatal(err)
 	}
 	for _, c := range []call{
-		{operation: "create-key", body: `{"user_id":"` + nobody + `"}`, want: 404},
+		{operation: "create-key", body: `{"user_id":"` + nobody + `"}`, want: 422},
 		{operation: "list-keys", want: 200},
 		{operation: "list-keys", query: "owner_id=cust_42&state=active&limit=1", want: 200},
 		{operation: "get-key", id: id, want: 200},
@@ -208,6 +208,7 @@ func (r *roundTrip) users() {
 		{operation: "get-user", id: id, want: 200},
 		{operation: "authenticate", want: 200},
 		{operation: "authenticate", body: `{"login":"olga","password":"some other password"}`, want: 422},
+		{operation: "unlock-user", id: id, want: 204},
 		{operation: "disable-user", id: id, want: 200},
 		{operation: "create-one-time-token", id: id, want: 409},
 		{operation: "enable-user", id: id, want: 200},
@@ -266,10 +267,12 @@ func (r *roundTrip) failures() {
 			r.do(call{operation: id, id: nobody, body: `{"name":"` + strings.Repeat("x", 64<<10) + `"}`, want: 413})
 			r.do(call{operation: id, id: nobody, body: `{}`, header: http.Header{"Content-Type": {"text/plain"}}, want: 415})
 		}
+		r.do(call{operation: id, id: nobody, from: from, stranger: true, want: 401})
+		wrong := http.Header{"Secret-Key": {strings.Repeat("wrong", 8)}}
 		for range 10 {
-			r.do(call{operation: id, id: nobody, from: from, stranger: true, want: 401})
+			r.do(call{operation: id, id: nobody, from: from, header: wrong, want: 401})
 		}
-		r.do(call{operation: id, id: nobody, from: from, want: 429})
+		r.do(call{operation: id, id: nobody, from: from, header: wrong, want: 429})
 	}
 	if err := r.server.store.Close(); err != nil {
 		r.t.Fatal(err)
