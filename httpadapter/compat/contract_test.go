@@ -625,7 +625,7 @@ func TestChangesAreAudited(t *testing.T) {
 			t.Errorf("%s by %q at %q, want the admin at 127.0.0.1", entry.Action, entry.Actor, entry.Address)
 		}
 	}
-	if got, want := strings.Join(actions, " "), "key.renew key.enable key.disable key.create"; got != want {
+	if got, want := strings.Join(actions, " "), "key.enable key.renew key.disable key.create"; got != want {
 		t.Errorf("audited: %s, want %s", got, want)
 	}
 }
