@@ -17,6 +17,7 @@ import (
 	sqlitedriver "modernc.org/sqlite"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/sqliteuri"
 	"github.com/keyfold/keyfold/internal/testdb"
 	"github.com/keyfold/keyfold/store/mysql"
 	"github.com/keyfold/keyfold/store/postgres"
@@ -37,7 +38,7 @@ func engines() map[string]func(testing.TB) *engine {
 		"sqlite": func(t testing.TB) *engine {
 			dsn := testdb.SQLite(t)
 			options := "?_pragma=busy_timeout(20000)&_pragma=journal_mode(WAL)&_txlock=immediate"
-			e := &engine{"sqlite", dsn, sqliteOpen, sqlite.Tx, rawPool(t, "sqlite", (&url.URL{Scheme: "file", Path: dsn}).String()+options)}
+			e := &engine{"sqlite", dsn, sqliteOpen, sqlite.Tx, rawPool(t, "sqlite", sqliteuri.Of(dsn)+options)}
 			e.store(t)
 			return e
 		},

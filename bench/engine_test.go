@@ -17,6 +17,7 @@ import (
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/bench/fixture"
 	"github.com/keyfold/keyfold/bench/keyset"
+	"github.com/keyfold/keyfold/internal/sqliteuri"
 	"github.com/keyfold/keyfold/internal/testdb"
 	kfmysql "github.com/keyfold/keyfold/store/mysql"
 	kfpostgres "github.com/keyfold/keyfold/store/postgres"
@@ -77,7 +78,7 @@ func openSQLite(t testing.TB, keys *keyset.Set) *database {
 	must(t, fixture.SQLite(context.Background(), store.DB(), keys))
 	d := &database{keys: keys, store: store}
 	d.again = func(ctx context.Context) (keyfold.Store, error) { return kfsqlite.Open(ctx, path) }
-	common := "file:" + path + "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
+	common := sqliteuri.Of(path) + "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
 	d.raw(t, "sqlite", common+"&_query_only=1", common+"&_txlock=immediate")
 	return d
 }

@@ -19,10 +19,12 @@ const (
 	databaseVariable = "KEYFOLD_DATABASE_URL"
 	defaultPath      = "keyfold.db"
 
-	databaseForms = "want sqlite:FILE, postgres://user@host/name, mysql://user@host/name or mongodb://user@host/name"
-	sqliteForm    = "want sqlite:FILE or sqlite:/DIRECTORY/FILE"
-	pathForm      = "want the path of a file"
-	portReason    = "wants a port: 1 to 65535"
+	databaseForms  = "want sqlite:FILE, postgres://user@host/name, mysql://user@host/name or mongodb://user@host/name"
+	sqliteForm     = "want sqlite:FILE or sqlite:/DIRECTORY/FILE"
+	pathForm       = "want the path of a file"
+	verbatimPrefix = `\\?\` // of a path that Windows takes as it is
+
+	portReason = "wants a port: 1 to 65535"
 )
 
 // Database is a connection string that was read. It shows engine, host and
@@ -89,6 +91,8 @@ func ParseDatabase(from, text string) (Database, error) {
 		return sqliteDatabase(from, rest, sqliteForm)
 	case scheme == mongoEngine, scheme == "mongodb+srv":
 		return Database{engine: mongoEngine, name: mongoEngine, source: NewSecret(text), from: from}, nil
+	case len(scheme) == 1:
+		return Database{}, refuse(from, "looks like a path of Windows without sqlite: before it; %s", databaseForms)
 	case scheme == "postgresql":
 		scheme = postgresEngine
 	case scheme == "mariadb":
@@ -109,7 +113,7 @@ func sqliteDatabase(from, path, wants string) (Database, error) {
 		return Database{}, refuse(from, "is a database in memory, which every connection would have another of; %s", wants)
 	case strings.HasPrefix(path, "file:"):
 		return Database{}, refuse(from, "is a URI of SQLite; %s", wants)
-	case strings.Contains(path, "?"):
+	case strings.Contains(strings.TrimPrefix(path, verbatimPrefix), "?"):
 		return Database{}, refuse(from, "has parameters; %s", wants)
 	}
 	return Database{engine: sqliteEngine, name: "sqlite:" + path, source: NewSecret(path), from: from}, nil

@@ -15,6 +15,10 @@ func TestParseDatabase(t *testing.T) {
 	for text, want := range map[string][3]string{
 		"sqlite:keyfold.db":                            {"sqlite", "sqlite:keyfold.db", "keyfold.db"},
 		"sqlite:/var/lib/k d.db":                       {"sqlite", "sqlite:/var/lib/k d.db", "/var/lib/k d.db"},
+		`sqlite:C:\data\k d.db`:                        {"sqlite", `sqlite:C:\data\k d.db`, `C:\data\k d.db`},
+		`sqlite:c:/data/keyfold.db`:                    {"sqlite", `sqlite:c:/data/keyfold.db`, `c:/data/keyfold.db`},
+		`sqlite:\\server\share\keyfold.db`:             {"sqlite", `sqlite:\\server\share\keyfold.db`, `\\server\share\keyfold.db`},
+		`sqlite:\\?\C:\data\keyfold.db`:                {"sqlite", `sqlite:\\?\C:\data\keyfold.db`, `\\?\C:\data\keyfold.db`},
 		"postgres://u:p%40ss@h:5432/d?sslmode=require": {"postgres", "postgres://h:5432/d", "postgres://u:p%40ss@h:5432/d?sslmode=require"},
 		"postgres://h1:1,h2,h3:65535/d":                {"postgres", "postgres://h1:1,h2,h3:65535/d", "postgres://h1:1,h2,h3:65535/d"},
 		"postgresql://h/d":                             {"postgres", "postgres://h/d", "postgres://h/d"},
@@ -53,6 +57,8 @@ func TestDatabaseURLThatNoDriverTakes(t *testing.T) {
 	t.Parallel()
 	for text, reason := range map[string]string{
 		"sqlite::memory:":                     "want sqlite:FILE or sqlite:/DIRECTORY/FILE",
+		`C:\hunter.db`:                        "looks like a path of Windows without sqlite: before it; want sqlite:FILE",
+		`sqlite:\\?\C:\hunter.db?mode=ro`:     "has parameters; want sqlite:FILE or sqlite:/DIRECTORY/FILE",
 		"sqlite:file:hunter.db":               "want sqlite:FILE or sqlite:/DIRECTORY/FILE",
 		"sqlite:hunter.db?mode=ro":            "has parameters; want sqlite:FILE or sqlite:/DIRECTORY/FILE",
 		"postgres://u:hunter@h:0/d":           "wants a port: 1 to 65535",

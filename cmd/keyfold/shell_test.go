@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/sqliteuri"
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
@@ -140,7 +141,7 @@ func column(t *testing.T, table, head string) []string {
 // openSQL opens a SQLite file for statements of the test's own.
 func openSQL(t *testing.T, path string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", sqliteuri.Of(path)+"?_pragma=busy_timeout(5000)")
 	if err != nil {
 		t.Fatal(err)
 	}

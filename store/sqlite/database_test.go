@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/sqliteuri"
 	"github.com/keyfold/keyfold/internal/testdb"
 	"github.com/keyfold/keyfold/store/internal/sqltest"
 	"github.com/keyfold/keyfold/store/sqlite"
@@ -32,7 +32,7 @@ func engine() sqltest.Engine {
 
 func pool(t testing.TB, path, options string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path}).String()+"?"+options)
+	db, err := sql.Open("sqlite", sqliteuri.Of(path)+"?"+options)
 	if err != nil {
 		t.Fatal(err)
 	}

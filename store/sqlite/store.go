@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -22,6 +21,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/sqliteuri"
 	"github.com/keyfold/keyfold/query/sqlitedb"
 	migrations "github.com/keyfold/keyfold/sql"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
@@ -72,8 +72,7 @@ func open(ctx context.Context, path string) (*Store, error) {
 		return nil, err
 	}
 	// mode=rw: a connection that is opened later must not create the file anew.
-	location := (&url.URL{Scheme: "file", Path: path}).String()
-	common := location + "?mode=rw&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
+	common := sqliteuri.Of(path) + "?mode=rw&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
 	writer, err := sql.Open("sqlite", common+"&_pragma=journal_mode(WAL)&_txlock=immediate")
 	if err != nil {
 		return nil, err
@@ -144,6 +143,9 @@ func create(path string) error {
 // changes before a power failure may be lost. Open one like this:
 //
 //	sql.Open("sqlite", "file:/path/app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_txlock=immediate")
+//
+// On Windows the file is "file:///C:/path/app.db", or "file:////server/share/app.db";
+// the characters "%", "?" and "#" of a path have to be written as %25, %3F and %23.
 //
 // The pool stays the caller's: Close leaves it open.
 func New(ctx context.Context, db *sql.DB) (*Store, error) {
