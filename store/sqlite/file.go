@@ -18,6 +18,7 @@ import (
 // old one, which no other process sees and which disappears with them.
 type fileGuard struct {
 	pool *sql.DB
+	path string // of the database file
 	// reopen makes later reads use new connections: one that was made while
 	// another file was in place leads to that file. It is nil for a pool of the
 	// program's own.
@@ -43,12 +44,11 @@ type guardedFile struct {
 // guardFiles returns a guard for the files of a database that has been read and
 // written by the pool. given is the path that the caller named, if it named one.
 func guardFiles(ctx context.Context, pool *sql.DB, given string, reopen func()) (*fileGuard, error) {
-	var path string
-	const query = "SELECT file FROM pragma_database_list WHERE name = 'main'"
-	if err := pool.QueryRowContext(ctx, query).Scan(&path); err != nil {
+	path, err := mainFile(ctx, pool)
+	if err != nil {
 		return nil, err
 	}
-	g := &fileGuard{pool: pool, reopen: reopen}
+	g := &fileGuard{pool: pool, path: path, reopen: reopen}
 	g.state.files = []guardedFile{{path: path}, {path: path + "-wal", side: true}, {path: path + "-shm", side: true}}
 	if given != "" && given != path {
 		g.state.files = append(g.state.files, guardedFile{path: given}) // a link to it
@@ -66,6 +66,13 @@ func guardFiles(ctx context.Context, pool *sql.DB, given string, reopen func()) 
 	}
 	g.state.closed = g.closed()
 	return g, nil
+}
+
+// mainFile returns the path of the file that the connections of a pool have open.
+func mainFile(ctx context.Context, pool *sql.DB) (path string, err error) {
+	const query = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+	err = pool.QueryRowContext(ctx, query).Scan(&path)
+	return path, err
 }
 
 // remember keeps the identity of a file. Windows reads it when it is first asked

@@ -48,6 +48,9 @@ type Store struct {
 // do not hold. An in-memory database is refused, because every connection of a
 // pool would have one of its own.
 //
+// The process must be able to write to the file and to its directory. If it is
+// not, the error names the one to correct.
+//
 // Open takes at most ten seconds unless ctx has a deadline of its own. Errors
 // name the file. The caller must call Close.
 func Open(ctx context.Context, path string) (*Store, error) {
@@ -108,7 +111,7 @@ func open(ctx context.Context, path string) (*Store, error) {
 	store, err := start(ctx, source{writer, readers, seen, path, reopen}, closeAll)
 	if err != nil {
 		_ = closeAll()
-		return nil, err
+		return nil, explain(path, err)
 	}
 	return store, nil
 }
@@ -119,20 +122,22 @@ func open(ctx context.Context, path string) (*Store, error) {
 // https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_.
 func create(path string) error {
 	if info, err := os.Stat(path); err == nil {
-		if info.IsDir() {
-			return errors.New("it is a directory")
+		switch {
+		case info.IsDir():
+			return errors.New("the path must name a file, but it is a directory")
+		case info.Mode()&(fs.ModeDevice|fs.ModeNamedPipe|fs.ModeSocket) != 0:
+			return errors.New("the path must name a file, but it is a device, a pipe or a socket")
 		}
 		return nil
 	}
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err == nil {
-		err = file.Close()
+		return file.Close()
 	}
-	var detail *fs.PathError
-	if errors.As(err, &detail) {
-		return detail.Err // the caller names the file
+	if obstacle := obstacle(path); obstacle != nil {
+		return obstacle
 	}
-	return err
+	return reason(err) // the caller names the file
 }
 
 // New returns a Store in a database that the program has open, by the driver
@@ -159,6 +164,9 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	}
 	store, err := start(ctx, source{writer: db, readers: db}, nil)
 	if err != nil {
+		if path, unknown := mainFile(ctx, db); unknown == nil {
+			err = explain(path, err)
+		}
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return store, nil
@@ -214,6 +222,9 @@ func start(ctx context.Context, from source, closeAll func() error) (*Store, err
 	}
 	guard, err := guardFiles(ctx, writer, from.path, from.reopen)
 	if err != nil {
+		return nil, err
+	}
+	if err := writable(ctx, writer, guard.path); err != nil {
 		return nil, err
 	}
 	pool := sqlitedb.New(sqlstore.NewPrepared(from.readers))
@@ -308,8 +319,14 @@ func sequence(queries *sqlitedb.Queries) sqlstore.SequenceFeed {
 
 // Result codes of SQLite, see https://www.sqlite.org/rescode.html.
 const (
+	codePermission           = 3
 	codeBusy                 = 5 // and every extended code of it
 	codeLocked               = 6
+	codeReadOnly             = 8
+	codeIO                   = 10
+	codeCorrupt              = 11
+	codeCannotOpen           = 14
+	codeNotADatabase         = 26
 	codeConstraintPrimaryKey = 1555
 	codeConstraintUnique     = 2067
 )
