@@ -1,0 +1,6 @@
+package knot
+
+type B struct {
+	a     *A
+	count int
+}
