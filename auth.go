@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"runtime"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/password"
 )
 
 // Service is the whole of Keyfold: it verifies tokens, and keeps keys and users. Make
@@ -25,7 +27,7 @@ type Service struct {
 	outages  *outages
 	gate     *gate
 
-	passwords *passwordHasher
+	passwords *password.Hasher
 
 	bound   bool     // to a transaction, of InTx or of the caller
 	touched *touched // what a transaction of InTx changed
@@ -63,7 +65,7 @@ func New(store Store, options *Options) (*Service, error) {
 	s.beside.work = append(s.beside.work, janitor{s.store, s.opts}.run)
 	s.recorder = newRecorder(s.store, s.opts)
 	slots := max(1, runtime.GOMAXPROCS(0)-1)
-	s.passwords, s.outbox = newPasswordHasher(slots, passwordWait), newOutbox(opts.Logger)
+	s.passwords, s.outbox = password.New(slots, passwordWait), newOutbox(opts.Logger)
 	s.logins, s.outages, s.gate = new(logins), new(outages), newGate(placesPerSlot*slots, s.now)
 	if !opts.DisableCache {
 		s.cache = newCache(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))

@@ -77,10 +77,10 @@ func (s *Service) authenticate(ctx context.Context, l Login, key string) (User, 
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}
-	match, outdated, err := s.passwords.verify(ctx, l.Password, user.PasswordHash)
+	match, outdated, err := s.passwords.Verify(ctx, l.Password, user.PasswordHash)
 	if err != nil { // nothing was decided, so it was no attempt
 		s.settle(ctx, Settlement{Refund: attempt.reserved})
-		return User{}, storeError(ctx, err)
+		return User{}, storeError(ctx, passwordError(err))
 	}
 	switch {
 	case user.ID == "":
@@ -140,7 +140,7 @@ func (l *logins) mayLog(now time.Time) bool {
 // rehashPassword moves a password that was right to the current parameters,
 // unless it was changed meanwhile. The log-in does not depend on it.
 func (s *Service) rehashPassword(ctx context.Context, user *UserRecord, password string) {
-	hash, err := s.passwords.hash(ctx, password)
+	hash, err := s.passwords.Hash(ctx, password)
 	if err == nil {
 		err = s.store.RehashPassword(ctx, user.ID, user.PasswordHash, hash)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -130,4 +131,32 @@ func TestDamagedHashLetsNobodyInAndIsNoVerdict(t *testing.T) {
 			t.Fatalf("a damaged hash: %v, want unavailable", err)
 		}
 	}
+}
+
+// A mutation that makes this fail: leave passwordError out of any of the calls.
+func TestBusyHasherIsLimitedAndUnavailable(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		svc := newService(t, memory.New(), nil)
+		ann := join(t, svc, keyfold.NewUser{Username: "ann", Password: password})
+		hashing := make(chan struct{})
+		defer close(hashing)
+		keyfold.NarrowGate(svc, 8, 1).Replace(func() any { <-hashing; return nil })
+		go func() { _ = svc.SetPassword(context.WithoutCancel(t.Context()), ann.ID, another) }() // takes the only slot
+		synctest.Wait()
+		for what, call := range map[string]func() error{
+			"Authenticate": func() error {
+				_, err := svc.Authenticate(t.Context(), keyfold.Login{Login: "ann", Password: password})
+				return err
+			},
+			"ChangePassword": func() error { return svc.ChangePassword(t.Context(), ann.ID, password, another) },
+			"SetPassword":    func() error { return svc.SetPassword(t.Context(), ann.ID, another) },
+		} {
+			err := call()
+			if !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) || keyfold.RetryAfter(err) <= 0 ||
+				err.Error() != "keyfold: too many passwords are being checked" {
+				t.Errorf("%s: %v, want an error that is limited and unavailable", what, err)
+			}
+		}
+	})
 }

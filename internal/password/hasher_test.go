@@ -1,25 +1,40 @@
-package keyfold_test
+package password_test
 
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/alexedwards/argon2id"
+	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/password"
+	"github.com/keyfold/keyfold/internal/password/passwordtest"
 )
 
 const goodPassword = "a sentence of nobody else"
 
 // current is what OWASP recommends for argon2id.
-var current = keyfold.Argon{Memory: 19456, Time: 2, Threads: 1, Salt: 16, Key: 32}
+var current = passwordtest.Argon{Memory: 19456, Time: 2, Threads: 1, Salt: 16, Key: 32}
 
-func hashed(t testing.TB, h keyfold.PasswordHasher, password string) string {
+// hasher is a hasher whose work is counted.
+type hasher struct {
+	*password.Hasher
+	*passwordtest.KDFs
+}
+
+func newHasher(slots int, wait time.Duration) hasher {
+	h := password.New(slots, wait)
+	return hasher{h, passwordtest.Count(h)}
+}
+
+func hashed(t testing.TB, h hasher, password string) string {
 	t.Helper()
 	stored, err := h.Hash(context.Background(), password)
 	if err != nil {
@@ -28,7 +43,7 @@ func hashed(t testing.TB, h keyfold.PasswordHasher, password string) string {
 	return stored
 }
 
-func wantVerified(t *testing.T, h keyfold.PasswordHasher, password, stored string, match, outdated bool) {
+func wantVerified(t *testing.T, h hasher, password, stored string, match, outdated bool) {
 	t.Helper()
 	gotMatch, gotOutdated, err := h.Verify(t.Context(), password, stored)
 	if err != nil || gotMatch != match || gotOutdated != outdated {
@@ -38,7 +53,7 @@ func wantVerified(t *testing.T, h keyfold.PasswordHasher, password, stored strin
 
 func TestPasswordIsHashedAsOWASPRecommends(t *testing.T) {
 	t.Parallel()
-	h := keyfold.NewPasswordHasher(2, time.Minute)
+	h := newHasher(2, time.Minute)
 	one, two := hashed(t, h, goodPassword), hashed(t, h, goodPassword)
 	if !strings.HasPrefix(one, "$argon2id$v=19$m=19456,t=2,p=1$") || *h.Last.Load() != current {
 		t.Errorf("hash = %s with %+v", one, *h.Last.Load())
@@ -53,7 +68,7 @@ func TestPasswordIsHashedAsOWASPRecommends(t *testing.T) {
 
 func TestPasswordHashesOfOtherProgramsVerify(t *testing.T) {
 	t.Parallel()
-	h := keyfold.NewPasswordHasher(2, time.Minute)
+	h := newHasher(2, time.Minute)
 	past72 := "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789chars after 72 are ignored"
 	for name, row := range map[string]struct {
 		password, stored string
@@ -76,7 +91,7 @@ func TestPasswordHashesOfOtherProgramsVerify(t *testing.T) {
 // The predecessor hashed the bytes that came; its users type them again.
 func TestBcryptTakesTheBytesAsTyped(t *testing.T) {
 	t.Parallel()
-	h := keyfold.NewPasswordHasher(1, time.Minute)
+	h := newHasher(1, time.Minute)
 	stored, err := bcrypt.GenerateFromPassword([]byte("cafe\u0301 society"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +102,7 @@ func TestBcryptTakesTheBytesAsTyped(t *testing.T) {
 
 func TestPasswordsAreComparedInNFC(t *testing.T) {
 	t.Parallel()
-	h := keyfold.NewPasswordHasher(1, time.Minute)
+	h := newHasher(1, time.Minute)
 	stored := hashed(t, h, "cafe\u0301 society nights")
 	wantVerified(t, h, "caf\u00e9 society nights", stored, true, false)
 	wantVerified(t, h, "cafe society nights", stored, false, false)
@@ -97,7 +112,7 @@ func TestPasswordsAreComparedInNFC(t *testing.T) {
 // A mutation that makes this fail: return at once from verify without pretend.
 func TestVerifyCostsOneHashWhateverIsGiven(t *testing.T) {
 	t.Parallel()
-	h := keyfold.NewPasswordHasher(1, time.Minute)
+	h := newHasher(1, time.Minute)
 	stored := hashed(t, h, goodPassword)
 	for name, row := range map[string]struct{ password, stored string }{
 		"right":                                {goodPassword, stored},
@@ -128,14 +143,15 @@ func TestVerifyCostsOneHashWhateverIsGiven(t *testing.T) {
 
 func TestHashRefusesWhatNoVerifyWouldTake(t *testing.T) {
 	t.Parallel()
-	h := keyfold.NewPasswordHasher(1, time.Minute)
-	for name, password := range map[string]string{
+	h := newHasher(1, time.Minute)
+	for name, typed := range map[string]string{
 		"257 characters": strings.Repeat("x", 257),
 		"too many bytes": strings.Repeat("x", 1<<20),
 		"no UTF-8":       "\xff",
 	} {
-		_, err := h.Hash(t.Context(), password)
-		wantInvalid(t, name, err, "password")
+		if _, err := h.Hash(t.Context(), typed); !errors.Is(err, password.ErrUnusable) {
+			t.Errorf("%s: %v, want ErrUnusable", name, err)
+		}
 	}
 	if got := h.Computed.Load(); got != 0 {
 		t.Errorf("%d hashes of refused passwords", got)
@@ -155,9 +171,9 @@ func phc(parameters, salt, key string) string {
 	return "$argon2id$v=19$" + parameters + "$" + salt + "$" + key
 }
 
-func TestHashOfUnknownFormIsUnavailableAndNeverComputed(t *testing.T) {
+func TestHashOfUnknownFormIsRefusedAndNeverComputed(t *testing.T) {
 	t.Parallel()
-	h := keyfold.NewPasswordHasher(1, time.Minute)
+	h := newHasher(1, time.Minute)
 	good := "m=19456,t=2,p=1"
 	bcrypted := "If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i"
 	for name, stored := range map[string]string{
@@ -205,8 +221,8 @@ func TestHashOfUnknownFormIsUnavailableAndNeverComputed(t *testing.T) {
 		"bcrypt over SHA-256":          "$bcrypt-sha256$v=2,t=2b,r=12$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2",
 	} {
 		match, outdated, err := h.Verify(t.Context(), goodPassword, stored)
-		if match || outdated || !errors.Is(err, keyfold.ErrUnavailable) {
-			t.Errorf("%s: match %v, outdated %v, %v; want ErrUnavailable", name, match, outdated, err)
+		if match || outdated || !errors.Is(err, password.ErrUnknownHash) {
+			t.Errorf("%s: match %v, outdated %v, %v; want ErrUnknownHash", name, match, outdated, err)
 		}
 		if err != nil && strings.Contains(err.Error(), stored) {
 			t.Errorf("%s: the error shows the hash", name)
@@ -219,7 +235,7 @@ func TestHashOfUnknownFormIsUnavailableAndNeverComputed(t *testing.T) {
 
 func TestWeakerHashIsOutdatedOnlyBesideAMatch(t *testing.T) {
 	t.Parallel()
-	h := keyfold.NewPasswordHasher(1, time.Minute)
+	h := newHasher(1, time.Minute)
 	h.Replace(func() any { return nil }) // every key is zeros
 	zeros := func(bytes int) string { return strings.Repeat("A", (bytes*8+5)/6) }
 	for name, row := range map[string]struct {
@@ -252,7 +268,7 @@ func TestWeakerHashIsOutdatedOnlyBesideAMatch(t *testing.T) {
 func TestNoMoreThanTheSlotsAreComputedAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := keyfold.NewPasswordHasher(2, 2*time.Second)
+		h := newHasher(2, 2*time.Second)
 		h.Replace(func() any { time.Sleep(50 * time.Millisecond); return nil })
 		began := time.Now()
 		var all sync.WaitGroup
@@ -287,7 +303,7 @@ func TestNoMoreThanTheSlotsAreComputedAtOnce(t *testing.T) {
 func TestPasswordWaitsForASlotOnlySoLong(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := keyfold.NewPasswordHasher(1, 2*time.Second)
+		h := newHasher(1, 2*time.Second)
 		h.Replace(func() any { time.Sleep(time.Minute); return nil })
 		go h.Pretend(t.Context())
 		synctest.Wait()
@@ -297,14 +313,13 @@ func TestPasswordWaitsForASlotOnlySoLong(t *testing.T) {
 		if waited := time.Since(began); waited != 2*time.Second {
 			t.Errorf("waited %v, want 2 s", waited)
 		}
-		if !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) ||
-			err.Error() != "keyfold: too many passwords are being checked" || keyfold.RetryAfter(err) <= 0 {
-			t.Errorf("err = %v, want one that is limited and unavailable", err)
+		if !errors.Is(err, password.ErrBusy) {
+			t.Errorf("err = %v, want ErrBusy", err)
 		}
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := h.Hash(ctx, goodPassword); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, keyfold.ErrUnavailable) {
+		if _, err := h.Hash(ctx, goodPassword); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, password.ErrBusy) {
 			t.Errorf("a caller whose time is up gets %v", err)
 		}
 		time.Sleep(time.Hour)
@@ -332,7 +347,7 @@ func FuzzStoredPasswordHash(f *testing.F) {
 	f.Add("$2b$06$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i")
 	f.Add("$2y$31$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i")
 	f.Add("")
-	h := keyfold.NewPasswordHasher(1, time.Minute)
+	h := newHasher(1, time.Minute)
 	f.Fuzz(func(t *testing.T, stored string) {
 		h.Replace(func() any {
 			a := h.Last.Load()
@@ -348,11 +363,66 @@ func FuzzStoredPasswordHash(f *testing.F) {
 		})
 		before := h.Computed.Load()
 		match, _, err := h.Verify(context.Background(), goodPassword, stored)
-		if err != nil && (match || !errors.Is(err, keyfold.ErrUnavailable)) {
+		if err != nil && (match || !errors.Is(err, password.ErrUnknownHash)) {
 			t.Errorf("match %v, %v", match, err)
 		}
 		if computed := h.Computed.Load() - before; (computed == 1) != (err == nil) {
 			t.Errorf("%d hashes and %v", computed, err)
+		}
+	})
+}
+
+// The library decodes a stored hash once more. A text that it read in another way
+// than the parser would escape the bounds.
+func FuzzLibraryReadsPHCLikeTheParser(f *testing.F) {
+	f.Add(phc("m=19456,t=2,p=1", salt16, key32))
+	f.Add(phc("m=131072,t=16,p=255", salt16, key32))
+	f.Add(phc("m=8,t=1,p=1", "c2FsdHNhbHQ", "a2V5a2V5a2V5a2V5a2V5aw"))
+	f.Add(phc("m=19456,t=2,p=1,x=1", salt16, key32))
+	f.Add(strings.Replace(phc("m=19456,t=2,p=1", salt16, key32), "v=19", "v=19x", 1))
+	f.Add(phc("m=19456,t=2,p=1", salt16, key32[:8]+"\n"+key32[8:]))
+	f.Fuzz(func(t *testing.T, text string) {
+		parsed, ok := password.ParsePHC(text)
+		if !ok {
+			return
+		}
+		params, salt, key, err := argon2id.DecodeHash(text)
+		if err != nil {
+			t.Fatalf("the library refuses %q: %v", text, err)
+		}
+		got := password.Parsed{Memory: params.Memory, Time: params.Iterations, Threads: params.Parallelism, Salt: salt, Key: key}
+		if !reflect.DeepEqual(got, parsed) || int(params.SaltLength) != len(salt) || int(params.KeyLength) != len(key) {
+			t.Errorf("%q: the library reads %+v, the parser %+v", text, got, parsed)
+		}
+	})
+}
+
+func BenchmarkPassword(b *testing.B) {
+	h := password.New(1, time.Minute)
+	stored, err := h.Hash(b.Context(), goodPassword)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("argon2id alone", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			argon2.IDKey([]byte(goodPassword), make([]byte, 16), 2, 19456, 1, 32)
+		}
+	})
+	b.Run("hash", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := h.Hash(b.Context(), goodPassword); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("verify", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if match, _, err := h.Verify(b.Context(), goodPassword, stored); !match || err != nil {
+				b.Fatal(match, err)
+			}
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package keyfold
+package password
 
 import (
 	"crypto/sha256"
@@ -7,9 +7,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/text/cases"
-	"golang.org/x/text/unicode/norm"
 )
 
 // blocklist holds common passwords, in lower case, as a set of 32-bit hashes:
@@ -19,7 +16,7 @@ import (
 //
 // internal/mkblocklist wrote it and says where the passwords come from.
 //
-//go:generate go run ./internal/mkblocklist -o blocklist.bin 10_million_password_list_top_1M.txt
+//go:generate go run ../mkblocklist -o blocklist.bin 10_million_password_list_top_1M.txt
 //go:embed blocklist.bin
 var blocklist string
 
@@ -44,66 +41,38 @@ func isListed(word string) bool {
 	return false
 }
 
-// shortWord is the length in code points below which a word says nothing: it
-// is in every password.
-const shortWord = 4
-
-// shortRun is the same for runs: of five steps, four are easily a coincidence.
-const shortRun = 6
+// minRun is the length of the shortest run: four of five steps can easily be a
+// coincidence.
+const minRun = 6
 
 // maxDecoration is how many digits and symbols around a common password, a
 // date or a year and some exclamation marks, still leave it one.
 const maxDecoration = 8
 
-// CommonPassword reports whether a password is among those that attackers try
-// first. It is the default of [PasswordPolicy.Blocklist] and can be part of
-// another. Case and width do not matter, nor do spaces and punctuation between
-// words. What no policy allows, more than 256 characters or bytes that are no
-// UTF-8, is not common.
-//
-// Common are some 280 000 passwords of public lists and well-known phrases; a
-// run along the alphabet, the digits or the rows of a keyboard; and what people
-// and cracking rules make of them to reach a length: one of these, or any four
-// characters, over and over ("passwordpassword"), and one of these with up to
-// eight digits and symbols around it, or a run of any length
-// ("Password2024!!!!", "letmein123456789").
-//
-// It answers in about a millisecond at worst, and takes no memory for the list.
-func CommonPassword(password string) bool {
-	normal, ok := normalPassword(password)
+// IsCommon reports whether a password is among those that attackers try first:
+// what the root package says of CommonPassword.
+func IsCommon(password string) bool {
+	normal, ok := Normalize(password)
 	if !ok {
 		return false
 	}
-	folded := foldPassword(normal)
-	if isCommon(folded) {
+	folded := fold(normal)
+	if isGuessed(folded) {
 		return true
 	}
 	// Where more stands between the letters, they are not what is guessed.
 	words := onlyWords(folded)
-	return 2*len(words) >= len(folded) && isCommon(words)
+	return 2*len(words) >= len(folded) && isGuessed(words)
 }
 
-// foldPassword makes one of what people take for the same text.
-func foldPassword(s string) string { return cases.Fold().String(norm.NFKC.String(s)) }
-
-// onlyWords leaves out all that is no letter, mark or digit.
-func onlyWords(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r) {
-			return r
-		}
-		return -1
-	}, s)
-}
-
-// isCommon takes the word apart until it is known or nothing comes off any more.
-func isCommon(word string) bool {
-	for utf8.RuneCountInString(word) >= shortWord {
+// isGuessed takes the word apart until it is known or nothing comes off any more.
+func isGuessed(word string) bool {
+	for utf8.RuneCountInString(word) >= minWord {
 		if isListed(word) || isRun(word) {
 			return true
 		}
 		rest := repeated(word)
-		if rest != word && utf8.RuneCountInString(rest) <= shortWord {
+		if rest != word && utf8.RuneCountInString(rest) <= minWord {
 			return true
 		}
 		if rest == word {
@@ -161,7 +130,7 @@ func effort(decoration string) int {
 // it is about one step in five.
 func isRun(word string) bool {
 	runes := []rune(word)
-	if len(runes) < shortRun {
+	if len(runes) < minRun {
 		return false
 	}
 	steps := 0
