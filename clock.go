@@ -49,6 +49,9 @@ func newClock(now func() time.Time) *clock {
 	}}
 }
 
+// isReplaced reports whether this is not the system's clock.
+func (c *clock) isReplaced() bool { return c.mono == nil }
+
 func newSystemClock(both func() (time.Time, time.Duration), mono func() time.Duration) *clock {
 	c := &clock{both: both, mono: mono}
 	c.sync()

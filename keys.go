@@ -41,6 +41,8 @@ type Key struct {
 	Version    int64     // 1 at creation, one more with every change
 	Uses       int64     // verifies that were allowed, as of the last flush
 	LastUsedAt time.Time // zero = never used
+
+	clock *clock // by which MarshalJSON tells the state; nil: that of the system
 }
 
 // KeyState is what a key's fields amount to at one moment.
@@ -130,7 +132,16 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 		}
 		return Key{}, Token{}, storeError(ctx, err)
 	}
-	return record.Key, token, nil
+	return s.shownKey(record.Key), token, nil
+}
+
+// shownKey is a key that is returned. Where Options.Now replaces the clock, the key
+// takes that along, so that its JSON tells the same state as the Service.
+func (s *Service) shownKey(key Key) Key {
+	if s.clock.isReplaced() {
+		key.clock = s.clock
+	}
+	return key
 }
 
 // mint gives a key its id and secret and makes it new.
@@ -152,7 +163,7 @@ func hint(head, id string) string { return head + "_" + id[:4] + "…" }
 // [ErrUnavailable].
 func (s *Service) Key(ctx context.Context, id string) (Key, error) {
 	record, err := s.key(ctx, id)
-	return record.Key, err
+	return s.shownKey(record.Key), err
 }
 
 func (s *Service) key(ctx context.Context, id string) (KeyRecord, error) {
@@ -207,7 +218,7 @@ func (s *Service) UpdateKey(ctx context.Context, id string, u KeyUpdate) (Key, e
 		return Key{}, storeError(ctx, err)
 	}
 	record.Version++
-	return record.Key, nil
+	return s.shownKey(record.Key), nil
 }
 
 func (u *KeyUpdate) apply(k *Key) {
@@ -293,7 +304,7 @@ func (s *Service) Keys(ctx context.Context, q KeysQuery) (KeyPage, error) {
 				scan.After.At = key.ExpiresAt
 			}
 			if q.matches(key, now) {
-				page.Keys = append(page.Keys, *key)
+				page.Keys = append(page.Keys, s.shownKey(*key))
 			}
 			if len(page.Keys) == limit {
 				break

@@ -15,6 +15,28 @@ const (
 	UsageByDay
 )
 
+// String returns the stable text of the unit: "hour", "day".
+func (u UsageUnit) String() string {
+	switch u {
+	case UsageByHour:
+		return "hour"
+	case UsageByDay:
+		return "day"
+	}
+	return fmt.Sprintf("unit_%d", uint8(u))
+}
+
+// ParseUsageUnit returns the unit of that text, or an [InvalidError] for the
+// field "by".
+func ParseUsageUnit(text string) (UsageUnit, error) {
+	for _, unit := range []UsageUnit{UsageByHour, UsageByDay} {
+		if unit.String() == text {
+			return unit, nil
+		}
+	}
+	return 0, invalid("by", "hour or day")
+}
+
 // The longest spans of a report: what one answer can hold.
 const (
 	maxReportHours = 31 * 24

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
 )
 
 func (c *command) audit() *cobra.Command {
@@ -62,9 +61,8 @@ func auditListing(svc *keyfold.Service, target string) listing[keyfold.AuditEntr
 			return page.Entries, page.Next, err
 		},
 		document: func(entries []keyfold.AuditEntry, next string) any {
-			return admin.NewAuditPage(keyfold.AuditPage{Entries: entries, Next: next})
+			return keyfold.AuditPage{Entries: entries, Next: next}
 		},
-		line:  func(entry keyfold.AuditEntry) any { return admin.NewAuditEntry(entry) },
 		table: auditTable,
 	}
 }

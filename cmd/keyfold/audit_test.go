@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 func TestAuditList(t *testing.T) {
@@ -16,7 +16,7 @@ func TestAuditList(t *testing.T) {
 	s.prints("keys", "update", id, "--name", "build\u202e")
 	s.prints("keys", "delete", id)
 
-	page := decoded[admin.AuditPage](t, s.prints("audit", "list", "--json"))
+	page := decoded[wire.AuditPage](t, s.prints("audit", "list", "--json"))
 	var actions []string
 	for _, entry := range page.Entries {
 		actions = append(actions, entry.Action)
@@ -33,7 +33,7 @@ func TestAuditList(t *testing.T) {
 	if create := page.Entries[3]; string(create.Before) != "null" {
 		t.Errorf("before the creation there was %s", create.Before)
 	}
-	if got := documents[admin.AuditEntry](t, s.prints("audit", "list", "--all", "--json", "--target", other)); len(got) != 1 || got[0].Target != other {
+	if got := documents[wire.AuditEntry](t, s.prints("audit", "list", "--all", "--json", "--target", other)); len(got) != 1 || got[0].Target != other {
 		t.Errorf("of one key: %+v", got)
 	}
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 func TestBulkChangesTheKeysThatMatchBoth(t *testing.T) {
@@ -17,7 +18,7 @@ func TestBulkChangesTheKeysThatMatchBoth(t *testing.T) {
 	s.seed(1, "a", "y")
 	s.seed(1, "b", "x")
 	count := func(args ...string) int {
-		return len(documents[admin.Key](t, s.prints(append([]string{"keys", "list", "--all", "--json"}, args...)...)))
+		return len(documents[wire.Key](t, s.prints(append([]string{"keys", "list", "--all", "--json"}, args...)...)))
 	}
 	if got := s.prints("keys", "disable", "--owner", "a", "--tenant", "y", "--yes"); got != "disabled 1 key\n" || count("--state", "disabled") != 1 {
 		t.Errorf("disable prints %q", got)

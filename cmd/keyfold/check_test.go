@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
@@ -46,7 +46,7 @@ func TestEveryCommandRefusesAPepperThatDiffers(t *testing.T) {
 func TestServerStopsDecidingUnderANewerSchemaAndTells(t *testing.T) {
 	t.Parallel()
 	sh := newShell(t)
-	token := decoded[admin.CreatedKey](t, sh.prints("keys", "create", "--name", "n", "--json")).Token
+	token := decoded[wire.CreatedKey](t, sh.prints("keys", "create", "--name", "n", "--json")).Token
 	s := startServer(t, t.TempDir(), "sqlite:"+sh.path, testSecret)
 	addr := strings.TrimPrefix(s.url, "http://")
 	s.awaitStatus("/secure", http.StatusOK, "Authorization", "Bearer "+token)

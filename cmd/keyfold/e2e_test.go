@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
 	"github.com/keyfold/keyfold/internal/testdb"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 const testSecret = "f3a91c07d25e48b6a7c0e91f5d38b24c"
@@ -83,7 +83,7 @@ func TestLifeOfAKey(t *testing.T) {
 				t.Errorf("without a key: /unsecure %d, /secure %d", open, closed)
 			}
 
-			var created admin.CreatedKey
+			var created wire.CreatedKey
 			s.admin("POST", "/keys", `{"name":"ci","owner_id":"cust_42","scopes":["reports:read"],"ttl":"1d"}`, http.StatusCreated, &created)
 			found.tokens = append(found.tokens, created.Token)
 			id := created.Key.ID
@@ -98,12 +98,12 @@ func TestLifeOfAKey(t *testing.T) {
 			}
 			s.awaitUses(id, 3)
 
-			var renewed admin.Key
+			var renewed wire.Key
 			s.admin("POST", "/keys/"+id+"/renew", `{"ttl":"30d"}`, http.StatusOK, &renewed)
 			if renewed.ExpiresAt == nil || !renewed.ExpiresAt.After(*created.Key.ExpiresAt) {
 				t.Errorf("renewed to %v, which is not after %v", renewed.ExpiresAt, created.Key.ExpiresAt)
 			}
-			var rotated admin.CreatedKey
+			var rotated wire.CreatedKey
 			s.admin("POST", "/keys/"+id+"/rotate", `{"overlap":"1h"}`, http.StatusOK, &rotated)
 			found.tokens = append(found.tokens, rotated.Token)
 			for name, token := range map[string]string{"old": created.Token, "new": rotated.Token} {
@@ -152,7 +152,7 @@ func TestCommandAndServerShareADatabase(t *testing.T) {
 			t.Parallel()
 			dir, db := t.TempDir(), engine.open(t)
 			found := &evidence{texts: map[string]string{}}
-			created, printed := keysJSON[admin.CreatedKey](t, dir, db, "create", "--name", "cli", "--owner", "a", "--tenant", "x",
+			created, printed := keysJSON[wire.CreatedKey](t, dir, db, "create", "--name", "cli", "--owner", "a", "--tenant", "x",
 				"--scope", "a:b", "--scope", "c:d", "--network", "127.0.0.0/8", "--metadata", "plan=pro", "--ttl", "1d12h", "--idle-timeout", "30d")
 			found.tokens = append(found.tokens, created.Token)
 			found.add("standard error of create", printed.stderr)
@@ -160,7 +160,7 @@ func TestCommandAndServerShareADatabase(t *testing.T) {
 				k.Metadata["plan"] != "pro" || k.IdleTimeout == nil || *k.IdleTimeout != "30d" {
 				t.Errorf("created %+v", k)
 			}
-			never, _ := keysJSON[admin.CreatedKey](t, dir, db, "create", "--never")
+			never, _ := keysJSON[wire.CreatedKey](t, dir, db, "create", "--never")
 			if never.Key.ExpiresAt != nil {
 				t.Errorf("a key that never ends ends at %v", never.Key.ExpiresAt)
 			}
@@ -169,8 +169,8 @@ func TestCommandAndServerShareADatabase(t *testing.T) {
 			if status := s.get("/secure", "api-key", created.Token); status != http.StatusOK {
 				t.Errorf("a key of the command: %d", status)
 			}
-			revoked, printed := keysJSON[admin.Key](t, dir, db, "revoke", created.Key.ID, "--reason", "gone")
-			if revoked.State != keyfold.KeyRevoked || revoked.RevokedReason == nil || *revoked.RevokedReason != "gone" {
+			revoked, printed := keysJSON[wire.Key](t, dir, db, "revoke", created.Key.ID, "--reason", "gone")
+			if revoked.State != string(keyfold.KeyRevoked) || revoked.RevokedReason == nil || *revoked.RevokedReason != "gone" {
 				t.Errorf("revoked %+v", revoked)
 			}
 			found.add("revoke", printed.stdout+printed.stderr)
@@ -178,7 +178,7 @@ func TestCommandAndServerShareADatabase(t *testing.T) {
 			s.stop()
 
 			listed, printed := listKeys(t, dir, db, "--owner", "a")
-			if len(listed) != 1 || listed[0].ID != created.Key.ID || listed[0].State != keyfold.KeyRevoked {
+			if len(listed) != 1 || listed[0].ID != created.Key.ID || listed[0].State != string(keyfold.KeyRevoked) {
 				t.Errorf("listed %+v", listed)
 			}
 			found.add("list", printed.stdout+printed.stderr)
@@ -197,7 +197,7 @@ func TestSigtermUnderLoadLosesNoUse(t *testing.T) {
 			dir, db := t.TempDir(), engine.open(t)
 			s := startServer(t, dir, db, engine.secret)
 			const clients = 16
-			var keys [4]admin.CreatedKey
+			var keys [4]wire.CreatedKey
 			for i := range keys {
 				s.admin("POST", "/keys", `{}`, http.StatusCreated, &keys[i])
 			}

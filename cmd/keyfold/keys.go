@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -87,7 +88,7 @@ var idPattern = regexp.MustCompile(`^[0-9A-Za-z]{16}$`)
 // printKey prints a key as JSON, or that line.
 func (c *command) printKey(asJSON bool, key keyfold.Key, line string) error {
 	if asJSON {
-		return c.printJSON(admin.NewKey(key, time.Now()))
+		return c.printJSON(key)
 	}
 	_, err := fmt.Fprintln(c.stdout, line)
 	return err
@@ -98,7 +99,7 @@ func (c *command) printKey(asJSON bool, key keyfold.Key, line string) error {
 func (c *command) printToken(asJSON bool, key keyfold.Key, token keyfold.Token, note string) error {
 	var err error
 	if asJSON {
-		err = c.printJSON(admin.NewCreatedKey(key, token, time.Now()))
+		err = c.printJSON(keyfold.CreatedKey{Key: key, Token: token})
 	} else {
 		_, err = fmt.Fprintln(c.stdout, token.Reveal())
 	}
@@ -146,35 +147,34 @@ func aboutItsUser(ctx context.Context, svc *keyfold.Service, key *keyfold.Key) (
 // keyDetails is all that is known of a key. aboutUser stands beside its state,
 // if it is not empty.
 func keyDetails(k *keyfold.Key, now time.Time, aboutUser string) details {
-	shown := admin.NewKey(*k, now)
 	var lines details
-	lines.add("ID", shown.ID)
-	lines.add("Token", shown.Hint)
-	lines.add("Name", shown.Name)
-	state := string(shown.State)
+	lines.add("ID", k.ID)
+	lines.add("Token", k.Hint)
+	lines.add("Name", k.Name)
+	state := string(k.State(now))
 	if aboutUser != "" {
 		state += " (" + aboutUser + ")"
 	}
 	lines.add("State", state)
-	lines.add("Owner", shown.OwnerID)
+	lines.add("Owner", k.OwnerID)
 	lines.add("User", k.UserID)
-	lines.add("Tenant", shown.Tenant)
-	lines.add("Environment", shown.Environment)
-	lines.add("Scopes", strings.Join(shown.Scopes, " "))
-	lines.add("Networks", strings.Join(shown.Networks, " "))
-	lines.add("Metadata", strings.Join(entries(shown.Metadata), "\n"))
-	lines.add("Notes", shown.Notes)
+	lines.add("Tenant", k.Tenant)
+	lines.add("Environment", k.Environment)
+	lines.add("Scopes", strings.Join(k.Scopes, " "))
+	lines.add("Networks", networksText(k.Networks))
+	lines.add("Metadata", strings.Join(entries(k.Metadata), "\n"))
+	lines.add("Notes", k.Notes)
 	lines.add("Created", exactTime(k.CreatedAt))
 	lines.add("Updated", exactTime(k.UpdatedAt))
 	lines.add("Expires", neverOr(exactTime(k.ExpiresAt)))
-	lines.add("Idle timeout", textOf(shown.IdleTimeout))
-	lines.add("Uses", strconv.FormatInt(shown.Uses, 10))
+	lines.add("Idle timeout", idleText(k.IdleTimeout))
+	lines.add("Uses", strconv.FormatInt(k.Uses, 10))
 	lines.add("Last used", exactTime(k.LastUsedAt))
-	if shown.DisabledAt != nil {
+	if !k.DisabledAt.IsZero() {
 		lines.add("Disabled", exactTime(k.DisabledAt))
 		lines.add("Reason", k.DisabledReason)
 	}
-	if shown.RevokedAt != nil {
+	if !k.RevokedAt.IsZero() {
 		lines.add("Revoked", exactTime(k.RevokedAt))
 		lines.add("Reason", k.RevokedReason)
 	}
@@ -192,11 +192,20 @@ func neverOr(at string) string {
 	return at
 }
 
-func textOf(text *string) string {
-	if text == nil {
+// idleText is empty for no idle timeout.
+func idleText(timeout time.Duration) string {
+	if timeout == 0 {
 		return ""
 	}
-	return *text
+	return admin.FormatDuration(timeout)
+}
+
+func networksText(networks []netip.Prefix) string {
+	texts := make([]string, len(networks))
+	for i, network := range networks {
+		texts[i] = network.String()
+	}
+	return strings.Join(texts, " ")
 }
 
 // entries are what metadata holds, in order: "name=value".

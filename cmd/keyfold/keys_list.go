@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
 )
 
 // listFlags is what keys list was told.
@@ -72,9 +71,8 @@ func keyListing(svc *keyfold.Service, q keyfold.KeysQuery, now time.Time) listin
 			return page.Keys, page.Next, err
 		},
 		document: func(keys []keyfold.Key, next string) any {
-			return admin.NewKeyPage(keyfold.KeyPage{Keys: keys, Next: next}, now)
+			return keyfold.KeyPage{Keys: keys, Next: next}
 		},
-		line:  func(key keyfold.Key) any { return admin.NewKey(key, now) },
 		table: func(keys []keyfold.Key) *table { return keyTable(keys, now) },
 	}
 }
@@ -101,7 +99,7 @@ func (c *command) keysShow() *cobra.Command {
 				}
 				now := time.Now()
 				if flags.asJSON {
-					return c.printJSON(admin.NewKey(key, now))
+					return c.printJSON(key)
 				}
 				about, err := aboutItsUser(ctx, svc, &key)
 				if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 const nobodyID = "0000000000000000"
@@ -55,7 +55,7 @@ func TestUpdateChangesWhatIsGivenAndNothingElse(t *testing.T) {
 		k.Metadata["x"] != "1" || k.IdleTimeout == nil || k.Version != 2 {
 		t.Errorf("updated to %+v", k)
 	}
-	k := decoded[admin.Key](t, s.prints("keys", "update", key.ID, "--scope", "c:d", "--scope", "e:f", "--network", "2001:db8::/32", "--metadata", "y=2",
+	k := decoded[wire.Key](t, s.prints("keys", "update", key.ID, "--scope", "c:d", "--scope", "e:f", "--network", "2001:db8::/32", "--metadata", "y=2",
 		"--idle-timeout", "2h", "--json"))
 	if !slices.Equal(k.Scopes, []string{"c:d", "e:f"}) || !slices.Equal(k.Networks, []string{"2001:db8::/32"}) || len(k.Metadata) != 1 || k.Metadata["y"] != "2" ||
 		*k.IdleTimeout != "2h0m0s" || k.Name != "build" || k.Version != 3 {
@@ -78,14 +78,14 @@ func TestRenewAndRotate(t *testing.T) {
 	s := newShell(t)
 	key := s.created("keys", "create", "--name", "ci", "--scope", "a:b")
 	if got := s.prints("keys", "renew", key.ID, "--expires-at", "2001-01-01T00:00:00Z"); got != "renewed "+key.ID+", which ends now: its end is 2001-01-01T00:00:00Z\n" ||
-		s.key(key.ID).State != keyfold.KeyExpired {
+		s.key(key.ID).State != string(keyfold.KeyExpired) {
 		t.Errorf("renew to a time that is past prints %q", got)
 	}
 	s.fails(exitFailure, "is expired; renew it first", "keys", "rotate", key.ID)
 	if got := s.prints("keys", "renew", key.ID, "--expires-at", "2999-01-01T00:00:00Z"); got != "renewed "+key.ID+", which ends at 2999-01-01T00:00:00Z\n" {
 		t.Errorf("renew prints %q", got)
 	}
-	if k := decoded[admin.Key](t, s.prints("keys", "renew", key.ID, "--ttl", "1d", "--json")); k.ExpiresAt.Year() != 2999 {
+	if k := decoded[wire.Key](t, s.prints("keys", "renew", key.ID, "--ttl", "1d", "--json")); k.ExpiresAt.Year() != 2999 {
 		t.Errorf("a time to live shortened the key to %v", k.ExpiresAt)
 	}
 	if got := s.prints("keys", "renew", key.ID, "--never"); got != "renewed "+key.ID+", which never ends\n" {
@@ -109,7 +109,7 @@ func TestRenewAndRotate(t *testing.T) {
 	}
 	for _, overlap := range []string{"none", "0s"} {
 		last := s.created("keys", "rotate", next, "--overlap", overlap, "--ttl", "2d")
-		if old := s.key(next); old.State != keyfold.KeyRevoked || last.ExpiresAt == nil || last.ExpiresAt.Sub(last.CreatedAt) != 48*time.Hour {
+		if old := s.key(next); old.State != string(keyfold.KeyRevoked) || last.ExpiresAt == nil || last.ExpiresAt.Sub(last.CreatedAt) != 48*time.Hour {
 			t.Errorf("--overlap %s: old %+v, new %+v", overlap, old, last)
 		}
 		next = last.ID
@@ -126,14 +126,14 @@ func TestRevokeDisableEnableAndDeleteTakeManyIDs(t *testing.T) {
 	if got := s.prints("keys", "disable", a, b, "--reason", "audit"); got != "disabled "+a+"\ndisabled "+b+"\n" {
 		t.Errorf("disable prints %q", got)
 	}
-	if k := s.key(a); k.State != keyfold.KeyDisabled || k.DisabledReason == nil || *k.DisabledReason != "audit" {
+	if k := s.key(a); k.State != string(keyfold.KeyDisabled) || k.DisabledReason == nil || *k.DisabledReason != "audit" {
 		t.Errorf("disabled %+v", k)
 	}
 	if shown := s.prints("keys", "show", a); !strings.Contains(shown, "Reason        audit\n") {
 		t.Errorf("show tells no reason:\n%s", shown)
 	}
-	keys := documents[admin.Key](t, s.prints("keys", "enable", a, b, "--json"))
-	if len(keys) != 2 || keys[0].ID != a || keys[1].State != keyfold.KeyActive {
+	keys := documents[wire.Key](t, s.prints("keys", "enable", a, b, "--json"))
+	if len(keys) != 2 || keys[0].ID != a || keys[1].State != string(keyfold.KeyActive) {
 		t.Errorf("enabled %+v", keys)
 	}
 
@@ -145,13 +145,13 @@ func TestRevokeDisableEnableAndDeleteTakeManyIDs(t *testing.T) {
 	}
 	s.fails(exitFailure, "is revoked; that is for good", "keys", "enable", a)
 
-	if gone := decoded[admin.Key](t, s.prints("keys", "delete", a, "--json")); gone.ID != a || gone.State != keyfold.KeyRevoked {
+	if gone := decoded[wire.Key](t, s.prints("keys", "delete", a, "--json")); gone.ID != a || gone.State != string(keyfold.KeyRevoked) {
 		t.Errorf("deleted %+v", gone)
 	}
 	if got := s.prints("keys", "delete", b); got != "deleted "+b+"\n" {
 		t.Errorf("delete prints %q", got)
 	}
-	if page := decoded[admin.KeyPage](t, s.prints("keys", "list", "--json")); len(page.Keys) != 0 || page.Next != nil {
+	if page := decoded[wire.KeyPage](t, s.prints("keys", "list", "--json")); len(page.Keys) != 0 || page.Next != nil {
 		t.Errorf("left: %+v", page)
 	}
 }
@@ -222,7 +222,7 @@ func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
 		}
 		s.fails(exitUsage, row.says, append([]string{"keys"}, strings.Fields(row.args)...)...)
 	}
-	if k := s.key(id); k.Version != 1 || k.State != keyfold.KeyActive {
+	if k := s.key(id); k.Version != 1 || k.State != string(keyfold.KeyActive) {
 		t.Errorf("a refused command changed the key: %+v", k)
 	}
 }
@@ -241,7 +241,7 @@ func TestShowTellsOfTheUserOfAKey(t *testing.T) {
 	if shown := s.prints("keys", "show", id); !strings.Contains(shown, "State         active (its user is disabled)\n") {
 		t.Errorf("shown as\n%s", shown)
 	}
-	if k := s.key(id); k.State != keyfold.KeyActive {
+	if k := s.key(id); k.State != string(keyfold.KeyActive) {
 		t.Errorf("as JSON the state is %q, want the key's own", k.State)
 	}
 }

@@ -37,8 +37,7 @@ func (f *pageFlags) check() error {
 // listing is a list of the library and how it is shown.
 type listing[T any] struct {
 	fetch    func(ctx context.Context, cursor string, limit int) (items []T, next string, err error)
-	document func(items []T, next string) any // as the admin API shows a page
-	line     func(T) any                      // as the admin API shows one of them
+	document func(items []T, next string) any // the page, whose JSON is that of the admin API
 	table    func([]T) *table
 }
 
@@ -72,7 +71,7 @@ func (l listing[T]) stream(ctx context.Context, c *command, flags *pageFlags) er
 	out := bufio.NewWriter(c.stdout)
 	_, err := l.walk(ctx, flags, func(page []T) error {
 		for _, item := range page {
-			if err := writeJSON(out, l.line(item)); err != nil {
+			if err := writeJSON(out, item); err != nil {
 				return err
 			}
 		}

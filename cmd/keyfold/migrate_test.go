@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // The version differs from build to build; the tests ask for it.
@@ -26,7 +26,7 @@ func TestMigrateTellsWhatItDid(t *testing.T) {
 	if again := decoded[migration](t, s.prints("migrate", "--json")); again.From != made.To || again.To != made.To {
 		t.Errorf("again: %+v, want version %d", again, made.To)
 	}
-	if page := decoded[admin.KeyPage](t, s.prints("keys", "list", "--json")); len(page.Keys) != 0 {
+	if page := decoded[wire.KeyPage](t, s.prints("keys", "list", "--json")); len(page.Keys) != 0 {
 		t.Errorf("keys %+v", page)
 	}
 	fresh := newShell(t)

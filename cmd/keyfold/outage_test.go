@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/keyfold/keyfold/httpadapter/admin"
 	"github.com/keyfold/keyfold/internal/faulttest"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // A database that goes away in flight means 503, and nothing has to be done
@@ -18,7 +18,7 @@ func TestServerOutlivesItsDatabase(t *testing.T) {
 			t.Parallel()
 			way, db := faulttest.Through(t, engine.open(t))
 			s := startServer(t, t.TempDir(), db, engine.secret)
-			var created admin.CreatedKey
+			var created wire.CreatedKey
 			s.admin("POST", "/keys", `{}`, http.StatusCreated, &created)
 			way.Cut(true)
 			s.awaitStatus("/healthz", http.StatusServiceUnavailable)

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // patience bounds each wait for something that is bound to happen.
@@ -234,7 +234,7 @@ func (s *server) get(path string, headers ...string) int {
 // awaitUses waits until the key's uses that are stored are as many.
 func (s *server) awaitUses(id string, want int64) {
 	s.t.Helper()
-	var key admin.Key
+	var key wire.Key
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		if s.admin("GET", "/keys/"+id, "", http.StatusOK, &key); key.Uses >= want {
 			break
@@ -283,14 +283,14 @@ func keysJSON[T any](t *testing.T, dir, db string, args ...string) (v T, printed
 }
 
 // listKeys runs "keyfold keys list --all --json" and decodes every line.
-func listKeys(t *testing.T, dir, db string, args ...string) (keys []admin.Key, printed result) {
+func listKeys(t *testing.T, dir, db string, args ...string) (keys []wire.Key, printed result) {
 	t.Helper()
 	args = append([]string{"keys", "list", "--all", "--json"}, args...)
 	printed = execute(t, dir, append(environment(""), "KEYFOLD_DATABASE_URL="+db), args...)
 	if printed.code != exitOK {
 		t.Fatalf("keyfold %v: exit code %d: %s", args, printed.code, printed.stderr)
 	}
-	return documents[admin.Key](t, printed.stdout), printed
+	return documents[wire.Key](t, printed.stdout), printed
 }
 
 // documents decodes JSON documents, one a line.

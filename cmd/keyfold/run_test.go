@@ -17,7 +17,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/fromenv"
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
@@ -230,7 +230,7 @@ func TestKeysForPeople(t *testing.T) {
 		"": 5, "--limit 2": 2, "--state revoked": 1, "--owner cust_42": 1, "--tenant none": 0, "--expiring-before 2999-01-01T00:00:00Z": 1,
 	} {
 		got := with(append([]string{"keys", "list", "--json"}, strings.Fields(args)...)...)
-		var page admin.KeyPage
+		var page wire.KeyPage
 		if err := json.Unmarshal([]byte(got.stdout), &page); err != nil || page.Keys == nil || len(page.Keys) != want {
 			t.Errorf("list %s: %d keys, %v, want %d: %s", args, len(page.Keys), err, want, got.stdout)
 		}
@@ -272,7 +272,7 @@ func TestListWalksAllPages(t *testing.T) {
 	}
 	db := []string{"--db", "sqlite:" + path}
 	seen := map[string]bool{}
-	note := func(keys []admin.Key) {
+	note := func(keys []wire.Key) {
 		for _, key := range keys {
 			if seen[key.ID] {
 				t.Errorf("key %s is listed twice", key.ID)
@@ -282,7 +282,7 @@ func TestListWalksAllPages(t *testing.T) {
 	}
 	for next, limit := "", 250; ; limit = 100 {
 		got := call(t, nil, append([]string{"keys", "list", "--json", "--limit", strconv.Itoa(limit), "--cursor", next}, db...)...)
-		var page admin.KeyPage
+		var page wire.KeyPage
 		if err := json.Unmarshal([]byte(got.stdout), &page); err != nil || got.stderr != "" {
 			t.Fatalf("%v, %s", err, got.stderr)
 		}
@@ -299,7 +299,7 @@ func TestListWalksAllPages(t *testing.T) {
 		t.Errorf("page by page %d keys, want %d", len(seen), count)
 	}
 	clear(seen)
-	note(documents[admin.Key](t, call(t, nil, append([]string{"keys", "list", "--json", "--all"}, db...)...).stdout))
+	note(documents[wire.Key](t, call(t, nil, append([]string{"keys", "list", "--json", "--all"}, db...)...).stdout))
 	if len(seen) != count {
 		t.Errorf("--all: %d keys, want %d", len(seen), count)
 	}

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
 	"github.com/keyfold/keyfold/internal/sqliteuri"
+	"github.com/keyfold/keyfold/internal/wire"
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
@@ -90,17 +90,17 @@ func (s *shell) keeps(token string) {
 }
 
 // created runs a command that prints a token and its key as JSON.
-func (s *shell) created(args ...string) admin.Key {
+func (s *shell) created(args ...string) wire.Key {
 	s.t.Helper()
-	created := decoded[admin.CreatedKey](s.t, s.prints(append(args, "--json")...))
+	created := decoded[wire.CreatedKey](s.t, s.prints(append(args, "--json")...))
 	s.keeps(created.Token)
 	return created.Key
 }
 
 // key shows a key.
-func (s *shell) key(id string) admin.Key {
+func (s *shell) key(id string) wire.Key {
 	s.t.Helper()
-	return decoded[admin.Key](s.t, s.prints("keys", "show", id, "--json"))
+	return decoded[wire.Key](s.t, s.prints("keys", "show", id, "--json"))
 }
 
 // decoded decodes one line of JSON, which has to hold every member of T.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // dial opens a connection to the server.
@@ -104,7 +104,7 @@ func TestRequestUnderWayIsFinished(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	var created admin.CreatedKey
+	var created wire.CreatedKey
 	if err := json.NewDecoder(answer.Body).Decode(&created); err != nil || answer.StatusCode != http.StatusCreated {
 		t.Fatalf("status %d, %v", answer.StatusCode, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // newerBinary builds the command as a later release would be, of the same source
@@ -74,7 +74,7 @@ func TestOlderProcessDecidesOnlyWhileTheSchemaAllowsIt(t *testing.T) {
 			t.Parallel()
 			dir, db := t.TempDir(), engine.open(t)
 			old := startServer(t, dir, db, testSecret)
-			var made admin.CreatedKey
+			var made wire.CreatedKey
 			old.admin("POST", "/keys", `{"name":"ci"}`, http.StatusCreated, &made)
 			bearer := []string{"Authorization", "Bearer " + made.Token}
 			old.awaitStatus("/secure", http.StatusOK, bearer...)

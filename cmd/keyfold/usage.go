@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
 )
 
 func (c *command) usage() *cobra.Command {
@@ -107,9 +106,8 @@ func eventListing(svc *keyfold.Service, q keyfold.UsageQuery) listing[keyfold.Us
 			return page.Events, page.Next, err
 		},
 		document: func(events []keyfold.UsageEvent, next string) any {
-			return admin.NewUsagePage(keyfold.UsagePage{Events: events, Next: next})
+			return keyfold.UsagePage{Events: events, Next: next}
 		},
-		line:  func(event keyfold.UsageEvent) any { return admin.NewUsageEvent(event) },
 		table: eventTable,
 	}
 }
@@ -141,7 +139,7 @@ func (c *command) usageTotals() *cobra.Command {
 					return err
 				}
 				if flags.asJSON {
-					return c.printJSON(admin.NewUsageTotals(totals))
+					return c.printJSON(totals)
 				}
 				t := newTable("OUTCOME", "VERIFIES")
 				for _, code := range outcomes() {
@@ -199,7 +197,7 @@ by hour and 366 days by day. Counts are exact.`,
 					return err
 				}
 				if flags.asJSON {
-					return c.printJSON(admin.NewUsageReport(counted))
+					return c.printJSON(counted)
 				}
 				return reportTable(&counted, strings.ToUpper(by)).print(c.stdout)
 			})

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // use verifies two keys: the first is allowed twice and refused once for a
@@ -45,7 +45,7 @@ func TestUsageEvents(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	id, revoked := s.use()
-	page := decoded[admin.UsagePage](t, s.prints("usage", "events", "--json"))
+	page := decoded[wire.UsagePage](t, s.prints("usage", "events", "--json"))
 	if len(page.Events) != 4 || page.Next != nil {
 		t.Fatalf("events %+v", page)
 	}
@@ -53,12 +53,12 @@ func TestUsageEvents(t *testing.T) {
 		"--key " + id: 3, "--owner b": 1, "--outcome allowed": 2, "--outcome allowed --outcome scope": 3, "--outcome expired": 0, "--limit 2": 2,
 		"--to 2001-01-01T00:00:00Z": 0, "--from 2001-01-01T00:00:00Z": 4,
 	} {
-		page := decoded[admin.UsagePage](t, s.prints(append([]string{"usage", "events", "--json"}, strings.Fields(args)...)...))
+		page := decoded[wire.UsagePage](t, s.prints(append([]string{"usage", "events", "--json"}, strings.Fields(args)...)...))
 		if len(page.Events) != want {
 			t.Errorf("%s: %d events, want %d", args, len(page.Events), want)
 		}
 	}
-	events := documents[admin.UsageEvent](t, s.prints("usage", "events", "--json", "--all", "--outcome", "allowed"))
+	events := documents[wire.UsageEvent](t, s.prints("usage", "events", "--json", "--all", "--outcome", "allowed"))
 	if len(events) != 2 || events[0].Outcome != "allowed" || *events[0].Route != "GET /reports" || *events[0].IP != "192.0.2.7" || *events[0].KeyID != id {
 		t.Errorf("--all: %+v", events)
 	}
@@ -88,17 +88,17 @@ func TestUsageReportAndTotals(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	id, _ := s.use()
-	day := decoded[admin.UsageReport](t, s.prints("usage", "report", "--by", "day", "--json"))
+	day := decoded[wire.UsageReport](t, s.prints("usage", "report", "--by", "day", "--json"))
 	if day.By != "day" || len(day.Intervals) < 30 || len(day.Intervals) > 31 {
 		t.Fatalf("by %s, %d intervals", day.By, len(day.Intervals))
 	}
-	allowed := func(r admin.UsageReport) (n int64) {
+	allowed := func(r wire.UsageReport) (n int64) {
 		for _, interval := range r.Intervals {
 			n += interval.Counts["allowed"]
 		}
 		return n
 	}
-	hour := decoded[admin.UsageReport](t, s.prints("usage", "report", "--key", id, "--json"))
+	hour := decoded[wire.UsageReport](t, s.prints("usage", "report", "--key", id, "--json"))
 	if hour.By != "hour" || allowed(hour) != 2 || allowed(day) != 2 {
 		t.Errorf("by %s, allowed %d and %d, want 2 each", hour.By, allowed(hour), allowed(day))
 	}
@@ -111,7 +111,7 @@ func TestUsageReportAndTotals(t *testing.T) {
 		t.Errorf("of no use at all:\n%s", table)
 	}
 
-	totals := decoded[admin.UsageTotals](t, s.prints("usage", "totals", "--json"))
+	totals := decoded[wire.UsageTotals](t, s.prints("usage", "totals", "--json"))
 	if totals.Counts["allowed"] != 2 || totals.Counts["scope"] != 1 || totals.Counts["revoked"] != 1 {
 		t.Errorf("totals %+v", totals)
 	}

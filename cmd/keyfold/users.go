@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
 )
 
 func (c *command) users() *cobra.Command {
@@ -68,7 +67,7 @@ user cannot log in until one is set.
 // printUser prints a user as JSON, or that line.
 func (c *command) printUser(asJSON bool, user keyfold.User, line string) error {
 	if asJSON {
-		return c.printJSON(admin.NewUser(user))
+		return c.printJSON(user)
 	}
 	_, err := fmt.Fprintln(c.stdout, line)
 	return err
@@ -109,9 +108,8 @@ func userListing(svc *keyfold.Service, q keyfold.UsersQuery) listing[keyfold.Use
 			return page.Users, page.Next, err
 		},
 		document: func(users []keyfold.User, next string) any {
-			return admin.NewUserPage(keyfold.UserPage{Users: users, Next: next})
+			return keyfold.UserPage{Users: users, Next: next}
 		},
-		line: func(user keyfold.User) any { return admin.NewUser(user) },
 		table: func(users []keyfold.User) *table {
 			t := newTable("ID", "USERNAME", "E-MAIL", "STATE", "CREATED")
 			for i := range users {
@@ -134,7 +132,7 @@ func (c *command) usersShow() *cobra.Command {
 				case err != nil:
 					return err
 				case flags.asJSON:
-					return c.printJSON(admin.NewUser(user))
+					return c.printJSON(user)
 				}
 				return userDetails(&user).print(c.stdout)
 			})

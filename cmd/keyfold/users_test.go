@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 const (
@@ -27,13 +27,13 @@ func (s *shell) typed(input string, args ...string) result {
 	return got
 }
 
-func (s *shell) user(input string, args ...string) admin.User {
+func (s *shell) user(input string, args ...string) wire.User {
 	s.t.Helper()
 	got := s.typed(input, append(append([]string{"users"}, args...), "--json")...)
 	if got.code != exitOK {
 		s.t.Fatalf("keyfold users %v: exit code %d, %s", args, got.code, got.stderr)
 	}
-	return decoded[admin.User](s.t, got.stdout)
+	return decoded[wire.User](s.t, got.stdout)
 }
 
 // logsIn asks the library, as a server would.
@@ -56,7 +56,7 @@ func TestLifeOfAUser(t *testing.T) {
 	if got := s.prints("users", "list"); !strings.Contains(got, "Olga") || !strings.Contains(got, "pavel") || !strings.Contains(got, "USERNAME") {
 		t.Errorf("the list is\n%s", got)
 	}
-	if page := decoded[admin.UserPage](t, s.prints("users", "list", "--username", "OLGA", "--json")); len(page.Users) != 1 || page.Users[0].ID != user.ID {
+	if page := decoded[wire.UserPage](t, s.prints("users", "list", "--username", "OLGA", "--json")); len(page.Users) != 1 || page.Users[0].ID != user.ID {
 		t.Errorf("the list of one name is %+v", page)
 	}
 	if shown := s.prints("users", "show", user.ID); !strings.Contains(shown, "olga@example.com") {
@@ -82,10 +82,10 @@ func TestLifeOfAUser(t *testing.T) {
 	if s.logsIn("olga", userPassword) || !s.logsIn("olga", otherPassword) {
 		t.Error("the new password is not the one")
 	}
-	if got := s.user("", "disable", user.ID, "--reason", "left"); got.State != keyfold.UserDisabled || *got.DisabledReason != "left" || s.logsIn("olga", otherPassword) {
+	if got := s.user("", "disable", user.ID, "--reason", "left"); got.State != string(keyfold.UserDisabled) || *got.DisabledReason != "left" || s.logsIn("olga", otherPassword) {
 		t.Errorf("disabled: %+v", got)
 	}
-	if got := s.user("", "enable", user.ID); got.State != keyfold.UserActive || !s.logsIn("olga", otherPassword) {
+	if got := s.user("", "enable", user.ID); got.State != string(keyfold.UserActive) || !s.logsIn("olga", otherPassword) {
 		t.Errorf("enabled: %+v", got)
 	}
 

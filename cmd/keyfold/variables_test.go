@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // An installation of the predecessor moves with its .env: the secret is short,
@@ -29,10 +29,10 @@ func TestServeReadsDotEnv(t *testing.T) {
 	if status := s.get("/auth/openapi.json", "secret-key", secret); status != http.StatusNotFound {
 		t.Errorf("the description that is hidden: %d", status)
 	}
-	var served admin.CreatedKey
+	var served wire.CreatedKey
 	s.admin("POST", "/keys", `{}`, http.StatusCreated, &served)
-	made, printed := keysJSON[admin.CreatedKey](t, dir, "sqlite:keyfold.db", "create")
-	for _, created := range []admin.CreatedKey{served, made} {
+	made, printed := keysJSON[wire.CreatedKey](t, dir, "sqlite:keyfold.db", "create")
+	for _, created := range []wire.CreatedKey{served, made} {
 		if life := created.Key.ExpiresAt.Sub(created.Key.CreatedAt).Hours(); !strings.HasPrefix(created.Token, "acme_") || life != 30*24 {
 			t.Errorf("a token that begins with %.5s and lives for %v hours", created.Token, life)
 		}

@@ -60,7 +60,6 @@ type Options struct {
 type api struct {
 	svc     *keyfold.Service
 	log     *slog.Logger
-	now     func() time.Time
 	guard   *adminsecret.Guard
 	origins *http.CrossOriginProtection
 	routes  *http.ServeMux
@@ -93,7 +92,7 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 		return nil, err
 	}
 	a := &api{
-		svc: svc, log: o.Logger, now: o.Now, guard: guard,
+		svc: svc, log: o.Logger, guard: guard,
 		origins: http.NewCrossOriginProtection(), routes: http.NewServeMux(), accepts: map[string]accepted{},
 	}
 
@@ -128,6 +127,7 @@ func config() huma.Config {
 	c.RejectUnknownQueryParameters = true
 	c.Transformers = []huma.Transformer{ownProblems}
 	c.Servers = []*huma.Server{{URL: ".", Description: "Where this document is"}}
+	aliasRecords(c.Components.Schemas)
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"secret": {Type: "apiKey", In: "header", Name: "secret-key", Description: "The admin secret"},
 	}

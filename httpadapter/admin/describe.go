@@ -1,9 +1,13 @@
 package admin
 
 import (
+	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // tags are the groups of operations in the document, in the order of the page.
@@ -21,6 +25,24 @@ func tags() []*huma.Tag {
 func tagsOf(path string) []string {
 	tag, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return []string{tag}
+}
+
+// aliasRecords has the schemas of records derived from the shapes that the root
+// package writes them in.
+func aliasRecords(schemas huma.Registry) {
+	alias[keyfold.Key, wire.Key](schemas)
+	alias[keyfold.KeyPage, wire.KeyPage](schemas)
+	alias[keyfold.CreatedKey, wire.CreatedKey](schemas)
+	alias[keyfold.User, wire.User](schemas)
+	alias[keyfold.UserPage, wire.UserPage](schemas)
+	alias[keyfold.UsagePage, wire.UsagePage](schemas)
+	alias[keyfold.UsageTotals, wire.UsageTotals](schemas)
+	alias[keyfold.UsageReport, wire.UsageReport](schemas)
+	alias[keyfold.AuditPage, wire.AuditPage](schemas)
+}
+
+func alias[Record, Shape any](schemas huma.Registry) {
+	schemas.RegisterTypeAlias(reflect.TypeFor[Record](), reflect.TypeFor[Shape]())
 }
 
 // exampleOneTime has the shape of a one-time token and is none.

@@ -40,11 +40,11 @@ func ExampleHandler() {
 		log.Fatal(err)
 	}
 	defer response.Body.Close()
-	var created admin.CreatedKey
+	var created keyfold.CreatedKey
 	if err := json.NewDecoder(response.Body).Decode(&created); err != nil {
 		log.Fatal(err)
 	}
-	_, err = svc.Verify(context.Background(), keyfold.Request{Token: created.Token})
+	_, err = svc.Verify(context.Background(), keyfold.Request{Token: created.Token.Reveal()})
 	fmt.Println(response.Status, created.Key.Name, err)
 	// Output: 201 Created ci <nil>
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 	"github.com/keyfold/keyfold/store/memory"
 )
 
@@ -187,19 +188,19 @@ func (a answer) wantsProblem(status int, code, field string) answer {
 }
 
 type list struct {
-	Keys []admin.Key
+	Keys []wire.Key
 	Next *string
 }
 
 type events struct {
-	Events []admin.UsageEvent
+	Events []wire.UsageEvent
 	Next   *string
 }
 
 // create makes a key over the API.
-func (f *fixture) create(body string) admin.CreatedKey {
+func (f *fixture) create(body string) wire.CreatedKey {
 	f.t.Helper()
-	return decode[admin.CreatedKey](f.do("POST", "/keys", body).wants(http.StatusCreated))
+	return decode[wire.CreatedKey](f.do("POST", "/keys", body).wants(http.StatusCreated))
 }
 
 // count is the number of keys in the store.

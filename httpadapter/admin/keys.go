@@ -22,12 +22,12 @@ type (
 
 	keyAnswer struct {
 		ETag string `header:"ETag" doc:"The key's version, for If-Match"`
-		Body Key
+		Body keyfold.Key
 	}
 
 	createdAnswer struct {
 		ETag string `header:"ETag" doc:"The key's version, for If-Match"`
-		Body CreatedKey
+		Body keyfold.CreatedKey
 	}
 
 	createBody struct {
@@ -67,7 +67,7 @@ type (
 		Limit          int    `query:"limit" minimum:"1" maximum:"200" doc:"Default 50"`
 	}
 
-	listAnswer struct{ Body KeyPage }
+	listAnswer struct{ Body keyfold.KeyPage }
 
 	updateInput struct {
 		ID      string `path:"id" doc:"The key's id: 16 letters and digits"`
@@ -103,7 +103,7 @@ func (a *api) created(key keyfold.Key, token keyfold.Token, err error) (*created
 	if err != nil {
 		return nil, err
 	}
-	return &createdAnswer{ETag: etag(key.Version), Body: NewCreatedKey(key, token, a.now())}, nil
+	return &createdAnswer{ETag: etag(key.Version), Body: keyfold.CreatedKey{Key: key, Token: token}}, nil
 }
 
 func (a *api) listKeys(ctx context.Context, in *listInput) (*listAnswer, error) {
@@ -118,7 +118,7 @@ func (a *api) listKeys(ctx context.Context, in *listInput) (*listAnswer, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &listAnswer{Body: NewKeyPage(page, a.now())}, nil
+	return &listAnswer{Body: page}, nil
 }
 
 func (a *api) getKey(ctx context.Context, in *onKey) (*keyAnswer, error) {
@@ -130,7 +130,7 @@ func (a *api) answer(key keyfold.Key, err error) (*keyAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &keyAnswer{ETag: etag(key.Version), Body: NewKey(key, a.now())}, nil
+	return &keyAnswer{ETag: etag(key.Version), Body: key}, nil
 }
 
 func (a *api) updateKey(ctx context.Context, in *updateInput, b *updateBody) (*keyAnswer, error) {

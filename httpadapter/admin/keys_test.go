@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 func TestCreateReturnsTheTokenAndEveryField(t *testing.T) {
@@ -19,7 +19,7 @@ func TestCreateReturnsTheTokenAndEveryField(t *testing.T) {
 	f := newFixture(t)
 	a := f.do("POST", "/keys", `{"name":"ci","notes":"line\nline","owner_id":"cust_42","tenant":"eu","scopes":["reports:read"],
 		"networks":["192.0.2.0/24"],"metadata":{"plan":"pro"},"ttl":"1d12h","idle_timeout":"30d","environment":"live"}`).wants(http.StatusCreated)
-	created := decode[admin.CreatedKey](a)
+	created := decode[wire.CreatedKey](a)
 	if code := f.verify(created.Token); code != keyfold.CodeIP { // good, but from nowhere
 		t.Errorf("the new token verifies as %v, want ip", code)
 	}
@@ -28,7 +28,7 @@ func TestCreateReturnsTheTokenAndEveryField(t *testing.T) {
 		t.Errorf("the token does not begin with the key's head and id")
 	}
 	if k.Name != "ci" || k.Notes != "line\nline" || k.OwnerID != "cust_42" || k.Tenant != "eu" || k.Environment != "live" ||
-		k.State != keyfold.KeyActive || k.Version != 1 || k.Uses != 0 || k.LastUsedAt != nil || k.RevokedAt != nil ||
+		k.State != string(keyfold.KeyActive) || k.Version != 1 || k.Uses != 0 || k.LastUsedAt != nil || k.RevokedAt != nil ||
 		!slices.Equal(k.Scopes, []string{"reports:read"}) || !slices.Equal(k.Networks, []string{"192.0.2.0/24"}) ||
 		!maps.Equal(k.Metadata, map[string]string{"plan": "pro"}) {
 		t.Errorf("created %+v", k)
@@ -223,7 +223,7 @@ func TestReadAndDelete(t *testing.T) {
 	created := f.create(`{"name":"ci"}`)
 	path := "/keys/" + created.Key.ID
 	a := f.do("GET", path, "").wants(http.StatusOK)
-	if got := decode[admin.Key](a); got.ID != created.Key.ID || got.Name != "ci" || a.header.Get("ETag") != `"1"` {
+	if got := decode[wire.Key](a); got.ID != created.Key.ID || got.Name != "ci" || a.header.Get("ETag") != `"1"` {
 		t.Errorf("GET: %+v, ETag %q", got, a.header.Get("ETag"))
 	}
 	if a := f.do("DELETE", path, "").wants(http.StatusNoContent); a.body != "" {
@@ -243,12 +243,12 @@ func TestUpdate(t *testing.T) {
 	path := "/keys/" + created.Key.ID
 
 	a := f.do("PATCH", path, `{"name":"new","scopes":["c:d"]}`, `If-Match: "1"`).wants(http.StatusOK)
-	k := decode[admin.Key](a)
+	k := decode[wire.Key](a)
 	if k.Name != "new" || k.Notes != "kept" || k.OwnerID != "a" || !slices.Equal(k.Scopes, []string{"c:d"}) || k.Version != 2 ||
 		a.header.Get("ETag") != `"2"` {
 		t.Errorf("after the first PATCH: %+v", k)
 	}
-	k = decode[admin.Key](f.do("PATCH", path,
+	k = decode[wire.Key](f.do("PATCH", path,
 		`{"version":2,"owner_id":null,"scopes":null,"metadata":null,"idle_timeout":null,"networks":["10.0.0.0/8"]}`).wants(http.StatusOK))
 	if k.Name != "new" || k.OwnerID != "" || len(k.Scopes) != 0 || len(k.Metadata) != 0 || k.IdleTimeout != nil || len(k.Networks) != 1 {
 		t.Errorf("null did not empty the fields: %+v", k)
@@ -284,7 +284,7 @@ func TestUpdate(t *testing.T) {
 	f.do("PATCH", "/keys/"+nobodyID, `{"name":"x"}`, `If-Match: "1"`).wantsProblem(http.StatusNotFound, "not_found", "")
 	f.do("POST", path+"/revoke", "").wants(http.StatusOK)
 	f.do("PATCH", path, `{"name":"x"}`, `If-Match: "4"`).wantsProblem(http.StatusConflict, "conflict", "revoked_at")
-	if k := decode[admin.Key](f.do("GET", path, "")); k.Name != "new" {
+	if k := decode[wire.Key](f.do("GET", path, "")); k.Name != "new" {
 		t.Errorf("a refused PATCH changed the name to %q", k.Name)
 	}
 }

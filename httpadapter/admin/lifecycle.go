@@ -8,6 +8,11 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
+// BulkChange is the answer to a change of many keys at once.
+type BulkChange struct {
+	Changed int `json:"changed" doc:"How many keys this changed; those that were so already are not counted"`
+}
+
 type (
 	reasonBody struct {
 		Reason string `json:"reason" required:"false" maxLength:"256"`

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 func TestRevokeIsFinal(t *testing.T) {
@@ -18,14 +18,14 @@ func TestRevokeIsFinal(t *testing.T) {
 	if code := f.verify(created.Token); code != keyfold.CodeAllowed {
 		t.Fatalf("a new key verifies as %v", code)
 	}
-	k := decode[admin.Key](f.do("POST", path+"/revoke", `{"reason":"leaked"}`).wants(http.StatusOK))
-	if k.State != keyfold.KeyRevoked || k.RevokedAt == nil || k.RevokedReason == nil || *k.RevokedReason != "leaked" {
+	k := decode[wire.Key](f.do("POST", path+"/revoke", `{"reason":"leaked"}`).wants(http.StatusOK))
+	if k.State != string(keyfold.KeyRevoked) || k.RevokedAt == nil || k.RevokedReason == nil || *k.RevokedReason != "leaked" {
 		t.Errorf("after revoke: %+v", k)
 	}
 	if code := f.verify(created.Token); code != keyfold.CodeRevoked {
 		t.Errorf("a revoked key verifies as %v", code)
 	}
-	k = decode[admin.Key](f.do("POST", path+"/revoke", `{"reason":"again"}`).wants(http.StatusOK))
+	k = decode[wire.Key](f.do("POST", path+"/revoke", `{"reason":"again"}`).wants(http.StatusOK))
 	if *k.RevokedReason != "leaked" {
 		t.Errorf("revoking again changed the reason to %q", *k.RevokedReason)
 	}
@@ -42,15 +42,15 @@ func TestDisableAndEnable(t *testing.T) {
 	f := newFixture(t)
 	created := f.create(`{}`)
 	path := "/keys/" + created.Key.ID
-	k := decode[admin.Key](f.do("POST", path+"/disable", `{"reason":"abuse"}`).wants(http.StatusOK))
-	if k.State != keyfold.KeyDisabled || k.DisabledReason == nil || *k.DisabledReason != "abuse" {
+	k := decode[wire.Key](f.do("POST", path+"/disable", `{"reason":"abuse"}`).wants(http.StatusOK))
+	if k.State != string(keyfold.KeyDisabled) || k.DisabledReason == nil || *k.DisabledReason != "abuse" {
 		t.Errorf("after disable: %+v", k)
 	}
 	if code := f.verify(created.Token); code != keyfold.CodeDisabled {
 		t.Errorf("a disabled key verifies as %v", code)
 	}
-	k = decode[admin.Key](f.do("POST", path+"/enable", "").wants(http.StatusOK))
-	if k.State != keyfold.KeyActive || k.DisabledAt != nil || k.DisabledReason != nil {
+	k = decode[wire.Key](f.do("POST", path+"/enable", "").wants(http.StatusOK))
+	if k.State != string(keyfold.KeyActive) || k.DisabledAt != nil || k.DisabledReason != nil {
 		t.Errorf("after enable: %+v", k)
 	}
 	if code := f.verify(created.Token); code != keyfold.CodeAllowed {
@@ -79,7 +79,7 @@ func TestRenew(t *testing.T) {
 		{`{"expires_at":"2026-03-02T01:00:00+01:00"}`, time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)},
 		{`{"ttl":"never"}`, time.Time{}},
 	} {
-		k := decode[admin.Key](f.do("POST", path, test.body).wants(http.StatusOK))
+		k := decode[wire.Key](f.do("POST", path, test.body).wants(http.StatusOK))
 		got := time.Time{}
 		if k.ExpiresAt != nil {
 			got = *k.ExpiresAt
@@ -99,7 +99,7 @@ func TestRotateHandsOver(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	old := f.create(`{"name":"ci","scopes":["a:b"],"ttl":"10d"}`)
-	fresh := decode[admin.CreatedKey](f.do("POST", "/keys/"+old.Key.ID+"/rotate", `{"overlap":"1h","ttl":"20d"}`).wants(http.StatusOK))
+	fresh := decode[wire.CreatedKey](f.do("POST", "/keys/"+old.Key.ID+"/rotate", `{"overlap":"1h","ttl":"20d"}`).wants(http.StatusOK))
 	if fresh.Key.ID == old.Key.ID || fresh.Token == old.Token || fresh.Key.Name != "ci" ||
 		fresh.Key.RotatedFrom == nil || *fresh.Key.RotatedFrom != old.Key.ID || !fresh.Key.ExpiresAt.Equal(start.Add(20*24*time.Hour)) {
 		t.Errorf("rotate: %+v", fresh.Key)
@@ -113,7 +113,7 @@ func TestRotateHandsOver(t *testing.T) {
 		t.Errorf("after the overlap: old %v, new %v, want expired and allowed", before, after)
 	}
 	at := f.do("POST", "/keys/"+fresh.Key.ID+"/rotate", `{"overlap":"0s"}`).wants(http.StatusOK)
-	last := decode[admin.CreatedKey](at)
+	last := decode[wire.CreatedKey](at)
 	if before, after := f.verify(fresh.Token), f.verify(last.Token); before != keyfold.CodeRevoked || after != keyfold.CodeAllowed {
 		t.Errorf("without overlap: old %v, new %v, want revoked and allowed", before, after)
 	}
@@ -255,12 +255,12 @@ func TestUsage(t *testing.T) {
 	if count.Counts["allowed"] != 3 || count.Counts["disabled"] != 1 || len(count.Counts) != 2 {
 		t.Errorf("totals %v, want 3 allowed, 1 disabled", count.Counts)
 	}
-	if k := decode[admin.Key](f.do("GET", "/keys/"+created.Key.ID, "")); k.Uses != 3 || k.LastUsedAt == nil {
+	if k := decode[wire.Key](f.do("GET", "/keys/"+created.Key.ID, "")); k.Uses != 3 || k.LastUsedAt == nil {
 		t.Errorf("uses %d, last used %v, want 3 and a time", k.Uses, k.LastUsedAt)
 	}
 	type report struct {
 		By        string
-		Intervals []admin.UsageInterval
+		Intervals []wire.UsageInterval
 	}
 	days := decode[report](f.do("GET", "/usage/report?by=day&key_id="+created.Key.ID, "").wants(http.StatusOK))
 	if n := len(days.Intervals); days.By != "day" || n != 31 || days.Intervals[n-1].Counts["allowed"] != 3 ||
@@ -291,7 +291,7 @@ func TestConditionThatIsGivenAndEmptyIsRefused(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.do("POST", "/keys", `{"owner_id":"cust_42"}`).wants(http.StatusCreated)
-	id := decode[admin.KeyPage](f.do("GET", "/keys", "").wants(http.StatusOK)).Keys[0].ID
+	id := decode[wire.KeyPage](f.do("GET", "/keys", "").wants(http.StatusOK)).Keys[0].ID
 	for _, target := range []string{
 		"/keys?owner_id=", "/keys?user_id=", "/keys?tenant=&state=active", "/keys?state=", "/users?username=", "/users?email=",
 		"/usage/events?key_id=", "/usage/totals?owner_id=", "/usage/report?user_id=", "/audit?target=",

@@ -6,7 +6,20 @@ import (
 	"net/http"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/wire"
 )
+
+// OneTime is the answer to making a one-time token: the only one that holds it.
+type OneTime struct {
+	Token string `json:"token" doc:"For the user alone; shown this once, and never again"`
+	wire.OneTime
+}
+
+func newOneTime(o keyfold.OneTime) OneTime {
+	return OneTime{Token: o.Token.Reveal(), OneTime: wire.OneTime{
+		Purpose: o.Purpose.String(), UserID: o.User.ID, To: o.To, ExpiresAt: o.ExpiresAt.UTC(),
+	}}
+}
 
 type (
 	newOneTimeBody struct {

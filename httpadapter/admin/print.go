@@ -31,22 +31,11 @@ func (o Options) MarshalJSON() ([]byte, error) { return o.shown().MarshalJSON() 
 // MarshalText is what Format writes.
 func (o Options) MarshalText() ([]byte, error) { return o.shown().MarshalText() }
 
-// CreatedKey and OneTime are answers: their JSON holds the token, and nothing
-// else shows it.
+// OneTime is an answer: its JSON holds the token, and nothing else shows it.
 var (
-	_ fmt.Formatter  = CreatedKey{}
-	_ slog.LogValuer = CreatedKey{}
 	_ fmt.Formatter  = OneTime{}
 	_ slog.LogValuer = OneTime{}
 )
-
-func (k CreatedKey) shown() redact.Fields { return redact.Of(k, "Token") }
-
-// Format writes the key without the token, for every verb and flag.
-func (k CreatedKey) Format(state fmt.State, verb rune) { k.shown().Format(state, verb) }
-
-// LogValue is a group of what Format writes.
-func (k CreatedKey) LogValue() slog.Value { return k.shown().LogValue() }
 
 func (o OneTime) shown() redact.Fields { return redact.Of(o, "Token") }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // Mutation tried: ServeHTTP logging the headers of each request.
@@ -20,7 +21,7 @@ func TestOnlyCreateAndRotateAnswerWithAToken(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	var secrets []string // what no other answer may hold
-	keep := func(created admin.CreatedKey) {
+	keep := func(created wire.CreatedKey) {
 		t.Helper()
 		record, err := f.store.Key(context.Background(), created.Key.ID)
 		if err != nil {
@@ -32,7 +33,7 @@ func TestOnlyCreateAndRotateAnswerWithAToken(t *testing.T) {
 	created := f.create(`{"owner_id":"a","scopes":["a:b"]}`)
 	keep(created)
 	path := "/keys/" + created.Key.ID
-	rotated := decode[admin.CreatedKey](f.do("POST", path+"/rotate", `{"overlap":"1h"}`).wants(http.StatusOK))
+	rotated := decode[wire.CreatedKey](f.do("POST", path+"/rotate", `{"overlap":"1h"}`).wants(http.StatusOK))
 	keep(rotated)
 	f.verify(created.Token)
 	f.verify(rotated.Token)
@@ -75,7 +76,7 @@ func TestNoAnswerHoldsAPasswordOrItsHash(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	const first, second = "a first long passphrase", "a second long passphrase"
-	user := decode[admin.User](f.do("POST", "/users", `{"username":"olga","email":"olga@example.com","password":"`+first+`"}`).wants(http.StatusCreated))
+	user := decode[wire.User](f.do("POST", "/users", `{"username":"olga","email":"olga@example.com","password":"`+first+`"}`).wants(http.StatusCreated))
 	path := "/users/" + user.ID
 	login := func(password string) answer {
 		return f.do("POST", "/users/authenticate", `{"login":"olga","password":"`+password+`"}`)
@@ -190,7 +191,7 @@ func TestAdministratorsSideBySide(t *testing.T) {
 		group.Go(func() {
 			for round := range rounds {
 				a := answer{t: t, body: send("POST", "/keys", fmt.Sprintf(`{"owner_id":"w%d"}`, worker)).Body.String()}
-				path := "/keys/" + decode[admin.CreatedKey](a).Key.ID
+				path := "/keys/" + decode[wire.CreatedKey](a).Key.ID
 				for _, step := range []struct {
 					method, path, body string
 					want               int

@@ -2,86 +2,8 @@ package admin
 
 import (
 	"context"
-	"time"
 
 	"github.com/keyfold/keyfold"
-)
-
-// UsageEvent is one verify, as this API shows it.
-type UsageEvent struct {
-	At        time.Time `json:"at"`
-	KeyID     *string   `json:"key_id" doc:"null for a sampled refusal that no key can be held to"`
-	Outcome   string    `json:"outcome" doc:"allowed, or why not"`
-	Route     *string   `json:"route" doc:"The pattern that the request matched"`
-	IP        *string   `json:"ip"`
-	RequestID *string   `json:"request_id" doc:"null unless it is kept"`
-	UserAgent *string   `json:"user_agent" doc:"null unless it is kept"`
-}
-
-// NewUsageEvent shows a usage event.
-func NewUsageEvent(e keyfold.UsageEvent) UsageEvent {
-	return UsageEvent{
-		At: e.At.UTC(), KeyID: textOrNil(e.KeyID), Outcome: e.Code.String(), Route: textOrNil(e.Route),
-		IP: textOrNil(e.IP), RequestID: textOrNil(e.RequestID), UserAgent: textOrNil(e.UserAgent),
-	}
-}
-
-// UsagePage is a page of usage events. An empty one has the events [], never
-// null.
-type UsagePage struct {
-	Events []UsageEvent `json:"events" nullable:"false"`
-	Next   *string      `json:"next" doc:"Cursor of the next page; null at the end"`
-}
-
-// NewUsagePage shows a page of usage events.
-func NewUsagePage(p keyfold.UsagePage) UsagePage {
-	shown := UsagePage{Events: make([]UsageEvent, 0, len(p.Events)), Next: textOrNil(p.Next)}
-	for _, event := range p.Events {
-		shown.Events = append(shown.Events, NewUsageEvent(event))
-	}
-	return shown
-}
-
-// UsageTotals counts verifies by outcome, as this API shows it.
-type UsageTotals struct {
-	From   time.Time        `json:"from" doc:"The hour that the count begins with"`
-	To     time.Time        `json:"to"`
-	Counts map[string]int64 `json:"counts" doc:"By outcome; what did not happen is left out"`
-}
-
-// NewUsageTotals shows totals.
-func NewUsageTotals(t keyfold.UsageTotals) UsageTotals {
-	return UsageTotals{From: t.From.UTC(), To: t.To.UTC(), Counts: named(t.Count)}
-}
-
-// UsageReport counts verifies by interval and outcome, as this API shows it.
-type UsageReport struct {
-	By        string          `json:"by"`
-	Intervals []UsageInterval `json:"intervals" nullable:"false" doc:"Oldest first, without gaps"`
-}
-
-// UsageInterval is one hour or day of a report.
-type UsageInterval struct {
-	StartAt time.Time        `json:"start_at"`
-	Counts  map[string]int64 `json:"counts" doc:"By outcome; what did not happen is left out"`
-}
-
-// NewUsageReport shows a report.
-func NewUsageReport(r keyfold.UsageReport) UsageReport {
-	shown := UsageReport{By: byHour, Intervals: make([]UsageInterval, len(r.Intervals))}
-	if r.By == keyfold.UsageByDay {
-		shown.By = byDay
-	}
-	for i, interval := range r.Intervals {
-		shown.Intervals[i] = UsageInterval{StartAt: interval.StartAt.UTC(), Counts: named(interval.Count)}
-	}
-	return shown
-}
-
-// The units of a report.
-const (
-	byHour = "hour"
-	byDay  = "day"
 )
 
 type (
@@ -105,7 +27,7 @@ type (
 		Limit   int      `query:"limit" minimum:"1" maximum:"200" doc:"Default 50"`
 	}
 
-	eventsAnswer struct{ Body UsagePage }
+	eventsAnswer struct{ Body keyfold.UsagePage }
 
 	reportInput struct {
 		By      string   `query:"by" enum:"hour,day" doc:"Default hour"`
@@ -117,9 +39,9 @@ type (
 		Outcome []string `query:"outcome,explode" doc:"allowed, expired, …; repeat it for several; all if not given"`
 	}
 
-	reportAnswer struct{ Body UsageReport }
+	reportAnswer struct{ Body keyfold.UsageReport }
 
-	totalsAnswer struct{ Body UsageTotals }
+	totalsAnswer struct{ Body keyfold.UsageTotals }
 )
 
 func (a *api) usageRoutes(r *routes) {
@@ -160,7 +82,7 @@ func (a *api) listUsage(ctx context.Context, in *eventsInput) (*eventsAnswer, er
 	if err != nil {
 		return nil, err
 	}
-	return &eventsAnswer{Body: NewUsagePage(page)}, nil
+	return &eventsAnswer{Body: page}, nil
 }
 
 func (a *api) countUsage(ctx context.Context, in *usageFilter) (*totalsAnswer, error) {
@@ -172,15 +94,7 @@ func (a *api) countUsage(ctx context.Context, in *usageFilter) (*totalsAnswer, e
 	if err != nil {
 		return nil, err
 	}
-	return &totalsAnswer{Body: NewUsageTotals(totals)}, nil
-}
-
-func named(count map[keyfold.Code]int64) map[string]int64 {
-	counts := make(map[string]int64, len(count))
-	for code, n := range count {
-		counts[code.String()] = n
-	}
-	return counts
+	return &totalsAnswer{Body: totals}, nil
 }
 
 func (a *api) reportUsage(ctx context.Context, in *reportInput) (*reportAnswer, error) {
@@ -190,12 +104,12 @@ func (a *api) reportUsage(ctx context.Context, in *reportInput) (*reportAnswer, 
 		return nil, err
 	}
 	report := keyfold.UsageReportQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, UserID: q.UserID, From: q.From, To: q.To, Outcomes: q.Outcomes}
-	if in.By == byDay {
+	if in.By == keyfold.UsageByDay.String() {
 		report.By = keyfold.UsageByDay
 	}
 	counted, err := a.svc.UsageReport(ctx, report)
 	if err != nil {
 		return nil, err
 	}
-	return &reportAnswer{Body: NewUsageReport(counted)}, nil
+	return &reportAnswer{Body: counted}, nil
 }

@@ -17,10 +17,10 @@ type (
 
 	userAnswer struct {
 		ETag string `header:"ETag" doc:"The user's version, for If-Match"`
-		Body User
+		Body keyfold.User
 	}
 
-	userPageAnswer struct{ Body UserPage }
+	userPageAnswer struct{ Body keyfold.UserPage }
 
 	newUserBody struct {
 		Username string `json:"username" required:"false" doc:"1 to 64 letters, digits, . _ -; unique whatever its case"`
@@ -91,7 +91,7 @@ func answerUser(user keyfold.User, err error) (*userAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &userAnswer{ETag: etag(user.Version), Body: NewUser(user)}, nil
+	return &userAnswer{ETag: etag(user.Version), Body: user}, nil
 }
 
 func (a *api) listUsers(ctx context.Context, in *usersInput) (*userPageAnswer, error) {
@@ -101,7 +101,7 @@ func (a *api) listUsers(ctx context.Context, in *usersInput) (*userPageAnswer, e
 	if err != nil {
 		return nil, err
 	}
-	return &userPageAnswer{Body: NewUserPage(page)}, nil
+	return &userPageAnswer{Body: page}, nil
 }
 
 func (a *api) getUser(ctx context.Context, in *onUser) (*userAnswer, error) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 	"github.com/keyfold/keyfold/store/memory"
 )
 
@@ -20,12 +21,12 @@ const (
 )
 
 // createUser makes a user over the API.
-func (f *fixture) createUser(body string) admin.User {
+func (f *fixture) createUser(body string) wire.User {
 	f.t.Helper()
-	return decode[admin.User](f.do("POST", "/users", body).wants(http.StatusCreated))
+	return decode[wire.User](f.do("POST", "/users", body).wants(http.StatusCreated))
 }
 
-func (f *fixture) olga() admin.User {
+func (f *fixture) olga() wire.User {
 	f.t.Helper()
 	return f.createUser(`{"username":"Olga","email":"olga@example.com","password":"` + password + `"}`)
 }
@@ -38,8 +39,8 @@ func TestUserIsCreatedReadAndListed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	a := f.do("POST", "/users", `{"username":"Olga","email":"Olga@Example.com","password":"`+password+`"}`).wants(http.StatusCreated)
-	created := decode[admin.User](a)
-	if created.Username == nil || *created.Username != "Olga" || !created.HasPassword || created.State != keyfold.UserActive ||
+	created := decode[wire.User](a)
+	if created.Username == nil || *created.Username != "Olga" || !created.HasPassword || created.State != string(keyfold.UserActive) ||
 		created.EmailVerifiedAt != nil || a.header.Get("ETag") != `"1"` {
 		t.Errorf("created %s with ETag %s", a.body, a.header.Get("ETag"))
 	}
@@ -51,7 +52,7 @@ func TestUserIsCreatedReadAndListed(t *testing.T) {
 		t.Errorf("read %s, created %s", read.body, a.body)
 	}
 	for query, want := range map[string]int{"": 2, "?username=OLGA": 1, "?email=olga@example.com": 1, "?username=nobody": 0, "?state=disabled": 0, "?state=active": 2} {
-		if page := decode[admin.UserPage](f.do("GET", "/users"+query, "").wants(http.StatusOK)); len(page.Users) != want || page.Users == nil {
+		if page := decode[wire.UserPage](f.do("GET", "/users"+query, "").wants(http.StatusOK)); len(page.Users) != want || page.Users == nil {
 			t.Errorf("GET /users%s lists %d users, want %d", query, len(page.Users), want)
 		}
 	}
@@ -69,7 +70,7 @@ func TestUsersArePagedToTheEnd(t *testing.T) {
 	seen := map[string]bool{}
 	target := "/users?limit=2"
 	for range 4 {
-		page := decode[admin.UserPage](f.do("GET", target, "").wants(http.StatusOK))
+		page := decode[wire.UserPage](f.do("GET", target, "").wants(http.StatusOK))
 		for _, user := range page.Users {
 			seen[*user.Username] = true
 		}
@@ -127,7 +128,7 @@ func TestUpdateOfUserNeedsItsVersion(t *testing.T) {
 	path := "/users/" + user.ID
 	f.do("PATCH", path, `{"username":"olga2"}`).wantsProblem(http.StatusPreconditionRequired, "precondition_required", "")
 	f.do("PATCH", path, `{"username":"olga2"}`, `If-Match: "7"`).wantsProblem(http.StatusPreconditionFailed, "stale", "")
-	changed := decode[admin.User](f.do("PATCH", path, `{"username":"olga2","email":null}`, `If-Match: "1"`).wants(http.StatusOK))
+	changed := decode[wire.User](f.do("PATCH", path, `{"username":"olga2","email":null}`, `If-Match: "1"`).wants(http.StatusOK))
 	if *changed.Username != "olga2" || changed.Email != nil || changed.Version != 2 {
 		t.Errorf("changed to %+v", changed)
 	}
@@ -146,7 +147,7 @@ func TestAuthenticateTellsNoReason(t *testing.T) {
 	}
 	f.do("POST", "/users/"+page.Users[0].ID+"/disable", `{"reason":"left"}`).wants(http.StatusOK)
 	for _, name := range []string{"olga", "OLGA", "olga@example.com"} {
-		if got := decode[admin.User](f.do("POST", "/users/authenticate", login(name, password)).wants(http.StatusOK)); got.ID != user.ID {
+		if got := decode[wire.User](f.do("POST", "/users/authenticate", login(name, password)).wants(http.StatusOK)); got.ID != user.ID {
 			t.Errorf("%s is %+v", name, got)
 		}
 	}
@@ -219,7 +220,7 @@ func TestUnlockLiftsTheWaitsOfAUser(t *testing.T) {
 	f.do("POST", unlock, `{"address":"203.0.113.9"}`).wants(http.StatusNoContent)
 	f.guesses("olga")
 	f.do("POST", "/users/authenticate", right).wants(http.StatusOK)
-	page := decode[admin.AuditPage](f.do("GET", "/audit?target="+user.ID, "").wants(http.StatusOK))
+	page := decode[wire.AuditPage](f.do("GET", "/audit?target="+user.ID, "").wants(http.StatusOK))
 	if len(page.Entries) != 3 || page.Entries[0].Action != "user.unlock" || string(page.Entries[0].After) != `{"known_address":"203.0.113.9/32"}` {
 		t.Errorf("the log is %+v", page.Entries)
 	}
@@ -299,7 +300,7 @@ func TestUsersKeysStopAndGoWithThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.clock.advance(time.Second)
-	totals := decode[admin.UsageTotals](f.do("GET", "/usage/totals?user_id="+user.ID, "").wants(http.StatusOK))
+	totals := decode[wire.UsageTotals](f.do("GET", "/usage/totals?user_id="+user.ID, "").wants(http.StatusOK))
 	if totals.Counts["allowed"] != 2 || totals.Counts["user_disabled"] != 1 {
 		t.Errorf("the user's usage is %v, want 2 allowed and 1 user_disabled", totals.Counts)
 	}
@@ -330,13 +331,13 @@ func TestOneTimeTokensWorkOnce(t *testing.T) {
 		t.Errorf("made %+v", verify)
 	}
 	use("change-email", `{`+token(verify)+`}`).wantsProblem(http.StatusUnprocessableEntity, "invalid_one_time_token", "")
-	if got := decode[admin.User](use("verify-email", `{`+token(verify)+`}`).wants(http.StatusOK)); got.EmailVerifiedAt == nil {
+	if got := decode[wire.User](use("verify-email", `{`+token(verify)+`}`).wants(http.StatusOK)); got.EmailVerifiedAt == nil {
 		t.Error("the address is not verified")
 	}
 	use("verify-email", `{`+token(verify)+`}`).wantsProblem(http.StatusUnprocessableEntity, "invalid_one_time_token", "")
 
 	change := make(`{"purpose":"change_email","email":"olga@example.org"}`)
-	if got := decode[admin.User](use("change-email", `{`+token(change)+`}`).wants(http.StatusOK)); *got.Email != "olga@example.org" {
+	if got := decode[wire.User](use("change-email", `{`+token(change)+`}`).wants(http.StatusOK)); *got.Email != "olga@example.org" {
 		t.Errorf("the address is %s", *got.Email)
 	}
 
@@ -394,7 +395,7 @@ func TestAuditTellsWhoChangedWhat(t *testing.T) {
 	f.do("POST", "/users/"+user.ID+"/password", `{"password":"`+another+`"}`, "X-Request-Id: r-1").wants(http.StatusNoContent)
 	f.create(`{}`)
 	a := f.do("GET", "/audit?target="+user.ID, "").wants(http.StatusOK)
-	page := decode[admin.AuditPage](a)
+	page := decode[wire.AuditPage](a)
 	if len(page.Entries) != 2 || page.Entries[0].Action != "user.set_password" || page.Entries[1].Action != "user.create" {
 		t.Fatalf("the log is %s", a.body)
 	}
@@ -410,7 +411,7 @@ func TestAuditTellsWhoChangedWhat(t *testing.T) {
 			t.Errorf("the log holds %q", word)
 		}
 	}
-	if all := decode[admin.AuditPage](f.do("GET", "/audit?limit=2", "").wants(http.StatusOK)); len(all.Entries) != 2 || all.Next == nil {
+	if all := decode[wire.AuditPage](f.do("GET", "/audit?limit=2", "").wants(http.StatusOK)); len(all.Entries) != 2 || all.Next == nil {
 		t.Errorf("the first page is %+v", all)
 	}
 }

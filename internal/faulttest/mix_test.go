@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // mix is what clients do to several processes on one database.
@@ -188,7 +188,7 @@ func (m *mix) create(ctx context.Context) {
 		user = nil
 	}
 	text, _ := json.Marshal(body)
-	var created admin.CreatedKey
+	var created wire.CreatedKey
 	if m.change(ctx, "/keys", string(text), &created) == made {
 		m.addKey(&key{
 			id: created.Key.ID, token: created.Token, user: user, end: alive(), expires: []time.Time{*created.Key.ExpiresAt},
@@ -197,7 +197,7 @@ func (m *mix) create(ctx context.Context) {
 }
 
 func (m *mix) createUser(ctx context.Context) {
-	var created admin.User
+	var created wire.User
 	body := fmt.Sprintf(`{"username":"u%d"}`, rand.Int64())
 	if m.change(ctx, "/users", body, &created) == made {
 		m.mu.Lock()
@@ -255,7 +255,7 @@ func (m *mix) rotate(ctx context.Context, k *key) {
 		body = `{"overlap":"0s"}`
 		k.end.asked = min(k.end.asked, m.clock())
 	}
-	var created admin.CreatedKey
+	var created wire.CreatedKey
 	switch m.change(ctx, "/keys/"+k.id+"/rotate", body, &created) {
 	case made:
 		if ends {
