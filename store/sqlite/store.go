@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,7 +77,7 @@ func open(ctx context.Context, path string) (*Store, error) {
 	}
 	// mode=rw: a connection that is opened later must not create the file anew.
 	common := sqliteuri.Of(path) + "?mode=rw&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
-	writer, err := sql.Open("sqlite", common+"&_pragma=journal_mode(WAL)&_txlock=immediate")
+	writer, err := sql.Open("sqlite", common+"&_pragma=journal_mode(WAL)&_pragma=journal_size_limit("+strconv.Itoa(LogLimit)+")&_txlock=immediate")
 	if err != nil {
 		return nil, err
 	}
@@ -227,16 +228,19 @@ func start(ctx context.Context, from source, closeAll func() error) (*Store, err
 	if err := writable(ctx, writer, guard.path); err != nil {
 		return nil, err
 	}
+	keeper := newLogKeeper(writer, guard.path)
 	pool := sqlitedb.New(sqlstore.NewPrepared(from.readers))
 	engine := sqlstore.Engine{
 		Name:       name,
 		Migrations: migrations.SQLite(),
 		Pool:       sqlstore.Session{Querier: pool, Feed: sequence(pool)},
-		Begin:      func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, writer, guard, seen == nil) },
-		Check:      func(context.Context) error { return guard.check() },
-		OneWriter:  true,
-		Class:      class,
-		Close:      closeAll,
+		Begin: func(ctx context.Context) (sqlstore.Session, error) {
+			return begin(ctx, writer, guard, keeper, seen == nil)
+		},
+		Check:     func(context.Context) error { return guard.check() },
+		OneWriter: true,
+		Class:     class,
+		Close:     closeAll,
 	}
 	if seen != nil {
 		watched := sqlitedb.New(sqlstore.NewPrepared(seen.db))
@@ -273,7 +277,7 @@ func Tx(tx *sql.Tx) keyfold.Tx {
 //
 // The files are compared before and after: a change that went into a file which
 // was deleted or replaced must not be acknowledged.
-func begin(ctx context.Context, db *sql.DB, guard *fileGuard, foreign bool) (sqlstore.Session, error) {
+func begin(ctx context.Context, db *sql.DB, guard *fileGuard, keeper *logKeeper, foreign bool) (sqlstore.Session, error) {
 	if err := guard.check(); err != nil {
 		return sqlstore.Session{}, err
 	}
@@ -288,11 +292,15 @@ func begin(ctx context.Context, db *sql.DB, guard *fileGuard, foreign bool) (sql
 		}
 	}
 	session := session(tx)
-	session.Commit = func(context.Context) error {
+	session.Commit = func(ctx context.Context) error {
 		if err := tx.Commit(); err != nil {
 			return err
 		}
-		return guard.check()
+		if err := guard.check(); err != nil {
+			return err
+		}
+		keeper.committed(ctx)
+		return nil
 	}
 	session.Rollback = func(context.Context) error { return tx.Rollback() }
 	return session, nil
