@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/keyfold/keyfold/internal/clock"
 	"github.com/keyfold/keyfold/internal/password"
 )
 
@@ -16,7 +17,7 @@ type Service struct {
 	store    Store
 	opts     *Options // without Peppers
 	peppers  peppers
-	clock    *clock
+	clock    *clock.Clock
 	recorder *recorder
 	cache    *cache   // nil: every verify reads the store
 	watcher  *watcher // nil without a cache
@@ -58,7 +59,7 @@ func New(store Store, options *Options) (*Service, error) {
 	if store, ok := store.(LoggingStore); ok {
 		store.LogTo(opts.Logger)
 	}
-	s := &Service{opts: &opts, clock: newClock(now), beside: &background{}}
+	s := &Service{opts: &opts, clock: clock.New(now), beside: &background{}}
 	s.checker = newChecker(store, s.opts, s.clock)
 	s.peppers = opts.takePeppers()
 	s.store = checked{store, s.checker, false}
@@ -76,6 +77,9 @@ func New(store Store, options *Options) (*Service, error) {
 	}
 	return s, nil
 }
+
+// now is the time as stores keep it: milliseconds, UTC.
+func (s *Service) now() time.Time { return s.clock.Now() }
 
 // Close writes the usage that is still in memory and stops the background
 // work. It tries until ctx is done; for a ctx that is done already or has no
@@ -208,7 +212,7 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 	if s.opts.Usage == UsageSync {
 		limit = time.Now().Add(s.opts.VerifyTimeout)
 	}
-	now := s.clock.read()
+	now := s.clock.Read()
 	who, err := s.decide(ctx, &r, now)
 	code := CodeAllowed
 	if err != nil {
@@ -216,18 +220,18 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 			return Identity{}, gone // not a verdict, so it is not counted
 		}
 		if code = CodeOf(err); code == CodeUnavailable {
-			s.outages.report(ctx, s.opts.Logger, now.wall, err)
+			s.outages.report(ctx, s.opts.Logger, now.Wall, err)
 		}
 	}
-	use, ok := s.recorder.record(who, code, &r, now.wall)
+	use, ok := s.recorder.record(who, code, &r, now.Wall)
 	if !ok {
 		err := &unavailable{cause: ErrClosed}
-		s.outages.report(ctx, s.opts.Logger, now.wall, err)
+		s.outages.report(ctx, s.opts.Logger, now.Wall, err)
 		return Identity{}, err
 	}
 	if use != nil && !s.bound {
 		if err := use.wait(ctx, limit); err != nil {
-			s.outages.report(ctx, s.opts.Logger, now.wall, err)
+			s.outages.report(ctx, s.opts.Logger, now.Wall, err)
 			return Identity{}, err
 		}
 	}
@@ -238,7 +242,7 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 }
 
 // decide returns the key whose secret was right, if it was, and the verdict.
-func (s *Service) decide(ctx context.Context, r *Request, now instant) (principal, error) {
+func (s *Service) decide(ctx context.Context, r *Request, now clock.Instant) (principal, error) {
 	token, err := parseToken(r.Token)
 	if err != nil {
 		return principal{}, err
@@ -263,21 +267,21 @@ func (s *Service) decide(ctx context.Context, r *Request, now instant) (principa
 			s.recorder.rehash(move)
 		}
 	}
-	verdict := who.admit(r, now.wall)
+	verdict := who.admit(r, now.Wall)
 	if verdict == error(errIdle) && s.cache != nil && !s.bound {
 		// What is remembered does not tell of uses since: ask again before refusing.
 		s.cache.evict(token.id)
 		if who, err = s.lookUp(ctx, token.id, now); err != nil {
 			return principal{}, err
 		}
-		verdict = who.admit(r, now.wall)
+		verdict = who.admit(r, now.Wall)
 	}
 	return who, verdict
 }
 
 // lookUp returns the key that a verify decides on: the one remembered, while
 // the change feed is heard, or the one in the store.
-func (s *Service) lookUp(ctx context.Context, id string, now instant) (principal, error) {
+func (s *Service) lookUp(ctx context.Context, id string, now clock.Instant) (principal, error) {
 	if !s.bound {
 		s.beside.start()
 	}
@@ -288,7 +292,7 @@ func (s *Service) lookUp(ctx context.Context, id string, now instant) (principal
 	}
 	wait := s.opts.VerifyTimeout
 	if s.watcher.fresh(now, 0) {
-		if who := s.cache.get(id, now.wall); !who.isNobody() {
+		if who := s.cache.get(id, now.Wall); !who.isNobody() {
 			return who, nil
 		}
 	} else if _, heard := s.watcher.behind(now); heard {
@@ -314,7 +318,7 @@ func (s *Service) read(ctx context.Context, id string) (principal, error) {
 	if err := s.mayDecide(ctx); err != nil {
 		return principal{}, storeError(context.WithoutCancel(ctx), err)
 	}
-	began := s.clock.read().wall
+	began := s.clock.Read().Wall
 	record, err := s.store.VerifyKey(ctx, id)
 	if err != nil {
 		return principal{}, storeError(context.WithoutCancel(ctx), err)

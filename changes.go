@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/clock"
 )
 
 // watcher tails the store's change feed and evicts what changed from the cache.
@@ -19,10 +21,10 @@ type watcher struct {
 	store   Store
 	opts    *Options
 	cache   *cache
-	clock   *clock
+	clock   *clock.Clock
 	checker *checker
 
-	heard atomic.Pointer[instant] // when the last good poll began; nil before the first and while the check fails
+	heard atomic.Pointer[clock.Instant] // when the last good poll began; nil before the first and while the check fails
 
 	polling chan struct{} // holds one token while a poll runs, which owns the cursor
 	cursor  string
@@ -35,7 +37,7 @@ const (
 	retryInterval = time.Second           // after a poll that failed, if PollInterval is not shorter
 )
 
-func newWatcher(store Store, opts *Options, c *cache, clk *clock, check *checker) *watcher {
+func newWatcher(store Store, opts *Options, c *cache, clk *clock.Clock, check *checker) *watcher {
 	w := &watcher{
 		store: store, opts: opts, cache: c, clock: clk, checker: check,
 		polling: make(chan struct{}, 1), wake: make(chan struct{}, 1),
@@ -45,18 +47,18 @@ func newWatcher(store Store, opts *Options, c *cache, clk *clock, check *checker
 }
 
 // behind is how long ago the last good poll began.
-func (w *watcher) behind(now instant) (time.Duration, bool) {
+func (w *watcher) behind(now clock.Instant) (time.Duration, bool) {
 	heard := w.heard.Load()
 	if heard == nil {
 		return 0, false
 	}
-	return heard.age(now), true
+	return heard.Age(now), true
 }
 
 // fresh reports whether what is remembered may be served. Where it may not, a
 // poll is due: a process that was stopped, or a machine that slept, need not
 // wait for the rest of PollInterval.
-func (w *watcher) fresh(now instant, grace time.Duration) bool {
+func (w *watcher) fresh(now clock.Instant, grace time.Duration) bool {
 	behind, heard := w.behind(now)
 	if behind > w.opts.MaxStaleness {
 		notify(w.wake)
@@ -72,7 +74,7 @@ func (w *watcher) poll(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer func() { <-w.polling }()
-	began := w.clock.read()
+	began := w.clock.Read()
 	if err := w.checker.run(ctx); err != nil {
 		if errors.Is(err, ErrCheckFailed) {
 			w.cursor = "" // once it passes again, nothing is remembered from before
@@ -125,7 +127,7 @@ func (w *watcher) follow(ctx context.Context) {
 			}
 		}
 		if w.opts.OnPoll != nil {
-			behind, _ := w.behind(w.clock.read())
+			behind, _ := w.behind(w.clock.Read())
 			w.opts.OnPoll(behind, err)
 		}
 		pause := pollPause
@@ -196,7 +198,7 @@ func (s *Service) Staleness() time.Duration {
 	if s.watcher == nil {
 		return 0
 	}
-	behind, _ := s.watcher.behind(s.clock.read())
+	behind, _ := s.watcher.behind(s.clock.Read())
 	return behind
 }
 

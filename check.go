@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/clock"
 )
 
 // checker runs the check of the database, see [Store.Check], and keeps its last
@@ -16,7 +18,7 @@ import (
 type checker struct {
 	store Store // outside of every transaction
 	opts  *Options
-	clock *clock
+	clock *clock.Clock
 
 	last    atomic.Pointer[answer] // nil before the first
 	refuse  func()                 // called whenever the answer is no
@@ -27,12 +29,12 @@ type checker struct {
 
 // answer is what one check found.
 type answer struct {
-	began instant
+	began clock.Instant
 	err   error // nil, or an ErrCheckFailed
 }
 
 // newChecker must be given the options while they still have the peppers.
-func newChecker(store Store, opts *Options, clk *clock) *checker {
+func newChecker(store Store, opts *Options, clk *clock.Clock) *checker {
 	return &checker{store: store, opts: opts, clock: clk, peppers: newPepperChecks(opts), refuse: func() {}}
 }
 
@@ -45,7 +47,7 @@ func (c *checker) mayDecide(ctx context.Context, tx Store) error {
 		if last.err != nil {
 			lasts = c.opts.PollInterval
 		}
-		if last.began.age(c.clock.read()) <= lasts {
+		if last.began.Age(c.clock.Read()) <= lasts {
 			return last.err
 		}
 	}
@@ -59,7 +61,7 @@ func (c *checker) mayDecide(ctx context.Context, tx Store) error {
 
 // run asks the database and keeps the answer.
 func (c *checker) run(ctx context.Context) error {
-	began := c.clock.read()
+	began := c.clock.Read()
 	err := c.ask(ctx, c.store)
 	if err == nil || errors.Is(err, ErrCheckFailed) {
 		c.keep(&answer{began, err})
@@ -71,7 +73,7 @@ func (c *checker) ask(ctx context.Context, store Store) error {
 	if err := store.Check(ctx); err != nil {
 		return err
 	}
-	return c.peppers.check(ctx, store, c.clock.read())
+	return c.peppers.check(ctx, store, c.clock.Read())
 }
 
 // keep replaces the last answer unless a later check was faster, and logs that
@@ -80,7 +82,7 @@ func (c *checker) keep(a *answer) {
 	c.remembering.Lock()
 	defer c.remembering.Unlock()
 	last := c.last.Load()
-	if last != nil && last.began.mono > a.began.mono {
+	if last != nil && last.began.Mono > a.began.Mono {
 		return
 	}
 	c.last.Store(a)

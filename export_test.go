@@ -1,8 +1,7 @@
 package keyfold
 
 import (
-	"time"
-
+	"github.com/keyfold/keyfold/internal/clock"
 	"github.com/keyfold/keyfold/internal/password"
 	"github.com/keyfold/keyfold/internal/password/passwordtest"
 )
@@ -36,23 +35,10 @@ func UncheckedStore(opts Options, failed error) Store {
 	if err != nil {
 		panic(err)
 	}
-	check := newChecker(nil, &opts, newClock(nil))
-	check.keep(&answer{check.clock.read(), failed})
+	check := newChecker(nil, &opts, clock.New(nil))
+	check.keep(&answer{check.clock.Read(), failed})
 	return checked{nil, check, false}
 }
-
-// SystemClock returns what reads a system's clocks: in unix milliseconds, and the
-// monotonic one.
-func SystemClock(both func() (time.Time, time.Duration), mono func() time.Duration) (read func() (int64, time.Duration)) {
-	c := newSystemClock(both, mono)
-	return func() (int64, time.Duration) {
-		at := c.read()
-		return at.wall, at.mono
-	}
-}
-
-// Resync is how late a clock notices that the system's was set.
-const Resync = resync
 
 // NarrowGate leaves so many places to anonymous requests and hashes so many
 // passwords at a time, whatever the machine has. It returns the KDFs.

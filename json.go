@@ -104,7 +104,7 @@ func (k *Key) UnmarshalJSON(text []byte) error { return shape(text, k, readKey) 
 func (k *Key) wire() wire.Key {
 	now := time.Now()
 	if k.clock != nil {
-		now = time.UnixMilli(k.clock.read().wall)
+		now = time.UnixMilli(k.clock.Read().Wall)
 	}
 	shown := wire.Key{
 		ID: k.ID, Hint: k.Hint, Prefix: k.Prefix, Environment: k.Environment,

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/clock"
 )
 
 // Key is what is known of an API key: everything but its secret.
@@ -42,7 +44,7 @@ type Key struct {
 	Uses       int64     // verifies that were allowed, as of the last flush
 	LastUsedAt time.Time // zero = never used
 
-	clock *clock // by which MarshalJSON tells the state; nil: that of the system
+	clock *clock.Clock // by which MarshalJSON tells the state; nil: that of the system
 }
 
 // KeyState is what a key's fields amount to at one moment.
@@ -138,7 +140,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 // shownKey is a key that is returned. Where Options.Now replaces the clock, the key
 // takes that along, so that its JSON tells the same state as the Service.
 func (s *Service) shownKey(key Key) Key {
-	if s.clock.isReplaced() {
+	if s.clock.IsReplaced() {
 		key.clock = s.clock
 	}
 	return key

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/clock"
 )
 
 // A pepper with a typo would make keys that no other process accepts, for good:
@@ -20,7 +22,7 @@ import (
 type pepperChecks struct {
 	values map[string]string       // of this process, by the id of the pepper
 	sign   string                  // the id of the pepper that new keys are hashed with
-	agreed atomic.Pointer[instant] // when each pepper was last found to agree
+	agreed atomic.Pointer[clock.Instant] // when each pepper was last found to agree
 }
 
 // newPepperChecks must be given the options while they still have the peppers.
@@ -50,8 +52,8 @@ func pepperCheck(id string, pepper []byte) string {
 
 // check compares all peppers. A pepper that this process only verifies with has no
 // check value until another process hashes with it, so it is looked for each time.
-func (p *pepperChecks) check(ctx context.Context, store Store, now instant) error {
-	if at := p.agreed.Load(); len(p.values) == 0 || at != nil && at.age(now) < pepperRecheck {
+func (p *pepperChecks) check(ctx context.Context, store Store, now clock.Instant) error {
+	if at := p.agreed.Load(); len(p.values) == 0 || at != nil && at.Age(now) < pepperRecheck {
 		return nil
 	}
 	complete := true

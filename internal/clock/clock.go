@@ -1,0 +1,99 @@
+// Package clock reads the time in a way that is cheap, never goes back, and
+// notices when the machine slept or its clock was set.
+package clock
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Instant is one reading of a [Clock].
+type Instant struct {
+	Wall int64         // unix milliseconds
+	Mono time.Duration // since the clock was made, by the monotonic clock if there is one
+}
+
+// Age returns how long ago the instant was, by the clock that advanced further:
+// one stands still while a machine sleeps, the other can be set back.
+func (at Instant) Age(now Instant) time.Duration {
+	return max(time.Duration(now.Wall-at.Wall)*time.Millisecond, now.Mono-at.Mono)
+}
+
+// Clock never goes back, so that a key found expired stays expired in this
+// process whatever happens to the system's clock. It is safe for concurrent use.
+//
+// The system has two clocks, and reading one costs half of reading both. So
+// each reading takes the monotonic clock, and the difference between the two is
+// measured again every 10 ms: a clock that was set, or a machine that slept, is
+// noticed with that delay.
+type Clock struct {
+	both    func() (wall time.Time, mono time.Duration)
+	mono    func() time.Duration // nil: each reading takes both clocks
+	synced  atomic.Int64         // mono when both were last read
+	ahead   atomic.Int64         // unix nanoseconds when mono was zero, as of then
+	highest atomic.Int64
+}
+
+// resync is the longest time between two readings of both clocks.
+const resync = 10 * time.Millisecond
+
+// New returns a Clock that reads now, or the system's clocks if now is nil.
+func New(now func() time.Time) *Clock {
+	if now == nil {
+		start := time.Now()
+		return newSystem(func() (time.Time, time.Duration) {
+			t := time.Now()
+			return t, t.Sub(start)
+		}, func() time.Duration { return time.Since(start) })
+	}
+	start := now()
+	return &Clock{both: func() (time.Time, time.Duration) {
+		t := now()
+		return t, t.Sub(start)
+	}}
+}
+
+// IsReplaced reports whether the clock reads something other than the system's.
+func (c *Clock) IsReplaced() bool { return c.mono == nil }
+
+func newSystem(both func() (time.Time, time.Duration), mono func() time.Duration) *Clock {
+	c := &Clock{both: both, mono: mono}
+	c.sync()
+	return c
+}
+
+// Read returns the time.
+func (c *Clock) Read() Instant {
+	if c.mono == nil {
+		wall, mono := c.both()
+		return Instant{Wall: c.atLeast(wall.UnixMilli()), Mono: mono}
+	}
+	mono := c.mono()
+	if mono-time.Duration(c.synced.Load()) >= resync {
+		mono = c.sync()
+	}
+	return Instant{Wall: c.atLeast((c.ahead.Load() + int64(mono)) / int64(time.Millisecond)), Mono: mono}
+}
+
+// Now returns the time in the precision that stores keep: milliseconds, in UTC.
+func (c *Clock) Now() time.Time { return time.UnixMilli(c.Read().Wall).UTC() }
+
+func (c *Clock) sync() time.Duration {
+	wall, mono := c.both()
+	c.ahead.Store(wall.UnixNano() - int64(mono))
+	c.synced.Store(int64(mono))
+	return mono
+}
+
+// atLeast returns wall, or the highest value that it returned before.
+func (c *Clock) atLeast(wall int64) int64 {
+	for {
+		highest := c.highest.Load()
+		if wall <= highest {
+			return highest
+		}
+		if c.highest.CompareAndSwap(highest, wall) {
+			return wall
+		}
+	}
+}
