@@ -243,19 +243,19 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 
 // decide returns the key whose secret was right, if it was, and the verdict.
 func (s *Service) decide(ctx context.Context, r *Request, now clock.Instant) (principal, error) {
-	token, err := parseToken(r.Token)
+	parts, err := parseToken(r.Token)
 	if err != nil {
 		return principal{}, err
 	}
-	who, err := s.lookUp(ctx, token.id, now)
+	who, err := s.lookUp(ctx, parts.ID, now)
 	if err != nil {
 		if errors.Is(err, ErrNotFound) {
-			_ = checkNobody(token)
+			_ = checkNobody(parts)
 			return principal{}, errUnknown
 		}
 		return principal{}, err
 	}
-	match, err := s.checkSecret(who, token)
+	match, err := s.checkSecret(who, parts)
 	if err != nil {
 		return principal{}, err
 	}
@@ -263,15 +263,15 @@ func (s *Service) decide(ctx context.Context, r *Request, now clock.Instant) (pr
 		return principal{}, errWrongSecret
 	}
 	if s.opts.SignPepper != "" {
-		if move, ok := s.outdated(who, token); ok {
+		if move, ok := s.outdated(who, parts); ok {
 			s.recorder.rehash(move)
 		}
 	}
 	verdict := who.admit(r, now.Wall)
 	if verdict == error(errIdle) && s.cache != nil && !s.bound {
 		// What is remembered does not tell of uses since: ask again before refusing.
-		s.cache.evict(token.id)
-		if who, err = s.lookUp(ctx, token.id, now); err != nil {
+		s.cache.evict(parts.ID)
+		if who, err = s.lookUp(ctx, parts.ID, now); err != nil {
 			return principal{}, err
 		}
 		verdict = who.admit(r, now.Wall)

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"github.com/keyfold/keyfold/internal/token"
 )
 
 // cache remembers the keys that were verified, so that a verify needs no store.
@@ -126,10 +128,10 @@ func (c *cache) shard(id string) (*cacheShard, uint64) {
 
 // hashID spreads what is random in an id, six bits of every byte, over all bits.
 func hashID(id string) uint64 {
-	if len(id) != idLen {
+	if len(id) != token.IDLen {
 		return 0 // of no key
 	}
-	b := unsafe.Slice(unsafe.StringData(id), idLen)
+	b := unsafe.Slice(unsafe.StringData(id), token.IDLen)
 	high, low := bits.Mul64(binary.LittleEndian.Uint64(b)^0x9e3779b97f4a7c15, binary.LittleEndian.Uint64(b[8:])^0xd1b54a32d192ed03)
 	return high ^ low
 }

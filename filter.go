@@ -1,5 +1,7 @@
 package keyfold
 
+import "github.com/keyfold/keyfold/internal/token"
+
 // Filter is a condition on one field in a query or a [KeyFilter]. The zero Filter
 // admits every value; [Only] returns a Filter for one value.
 //
@@ -38,7 +40,7 @@ func (f Filter) check(field string, valid func(value string) error) error {
 // checkID checks a condition on an id.
 func (f Filter) checkID(field string) error {
 	return f.check(field, func(id string) error {
-		if !isID(id) {
+		if !token.IsID(id) {
 			return invalid(field, idAllowed)
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold/internal/clock"
+	"github.com/keyfold/keyfold/internal/token"
 )
 
 // Key is what is known of an API key: everything but its secret.
@@ -113,7 +114,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	if n.Environment != "" && !isEnvironment(n.Environment) {
 		return Key{}, Token{}, invalid("environment", "1 to 16 lower-case letters and digits")
 	}
-	if n.UserID != "" && !isID(n.UserID) {
+	if n.UserID != "" && !token.IsID(n.UserID) {
 		return Key{}, Token{}, invalid("user_id", idAllowed)
 	}
 	key := Key{
@@ -148,18 +149,14 @@ func (s *Service) shownKey(key Key) Key {
 
 // mint gives a key its id and secret and makes it new.
 func (s *Service) mint(key Key, now time.Time) (KeyRecord, Token) {
-	head := key.Prefix
-	if key.Environment != "" {
-		head += "_" + key.Environment
-	}
-	parts, token := newToken(head)
-	key.ID, key.Hint, key.Version = parts.id, hint(head, parts.id), 1
+	parts, text := token.New(token.Head(key.Prefix, key.Environment))
+	key.ID, key.Hint, key.Version = parts.ID, hint(parts), 1
 	key.CreatedAt, key.UpdatedAt = now, now
-	return KeyRecord{Key: key, Secret: s.hashSecret(parts), ActiveAt: now}, token
+	return KeyRecord{Key: key, Secret: s.hashSecret(parts), ActiveAt: now}, Token{text: &text}
 }
 
 // hint is how a token begins. It is made of the public part alone.
-func hint(head, id string) string { return head + "_" + id[:4] + "…" }
+func hint(parts token.Parts) string { return parts.Head + "_" + parts.ID[:4] + "…" }
 
 // Key returns the key of that id. Errors: [InvalidError], [ErrNotFound],
 // [ErrUnavailable].

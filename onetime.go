@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/token"
 )
 
 // OneTimePurpose is what a one-time token is good for. Its number is stored.
@@ -122,7 +124,7 @@ func oneTimeSum(purpose OneTimePurpose, text string) [sha256.Size]byte {
 // isOneTime reports whether the text has the shape of a token.
 func isOneTime(text string) bool {
 	body, ok := strings.CutPrefix(text, oneTimePrefix)
-	return ok && len(body) == oneTimeLen && isBase62(body)
+	return ok && len(body) == oneTimeLen && token.IsBase62(body)
 }
 
 // OneTime is a one-time token with what to do with it.
@@ -192,7 +194,7 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 	case user.Email == "":
 		return OneTime{}, invalid("email", "the address of the user, who has none")
 	}
-	text := oneTimePrefix + randomBase62(oneTimeLen)
+	text := oneTimePrefix + token.Random(oneTimeLen)
 	token := OneTimeToken{text: &text}
 	record.Sum = oneTimeSum(purpose, text)
 	m := s.mutation(ctx, now, "user.one_time", user.ID, nil, fieldsOf{"purpose": purpose.String(), "expires_at": record.ExpiresAt})

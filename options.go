@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold/internal/scope"
+	"github.com/keyfold/keyfold/internal/token"
 )
 
 // Options tunes a [Service]. A nil *Options and every zero field mean the
@@ -219,7 +220,7 @@ func (o *Options) withDefaults() (Options, error) {
 		opts.Now = time.Now
 	}
 	switch {
-	case len(opts.Prefix) > maxHeadPart || !isHead(opts.Prefix):
+	case len(opts.Prefix) > maxHeadPart || !token.IsHead(opts.Prefix):
 		return opts, invalid("Options.Prefix", "1 to 16 bytes: lower-case letters and digits, a letter first, single underscores between")
 	case opts.Environment != "" && !isEnvironment(opts.Environment):
 		return opts, invalid("Options.Environment", "1 to 16 lower-case letters and digits")
@@ -309,7 +310,7 @@ func isPepperID(s string) bool {
 	}
 	for i := range len(s) {
 		c := s[i]
-		if c != '-' && c != '_' && !isBase62(s[i:i+1]) {
+		if c != '-' && c != '_' && !token.IsBase62(s[i:i+1]) {
 			return false
 		}
 	}

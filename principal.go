@@ -14,6 +14,7 @@ import (
 	"unsafe"
 
 	"github.com/keyfold/keyfold/internal/scope"
+	"github.com/keyfold/keyfold/internal/token"
 )
 
 // principal is a key as verifies look at it: an entry of a chunk. Neither ever
@@ -52,13 +53,13 @@ type chunk struct {
 
 // entry is what few bytes can tell of a key: as many as a cache line has.
 type entry struct {
-	id        [idLen]byte
+	id        [token.IDLen]byte
 	sum       [32]byte
 	expiresAt int64
 	staleAt   uint16 // when it is not served from memory any more, in units from the chunk's base
 	ownAt     uint16 // where its own texts begin in the chunk's text
 	sharedAt  uint16 // where those begin that it may share with other entries
-	alg       hashAlg
+	alg       token.Algorithm
 	marks     marks
 }
 
@@ -147,16 +148,13 @@ func (m marks) refusal() error {
 // newPrincipal returns the key in a chunk of its own. It refuses records that
 // are larger than any that the Service writes.
 func newPrincipal(r *VerifyRecord) (principal, error) {
-	head := r.Prefix
-	if r.Environment != "" {
-		head += "_" + r.Environment
-	}
+	head := token.Head(r.Prefix, r.Environment)
 	texts := [fields]string{head, r.Scopes, r.Environment, r.Name, r.OwnerID, r.Tenant, r.UserID, r.Metadata}
 	size := 0
 	for _, text := range texts {
 		size += len(text)
 	}
-	if len(r.KeyID) != idLen || size > maxRecord {
+	if len(r.KeyID) != token.IDLen || size > maxRecord {
 		return principal{}, fmt.Errorf("keyfold: the record of key %.16q is damaged", r.KeyID)
 	}
 	own := &struct { // one piece of memory
@@ -167,8 +165,8 @@ func newPrincipal(r *VerifyRecord) (principal, error) {
 	c, e := &own.chunk, &own.entries[0]
 	c.entries, c.text = own.entries[:], own.text[:0]
 	copy(e.id[:], r.KeyID)
-	e.sum, e.expiresAt, e.alg, e.marks = r.Secret.Sum, r.ExpiresAt, parseAlg(r.Secret.Alg), r.marks()
-	if e.alg != algPlain || r.Networks != "" || r.IdleTimeout > 0 {
+	e.sum, e.expiresAt, e.alg, e.marks = r.Secret.Sum, r.ExpiresAt, token.ParseAlgorithm(r.Secret.Alg), r.marks()
+	if e.alg != token.Plain || r.Networks != "" || r.IdleTimeout > 0 {
 		e.marks |= markRare
 	}
 	for f, text := range texts {
@@ -273,7 +271,7 @@ func (p principal) isNobody() bool { return p.entry == nil }
 // has reports whether the key has that id.
 func (p principal) has(id string) bool { return string(p.entry.id[:]) == id }
 
-func (p principal) keyID() string { return unsafe.String(&p.entry.id[0], idLen) } // it never changes
+func (p principal) keyID() string { return unsafe.String(&p.entry.id[0], token.IDLen) } // it never changes
 
 // staleAt is when the key is not served from memory any more.
 func (p principal) staleAt() int64 {

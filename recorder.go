@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/token"
 )
 
 // recorder gathers usage in memory and writes it in batches, so that a verify
@@ -117,7 +119,7 @@ func newRecorder(store Store, opts *Options) *recorder {
 		shards *= 2
 	}
 	r := &recorder{
-		store: store, opts: opts, id: randomBase62(recorderIDLen), shards: make([]usageShard, shards),
+		store: store, opts: opts, id: token.Random(recorderIDLen), shards: make([]usageShard, shards),
 		left:     allowance{events: int64(opts.MaxPendingEvents), bytes: int64(opts.MaxPendingBytes)},
 		flushing: make(chan struct{}, 1), refused: map[minuteOf]int64{}, late: map[hourOf]lateUse{},
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),

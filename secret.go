@@ -4,32 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+
+	"github.com/keyfold/keyfold/internal/token"
 )
-
-// hashAlg is the algorithm that a secret was hashed with.
-type hashAlg uint8
-
-const (
-	algUnknown hashAlg = iota
-	algPlain           // "kf1": SHA-256("kf1" ‖ 0 ‖ id ‖ secret), 52 bytes, one block
-	algPepper          // "kf1h": HMAC-SHA-256(pepper, the same 52 bytes)
-)
-
-// The names of the algorithms are stored, so they are never reused.
-const (
-	plainName  = "kf1"
-	pepperName = "kf1h"
-)
-
-func parseAlg(name string) hashAlg {
-	switch name {
-	case plainName:
-		return algPlain
-	case pepperName:
-		return algPepper
-	}
-	return algUnknown
-}
 
 // peppers finds a pepper by its id. It is a function because fmt follows pointers
 // and maps to what they hold, but sees nothing that a function holds.
@@ -51,41 +28,41 @@ func (o *Options) takePeppers() peppers {
 // checkSecret reports whether the token is the one that the key was made with:
 // its secret under the key's own algorithm, and its head. An algorithm or a
 // pepper that this process does not know decides nothing: an [ErrUnavailable].
-func (s *Service) checkSecret(who principal, token tokenParts) (bool, error) {
+func (s *Service) checkSecret(who principal, parts token.Parts) (bool, error) {
 	var sum [32]byte
 	switch who.entry.alg {
-	case algPlain:
-		sum = plainHash(token.id, token.secret)
-	case algPepper:
+	case token.Plain:
+		sum = parts.Sum()
+	case token.Peppered:
 		pepper, ok := s.peppers(who.rare().pepperID)
 		if !ok {
 			return false, &unavailable{cause: fmt.Errorf("keyfold: pepper %q is not in Options.Peppers", who.rare().pepperID)}
 		}
-		sum = pepperHash(pepper, token.id, token.secret)
+		sum = parts.PepperedSum(pepper)
 	default:
 		return false, &unavailable{cause: fmt.Errorf("keyfold: unknown hash algorithm %q", who.rare().algName)}
 	}
-	same := sameHash(&sum, &who.entry.sum)
-	if s.opts.RequirePepper && who.entry.alg != algPepper {
+	same := token.EqualSums(&sum, &who.entry.sum)
+	if s.opts.RequirePepper && who.entry.alg != token.Peppered {
 		return false, nil
 	}
-	return same && token.head == who.field(fieldHead), nil
+	return same && parts.Head == who.field(fieldHead), nil
 }
 
 // checkNobody costs what checkSecret does, so that the time of an answer does
 // not tell an unknown id from a wrong secret.
-func checkNobody(token tokenParts) bool {
-	sum, dummy := plainHash(token.id, token.secret), [32]byte{1}
-	return sameHash(&sum, &dummy)
+func checkNobody(parts token.Parts) bool {
+	sum, dummy := parts.Sum(), [32]byte{1}
+	return token.EqualSums(&sum, &dummy)
 }
 
 // hashSecret hashes as new keys are hashed.
-func (s *Service) hashSecret(token tokenParts) SecretHash {
+func (s *Service) hashSecret(parts token.Parts) SecretHash {
 	if s.opts.SignPepper == "" {
-		return SecretHash{Alg: plainName, Sum: plainHash(token.id, token.secret)}
+		return SecretHash{Alg: token.Plain.String(), Sum: parts.Sum()}
 	}
 	pepper, _ := s.peppers(s.opts.SignPepper) // checkPeppers has found it
-	return SecretHash{Alg: pepperName, PepperID: s.opts.SignPepper, Sum: pepperHash(pepper, token.id, token.secret)}
+	return SecretHash{Alg: token.Peppered.String(), PepperID: s.opts.SignPepper, Sum: parts.PepperedSum(pepper)}
 }
 
 // rehash is the move of one key to the pepper that new keys get.
@@ -95,15 +72,15 @@ type rehash struct {
 }
 
 // outdated returns the move that a key needs whose token was just verified.
-func (s *Service) outdated(who principal, token tokenParts) (rehash, bool) {
-	old := SecretHash{Alg: plainName, Sum: who.entry.sum}
-	if who.entry.alg == algPepper {
-		old.Alg, old.PepperID = pepperName, who.rare().pepperID
+func (s *Service) outdated(who principal, parts token.Parts) (rehash, bool) {
+	old := SecretHash{Alg: token.Plain.String(), Sum: who.entry.sum}
+	if who.entry.alg == token.Peppered {
+		old.Alg, old.PepperID = token.Peppered.String(), who.rare().pepperID
 	}
 	if old.PepperID == s.opts.SignPepper {
 		return rehash{}, false
 	}
-	return rehash{keyID: who.keyID(), old: old, new: s.hashSecret(token)}, true
+	return rehash{keyID: who.keyID(), old: old, new: s.hashSecret(parts)}, true
 }
 
 // apply moves the key, unless its hash was changed meanwhile.

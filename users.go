@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/token"
 )
 
 // User is somebody who can log in, and whom keys can belong to. Programs with
@@ -61,7 +63,7 @@ type NewUser struct {
 // [ErrConflict] when the username or the address is taken, [ErrLimited] when
 // too many passwords are being hashed, [ErrUnavailable].
 func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
-	record := UserRecord{User: User{ID: randomBase62(idLen), Version: 1}}
+	record := UserRecord{User: User{ID: token.Random(token.IDLen), Version: 1}}
 	if n.Username == "" && n.Email == "" {
 		return User{}, invalid("username", "a username or an e-mail address; one of them is needed")
 	}

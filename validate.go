@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/keyfold/keyfold/internal/token"
 )
 
 const (
@@ -45,14 +47,11 @@ func checkReason(reason string) error { return checkCharacters("reason", reason,
 
 // checkID refuses what cannot be an id, before a store is asked.
 func checkID(id string) error {
-	if !isID(id) {
+	if !token.IsID(id) {
 		return invalid("id", idAllowed)
 	}
 	return nil
 }
-
-// isID reports whether s can be the id of a key or a user.
-func isID(s string) bool { return len(s) == idLen && isBase62(s) }
 
 const idAllowed = "16 letters and digits"
 
