@@ -108,7 +108,7 @@ func (k *Key) wire() wire.Key {
 	}
 	shown := wire.Key{
 		ID: k.ID, Hint: k.Hint, Prefix: k.Prefix, Environment: k.Environment,
-		Name: k.Name, Notes: k.Notes, OwnerID: k.OwnerID, UserID: wire.Text(k.UserID), Tenant: k.Tenant,
+		Name: k.Name, Notes: k.Notes, OwnerID: k.OwnerID, UserID: wire.Text(k.UserID), UserDisabled: k.UserDisabled, Tenant: k.Tenant,
 		Scopes: append([]string{}, k.Scopes...), Networks: each(k.Networks, func(n *netip.Prefix) string { return n.String() }),
 		Metadata: k.Metadata, State: string(k.State(now)),
 		CreatedAt: k.CreatedAt.UTC(), UpdatedAt: k.UpdatedAt.UTC(), ExpiresAt: wire.Time(k.ExpiresAt),
@@ -134,7 +134,7 @@ func (k *Key) wire() wire.Key {
 func readKey(shown *wire.Key) (Key, error) {
 	key := Key{
 		ID: shown.ID, Hint: shown.Hint, Prefix: shown.Prefix, Environment: shown.Environment,
-		Name: shown.Name, Notes: shown.Notes, OwnerID: shown.OwnerID, UserID: wire.ValueOf(shown.UserID), Tenant: shown.Tenant,
+		Name: shown.Name, Notes: shown.Notes, OwnerID: shown.OwnerID, UserID: wire.ValueOf(shown.UserID), UserDisabled: shown.UserDisabled, Tenant: shown.Tenant,
 		CreatedAt: shown.CreatedAt.UTC(), UpdatedAt: shown.UpdatedAt.UTC(), ExpiresAt: wire.ValueOf(shown.ExpiresAt).UTC(),
 		DisabledAt: wire.ValueOf(shown.DisabledAt).UTC(), DisabledReason: wire.ValueOf(shown.DisabledReason),
 		RevokedAt: wire.ValueOf(shown.RevokedAt).UTC(), RevokedReason: wire.ValueOf(shown.RevokedReason),

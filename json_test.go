@@ -34,7 +34,7 @@ func (m made) cursor() string { return []string{"", "cursor"}[m.IntN(2)] }
 func (m made) key() keyfold.Key {
 	key := keyfold.Key{
 		ID: m.text(), Hint: m.text(), Prefix: m.text(), Environment: m.text(), Name: m.text(), Notes: m.text(), OwnerID: m.text(),
-		UserID: m.text(), Tenant: m.text(), CreatedAt: m.time(), UpdatedAt: m.time(), ExpiresAt: m.time(),
+		UserID: m.text(), UserDisabled: m.IntN(2) == 0, Tenant: m.text(), CreatedAt: m.time(), UpdatedAt: m.time(), ExpiresAt: m.time(),
 		IdleTimeout: time.Duration(m.IntN(3)) * time.Duration(m.IntN(1e9)) * time.Millisecond, DisabledAt: m.time(), RevokedAt: m.time(),
 		LineageID: m.text(), RotatedFrom: m.text(), RotatedTo: m.text(), Version: m.Int64(), Uses: m.Int64(), LastUsedAt: m.time(),
 	}
@@ -169,7 +169,7 @@ func TestRecordsSurviveJSON(t *testing.T) {
 func TestJSONOfAKey(t *testing.T) {
 	t.Parallel()
 	const full = `{"id":"8fJ2kQ0aXw3mT7Zb","hint":"kf_live_8fJ2…","prefix":"kf","environment":"live","name":"ci <a@b>","notes":"","owner_id":"cust_42",` +
-		`"user_id":null,"tenant":"","scopes":["reports:read"],"networks":["192.0.2.0/24"],"metadata":{"plan":"gold"},"state":"expired",` +
+		`"user_id":null,"user_disabled":false,"tenant":"","scopes":["reports:read"],"networks":["192.0.2.0/24"],"metadata":{"plan":"gold"},"state":"expired",` +
 		`"created_at":"2020-01-02T03:04:05.006Z","updated_at":"2020-01-02T03:04:05.006Z","expires_at":"2020-01-17T03:04:05.006Z","idle_timeout":"1d12h0m0s",` +
 		`"disabled_at":null,"disabled_reason":null,"revoked_at":null,"revoked_reason":null,"lineage_id":"8fJ2kQ0aXw3mT7Zb","rotated_from":null,"rotated_to":null,` +
 		`"version":1,"uses":0,"last_used_at":null}`

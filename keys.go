@@ -36,6 +36,9 @@ type Key struct {
 	DisabledReason string
 	RevokedAt      time.Time // zero = not revoked; final otherwise
 	RevokedReason  string
+	// UserDisabled is true while the user of the key is disabled, or no longer exists.
+	// It is read with the key and cannot be set: see [Service.DisableUser].
+	UserDisabled bool
 
 	LineageID   string // id of the first key of a chain of rotations; its own id for that one
 	RotatedFrom string // id of the key that this one replaced
@@ -51,12 +54,14 @@ type Key struct {
 // KeyState is what a key's fields amount to at one moment.
 type KeyState string
 
-// The states of a key. The first that applies is the state, in this order.
+// The states of a key. The first that applies is the state, in this order, which
+// is that of the outcomes of [Service.Verify].
 const (
-	KeyRevoked  KeyState = "revoked"
-	KeyDisabled KeyState = "disabled"
-	KeyExpired  KeyState = "expired"
-	KeyActive   KeyState = "active"
+	KeyRevoked      KeyState = "revoked"
+	KeyDisabled     KeyState = "disabled"
+	KeyUserDisabled KeyState = "user_disabled" // the key's user is disabled or gone
+	KeyExpired      KeyState = "expired"
+	KeyActive       KeyState = "active"
 )
 
 // field is the field that puts a key into the state.
@@ -78,6 +83,8 @@ func (k *Key) State(at time.Time) KeyState {
 		return KeyRevoked
 	case !k.DisabledAt.IsZero():
 		return KeyDisabled
+	case k.UserDisabled:
+		return KeyUserDisabled
 	case !k.ExpiresAt.IsZero() && !at.Before(k.ExpiresAt):
 		return KeyExpired
 	}
@@ -126,14 +133,18 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	if err := s.checkKey(&key); err != nil {
 		return Key{}, Token{}, err
 	}
+	if key.UserID != "" {
+		user, err := s.store.User(ctx, key.UserID)
+		if err != nil {
+			return Key{}, Token{}, unknownUser(ctx, err)
+		}
+		key.UserDisabled = user.State() == UserDisabled
+	}
 	record, token := s.mint(key, now)
 	record.LineageID = record.ID
 	m := s.mutation(ctx, now, "key.create", record.ID, nil, keyFields(&record.Key))
 	if err := s.store.CreateKey(ctx, record, m); err != nil {
-		if errors.Is(err, ErrNotFound) {
-			err = invalid("user_id", "the id of a user who exists")
-		}
-		return Key{}, Token{}, storeError(ctx, err)
+		return Key{}, Token{}, unknownUser(ctx, err)
 	}
 	return s.shownKey(record.Key), token, nil
 }
@@ -145,6 +156,14 @@ func (s *Service) shownKey(key Key) Key {
 		key.clock = s.clock
 	}
 	return key
+}
+
+// unknownUser names the field where the store did not find the user of a new key.
+func unknownUser(ctx context.Context, err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return invalid("user_id", "the id of a user who exists")
+	}
+	return storeError(ctx, err)
 }
 
 // mint gives a key its id and secret and makes it new.
@@ -325,10 +344,10 @@ func (q *KeysQuery) check() error {
 		return err
 	}
 	switch q.State {
-	case "", KeyActive, KeyExpired, KeyDisabled, KeyRevoked:
+	case "", KeyActive, KeyExpired, KeyUserDisabled, KeyDisabled, KeyRevoked:
 		return nil
 	}
-	return invalid("state", "one of active, expired, disabled, revoked")
+	return invalid("state", "one of active, expired, user_disabled, disabled, revoked")
 }
 
 // checkFilters checks the conditions that keys are listed and changed by.

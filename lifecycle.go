@@ -97,6 +97,7 @@ const NoOverlap = time.Duration(-1)
 // RotateKey replaces a key by a new one with another id and secret, which
 // inherits everything else. The old key ends after the overlap, or at its own
 // deadline when that is sooner; without an overlap it is revoked in the same step.
+// A key whose user is disabled can be rotated; the new key is refused as well.
 // Errors: [InvalidError], [ErrNotFound],
 // [ErrConflict] when the key is revoked, disabled, expired or rotated already,
 // [ErrUnavailable].
@@ -113,7 +114,9 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 	var successor KeyRecord
 	var token Token
 	err = s.onLatest(ctx, id, func(old KeyRecord) error {
-		switch state := old.State(now); {
+		own := old.Key
+		own.UserDisabled = false // a key may be replaced while its user is disabled, as one may be created
+		switch state := own.State(now); {
 		case old.replaced():
 			return conflict("rotated_to", "key %s was rotated to %s", id, old.RotatedTo)
 		case state != KeyActive:

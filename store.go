@@ -183,20 +183,23 @@ const RotatedReason = "rotated"
 // KeyStore keeps keys. Where several errors apply, the one that a method names
 // first must be returned: a revoked key is ErrConflict whatever the version.
 type KeyStore interface {
-	// CreateKey must insert the key as given, but with Uses 0 and never used, and
+	// CreateKey must insert the key as given, but with Uses 0, never used and without
+	// its UserDisabled, which no method writes, and
 	// return ErrNotFound when its UserID is not empty and no such user exists, and
 	// ErrConflict when its id exists.
 	CreateKey(ctx context.Context, key KeyRecord, m Mutation) error
 
-	// Key must return the key with its totals, or ErrNotFound.
+	// Key must return the key with its totals, or ErrNotFound. Its UserDisabled must
+	// be true when there is a UserID and that user is disabled or does not exist, as
+	// of the moment of the read.
 	Key(ctx context.Context, id string) (KeyRecord, error)
 
 	// VerifyKey must return what a verify decides on, or ErrNotFound, in one
 	// query on the newest committed state.
 	VerifyKey(ctx context.Context, id string) (VerifyRecord, error)
 
-	// Keys must return at most scan.Limit keys in the order of the index,
-	// strictly after scan.After. Walking a scan must show every key that existed
+	// Keys must return at most scan.Limit keys, each as Key does, in the order of the
+	// index, strictly after scan.After. Walking a scan must show every key that existed
 	// throughout exactly once, whatever is inserted or deleted meanwhile.
 	Keys(ctx context.Context, scan KeyScan) ([]KeyRecord, error)
 

@@ -318,9 +318,20 @@ func TestDisabledUsersKeysStopHereAtOnceAndElsewhereWithTheNextPoll(t *testing.T
 		late, lateToken := create(t, here, keyfold.NewKey{UserID: user.ID})
 		must(t, here.DisableUser(t.Context(), user.ID, ""))
 		wants(t, here, lateToken, keyfold.CodeUserDisabled, "a key that was never verified before")
-		if key, err := here.Key(t.Context(), late.ID); err != nil || key.State(time.Now()) != keyfold.KeyActive {
-			t.Errorf("the key of a disabled user is %v itself, %v; want it active", key.State(time.Now()), err)
+		if key, err := here.Key(t.Context(), late.ID); err != nil || key.State(time.Now()) != keyfold.KeyUserDisabled {
+			t.Errorf("the key of a disabled user is %v, %v; want %v", key.State(time.Now()), err, keyfold.KeyUserDisabled)
 		}
+		added, addedToken := create(t, here, keyfold.NewKey{UserID: user.ID})
+		wants(t, here, addedToken, keyfold.CodeUserDisabled, "a key that a disabled user was given")
+		next, _, err := here.RotateKey(t.Context(), added.ID, keyfold.RotateOptions{})
+		must(t, err)
+		for what, key := range map[string]keyfold.Key{"a key that a disabled user was given": added, "its successor": next} {
+			if key.State(time.Now()) != keyfold.KeyUserDisabled {
+				t.Errorf("%s is %v, want %v", what, key.State(time.Now()), keyfold.KeyUserDisabled)
+			}
+		}
+		must(t, here.DeleteKey(t.Context(), next.ID))
+		must(t, here.DeleteKey(t.Context(), added.ID))
 		must(t, here.DeleteKey(t.Context(), bystander.ID))
 	})
 }

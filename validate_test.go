@@ -226,21 +226,32 @@ func TestKeysAreListedByFilter(t *testing.T) {
 	l.must(err)
 	l.must(l.DisableKey(t.Context(), ids["disabled"], ""))
 	l.must(l.RevokeKey(t.Context(), ids["revoked"], ""))
+	l.clock.add(time.Second)
+	user, err := l.CreateUser(t.Context(), keyfold.NewUser{Username: "olga"})
+	l.must(err)
+	l.create(keyfold.NewKey{Name: "theirs", UserID: user.ID, TTL: 20 * day})
+	l.clock.add(time.Second)
+	past, _ := l.create(keyfold.NewKey{Name: "past", UserID: user.ID, TTL: 20 * day})
+	_, err = l.RenewKey(t.Context(), past.ID, keyfold.RenewOptions{ExpiresAt: l.clock.now()})
+	l.must(err)
+	l.must(l.DisableUser(t.Context(), user.ID, ""))
 	for _, row := range []struct {
 		name string
 		q    keyfold.KeysQuery
 		want string
 	}{
-		{"everything, newest first", keyfold.KeysQuery{}, "other revoked disabled expired active"},
+		{"everything, newest first", keyfold.KeysQuery{}, "past theirs other revoked disabled expired active"},
 		{"an owner", keyfold.KeysQuery{OwnerID: keyfold.Only("o")}, "revoked disabled expired active"},
 		{"a tenant", keyfold.KeysQuery{Tenant: keyfold.Only("t")}, "revoked disabled expired active"},
 		{"owner and tenant", keyfold.KeysQuery{OwnerID: keyfold.Only("p"), Tenant: keyfold.Only("t")}, ""},
 		{"active", keyfold.KeysQuery{State: keyfold.KeyActive}, "other active"},
 		{"expired", keyfold.KeysQuery{State: keyfold.KeyExpired}, "expired"},
 		{"disabled", keyfold.KeysQuery{State: keyfold.KeyDisabled}, "disabled"},
+		{"of a disabled user", keyfold.KeysQuery{State: keyfold.KeyUserDisabled}, "past theirs"},
+		{"active of a disabled user", keyfold.KeysQuery{UserID: keyfold.Only(user.ID), State: keyfold.KeyActive}, ""},
 		{"revoked of an owner", keyfold.KeysQuery{OwnerID: keyfold.Only("o"), State: keyfold.KeyRevoked}, "revoked"},
 		{"expiring soon", keyfold.KeysQuery{ExpiringBefore: l.clock.now().Add(3 * day)}, "other"},
-		{"expiring, soonest first", keyfold.KeysQuery{ExpiringBefore: l.clock.now().Add(90 * day)}, "other active disabled revoked"},
+		{"expiring, soonest first", keyfold.KeysQuery{ExpiringBefore: l.clock.now().Add(90 * day)}, "other theirs active disabled revoked"},
 	} {
 		for _, limit := range []int{1, 2, 50} {
 			q := row.q

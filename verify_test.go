@@ -44,6 +44,51 @@ func TestVerifyDecidesByState(t *testing.T) {
 	}
 }
 
+// Mutation tried: State with the user before the key's own DisabledAt, and after
+// its ExpiresAt.
+func TestStateOfAKeyIsTheOutcomeOfAVerify(t *testing.T) {
+	l := newLifecycle(t)
+	for i, row := range []struct {
+		revoked, disabled, userDisabled, expired bool
+		want                                     keyfold.KeyState
+	}{
+		{false, false, false, false, keyfold.KeyActive},
+		{false, false, false, true, keyfold.KeyExpired},
+		{false, false, true, false, keyfold.KeyUserDisabled},
+		{false, false, true, true, keyfold.KeyUserDisabled},
+		{false, true, false, true, keyfold.KeyDisabled},
+		{false, true, true, true, keyfold.KeyDisabled},
+		{true, false, true, false, keyfold.KeyRevoked},
+		{true, true, true, true, keyfold.KeyRevoked},
+	} {
+		user, err := l.CreateUser(t.Context(), keyfold.NewUser{Username: fmt.Sprint("user", i)})
+		l.must(err)
+		key, token := l.create(keyfold.NewKey{UserID: user.ID})
+		if row.expired {
+			_, err := l.RenewKey(t.Context(), key.ID, keyfold.RenewOptions{ExpiresAt: l.clock.now()})
+			l.must(err)
+		}
+		if row.disabled {
+			l.must(l.DisableKey(t.Context(), key.ID, ""))
+		}
+		if row.userDisabled {
+			l.must(l.DisableUser(t.Context(), user.ID, ""))
+		}
+		if row.revoked {
+			l.must(l.RevokeKey(t.Context(), key.ID, ""))
+		}
+		key = l.key(key.ID)
+		_, err = l.Verify(t.Context(), keyfold.Request{Token: token})
+		outcome := keyfold.CodeOf(err).String()
+		if outcome == "allowed" {
+			outcome = "active"
+		}
+		if got := key.State(l.clock.now()); got != row.want || string(got) != outcome {
+			t.Errorf("%+v: the state is %q and a verify ends as %q", row, got, outcome)
+		}
+	}
+}
+
 func TestVerifyLooksAtTheSecretBeforeTheState(t *testing.T) {
 	// Who does not hold the secret must not learn that a key was revoked.
 	l := newLifecycle(t)

@@ -28,8 +28,12 @@ func addCompletion(root *cobra.Command) {
 // completeValues tells the shells, of this command and those below, the values
 // of flags that take few.
 func completeValues(cmd *cobra.Command) {
+	states := keyStates()
+	if cmd.HasParent() && cmd.Parent().Name() == "users" {
+		states = []string{string(keyfold.UserActive), string(keyfold.UserDisabled)}
+	}
 	for name, values := range map[string][]string{
-		"state":      {string(keyfold.KeyActive), string(keyfold.KeyExpired), string(keyfold.KeyDisabled), string(keyfold.KeyRevoked)},
+		"state":      states,
 		"outcome":    outcomeNames(),
 		"by":         {"hour", "day"},
 		"log-format": {"text", "json"},
@@ -54,6 +58,15 @@ func oneOf(values []string) cobra.CompletionFunc {
 		}
 		return found, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+func keyStates() (names []string) {
+	for _, state := range []keyfold.KeyState{
+		keyfold.KeyActive, keyfold.KeyExpired, keyfold.KeyUserDisabled, keyfold.KeyDisabled, keyfold.KeyRevoked,
+	} {
+		names = append(names, string(state))
+	}
+	return names
 }
 
 func outcomeNames() []string {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -126,36 +124,13 @@ func ending(key *keyfold.Key) string {
 	return "ends at " + shortTime(key.ExpiresAt)
 }
 
-// aboutItsUser says why a key is refused whatever its own state is: "its user is
-// disabled". It is empty where the user is no reason.
-func aboutItsUser(ctx context.Context, svc *keyfold.Service, key *keyfold.Key) (string, error) {
-	if key.UserID == "" {
-		return "", nil
-	}
-	user, err := svc.User(ctx, key.UserID)
-	switch {
-	case errors.Is(err, keyfold.ErrNotFound):
-		return "its user does not exist", nil
-	case err != nil:
-		return "", err
-	case user.State() == keyfold.UserDisabled:
-		return "its user is disabled", nil
-	}
-	return "", nil
-}
-
-// keyDetails is all that is known of a key. aboutUser stands beside its state,
-// if it is not empty.
-func keyDetails(k *keyfold.Key, now time.Time, aboutUser string) details {
+// keyDetails is all that is known of a key.
+func keyDetails(k *keyfold.Key, now time.Time) details {
 	var lines details
 	lines.add("ID", k.ID)
 	lines.add("Token", k.Hint)
 	lines.add("Name", k.Name)
-	state := string(k.State(now))
-	if aboutUser != "" {
-		state += " (" + aboutUser + ")"
-	}
-	lines.add("State", state)
+	lines.add("State", string(k.State(now)))
 	lines.add("Owner", k.OwnerID)
 	lines.add("User", k.UserID)
 	lines.add("Tenant", k.Tenant)

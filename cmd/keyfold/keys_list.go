@@ -45,7 +45,7 @@ func (c *command) keysList() *cobra.Command {
 	f.StringVar(&flags.owner, "owner", "", "only keys of the owner of that `id`")
 	f.StringVar(&flags.user, "user", "", "only keys of the user of that `id`")
 	f.StringVar(&flags.tenant, "tenant", "", "only keys with that tenant `label`")
-	f.StringVar(&flags.state, "state", "", "only keys in that `state`: active, expired, disabled, revoked")
+	f.StringVar(&flags.state, "state", "", "only keys in that `state`: active, expired, user_disabled, disabled, revoked")
 	f.StringVar(&flags.expiringBefore, "expiring-before", "", "only keys that are to end before that RFC 3339 `time`, soonest first")
 	flags.pageFlags.add(cmd)
 	flags.dataFlags.add(cmd)
@@ -101,11 +101,7 @@ func (c *command) keysShow() *cobra.Command {
 				if flags.asJSON {
 					return c.printJSON(key)
 				}
-				about, err := aboutItsUser(ctx, svc, &key)
-				if err != nil {
-					return err
-				}
-				return keyDetails(&key, now, about).print(c.stdout)
+				return keyDetails(&key, now).print(c.stdout)
 			})
 		},
 	}

@@ -212,7 +212,7 @@ func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
 		{"list --limit 5 --all", "--limit and --all exclude each other"},
 		{"list --json=hunter", "--json wants true, false or no value"},
 		{"list --cursor hunter", "invalid --cursor: the next of the page before, with the same filters"},
-		{"list --state hunter", "invalid --state: one of active, expired, disabled, revoked"},
+		{"list --state hunter", "invalid --state: one of active, expired, user_disabled, disabled, revoked"},
 		{"list -hunter", "unknown flag"},
 		{"list --" + token, "unknown flag"},
 		{"list --=hunter", "unknown flag"},
@@ -227,8 +227,8 @@ func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
 	}
 }
 
-// The state of a key is its own; people are told what else keeps it from being used.
-func TestShowTellsOfTheUserOfAKey(t *testing.T) {
+// Mutation tried: Key.State without the user.
+func TestStateOfAKeyTellsOfItsUser(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	s.fails(exitNotFound, "there is no user "+nobodyID+`; "keyfold users list" shows those there are`, "keys", "create", "--user", nobodyID)
@@ -238,11 +238,20 @@ func TestShowTellsOfTheUserOfAKey(t *testing.T) {
 		t.Errorf("shown as\n%s", shown)
 	}
 	s.user("", "disable", user.ID)
-	if shown := s.prints("keys", "show", id); !strings.Contains(shown, "State         active (its user is disabled)\n") {
+	if shown := s.prints("keys", "show", id); !strings.Contains(shown, "State         user_disabled\n") {
 		t.Errorf("shown as\n%s", shown)
 	}
-	if k := s.key(id); k.State != string(keyfold.KeyActive) {
-		t.Errorf("as JSON the state is %q, want the key's own", k.State)
+	if k := s.key(id); k.State != string(keyfold.KeyUserDisabled) {
+		t.Errorf("as JSON the state is %q, want %q", k.State, keyfold.KeyUserDisabled)
+	}
+	if made := s.created("keys", "create", "--user", user.ID); made.State != string(keyfold.KeyUserDisabled) {
+		t.Errorf("a key that was created for a disabled user is %q, want %q", made.State, keyfold.KeyUserDisabled)
+	}
+	if listed := s.prints("keys", "list", "--state", "active"); strings.Contains(listed, id) {
+		t.Errorf("--state active lists the key of a disabled user:\n%s", listed)
+	}
+	if listed := s.prints("keys", "list", "--state", "user_disabled"); !strings.Contains(listed, id) {
+		t.Errorf("--state user_disabled does not list the key:\n%s", listed)
 	}
 }
 

@@ -61,7 +61,7 @@ type (
 		OwnerID        string `query:"owner_id"`
 		UserID         string `query:"user_id"`
 		Tenant         string `query:"tenant"`
-		State          string `query:"state" doc:"active, expired, disabled or revoked"`
+		State          string `query:"state" enum:"active,expired,user_disabled,disabled,revoked" doc:"Keys in this state only"`
 		ExpiringBefore string `query:"expiring_before" format:"date-time" doc:"Keys whose deadline is to come and before that time, soonest first"`
 		Cursor         string `query:"cursor" doc:"The next of the page before, with the same filters"`
 		Limit          int    `query:"limit" minimum:"1" maximum:"200" doc:"Default 50"`

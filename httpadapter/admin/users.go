@@ -31,7 +31,7 @@ type (
 	usersInput struct {
 		Username string `query:"username" doc:"Exact, whatever its case"`
 		Email    string `query:"email" doc:"Exact, whatever its case"`
-		State    string `query:"state" doc:"active or disabled"`
+		State    string `query:"state" enum:"active,disabled" doc:"Users in this state only"`
 		Cursor   string `query:"cursor" doc:"The next of the page before, with the same filters"`
 		Limit    int    `query:"limit" minimum:"1" maximum:"200" doc:"Default 50"`
 	}

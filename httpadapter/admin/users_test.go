@@ -292,6 +292,19 @@ func TestUsersKeysStopAndGoWithThem(t *testing.T) {
 	if code := f.verify(created.Token); code != keyfold.CodeUserDisabled {
 		t.Errorf("the key of a disabled user verifies as %v", code)
 	}
+	if key := decode[wire.Key](f.do("GET", "/keys/"+created.Key.ID, "").wants(http.StatusOK)); key.State != string(keyfold.KeyUserDisabled) {
+		t.Errorf("the key of a disabled user has the state %q, want %q", key.State, keyfold.KeyUserDisabled)
+	}
+	for state, want := range map[string]int{"user_disabled": 1, "active": 0, "disabled": 0} {
+		if keys := decode[list](f.do("GET", "/keys?user_id="+user.ID+"&state="+state, "").wants(http.StatusOK)); len(keys.Keys) != want {
+			t.Errorf("%d keys of a disabled user have the state %s, want %d", len(keys.Keys), state, want)
+		}
+	}
+	late := f.create(`{"user_id":"` + user.ID + `"}`).Key
+	if late.State != string(keyfold.KeyUserDisabled) {
+		t.Errorf("a key that was created for a disabled user has the state %q, want %q", late.State, keyfold.KeyUserDisabled)
+	}
+	f.do("DELETE", "/keys/"+late.ID, "").wants(http.StatusNoContent)
 	f.do("POST", "/users/"+user.ID+"/enable", "").wants(http.StatusOK)
 	if code := f.verify(created.Token); code != keyfold.CodeAllowed {
 		t.Errorf("the key of an enabled user verifies as %v", code)

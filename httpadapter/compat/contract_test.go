@@ -338,6 +338,15 @@ func TestContract(t *testing.T) {
 				t.Error("the logs may be stored by a cache")
 			}
 		}},
+		{"a key whose user is disabled is not active", func(t *testing.T, s *server) {
+			s.admin("/new", "username", "jane", "email", "jane@example.com", "password", password)
+			if err := s.svc.DisableUser(t.Context(), s.stored().UserID, "left"); err != nil {
+				t.Fatal(err)
+			}
+			if s.logs()[0].IsActive {
+				t.Error("the logs tell of an active key, which /secure refuses")
+			}
+		}},
 		{"revoke and renew take the whole key or its public part", func(t *testing.T, s *server) {
 			key, id := s.newKey()
 			s.admin("/revoke", "api-key", id).wants(200, "null")

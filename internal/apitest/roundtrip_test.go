@@ -193,7 +193,7 @@ func (r *roundTrip) keys() {
 func (r *roundTrip) users() {
 	r.t.Helper()
 	id, gone := r.create(call{operation: "create-user"}).ID, r.create(call{operation: "create-user", body: `{"username":"gone"}`}).ID
-	r.create(call{operation: "create-key", body: `{"user_id":"` + id + `"}`})
+	key := r.create(call{operation: "create-key", body: `{"user_id":"` + id + `"}`}).Key.ID
 	for _, c := range []call{
 		{operation: "create-user", want: 409},
 		{operation: "list-users", want: 200},
@@ -210,6 +210,8 @@ func (r *roundTrip) users() {
 		{operation: "authenticate", body: `{"login":"olga","password":"some other password"}`, want: 422},
 		{operation: "unlock-user", id: id, want: 204},
 		{operation: "disable-user", id: id, want: 200},
+		{operation: "get-key", id: key, want: 200},
+		{operation: "list-keys", query: "state=user_disabled", want: 200},
 		{operation: "create-one-time-token", id: id, want: 409},
 		{operation: "enable-user", id: id, want: 200},
 		{operation: "delete-user", id: gone, want: 204},

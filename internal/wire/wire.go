@@ -20,11 +20,12 @@ type Key struct {
 	Notes          string            `json:"notes"`
 	OwnerID        string            `json:"owner_id"`
 	UserID         *string           `json:"user_id" doc:"The user that the key belongs to"`
+	UserDisabled   bool              `json:"user_disabled" doc:"Whether that user is disabled, so that the key is refused"`
 	Tenant         string            `json:"tenant"`
 	Scopes         []string          `json:"scopes" nullable:"false"`
 	Networks       []string          `json:"networks" nullable:"false" doc:"CIDR prefixes the key may be used from; empty for anywhere"`
 	Metadata       map[string]string `json:"metadata"`
-	State          string            `json:"state" enum:"active,expired,disabled,revoked" doc:"The key's own; a key whose user is disabled is refused all the same"`
+	State          string            `json:"state" enum:"active,expired,user_disabled,disabled,revoked" example:"active" doc:"Where several apply, the first of: revoked, disabled, user_disabled, expired"`
 	CreatedAt      time.Time         `json:"created_at"`
 	UpdatedAt      time.Time         `json:"updated_at"`
 	ExpiresAt      *time.Time        `json:"expires_at" doc:"null for never"`

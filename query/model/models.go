@@ -103,6 +103,7 @@ type KeyRow struct {
 	UserID         string
 	Uses           int64
 	LastUsedAt     int64
+	UserEnabled    *int64
 }
 
 type KeyTotal struct {

@@ -203,7 +203,7 @@ func (q *Queries) KeyIDsByUser(ctx context.Context, userID string) ([]string, er
 }
 
 const keyRow = `-- name: KeyRow :one
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows WHERE id = ?
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows WHERE id = ?
 `
 
 func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) {
@@ -240,12 +240,13 @@ func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) 
 		&i.UserID,
 		&i.Uses,
 		&i.LastUsedAt,
+		&i.UserEnabled,
 	)
 	return i, err
 }
 
 const keysAll = `-- name: KeysAll :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE created_at <= ? AND (created_at < ? OR id < ?)
 ORDER BY created_at DESC, id DESC LIMIT ?
 `
@@ -295,6 +296,7 @@ func (q *Queries) KeysAll(ctx context.Context, upto int64, before int64, beforeI
 			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
+			&i.UserEnabled,
 		); err != nil {
 			return nil, err
 		}
@@ -310,7 +312,7 @@ func (q *Queries) KeysAll(ctx context.Context, upto int64, before int64, beforeI
 }
 
 const keysByOwner = `-- name: KeysByOwner :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE owner_id = ?
   AND created_at <= ? AND (created_at < ? OR id < ?)
 ORDER BY created_at DESC, id DESC LIMIT ?
@@ -362,6 +364,7 @@ func (q *Queries) KeysByOwner(ctx context.Context, ownerID string, upto int64, b
 			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
+			&i.UserEnabled,
 		); err != nil {
 			return nil, err
 		}
@@ -377,7 +380,7 @@ func (q *Queries) KeysByOwner(ctx context.Context, ownerID string, upto int64, b
 }
 
 const keysByTenant = `-- name: KeysByTenant :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE tenant = ?
   AND created_at <= ? AND (created_at < ? OR id < ?)
 ORDER BY created_at DESC, id DESC LIMIT ?
@@ -429,6 +432,7 @@ func (q *Queries) KeysByTenant(ctx context.Context, tenant string, upto int64, b
 			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
+			&i.UserEnabled,
 		); err != nil {
 			return nil, err
 		}
@@ -444,7 +448,7 @@ func (q *Queries) KeysByTenant(ctx context.Context, tenant string, upto int64, b
 }
 
 const keysByUser = `-- name: KeysByUser :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE user_id = ?
   AND created_at <= ? AND (created_at < ? OR id < ?)
 ORDER BY created_at DESC, id DESC LIMIT ?
@@ -496,6 +500,7 @@ func (q *Queries) KeysByUser(ctx context.Context, userID string, upto int64, bef
 			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
+			&i.UserEnabled,
 		); err != nil {
 			return nil, err
 		}
@@ -511,7 +516,7 @@ func (q *Queries) KeysByUser(ctx context.Context, userID string, upto int64, bef
 }
 
 const keysExpiring = `-- name: KeysExpiring :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE expires_at >= ? AND expires_at < ?
   AND (expires_at > ? OR id > ?)
 ORDER BY expires_at, id LIMIT ?
@@ -563,6 +568,7 @@ func (q *Queries) KeysExpiring(ctx context.Context, startAt *int64, endAt *int64
 			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
+			&i.UserEnabled,
 		); err != nil {
 			return nil, err
 		}

@@ -70,10 +70,7 @@ func (s *Store) VerifyKey(ctx context.Context, id string) (record keyfold.Verify
 				record.LastUsedAt = sum.lastUsedAt.UnixMilli()
 			}
 		}
-		if record.UserID != "" {
-			user, exists := st.users.get(record.UserID)
-			record.UserDisabled = !exists || !user.DisabledAt.IsZero()
-		}
+		record.UserDisabled = st.userDisabled(record.UserID)
 		return nil
 	})
 	return record, err
@@ -314,6 +311,16 @@ func (s *state) mayOwn(userID string) bool {
 	return exists || userID == ""
 }
 
+// userDisabled reports whether a key with that UserID has a user who is disabled or
+// does not exist.
+func (s *state) userDisabled(userID string) bool {
+	if userID == "" {
+		return false
+	}
+	user, exists := s.users.get(userID)
+	return !exists || !user.DisabledAt.IsZero()
+}
+
 // changeKey puts a key that changed.
 func (s *state) changeKey(record keyfold.KeyRecord, at time.Time) {
 	record.UpdatedAt = milli(at)
@@ -321,17 +328,19 @@ func (s *state) changeKey(record keyfold.KeyRecord, at time.Time) {
 	s.putKey(record)
 }
 
-// putKey puts the key in both of its forms. The totals are not part of it.
+// putKey puts the key in both of its forms. The totals and the state of its user are
+// not part of it.
 func (s *state) putKey(record keyfold.KeyRecord) {
-	record.Uses, record.LastUsedAt = 0, time.Time{}
+	record.Uses, record.LastUsedAt, record.UserDisabled = 0, time.Time{}, false
 	s.keys.put(record.ID, keyRow{record: record, verify: narrow(record)})
 }
 
-// whole returns a copy of the key with its totals.
+// whole returns a copy of the key with its totals and the state of its user.
 func (s *state) whole(row keyRow) keyfold.KeyRecord {
 	key := clone(row.record)
 	sum, _ := s.totals.get(key.ID)
 	key.Uses, key.LastUsedAt = sum.uses, sum.lastUsedAt
+	key.UserDisabled = s.userDisabled(key.UserID)
 	return key
 }
 

@@ -116,8 +116,11 @@ func (s *Store) Key(ctx context.Context, id string) (keyfold.KeyRecord, error) {
 	if err != nil {
 		return keyfold.KeyRecord{}, wrap("read key", err)
 	}
-	key, err := row.record()
-	return key, wrap("read key", err)
+	keys, err := s.records(ctx, []keyRow{*row})
+	if err != nil {
+		return keyfold.KeyRecord{}, wrap("read key", err)
+	}
+	return keys[0], nil
 }
 
 // VerifyKey implements keyfold.KeyStore.
@@ -138,10 +141,45 @@ func (s *Store) verifyKey(ctx context.Context, id string) (keyfold.VerifyRecord,
 	if err != nil || record.UserID == "" {
 		return record, err
 	}
-	user, err := first[userDoc](ctx, s.users, byID(record.UserID),
-		options.FindOne().SetProjection(bson.D{is("live", 1), is("disabled_at", 1)}))
-	record.UserDisabled = user == nil || !user.Head.Live || user.DisabledAt != nil
+	user, err := first[userDoc](ctx, s.users, byID(record.UserID), options.FindOne().SetProjection(ofUserState()))
+	record.UserDisabled = user == nil || !user.enabled()
 	return record, err
+}
+
+// ofUserState names the fields that enabled reads.
+func ofUserState() bson.D { return bson.D{is("live", 1), is("disabled_at", 1)} }
+
+// enabled reports whether the user exists and is not disabled.
+func (d *userDoc) enabled() bool { return d.Head.Live && d.DisabledAt == nil }
+
+// records returns the keys of the rows, each with the state of its user.
+func (s *Store) records(ctx context.Context, rows []keyRow) ([]keyfold.KeyRecord, error) {
+	var userIDs []string
+	for i := range rows {
+		if id := rows[i].Key.UserID; id != "" {
+			userIDs = append(userIDs, id)
+		}
+	}
+	enabled := map[string]bool{}
+	if len(userIDs) > 0 {
+		users, err := list[userDoc](ctx, s.users, among(once(userIDs)), options.Find().SetProjection(ofUserState()))
+		if err != nil {
+			return nil, err
+		}
+		for i := range users {
+			enabled[users[i].Head.ID] = users[i].enabled()
+		}
+	}
+	keys := make([]keyfold.KeyRecord, len(rows))
+	for i := range rows {
+		key, err := rows[i].record()
+		if err != nil {
+			return nil, err
+		}
+		key.UserDisabled = key.UserID != "" && !enabled[key.UserID]
+		keys[i] = key
+	}
+	return keys, nil
 }
 
 // ofVerify names the fields that a verify decides on.
@@ -164,16 +202,11 @@ func (s *Store) Keys(ctx context.Context, scan keyfold.KeyScan) ([]keyfold.KeyRe
 	}
 	rows, err := list[keyRow](ctx, s.keys, append(filter, is("live", true)),
 		options.Find().SetSort(order).SetLimit(int64(scan.Limit)).SetProjection(bson.D{is("seen", 0)}))
-	keys := make([]keyfold.KeyRecord, len(rows))
-	for i := range rows {
-		if err == nil {
-			keys[i], err = rows[i].record()
-		}
-	}
 	if err != nil {
 		return nil, wrap("list keys", err)
 	}
-	return keys, nil
+	keys, err := s.records(ctx, rows)
+	return keys, wrap("list keys", err)
 }
 
 func keyScan(scan keyfold.KeyScan) (filter, order bson.D, err error) {

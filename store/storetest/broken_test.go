@@ -396,7 +396,7 @@ func (s *usernameCollation) UserByUsername(ctx context.Context, key string) (key
 	return s.Store.UserByUsername(ctx, key)
 }
 
-// staleUser tells of a key's user what it told first.
+// staleUser tells of a key's user what it told first, in VerifyKey.
 type staleUser struct {
 	keyfold.Store
 	disabled sync.Map // by the ids of users
@@ -415,4 +415,49 @@ func (s *staleUser) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRec
 		record.UserDisabled = disabled.(bool)
 	}
 	return record, err
+}
+
+// activeKeys does not tell of the users of keys in lists.
+type activeKeys struct{ keyfold.Store }
+
+func newActiveKeys() keyfold.Store { return activeKeys{memory.New()} }
+
+func (s activeKeys) Keys(ctx context.Context, scan keyfold.KeyScan) ([]keyfold.KeyRecord, error) {
+	keys, err := s.Store.Keys(ctx, scan)
+	for i := range keys {
+		keys[i].UserDisabled = false
+	}
+	return keys, err
+}
+
+// staleKey does not tell of the user of a key that is read alone.
+type staleKey struct{ keyfold.Store }
+
+func newStaleKey() keyfold.Store { return staleKey{memory.New()} }
+
+func (s staleKey) Key(ctx context.Context, id string) (keyfold.KeyRecord, error) {
+	key, err := s.Store.Key(ctx, id)
+	key.UserDisabled = false
+	return key, err
+}
+
+// writtenUserState keeps what it is given for the state of a key's user.
+type writtenUserState struct {
+	keyfold.Store
+	claimed sync.Map // by the ids of keys
+}
+
+func newWrittenUserState() keyfold.Store { return &writtenUserState{Store: memory.New()} }
+
+func (s *writtenUserState) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
+	s.claimed.Store(key.ID, key.UserDisabled)
+	return s.Store.CreateKey(ctx, key, m)
+}
+
+func (s *writtenUserState) Key(ctx context.Context, id string) (keyfold.KeyRecord, error) {
+	key, err := s.Store.Key(ctx, id)
+	if claimed, ok := s.claimed.Load(id); ok && claimed.(bool) {
+		key.UserDisabled = true
+	}
+	return key, err
 }

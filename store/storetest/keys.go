@@ -63,7 +63,9 @@ func live(key keyfold.KeyRecord) keyfold.KeyRecord {
 
 func everyColumnComesBack(t *trial) {
 	key := t.full()
-	for _, field := range zeroFields("KeyRecord", reflect.ValueOf(key)) {
+	checked := key
+	checked.UserDisabled = true // not a column: see keysTellUser
+	for _, field := range zeroFields("KeyRecord", reflect.ValueOf(checked)) {
 		t.Errorf("the suite's own key has nothing in %s: give it a value in full", field)
 	}
 	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))

@@ -79,8 +79,11 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 		{"wrong collation of usernames", newUsernameCollation, []string{"users/usernames and addresses are compared byte by byte:"}},
 		{"stale read of users", newStaleUser, []string{
 			"keys of users/a key that races with the disabling", "keys of users/ids of users are compared",
-			"keys of users/no stale read of a user:",
+			"keys of users/no stale read of a user: VerifyKey",
 		}},
+		{"lists without the users of keys", newActiveKeys, []string{"keys of users/no stale read of a user: Key"}},
+		{"a key without its user", newStaleKey, []string{"keys of users/no stale read of a user: Key"}},
+		{"written state of a key's user", newWrittenUserState, []string{"keys of users/whether the user of a key is disabled"}},
 		{"change passed over", newLeakyFeed, []string{"feed/no change passed over,"}},
 	} {
 		t.Run(defect.name, func(t *testing.T) {

@@ -15,6 +15,8 @@ func userKeyCases() []testCase {
 		{name: "the successor of a key keeps its user, and is a conflict where there is none", run: successorOfUser},
 		{name: "an update of a key leaves its user", run: updateLeavesUser},
 		{name: "no stale read of a user: VerifyKey tells as soon as the user is disabled or enabled", run: verifyTellsUser},
+		{name: "no stale read of a user: Key and every list tell as soon as the user is disabled or enabled", run: keysTellUser},
+		{name: "whether the user of a key is disabled is read and never written", run: userDisabledIsNotWritten},
 		{name: "ids of users are compared byte by byte: trailing blank, case, normal form", run: userIDsAreOpaque},
 		{name: "a list by user shows theirs only, newest first, page by page", run: listByUser},
 		{name: "usage by user is that of the keys which are theirs now", run: usageByUser},
@@ -100,12 +102,77 @@ func verifyTellsUser(t *trial) {
 		t.userIs("a key of the user", theirs.ID, user.ID, row.disabled)
 		t.userIs("a key of another user", others.ID, other.ID, false)
 		t.userIs("a key of no user", nobodys.ID, "", false)
-		t.same("the key itself", t.key(theirs.ID), theirs)
 	}
 	late := t.create(of(user))
 	t.userIs("a key that a disabled user was given", late.ID, user.ID, true)
 	t.setUser(user.ID, keyfold.EnableChange)
 	t.userIs("that key once the user is enabled", late.ID, user.ID, false)
+}
+
+func keysTellUser(t *trial) {
+	user, other := t.addUser(), t.addUser()
+	owner, tenant := t.id(), t.id()
+	end := t.now().Add(time.Hour)
+	listed := func(key *keyfold.KeyRecord) { key.OwnerID, key.Tenant, key.ExpiresAt = owner, tenant, end }
+	keys := []keyfold.KeyRecord{t.create(of(user), listed), t.create(of(other), listed), t.create(listed), t.create(of(user), listed)}
+	byID := map[string]*keyfold.KeyRecord{}
+	for i := range keys {
+		byID[keys[i].ID] = &keys[i]
+	}
+	for _, change := range []keyfold.StateChange{0, keyfold.DisableChange, keyfold.EnableChange, keyfold.DisableChange} {
+		if change != 0 {
+			t.setUser(user.ID, change)
+		}
+		for i := range keys {
+			key := &keys[i]
+			key.UserDisabled = key.UserID == user.ID && change == keyfold.DisableChange
+			t.same("a key", t.key(key.ID), *key)
+		}
+		for _, row := range []struct {
+			name string
+			scan keyfold.KeyScan
+			want int
+		}{
+			{"all keys", keyfold.KeyScan{Index: keyfold.KeysAll}, 4},
+			{"keys of an owner", keyfold.KeyScan{Index: keyfold.KeysByOwner, Value: owner}, 4},
+			{"keys of a tenant", keyfold.KeyScan{Index: keyfold.KeysByTenant, Value: tenant}, 4},
+			{"keys of the user", keyfold.KeyScan{Index: keyfold.KeysByUser, Value: user.ID}, 2},
+			{"keys of another user", keyfold.KeyScan{Index: keyfold.KeysByUser, Value: other.ID}, 1},
+			{"keys that expire", keyfold.KeyScan{Index: keyfold.KeysExpiring, From: end, To: end.Add(time.Millisecond)}, 4},
+		} {
+			row.scan.Limit = 3 // more than one page
+			found := 0
+			for _, got := range t.walk(row.scan, nil) {
+				if want := byID[got.ID]; want != nil {
+					t.same("among "+row.name, got, *want)
+					found++
+				}
+			}
+			if found != row.want {
+				t.Errorf("the list of %s shows %d of the keys, want %d", row.name, found, row.want)
+			}
+		}
+	}
+}
+
+func userDisabledIsNotWritten(t *trial) {
+	user := t.addUser()
+	claimed := func(key *keyfold.KeyRecord) { key.UserDisabled = true }
+	for _, key := range []keyfold.KeyRecord{t.create(of(user), claimed), t.create(claimed)} {
+		key.UserDisabled = false
+		t.same("a key created as of a disabled user", t.key(key.ID), key)
+		edit := key
+		edit.UserDisabled = true
+		t.ok("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", key.ID)))
+		key.Version++
+		t.same("a key updated as of a disabled user", t.key(key.ID), key)
+		r := t.rotation(key)
+		r.New.UserID, r.New.UserDisabled = key.UserID, true
+		t.ok("RotateKey", t.store.RotateKey(t.ctx, r, t.mutation("key.rotate", key.ID)))
+		if t.key(r.New.ID).UserDisabled {
+			t.Errorf("a successor rotated as of a disabled user is read as one of a disabled user")
+		}
+	}
 }
 
 func userIDsAreOpaque(t *trial) {

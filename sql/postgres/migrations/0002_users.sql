@@ -64,8 +64,14 @@ SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environmen
             THEN (SELECT COUNT(*) FROM keyfold_users u WHERE u.id = k.user_id AND u.disabled_at IS NULL) END AS user_enabled
 FROM keyfold_keys k;
 
+-- user_enabled means the same here.
 DROP VIEW keyfold_key_rows;
 
 CREATE VIEW keyfold_key_rows AS
-SELECT k.*, COALESCE(t.uses, 0) AS uses, COALESCE(t.last_used_at, 0) AS last_used_at
-FROM keyfold_keys k LEFT JOIN keyfold_key_totals t ON t.key_id = k.id;
+SELECT k.*, COALESCE(t.uses, 0) AS uses, COALESCE(t.last_used_at, 0) AS last_used_at,
+       CASE WHEN k.user_id = '' THEN NULL
+            WHEN u.id IS NOT NULL AND u.disabled_at IS NULL THEN 1
+            ELSE 0 END AS user_enabled
+FROM keyfold_keys k
+LEFT JOIN keyfold_key_totals t ON t.key_id = k.id
+LEFT JOIN keyfold_users u ON u.id = k.user_id;

@@ -22,7 +22,8 @@ func keyRecord(row *model.KeyRow) (keyfold.KeyRecord, error) {
 			IdleTimeout: time.Duration(row.IdleTimeout) * time.Millisecond,
 			DisabledAt:  column.OptionalMoment(row.DisabledAt), DisabledReason: row.DisabledReason,
 			RevokedAt: column.OptionalMoment(row.RevokedAt), RevokedReason: row.RevokedReason,
-			LineageID: row.LineageID, RotatedFrom: row.RotatedFrom, RotatedTo: row.RotatedTo,
+			UserDisabled: userDisabled(row.UserEnabled),
+			LineageID:    row.LineageID, RotatedFrom: row.RotatedFrom, RotatedTo: row.RotatedTo,
 			Version: row.Version, Uses: row.Uses,
 		},
 		ActiveAt: column.Moment(row.ActiveAt),
@@ -58,13 +59,16 @@ func keyRecords(rows []model.KeyRow) ([]keyfold.KeyRecord, error) {
 	return records, nil
 }
 
+// userDisabled reads the column user_enabled, which is NULL for a key without a user.
+func userDisabled(enabled *int64) bool { return enabled != nil && *enabled == 0 }
+
 func verifyRecord(row *model.Verify) (keyfold.VerifyRecord, error) {
 	record := keyfold.VerifyRecord{
 		KeyID: row.ID, Prefix: row.Prefix, Environment: row.Environment, Name: row.Name, OwnerID: row.OwnerID,
 		Tenant: row.Tenant, Scopes: row.Scopes, Networks: row.Networks, Metadata: row.Metadata,
 		ExpiresAt: keyfold.NoDeadline, IdleTimeout: row.IdleTimeout, ActiveAt: row.ActiveAt,
 		Disabled: row.DisabledAt != nil, Revoked: row.RevokedAt != nil,
-		UserID: row.UserID, UserDisabled: row.UserEnabled != nil && *row.UserEnabled == 0,
+		UserID: row.UserID, UserDisabled: userDisabled(row.UserEnabled),
 	}
 	if row.ExpiresAt != nil {
 		record.ExpiresAt = *row.ExpiresAt
