@@ -189,7 +189,7 @@ type Request struct {
 // Verify decides whether the token may do what the request wants. It returns
 //   - a nil error and who it is;
 //   - an [ErrUnauthenticated]: no token, not a good one, or one whose time is
-//     over; tell the caller no more than that ([CodeOf] is for the log);
+//     over; tell the caller no more than that ([OutcomeOf] is for the log);
 //   - an [ErrForbidden] beside a valid Identity: a good key without a scope, or
 //     used from outside its networks;
 //   - an [ErrUnavailable]: the store could not answer within
@@ -214,12 +214,12 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 	}
 	now := s.clock.Read()
 	who, err := s.decide(ctx, &r, now)
-	code := CodeAllowed
+	code := OutcomeAllowed
 	if err != nil {
 		if gone := ctx.Err(); gone != nil && errors.Is(err, gone) {
 			return Identity{}, gone // not a verdict, so it is not counted
 		}
-		if code = CodeOf(err); code == CodeUnavailable {
+		if code = OutcomeOf(err); code == OutcomeUnavailable {
 			s.outages.report(ctx, s.opts.Logger, now.Wall, err)
 		}
 	}

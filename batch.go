@@ -24,7 +24,7 @@ type usageSum struct {
 type tallyOf struct {
 	who  principal
 	hour int64
-	code Code
+	code Outcome
 }
 
 type tally struct {
@@ -99,7 +99,7 @@ func (sum *usageSum) order() []place {
 }
 
 func (sum *usageSum) fill(event *UsageEvent, u *use) {
-	event.At, event.Code, event.Route = time.UnixMilli(u.at()).UTC(), u.code(), sum.text(u.route)
+	event.At, event.Outcome, event.Route = time.UnixMilli(u.at()).UTC(), u.code(), sum.text(u.route)
 	if u.more != nil {
 		event.RequestID, event.UserAgent = plainText(u.more.requestID), sum.text(u.more.userAgent)
 	}
@@ -142,9 +142,9 @@ func count(batch *UsageBatch, tallies []tally) {
 		if last := len(batch.Hours) - 1; i > 0 && tallies[i-1].hourOf == t.hourOf {
 			batch.Hours[last].Count += t.count
 		} else {
-			batch.Hours = append(batch.Hours, UsageHour{KeyID: t.keyID, HourAt: time.UnixMilli(t.hour).UTC(), Code: t.code, Count: t.count})
+			batch.Hours = append(batch.Hours, UsageHour{KeyID: t.keyID, HourAt: time.UnixMilli(t.hour).UTC(), Outcome: t.code, Count: t.count})
 		}
-		if t.code != CodeAllowed {
+		if t.code != OutcomeAllowed {
 			continue
 		}
 		used := time.UnixMilli(t.last).UTC()

@@ -42,7 +42,7 @@ func TestSecondVerifyNeedsNoStore(t *testing.T) {
 	_, token := create(t, svc, keyfold.NewKey{})
 	heard(t, svc)
 	for range 100 {
-		if got := outcome(svc, token); got != keyfold.CodeAllowed {
+		if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 			t.Fatal(got)
 		}
 	}
@@ -92,34 +92,34 @@ func TestChangesTakeEffectAtOnceInTheProcess(t *testing.T) {
 	svc := newService(t, store, nil)
 	for name, row := range map[string]struct {
 		change func(id string) error
-		want   keyfold.Code
+		want   keyfold.Outcome
 	}{
-		"revoke":  {func(id string) error { return svc.RevokeKey(context.Background(), id, "") }, keyfold.CodeRevoked},
-		"disable": {func(id string) error { return svc.DisableKey(context.Background(), id, "") }, keyfold.CodeDisabled},
-		"delete":  {func(id string) error { return svc.DeleteKey(context.Background(), id) }, keyfold.CodeUnknown},
+		"revoke":  {func(id string) error { return svc.RevokeKey(context.Background(), id, "") }, keyfold.OutcomeRevoked},
+		"disable": {func(id string) error { return svc.DisableKey(context.Background(), id, "") }, keyfold.OutcomeDisabled},
+		"delete":  {func(id string) error { return svc.DeleteKey(context.Background(), id) }, keyfold.OutcomeUnknown},
 		"update": {func(id string) error {
 			_, err := svc.UpdateKey(context.Background(), id, keyfold.KeyUpdate{Version: 1, Scopes: &[]string{}})
 			return err
-		}, keyfold.CodeScope},
+		}, keyfold.OutcomeScope},
 		"renew to an end": {func(id string) error {
 			_, err := svc.RenewKey(context.Background(), id, keyfold.RenewOptions{ExpiresAt: time.Now()})
 			return err
-		}, keyfold.CodeExpired},
+		}, keyfold.OutcomeExpired},
 		"rotate without overlap": {func(id string) error {
 			_, _, err := svc.RotateKey(context.Background(), id, keyfold.RotateOptions{Overlap: keyfold.NoOverlap})
 			return err
-		}, keyfold.CodeRevoked},
+		}, keyfold.OutcomeRevoked},
 		"bulk revoke": {func(id string) error {
 			_, err := svc.RevokeKeys(context.Background(), keyfold.KeyFilter{IDs: []string{id}}, "")
 			return err
-		}, keyfold.CodeRevoked},
+		}, keyfold.OutcomeRevoked},
 		"revoke in a transaction": {func(id string) error {
 			return svc.InTx(context.Background(), func(k *keyfold.Service) error { return k.RevokeKey(context.Background(), id, "") })
-		}, keyfold.CodeRevoked},
+		}, keyfold.OutcomeRevoked},
 	} {
 		key, token := create(t, svc, keyfold.NewKey{Scopes: []string{"a:b"}})
 		heard(t, svc)
-		if got := outcome(svc, token, "a:b"); got != keyfold.CodeAllowed {
+		if got := outcome(svc, token, "a:b"); got != keyfold.OutcomeAllowed {
 			t.Fatalf("%s: before: %v", name, got)
 		}
 		if err := row.change(key.ID); err != nil {
@@ -142,7 +142,7 @@ func TestChangeThatFailedIsForgottenToo(t *testing.T) {
 	if err := svc.RevokeKey(t.Context(), key.ID, ""); !errors.Is(err, keyfold.ErrUnavailable) {
 		t.Fatal(err)
 	}
-	if got := outcome(svc, token); got != keyfold.CodeRevoked {
+	if got := outcome(svc, token); got != keyfold.OutcomeRevoked {
 		t.Errorf("after a revoke whose answer was lost: %v, want revoked", got)
 	}
 }
@@ -163,17 +163,17 @@ func TestRevocationIsHeardInOtherProcesses(t *testing.T) {
 		here, there := two(t, memory.New(), keyfold.Options{Now: time.Now})
 		key, token := create(t, here, keyfold.NewKey{})
 		heard(t, there)
-		if got := outcome(there, token); got != keyfold.CodeAllowed {
+		if got := outcome(there, token); got != keyfold.OutcomeAllowed {
 			t.Fatal(got)
 		}
 		if err := here.RevokeKey(t.Context(), key.ID, ""); err != nil {
 			t.Fatal(err)
 		}
-		if got := outcome(there, token); got != keyfold.CodeAllowed {
+		if got := outcome(there, token); got != keyfold.OutcomeAllowed {
 			t.Fatalf("%v before the next poll: this test shows nothing", got)
 		}
 		time.Sleep(time.Second + time.Millisecond)
-		if got := outcome(there, token); got != keyfold.CodeRevoked {
+		if got := outcome(there, token); got != keyfold.OutcomeRevoked {
 			t.Errorf("one poll later: %v, want revoked", got)
 		}
 	})
@@ -198,19 +198,19 @@ func TestSlowReadCannotBringARevokedKeyBack(t *testing.T) {
 			key, token := create(t, here, keyfold.NewKey{})
 			heard(t, here)
 			store.slow.Store(true)
-			late := make(chan keyfold.Code)
+			late := make(chan keyfold.Outcome)
 			go func() { late <- outcome(here, token) }()
 			<-store.began // the row has been read, its answer is under way
 			if err := revoke(here, there, key.ID); err != nil {
 				t.Fatal(err)
 			}
-			if got := outcome(here, token); got != keyfold.CodeRevoked {
+			if got := outcome(here, token); got != keyfold.OutcomeRevoked {
 				t.Errorf("beside the read under way: %v, want revoked; nobody may join it now", got)
 			}
 			close(store.go_)
 			<-late // it began before the revocation: either answer is right
 			for range 3 {
-				if got := outcome(here, token); got != keyfold.CodeRevoked {
+				if got := outcome(here, token); got != keyfold.OutcomeRevoked {
 					t.Errorf("after the revocation: %v, want revoked", got)
 				}
 			}
@@ -245,7 +245,7 @@ func TestConcurrentMissesOfOneKeyMakeOneRead(t *testing.T) {
 		var group sync.WaitGroup
 		for range 100 {
 			group.Go(func() {
-				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 					t.Errorf("%v", got)
 				}
 			})
@@ -275,7 +275,7 @@ func TestCallerThatGoesAwayTakesNobodyWithIt(t *testing.T) {
 		synctest.Wait()
 		for range 5 {
 			group.Go(func() {
-				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 					t.Errorf("one that stayed: %v", got)
 				}
 			})
@@ -309,14 +309,14 @@ func TestReadsInFlightAreCapped(t *testing.T) {
 		for i := range 500 {
 			group.Go(func() {
 				token := sealed(fmt.Sprintf("kf_%016d_%032d_", i, i))
-				if got := outcome(svc, token); got != keyfold.CodeUnknown && got != keyfold.CodeUnavailable {
+				if got := outcome(svc, token); got != keyfold.OutcomeUnknown && got != keyfold.OutcomeUnavailable {
 					t.Errorf("flood: %v", got)
 				}
 			})
 		}
 		synctest.Wait()
 		start := time.Now()
-		if got := outcome(svc, good); got != keyfold.CodeAllowed || time.Since(start) != 0 {
+		if got := outcome(svc, good); got != keyfold.OutcomeAllowed || time.Since(start) != 0 {
 			t.Errorf("a remembered key during the flood: %v after %v", got, time.Since(start))
 		}
 		group.Wait()
@@ -339,13 +339,13 @@ func TestKeyUnknownAMomentAgoIsNotHidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := outcome(svc, token.Reveal()); got != keyfold.CodeUnknown {
+	if got := outcome(svc, token.Reveal()); got != keyfold.OutcomeUnknown {
 		t.Errorf("before the commit: %v, want unknown", got)
 	}
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	if got := outcome(svc, token.Reveal()); got != keyfold.CodeAllowed {
+	if got := outcome(svc, token.Reveal()); got != keyfold.OutcomeAllowed {
 		t.Errorf("right after the commit: %v, want allowed", got)
 	}
 }
@@ -364,7 +364,7 @@ func TestSilentFeedSendsVerifiesToTheStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(5*time.Second + time.Millisecond)
-		if got := outcome(here, token); got != keyfold.CodeRevoked {
+		if got := outcome(here, token); got != keyfold.OutcomeRevoked {
 			t.Errorf("behind MaxStaleness: %v, want revoked", got)
 		}
 		if here.Staleness() < 5*time.Second {
@@ -372,7 +372,7 @@ func TestSilentFeedSendsVerifiesToTheStore(t *testing.T) {
 		}
 		on(&store.verify, hang)
 		start := time.Now()
-		if got := outcome(here, token); got != keyfold.CodeUnavailable {
+		if got := outcome(here, token); got != keyfold.OutcomeUnavailable {
 			t.Errorf("with the store away too: %v, want unavailable", got)
 		}
 		if took := time.Since(start); took > 250*time.Millisecond {
@@ -414,16 +414,16 @@ func TestGraceServesKeysWhileTheStoreIsAwayButNoneKnownToBeRevoked(t *testing.T)
 		time.Sleep(40 * time.Second)
 		for name, row := range map[string]struct {
 			token string
-			want  keyfold.Code
+			want  keyfold.Outcome
 		}{
-			"remembered key": {kept, keyfold.CodeAllowed}, "revoked key": {gone, keyfold.CodeUnavailable}, "expired meanwhile": {short, keyfold.CodeExpired},
+			"remembered key": {kept, keyfold.OutcomeAllowed}, "revoked key": {gone, keyfold.OutcomeUnavailable}, "expired meanwhile": {short, keyfold.OutcomeExpired},
 		} {
 			if got := outcome(svc, row.token); got != row.want {
 				t.Errorf("%s within the grace: %v, want %v", name, got, row.want)
 			}
 		}
 		time.Sleep(40 * time.Second)
-		if got := outcome(svc, kept); got != keyfold.CodeUnavailable {
+		if got := outcome(svc, kept); got != keyfold.OutcomeUnavailable {
 			t.Errorf("beyond the grace: %v, want unavailable", got)
 		}
 	})
@@ -442,7 +442,7 @@ func TestNothingIsServedBeyondItsAge(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		if got := outcome(here, token); got != keyfold.CodeRevoked {
+		if got := outcome(here, token); got != keyfold.OutcomeRevoked {
 			t.Errorf("after a minute: %v, want revoked", got)
 		}
 	})
@@ -492,7 +492,7 @@ func TestFlushedFeedForgetsEverything(t *testing.T) {
 	}
 	heard(t, svc)
 	for _, token := range tokens {
-		if got := outcome(svc, token); got != keyfold.CodeRevoked {
+		if got := outcome(svc, token); got != keyfold.OutcomeRevoked {
 			t.Fatalf("after a bulk revoke elsewhere: %v", got)
 		}
 	}
@@ -515,7 +515,7 @@ func TestCacheIsBoundedAndStaysRight(t *testing.T) {
 			heard(t, svc)
 			for range 2 {
 				for _, token := range tokens {
-					if got := outcome(svc, token); got != keyfold.CodeAllowed {
+					if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 						t.Fatal(got)
 					}
 				}
@@ -586,13 +586,13 @@ func TestKeyInUseIsNotIdleHoweverLongItIsRemembered(t *testing.T) {
 		svc := newService(t, memory.New(), &keyfold.Options{Now: time.Now, CacheMaxAge: time.Hour})
 		_, token := create(t, svc, keyfold.NewKey{IdleTimeout: time.Minute})
 		for range 20 {
-			if got := outcome(svc, token); got != keyfold.CodeAllowed {
+			if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 				t.Fatalf("used every 30 s: %v", got)
 			}
 			time.Sleep(30 * time.Second)
 		}
 		time.Sleep(time.Minute)
-		if got := outcome(svc, token); got != keyfold.CodeIdle {
+		if got := outcome(svc, token); got != keyfold.OutcomeIdle {
 			t.Errorf("after more than a minute without use: %v, want idle", got)
 		}
 	})
@@ -604,7 +604,7 @@ func TestWhatWasReadBeforeTheFeedWasFollowedIsForgotten(t *testing.T) {
 	store.silent.Store(true)
 	here, there := two(t, store, keyfold.Options{PollInterval: time.Minute, MaxStaleness: time.Minute})
 	key, token := create(t, there, keyfold.NewKey{})
-	if got := outcome(here, token); got != keyfold.CodeAllowed {
+	if got := outcome(here, token); got != keyfold.OutcomeAllowed {
 		t.Fatal(got)
 	}
 	if err := there.RevokeKey(t.Context(), key.ID, ""); err != nil {
@@ -612,7 +612,7 @@ func TestWhatWasReadBeforeTheFeedWasFollowedIsForgotten(t *testing.T) {
 	}
 	store.silent.Store(false)
 	heard(t, here) // from now on, and the revocation came before
-	if got := outcome(here, token); got != keyfold.CodeRevoked {
+	if got := outcome(here, token); got != keyfold.OutcomeRevoked {
 		t.Errorf("%v, want revoked", got)
 	}
 }
@@ -651,7 +651,7 @@ func TestKeysAreNeverMixedUpWhateverIsLetGo(t *testing.T) {
 							}
 						}
 						id, err := svc.Verify(context.Background(), keyfold.Request{Token: tokens[i]})
-						if code := keyfold.CodeOf(err); code != keyfold.CodeAllowed && code != keyfold.CodeDisabled {
+						if code := keyfold.OutcomeOf(err); code != keyfold.OutcomeAllowed && code != keyfold.OutcomeDisabled {
 							t.Errorf("key %d: %v", i, err)
 							return
 						}

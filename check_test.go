@@ -59,7 +59,7 @@ func TestNothingIsDecidedBeforeTheCheckHasPassed(t *testing.T) {
 			if err := svc.Ping(t.Context()); err != nil {
 				t.Errorf("Ping once the check passes: %v", err)
 			}
-			if got := outcome(svc, token); got != keyfold.CodeAllowed {
+			if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 				t.Errorf("Verify once the check passes: %v", got)
 			}
 		})
@@ -88,7 +88,7 @@ func TestFailedCheckStopsRememberedKeysWithinOnePoll(t *testing.T) {
 				interval := max(opts.PollInterval, time.Second)
 				_, token := create(t, svc, keyfold.NewKey{Name: "n"})
 				for range 3 {
-					if got := outcome(svc, token); got != keyfold.CodeAllowed {
+					if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 						t.Fatalf("before: %v", got)
 					}
 					time.Sleep(interval)
@@ -104,7 +104,7 @@ func TestFailedCheckStopsRememberedKeysWithinOnePoll(t *testing.T) {
 				on(&store.check, nil)
 				time.Sleep(interval + time.Second)
 				synctest.Wait()
-				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 					t.Errorf("once the check passes again: %v", got)
 				}
 				if err := svc.Close(t.Context()); err != nil {
@@ -148,21 +148,21 @@ func TestCheckWithoutAnAnswerIsLikeAFeedThatIsNotHeard(t *testing.T) {
 				store := newSpy()
 				svc := newService(t, store, &opts)
 				_, token := create(t, svc, keyfold.NewKey{Name: "n"})
-				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 					t.Fatalf("before: %v", got)
 				}
 				time.Sleep(2 * time.Second)
 				on(&store.check, failCheck)
 				time.Sleep(3 * time.Second)
-				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 					t.Errorf("while the last answer is young enough: %v", got)
 				}
 				time.Sleep(3*time.Second + opts.StaleGrace)
-				if got := outcome(svc, token); got != keyfold.CodeUnavailable {
+				if got := outcome(svc, token); got != keyfold.OutcomeUnavailable {
 					t.Errorf("once the last answer is too old: %v", got)
 				}
 				on(&store.check, nil)
-				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 					t.Errorf("as soon as the check is answered: %v", got)
 				}
 			})
@@ -181,7 +181,7 @@ func TestVerifyAfterASleepRunsTheCheckFirst(t *testing.T) {
 			opts.PollInterval, opts.MaxStaleness, opts.Now = time.Minute, time.Minute, clock.now
 			svc := newService(t, store, &opts)
 			_, token := create(t, svc, keyfold.NewKey{Name: "n"})
-			if got := outcome(svc, token); got != keyfold.CodeAllowed {
+			if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 				t.Fatalf("before: %v", got)
 			}
 			on(&store.check, refuseCheck)
@@ -232,7 +232,7 @@ func TestServiceInATransactionObeysTheCheck(t *testing.T) {
 			mustFail(t, "Verify", err)
 		})
 		inTx(svc, nil, func(bound *keyfold.Service) {
-			if got := outcome(bound, token); got != keyfold.CodeAllowed {
+			if got := outcome(bound, token); got != keyfold.OutcomeAllowed {
 				t.Errorf("Verify: %v", got)
 			}
 		})
@@ -282,7 +282,7 @@ func TestUsageIsKeptWhileTheCheckFails(t *testing.T) {
 		store := newSpy()
 		svc := newService(t, store, &keyfold.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		key, token := create(t, svc, keyfold.NewKey{Name: "n"})
-		if got := outcome(svc, token); got != keyfold.CodeAllowed {
+		if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 			t.Fatalf("before: %v", got)
 		}
 		on(&store.check, refuseCheck)

@@ -29,7 +29,7 @@
 //
 // # Compatibility
 //
-// The token format, the codes of [Code] and the stored hashes are kept for the
+// The token format, the codes of [Outcome] and the stored hashes are kept for the
 // life of the module. Before version 1 the Go API may change between minor
 // versions, with a line in the CHANGELOG. The packages under query are
 // generated and promise nothing.

@@ -137,7 +137,7 @@ func TestMillionVerifiesAreCountedExactly(t *testing.T) {
 				mine := [keys]int64{}
 				for i := range few(store, few(store, rounds)) {
 					key := (i + n) % keys
-					if got := outcome(svc, tokens[key]); got != keyfold.CodeAllowed {
+					if got := outcome(svc, tokens[key]); got != keyfold.OutcomeAllowed {
 						t.Errorf("verify: %v", got)
 						return
 					}
@@ -375,7 +375,7 @@ func TestConnectionsCutAtCommitLoseAndDoubleNothing(t *testing.T) {
 				t.Fatal("no COMMIT goes by")
 			}
 			for range 20 {
-				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 					t.Fatal(got)
 				}
 				uses++
@@ -413,7 +413,7 @@ func TestClockThatJumpsChangesNoCountAndNoLastUse(t *testing.T) {
 		for n := range uses {
 			clock := []*fakeClock{here, there}[n%2]
 			clock.add(time.Duration(random.Int64N(int64(8*time.Hour))) - 4*time.Hour)
-			if got := outcome(services[n%2], token); got != keyfold.CodeAllowed {
+			if got := outcome(services[n%2], token); got != keyfold.OutcomeAllowed {
 				t.Fatal(got)
 			}
 			if random.IntN(4) > 0 {
@@ -472,7 +472,7 @@ func TestStoreThatStallsForFiveSecondsSlowsNoVerify(t *testing.T) {
 			for time.Now().Before(end) {
 				for range 20 {
 					start := time.Now()
-					if got := outcome(svc, token); got != keyfold.CodeAllowed {
+					if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 						t.Errorf("verify: %v", got)
 					}
 					latencies[worker] = append(latencies[worker], time.Since(start))

@@ -8,7 +8,7 @@ import (
 )
 
 // The parents of every error that this package returns. Test with errors.Is;
-// ask [CodeOf] for the finer reason.
+// ask [OutcomeOf] for the finer reason.
 var (
 	// ErrUnauthenticated means that the request proved no identity: 401.
 	ErrUnauthenticated = errors.New("keyfold: unauthenticated")
@@ -96,59 +96,59 @@ func invalid(field, allowed string) error { return &InvalidError{Field: field, A
 // Code is the stable outcome of one [Service.Verify]. Its text is part of the
 // compatibility promise; its number is stored with every usage event, so
 // numbers are never reused.
-type Code uint8
+type Outcome uint8
 
 // The outcomes of a verify.
 const (
-	CodeAllowed      Code = 0  // the key is good for this request
-	CodeMissing      Code = 1  // no token was given
-	CodeMalformed    Code = 2  // wrong shape or checksum; no store call was made
-	CodeUnknown      Code = 3  // no key of that id
-	CodeWrongSecret  Code = 4  // the id exists, the secret, prefix or environment is another
-	CodeRevoked      Code = 5  // the key was revoked, for good
-	CodeDisabled     Code = 6  // the key is switched off for now
-	CodeExpired      Code = 7  // the deadline has come
-	CodeIdle         Code = 8  // unused for longer than its idle timeout
-	CodeUserDisabled Code = 9  // the key's user is disabled or gone
-	CodeScope        Code = 10 // a required scope is not held
-	CodeIP           Code = 11 // the address is not in the key's networks
-	CodeRateLimited  Code = 12 // too many requests
-	CodeCredits      Code = 13 // the key's credits are spent
-	CodeUnavailable  Code = 14 // the store could not answer in time
+	OutcomeAllowed      Outcome = 0  // the key is good for this request
+	OutcomeMissing      Outcome = 1  // no token was given
+	OutcomeMalformed    Outcome = 2  // wrong shape or checksum; no store call was made
+	OutcomeUnknown      Outcome = 3  // no key of that id
+	OutcomeWrongSecret  Outcome = 4  // the id exists, the secret, prefix or environment is another
+	OutcomeRevoked      Outcome = 5  // the key was revoked, for good
+	OutcomeDisabled     Outcome = 6  // the key is switched off for now
+	OutcomeExpired      Outcome = 7  // the deadline has come
+	OutcomeIdle         Outcome = 8  // unused for longer than its idle timeout
+	OutcomeUserDisabled Outcome = 9  // the key's user is disabled or gone
+	OutcomeScope        Outcome = 10 // a required scope is not held
+	OutcomeIP           Outcome = 11 // the address is not in the key's networks
+	OutcomeRateLimited  Outcome = 12 // too many requests
+	OutcomeCredits      Outcome = 13 // the key's credits are spent
+	OutcomeUnavailable  Outcome = 14 // the store could not answer in time
 )
 
-// codeNames is indexed by Code.
-var codeNames = [...]string{
+// outcomeNames is indexed by Code.
+var outcomeNames = [...]string{
 	"allowed", "missing", "malformed", "unknown", "wrong_secret", "revoked", "disabled", "expired", "idle",
 	"user_disabled", "scope", "ip", "rate_limited", "credits", "unavailable",
 }
 
 // String returns the stable text of the code: "wrong_secret", "expired".
-func (c Code) String() string {
-	if int(c) < len(codeNames) {
-		return codeNames[c]
+func (c Outcome) String() string {
+	if int(c) < len(outcomeNames) {
+		return outcomeNames[c]
 	}
 	return fmt.Sprintf("code_%d", uint8(c))
 }
 
 // MarshalText writes the stable text of the code.
-func (c Code) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+func (c Outcome) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // UnmarshalText reads the stable text of a code.
-func (c *Code) UnmarshalText(text []byte) error {
-	parsed, err := ParseCode(string(text))
+func (c *Outcome) UnmarshalText(text []byte) error {
+	parsed, err := ParseOutcome(string(text))
 	if err == nil {
 		*c = parsed
 	}
 	return err
 }
 
-// ParseCode returns the code of that text, or an [InvalidError] for the field
+// ParseOutcome returns the code of that text, or an [InvalidError] for the field
 // "outcome".
-func ParseCode(text string) (Code, error) {
-	for i, name := range codeNames {
+func ParseOutcome(text string) (Outcome, error) {
+	for i, name := range outcomeNames {
 		if name == text {
-			return Code(i), nil
+			return Outcome(i), nil
 		}
 	}
 	return 0, invalid("outcome", "one of allowed, missing, malformed, unknown, wrong_secret, revoked, disabled, expired, "+
@@ -158,7 +158,7 @@ func ParseCode(text string) (Code, error) {
 // refusal is the error of a verify that was decided. One value a code exists
 // for the life of the program, so refusing allocates nothing.
 type refusal struct {
-	code   Code
+	code   Outcome
 	parent error
 }
 
@@ -166,22 +166,22 @@ func (r *refusal) Error() string { return r.parent.Error() + " (" + r.code.Strin
 func (r *refusal) Unwrap() error { return r.parent }
 
 var (
-	errMissing     = &refusal{CodeMissing, ErrUnauthenticated}
-	errMalformed   = &refusal{CodeMalformed, ErrUnauthenticated}
-	errUnknown     = &refusal{CodeUnknown, ErrUnauthenticated}
-	errWrongSecret = &refusal{CodeWrongSecret, ErrUnauthenticated}
-	errRevoked     = &refusal{CodeRevoked, ErrUnauthenticated}
-	errDisabled    = &refusal{CodeDisabled, ErrUnauthenticated}
-	errExpired     = &refusal{CodeExpired, ErrUnauthenticated}
-	errIdle        = &refusal{CodeIdle, ErrUnauthenticated}
-	errUserOff     = &refusal{CodeUserDisabled, ErrUnauthenticated}
-	errScope       = &refusal{CodeScope, ErrForbidden}
-	errIP          = &refusal{CodeIP, ErrForbidden}
+	errMissing     = &refusal{OutcomeMissing, ErrUnauthenticated}
+	errMalformed   = &refusal{OutcomeMalformed, ErrUnauthenticated}
+	errUnknown     = &refusal{OutcomeUnknown, ErrUnauthenticated}
+	errWrongSecret = &refusal{OutcomeWrongSecret, ErrUnauthenticated}
+	errRevoked     = &refusal{OutcomeRevoked, ErrUnauthenticated}
+	errDisabled    = &refusal{OutcomeDisabled, ErrUnauthenticated}
+	errExpired     = &refusal{OutcomeExpired, ErrUnauthenticated}
+	errIdle        = &refusal{OutcomeIdle, ErrUnauthenticated}
+	errUserOff     = &refusal{OutcomeUserDisabled, ErrUnauthenticated}
+	errScope       = &refusal{OutcomeScope, ErrForbidden}
+	errIP          = &refusal{OutcomeIP, ErrForbidden}
 
 	// Of log-ins.
-	errUnknownLogin  = &refusal{CodeUnknown, ErrInvalidCredentials}
-	errWrongPassword = &refusal{CodeWrongSecret, ErrInvalidCredentials}
-	errDisabledLogin = &refusal{CodeUserDisabled, ErrInvalidCredentials}
+	errUnknownLogin  = &refusal{OutcomeUnknown, ErrInvalidCredentials}
+	errWrongPassword = &refusal{OutcomeWrongSecret, ErrInvalidCredentials}
+	errDisabledLogin = &refusal{OutcomeUserDisabled, ErrInvalidCredentials}
 )
 
 // unavailable wraps what went wrong in the store.
@@ -225,11 +225,11 @@ type busy string
 func (b busy) Error() string   { return string(b) }
 func (b busy) Unwrap() []error { return []error{ErrLimited, ErrUnavailable} }
 
-// CodeOf returns the outcome that err stands for: [CodeAllowed] for nil,
-// [CodeUnavailable] for every error that is not a decision.
-func CodeOf(err error) Code {
+// OutcomeOf returns the outcome that err stands for: [OutcomeAllowed] for nil,
+// [OutcomeUnavailable] for every error that is not a decision.
+func OutcomeOf(err error) Outcome {
 	if err == nil {
-		return CodeAllowed
+		return OutcomeAllowed
 	}
 	if r, ok := err.(*refusal); ok { // as a verify returns it; a flood of them comes through here
 		return r.code
@@ -237,7 +237,7 @@ func CodeOf(err error) Code {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r.code
 	}
-	return CodeUnavailable
+	return OutcomeUnavailable
 }
 
 // isForbidden reports whether a verify was refused with an [ErrForbidden].

@@ -41,7 +41,7 @@ func Example() {
 	id, err := svc.Verify(ctx, keyfold.Request{Token: token.Reveal(), Scopes: []string{"reports:read"}})
 	fmt.Println(id.Name(), "of", id.OwnerID(), err)
 	_, err = svc.Verify(ctx, keyfold.Request{Token: token.Reveal(), Scopes: []string{"reports:write"}})
-	fmt.Println(errors.Is(err, keyfold.ErrForbidden), keyfold.CodeOf(err))
+	fmt.Println(errors.Is(err, keyfold.ErrForbidden), keyfold.OutcomeOf(err))
 	// Output:
 	// ci of cust_42 <nil>
 	// true scope
@@ -83,9 +83,9 @@ func ExampleService_Verify() {
 		case err == nil:
 			fmt.Println("200", id.Name())
 		case errors.Is(err, keyfold.ErrUnauthenticated):
-			fmt.Println("401", keyfold.CodeOf(err)) // the code is for the log; the caller learns no more than 401
+			fmt.Println("401", keyfold.OutcomeOf(err)) // the code is for the log; the caller learns no more than 401
 		case errors.Is(err, keyfold.ErrForbidden):
-			fmt.Println("403", keyfold.CodeOf(err))
+			fmt.Println("403", keyfold.OutcomeOf(err))
 		default:
 			fmt.Println("503, after", keyfold.RetryAfter(err))
 		}
@@ -198,9 +198,9 @@ func ExampleService_With() {
 	svc, _ := keyfold.New(store, nil)
 	tx, _ := store.Begin(ctx) // with a database: postgres.Tx(tx), sqlite.Tx(tx), mysql.Tx(tx)
 	_, token, _ := svc.With(tx.Tx()).CreateKey(ctx, keyfold.NewKey{Name: "new"})
-	verify := func() keyfold.Code {
+	verify := func() keyfold.Outcome {
 		_, err := svc.Verify(ctx, keyfold.Request{Token: token.Reveal()})
-		return keyfold.CodeOf(err)
+		return keyfold.OutcomeOf(err)
 	}
 	fmt.Println("before:", verify())
 	_ = tx.Commit()
@@ -219,10 +219,10 @@ func ExampleService_Usage() {
 	_ = svc.Flush(ctx) // otherwise within a second
 	page, _ := svc.Usage(ctx, keyfold.UsageQuery{KeyID: keyfold.Only(key.ID)})
 	for _, event := range page.Events {
-		fmt.Println(event.At.Format(time.TimeOnly), event.Route, event.Code)
+		fmt.Println(event.At.Format(time.TimeOnly), event.Route, event.Outcome)
 	}
 	totals, _ := svc.UsageTotals(ctx, keyfold.UsageQuery{KeyID: keyfold.Only(key.ID)})
-	fmt.Println(totals.Count[keyfold.CodeAllowed])
+	fmt.Println(totals.Count[keyfold.OutcomeAllowed])
 	// Output:
 	// 12:00:00 GET /reports allowed
 	// 12:00:00 GET /reports allowed
@@ -248,14 +248,14 @@ func ExampleWithActor() {
 
 func ExampleParseToken() {
 	_, err := keyfold.ParseToken("kf_0123456789ABCDEF_0123456789abcdefghijklmnopqrstuv_typo00")
-	fmt.Println(keyfold.CodeOf(err))
+	fmt.Println(keyfold.OutcomeOf(err))
 	// Output:
 	// malformed
 }
 
-func ExampleParseCode() {
-	code, err := keyfold.ParseCode("wrong_secret")
-	fmt.Println(code == keyfold.CodeWrongSecret, err)
+func ExampleParseOutcome() {
+	code, err := keyfold.ParseOutcome("wrong_secret")
+	fmt.Println(code == keyfold.OutcomeWrongSecret, err)
 	// Output:
 	// true <nil>
 }
@@ -297,7 +297,7 @@ func ExampleService_DisableUser() {
 	_, token, _ := svc.CreateKey(ctx, keyfold.NewKey{UserID: user.ID})
 	_ = svc.DisableUser(ctx, user.ID, "left the company")
 	_, err := svc.Verify(ctx, keyfold.Request{Token: token.Reveal()})
-	fmt.Println(keyfold.CodeOf(err))
+	fmt.Println(keyfold.OutcomeOf(err))
 	// Output:
 	// user_disabled
 }

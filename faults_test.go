@@ -110,7 +110,7 @@ func TestServerInTroubleAllowsNothingAndIsForgiven(t *testing.T) {
 				w := open(t)
 				svc := newService(t, w.store, &keyfold.Options{DisableCache: true, VerifyTimeout: 300 * time.Millisecond})
 				_, token := create(t, svc, keyfold.NewKey{})
-				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 					t.Fatal(got)
 				}
 				end := inject(t, w)
@@ -122,7 +122,7 @@ func TestServerInTroubleAllowsNothingAndIsForgiven(t *testing.T) {
 				}
 				end()
 				deadline := time.Now().Add(10 * time.Second)
-				for got := outcome(svc, token); got != keyfold.CodeAllowed; got = outcome(svc, token) {
+				for got := outcome(svc, token); got != keyfold.OutcomeAllowed; got = outcome(svc, token) {
 					if time.Now().After(deadline) {
 						t.Fatalf("ten seconds after the fault: %v", got)
 					}

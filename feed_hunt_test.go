@@ -90,7 +90,7 @@ func TestNoVerifyIsAllowedLaterThanAPollAfterARevocation(t *testing.T) {
 					code := outcome(svc, key.token)
 					verifies.Add(1)
 					switch {
-					case code != keyfold.CodeAllowed:
+					case code != keyfold.OutcomeAllowed:
 						refused.Add(1)
 					case dead != nil && key.dead.Load() == dead:
 						late := began.Sub(*dead)
@@ -193,7 +193,7 @@ func TestManyKeysRevokedAtOnceAreRefusedAfterOnePollAndStallNobody(t *testing.T)
 		here, there, _, others := remembered(t, e, opts, 100)
 		tokens := clones(t, e, count, "many")
 		for _, token := range tokens {
-			wants(t, here, token, keyfold.CodeAllowed, "before")
+			wants(t, here, token, keyfold.OutcomeAllowed, "before")
 		}
 		revoked := make(chan error, 1)
 		began := time.Now()
@@ -217,7 +217,7 @@ func TestManyKeysRevokedAtOnceAreRefusedAfterOnePollAndStallNobody(t *testing.T)
 		var took []time.Duration
 		for done := false; !done; {
 			began := time.Now()
-			wants(t, here, others[mathrand.IntN(len(others))], keyfold.CodeAllowed, "another owner's key meanwhile")
+			wants(t, here, others[mathrand.IntN(len(others))], keyfold.OutcomeAllowed, "another owner's key meanwhile")
 			took = append(took, time.Since(began))
 			select {
 			case err := <-revoked:
@@ -234,7 +234,7 @@ func TestManyKeysRevokedAtOnceAreRefusedAfterOnePollAndStallNobody(t *testing.T)
 		all := time.Since(began)
 		syncs(t, here)
 		for i, token := range tokens {
-			if got := outcome(here, token); got != keyfold.CodeRevoked {
+			if got := outcome(here, token); got != keyfold.OutcomeRevoked {
 				t.Fatalf("key %d of %d after one poll: %v, want revoked", i, count, got)
 			}
 		}

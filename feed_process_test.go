@@ -62,7 +62,7 @@ func TestStoppedProcess(t *testing.T) {
 	outcome(svc, told.Tokens[0])
 	syncs(t, svc)
 	for _, token := range told.Tokens {
-		wants(t, svc, token, keyfold.CodeAllowed, "before")
+		wants(t, svc, token, keyfold.OutcomeAllowed, "before")
 	}
 	result := sightings{LastAllowed: make([]int64, len(told.Tokens)), FirstRefused: make([]int64, len(told.Tokens))}
 	stop := make(chan struct{})
@@ -72,9 +72,9 @@ func TestStoppedProcess(t *testing.T) {
 			for {
 				began := time.Now().UnixNano()
 				switch outcome(svc, token) {
-				case keyfold.CodeAllowed:
+				case keyfold.OutcomeAllowed:
 					result.LastAllowed[i] = began
-				case keyfold.CodeRevoked:
+				case keyfold.OutcomeRevoked:
 					if result.FirstRefused[i] == 0 {
 						result.FirstRefused[i] = began
 					}

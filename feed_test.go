@@ -141,7 +141,7 @@ func remembered(t testing.TB, e *engine, opts keyfold.Options, n int) (here, the
 	outcome(here, tokens[0]) // begins to follow the feed
 	syncs(t, here)
 	for _, token := range tokens {
-		wants(t, here, token, keyfold.CodeAllowed, "before")
+		wants(t, here, token, keyfold.OutcomeAllowed, "before")
 	}
 	return here, there, keys, tokens
 }
@@ -153,7 +153,7 @@ func syncs(t testing.TB, svc *keyfold.Service) {
 	}
 }
 
-func wants(t testing.TB, svc *keyfold.Service, token string, want keyfold.Code, when string) {
+func wants(t testing.TB, svc *keyfold.Service, token string, want keyfold.Outcome, when string) {
 	t.Helper()
 	if got := outcome(svc, token); got != want {
 		t.Errorf("%s: %v, want %v", when, got, want)
@@ -161,7 +161,7 @@ func wants(t testing.TB, svc *keyfold.Service, token string, want keyfold.Code, 
 }
 
 // until waits for a verify to have an outcome.
-func until(t testing.TB, svc *keyfold.Service, token string, want keyfold.Code, limit time.Duration) time.Duration {
+func until(t testing.TB, svc *keyfold.Service, token string, want keyfold.Outcome, limit time.Duration) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for {
@@ -194,13 +194,13 @@ func TestTransactionsThatCommitInReverseOrderAreBothHeard(t *testing.T) {
 			t.Fatal(err)
 		}
 		syncs(t, here)
-		wants(t, here, tokens[1], keyfold.CodeRevoked, "the second, committed first")
-		wants(t, here, tokens[0], keyfold.CodeAllowed, "the first, not committed yet")
+		wants(t, here, tokens[1], keyfold.OutcomeRevoked, "the second, committed first")
+		wants(t, here, tokens[0], keyfold.OutcomeAllowed, "the first, not committed yet")
 		if err := first.Commit(); err != nil {
 			t.Fatal(err)
 		}
 		syncs(t, here)
-		wants(t, here, tokens[0], keyfold.CodeRevoked, "the first, committed last")
+		wants(t, here, tokens[0], keyfold.OutcomeRevoked, "the first, committed last")
 	}, "sqlite", noSQL)
 }
 
@@ -235,12 +235,12 @@ func TestRevocationInATransactionOfThirtySecondsIsHeardAtTheNextPoll(t *testing.
 					t.Fatal(err)
 				}
 			}
-			wants(t, here, tokens[0], keyfold.CodeAllowed, "before the commit")
+			wants(t, here, tokens[0], keyfold.OutcomeAllowed, "before the commit")
 		}
 		if err := tx.Commit(); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("heard %v after the commit", until(t, here, tokens[0], keyfold.CodeRevoked, poll+time.Second))
+		t.Logf("heard %v after the commit", until(t, here, tokens[0], keyfold.OutcomeRevoked, poll+time.Second))
 	}
 	go func() {
 		defer close(done)
@@ -295,13 +295,13 @@ func TestFeedThatLostItsPastMakesEverythingForgotten(t *testing.T) {
 			_, token := create(t, there, keyfold.NewKey{})
 			create(t, there, keyfold.NewKey{})
 			syncs(t, here)
-			wants(t, here, token, keyfold.CodeAllowed, name+": before")
+			wants(t, here, token, keyfold.OutcomeAllowed, name+": before")
 			harm(t, e, there)
 			if e.name != "postgres" { // there a NOTIFY may have made it hear already
-				wants(t, here, token, keyfold.CodeAllowed, name+": before the poll")
+				wants(t, here, token, keyfold.OutcomeAllowed, name+": before the poll")
 			}
 			syncs(t, here)
-			wants(t, here, token, keyfold.CodeRevoked, name+": after the poll")
+			wants(t, here, token, keyfold.OutcomeRevoked, name+": after the poll")
 		}
 	}, noSQL)
 }
@@ -324,14 +324,14 @@ func TestRestoredBackupMakesEverythingForgotten(t *testing.T) {
 		}
 		_, young := create(t, there, keyfold.NewKey{})
 		syncs(t, here)
-		wants(t, here, tokens[0], keyfold.CodeAllowed, "before the restore")
-		wants(t, here, tokens[1], keyfold.CodeRevoked, "before the restore")
-		wants(t, here, young, keyfold.CodeAllowed, "before the restore")
+		wants(t, here, tokens[0], keyfold.OutcomeAllowed, "before the restore")
+		wants(t, here, tokens[1], keyfold.OutcomeRevoked, "before the restore")
+		wants(t, here, young, keyfold.OutcomeAllowed, "before the restore")
 		backup()
 		syncs(t, here)
-		wants(t, here, tokens[0], keyfold.CodeDisabled, "disabled in the backup")
-		wants(t, here, tokens[1], keyfold.CodeAllowed, "revoked after the backup")
-		wants(t, here, young, keyfold.CodeUnknown, "made after the backup")
+		wants(t, here, tokens[0], keyfold.OutcomeDisabled, "disabled in the backup")
+		wants(t, here, tokens[1], keyfold.OutcomeAllowed, "revoked after the backup")
+		wants(t, here, young, keyfold.OutcomeUnknown, "made after the backup")
 	}, noSQL)
 }
 
@@ -392,10 +392,10 @@ func TestProcessWhoseFeedIsAwayAsksTheStore(t *testing.T) {
 			},
 		}, 1)
 		e.exec(t, "UPDATE keyfold_keys SET disabled_at = 1 WHERE id = '"+keys[0].ID+"'") // nobody tells
-		wants(t, here, tokens[0], keyfold.CodeAllowed, "while the feed tells nothing")
+		wants(t, here, tokens[0], keyfold.OutcomeAllowed, "while the feed tells nothing")
 		e.exec(t, "ALTER TABLE keyfold_changes RENAME TO away")
 		began := time.Now()
-		until(t, here, tokens[0], keyfold.CodeDisabled, 5*time.Second)
+		until(t, here, tokens[0], keyfold.OutcomeDisabled, 5*time.Second)
 		if here.Staleness() < 200*time.Millisecond || failed.Load() == 0 || time.Duration(last.Load()) > time.Since(began)+time.Second {
 			t.Errorf("Staleness is %v, %d polls failed, the last one told %v", here.Staleness(), failed.Load(), time.Duration(last.Load()))
 		}
@@ -421,25 +421,25 @@ func TestProcessWhoseDatabaseIsAwayRefusesAndRecoversByItself(t *testing.T) {
 		here := newService(t, store, &keyfold.Options{PollInterval: 20 * time.Millisecond, MaxStaleness: 200 * time.Millisecond})
 		outcome(here, tokens[0])
 		syncs(t, here)
-		wants(t, here, tokens[0], keyfold.CodeAllowed, "before")
+		wants(t, here, tokens[0], keyfold.OutcomeAllowed, "before")
 		for range 2 {
 			line.cut()
 			if err := there.DisableKey(t.Context(), keys[0].ID, ""); err != nil {
 				t.Fatal(err)
 			}
-			until(t, here, tokens[0], keyfold.CodeUnavailable, 5*time.Second)
+			until(t, here, tokens[0], keyfold.OutcomeUnavailable, 5*time.Second)
 			began := time.Now()
-			wants(t, here, tokens[0], keyfold.CodeUnavailable, "with the store away too")
+			wants(t, here, tokens[0], keyfold.OutcomeUnavailable, "with the store away too")
 			if took := time.Since(began); took > time.Second {
 				t.Errorf("was refused after %v, want 250 ms at most", took)
 			}
 			line.mend()
-			until(t, here, tokens[0], keyfold.CodeDisabled, 10*time.Second)
+			until(t, here, tokens[0], keyfold.OutcomeDisabled, 10*time.Second)
 			if err := there.EnableKey(t.Context(), keys[0].ID); err != nil {
 				t.Fatal(err)
 			}
-			until(t, here, tokens[0], keyfold.CodeAllowed, 5*time.Second)
-			wants(t, here, tokens[1], keyfold.CodeAllowed, "another key")
+			until(t, here, tokens[0], keyfold.OutcomeAllowed, 5*time.Second)
+			wants(t, here, tokens[1], keyfold.OutcomeAllowed, "another key")
 		}
 	}, "sqlite", noSQL)
 }
@@ -534,18 +534,18 @@ func TestPostgresNotifiesOfARevocationWithinASecondWhateverThePollInterval(t *te
 	const rounds = 100
 	here, there, keys, tokens := remembered(t, e, rarely, rounds)
 	probe, token := create(t, there, keyfold.NewKey{})
-	until(t, here, token, keyfold.CodeAllowed, time.Second)
+	until(t, here, token, keyfold.OutcomeAllowed, time.Second)
 	time.Sleep(300 * time.Millisecond) // until it listens
 	if err := there.RevokeKey(t.Context(), probe.ID, ""); err != nil {
 		t.Fatal(err)
 	}
-	until(t, here, token, keyfold.CodeRevoked, 5*time.Second)
+	until(t, here, token, keyfold.OutcomeRevoked, 5*time.Second)
 	var took []time.Duration
 	for i, key := range keys {
 		if err := there.RevokeKey(t.Context(), key.ID, ""); err != nil {
 			t.Fatal(err)
 		}
-		took = append(took, until(t, here, tokens[i], keyfold.CodeRevoked, time.Second))
+		took = append(took, until(t, here, tokens[i], keyfold.OutcomeRevoked, time.Second))
 		time.Sleep(time.Duration(i%20) * time.Millisecond)
 	}
 	slices.Sort(took)

@@ -208,7 +208,7 @@ func (r *recorder) take() {
 func (r *recorder) takeRefused() []RefusalMinute {
 	minutes := make([]RefusalMinute, 0, len(r.refused))
 	for of, count := range r.refused {
-		minutes = append(minutes, RefusalMinute{MinuteAt: time.UnixMilli(of.minute).UTC(), Code: of.code, Count: count})
+		minutes = append(minutes, RefusalMinute{MinuteAt: time.UnixMilli(of.minute).UTC(), Outcome: of.code, Count: count})
 	}
 	clear(r.refused)
 	return minutes

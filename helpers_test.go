@@ -133,9 +133,9 @@ func create(t testing.TB, svc *keyfold.Service, n keyfold.NewKey) (keyfold.Key, 
 }
 
 // outcome is the code of one verify.
-func outcome(svc *keyfold.Service, token string, scopes ...string) keyfold.Code {
+func outcome(svc *keyfold.Service, token string, scopes ...string) keyfold.Outcome {
 	_, err := svc.Verify(context.Background(), keyfold.Request{Token: token, Scopes: scopes})
-	return keyfold.CodeOf(err)
+	return keyfold.OutcomeOf(err)
 }
 
 // lostAnswers keeps batches but loses the answer of some.

@@ -306,15 +306,15 @@ func (e *UsageEvent) UnmarshalJSON(text []byte) error { return shape(text, e, re
 
 func (e *UsageEvent) wire() wire.UsageEvent {
 	return wire.UsageEvent{
-		At: e.At.UTC(), KeyID: wire.Text(e.KeyID), Outcome: e.Code.String(), Route: wire.Text(e.Route),
+		At: e.At.UTC(), KeyID: wire.Text(e.KeyID), Outcome: e.Outcome.String(), Route: wire.Text(e.Route),
 		IP: wire.Text(e.IP), RequestID: wire.Text(e.RequestID), UserAgent: wire.Text(e.UserAgent),
 	}
 }
 
 func readUsageEvent(shown *wire.UsageEvent) (UsageEvent, error) {
-	code, err := ParseCode(shown.Outcome)
+	code, err := ParseOutcome(shown.Outcome)
 	return UsageEvent{
-		At: shown.At.UTC(), KeyID: wire.ValueOf(shown.KeyID), Code: code, Route: wire.ValueOf(shown.Route),
+		At: shown.At.UTC(), KeyID: wire.ValueOf(shown.KeyID), Outcome: code, Route: wire.ValueOf(shown.Route),
 		IP: wire.ValueOf(shown.IP), RequestID: wire.ValueOf(shown.RequestID), UserAgent: wire.ValueOf(shown.UserAgent),
 	}, err
 }
@@ -345,13 +345,13 @@ func (t *UsageTotals) UnmarshalJSON(text []byte) error {
 	return shape(text, t, func(shown *wire.UsageTotals) (UsageTotals, error) {
 		counts, err := countsByCode(shown.Counts)
 		if counts == nil {
-			counts = map[Code]int64{}
+			counts = map[Outcome]int64{}
 		}
 		return UsageTotals{From: shown.From.UTC(), To: shown.To.UTC(), Count: counts}, err
 	})
 }
 
-func countsByName(counts map[Code]int64) map[string]int64 {
+func countsByName(counts map[Outcome]int64) map[string]int64 {
 	named := make(map[string]int64, len(counts))
 	for code, count := range counts {
 		named[code.String()] = count
@@ -360,13 +360,13 @@ func countsByName(counts map[Code]int64) map[string]int64 {
 }
 
 // countsByCode returns nil for no counts, as an interval of a report has them.
-func countsByCode(named map[string]int64) (map[Code]int64, error) {
+func countsByCode(named map[string]int64) (map[Outcome]int64, error) {
 	if len(named) == 0 {
 		return nil, nil
 	}
-	counts := make(map[Code]int64, len(named))
+	counts := make(map[Outcome]int64, len(named))
 	for name, count := range named {
-		code, err := ParseCode(name)
+		code, err := ParseOutcome(name)
 		if err != nil {
 			return nil, err
 		}

@@ -65,9 +65,9 @@ func (m made) user() keyfold.User {
 	return user
 }
 
-func (m made) counts() map[keyfold.Code]int64 {
-	counts := map[keyfold.Code]int64{}
-	for code := keyfold.CodeAllowed; code <= keyfold.CodeUnavailable; code++ {
+func (m made) counts() map[keyfold.Outcome]int64 {
+	counts := map[keyfold.Outcome]int64{}
+	for code := keyfold.OutcomeAllowed; code <= keyfold.OutcomeUnavailable; code++ {
 		if m.IntN(2) == 0 {
 			counts[code] = m.Int64()
 		}
@@ -77,7 +77,7 @@ func (m made) counts() map[keyfold.Code]int64 {
 
 func (m made) event() keyfold.UsageEvent {
 	return keyfold.UsageEvent{
-		At: m.time(), KeyID: m.text(), Code: keyfold.Code(m.IntN(15)), Route: m.text(), IP: m.text(), RequestID: m.text(), UserAgent: m.text(),
+		At: m.time(), KeyID: m.text(), Outcome: keyfold.Outcome(m.IntN(15)), Route: m.text(), IP: m.text(), RequestID: m.text(), UserAgent: m.text(),
 	}
 }
 

@@ -50,7 +50,7 @@ func (l *lifecycle) must(err error) {
 	}
 }
 
-func (l *lifecycle) wants(token string, want keyfold.Code) {
+func (l *lifecycle) wants(token string, want keyfold.Outcome) {
 	l.t.Helper()
 	if got := outcome(l.Service, token); got != want {
 		l.t.Errorf("verify: %v, want %v", got, want)
@@ -71,9 +71,9 @@ func TestCreateLives15DaysByDefault(t *testing.T) {
 		t.Errorf("ExpiresAt = %v, want %v", key.ExpiresAt, want)
 	}
 	l.clock.add(15*day - time.Millisecond)
-	l.wants(token, keyfold.CodeAllowed)
+	l.wants(token, keyfold.OutcomeAllowed)
 	l.clock.add(time.Millisecond)
-	l.wants(token, keyfold.CodeExpired)
+	l.wants(token, keyfold.OutcomeExpired)
 }
 
 func TestCreateNeverIsExplicitAndStoredAsNoDeadline(t *testing.T) {
@@ -83,13 +83,13 @@ func TestCreateNeverIsExplicitAndStoredAsNoDeadline(t *testing.T) {
 		t.Errorf("ExpiresAt = %v, want none", stored.ExpiresAt)
 	}
 	l.clock.add(100 * 365 * day)
-	l.wants(token, keyfold.CodeAllowed)
+	l.wants(token, keyfold.OutcomeAllowed)
 }
 
 func TestNewKeyEndsAtATimeToCome(t *testing.T) {
 	l := newLifecycle(t)
 	old, token := l.create(keyfold.NewKey{ExpiresAt: l.clock.now().Add(time.Millisecond)})
-	l.wants(token, keyfold.CodeAllowed)
+	l.wants(token, keyfold.OutcomeAllowed)
 	for name, at := range map[string]time.Time{
 		"now": l.clock.now(), "past": l.clock.now().Add(-time.Hour), "1970": time.Unix(0, 0), "less than a millisecond from now": l.clock.now().Add(time.Microsecond),
 	} {
@@ -100,7 +100,7 @@ func TestNewKeyEndsAtATimeToCome(t *testing.T) {
 	}
 	_, err := l.RenewKey(t.Context(), old.ID, keyfold.RenewOptions{ExpiresAt: l.clock.now().Add(-time.Hour)})
 	l.must(err)
-	l.wants(token, keyfold.CodeExpired)
+	l.wants(token, keyfold.OutcomeExpired)
 }
 
 // What cannot be undone is what matters: that a key was rotated before helps
@@ -126,9 +126,9 @@ func TestClockThatGoesBackRevivesNothing(t *testing.T) {
 	l := newLifecycle(t)
 	_, token := l.create(keyfold.NewKey{TTL: time.Hour})
 	l.clock.add(time.Hour)
-	l.wants(token, keyfold.CodeExpired)
+	l.wants(token, keyfold.OutcomeExpired)
 	l.clock.add(-30 * time.Minute)
-	l.wants(token, keyfold.CodeExpired)
+	l.wants(token, keyfold.OutcomeExpired)
 }
 
 func TestRenewCountsFromNow(t *testing.T) {
@@ -149,10 +149,10 @@ func TestRenewRevivesExpiredKey(t *testing.T) {
 	l := newLifecycle(t)
 	key, token := l.create(keyfold.NewKey{TTL: time.Hour})
 	l.clock.add(2 * time.Hour)
-	l.wants(token, keyfold.CodeExpired)
+	l.wants(token, keyfold.OutcomeExpired)
 	_, err := l.RenewKey(t.Context(), key.ID, keyfold.RenewOptions{TTL: time.Hour})
 	l.must(err)
-	l.wants(token, keyfold.CodeAllowed)
+	l.wants(token, keyfold.OutcomeAllowed)
 }
 
 func TestRenewDoesNotReviveRevokedKey(t *testing.T) {
@@ -162,7 +162,7 @@ func TestRenewDoesNotReviveRevokedKey(t *testing.T) {
 	l.must(l.RevokeKey(t.Context(), key.ID, ""))
 	_, err := l.RenewKey(t.Context(), key.ID, keyfold.RenewOptions{})
 	wantErr(t, "renew", err, keyfold.ErrConflict)
-	l.wants(token, keyfold.CodeRevoked)
+	l.wants(token, keyfold.OutcomeRevoked)
 }
 
 func TestRenewLeavesDisabledKeyDisabled(t *testing.T) {
@@ -171,7 +171,7 @@ func TestRenewLeavesDisabledKeyDisabled(t *testing.T) {
 	l.must(l.DisableKey(t.Context(), key.ID, ""))
 	_, err := l.RenewKey(t.Context(), key.ID, keyfold.RenewOptions{})
 	l.must(err)
-	l.wants(token, keyfold.CodeDisabled)
+	l.wants(token, keyfold.OutcomeDisabled)
 }
 
 func TestRenewShortensOnlyByAnExactTime(t *testing.T) {
@@ -250,15 +250,15 @@ func TestRotateEndsTheOldKeyExactlyAfterTheOverlap(t *testing.T) {
 			l.must(err)
 			if row.end > 0 {
 				l.clock.add(row.end - time.Millisecond)
-				l.wants(oldToken, keyfold.CodeAllowed)
+				l.wants(oldToken, keyfold.OutcomeAllowed)
 				l.clock.add(time.Millisecond)
 			}
-			ended := keyfold.CodeExpired
+			ended := keyfold.OutcomeExpired
 			if row.end == 0 {
-				ended = keyfold.CodeRevoked
+				ended = keyfold.OutcomeRevoked
 			}
 			l.wants(oldToken, ended)
-			l.wants(token.Reveal(), keyfold.CodeAllowed)
+			l.wants(token.Reveal(), keyfold.OutcomeAllowed)
 		})
 	}
 }
@@ -274,7 +274,7 @@ func TestRotationWithoutOverlapEndsTheKeyWhateverTheClock(t *testing.T) {
 		old, token := create(t, svc, keyfold.NewKey{Name: "n"})
 		clock.add(10 * time.Second)
 		for name, s := range map[string]*keyfold.Service{"this process": svc, "one whose clock is slow": slow} {
-			if got := outcome(s, token); got != keyfold.CodeAllowed {
+			if got := outcome(s, token); got != keyfold.OutcomeAllowed {
 				t.Fatalf("%s, before: %v", name, got)
 			}
 		}
@@ -283,7 +283,7 @@ func TestRotationWithoutOverlapEndsTheKeyWhateverTheClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, s := range map[string]*keyfold.Service{"this process": svc, "one whose clock is slow": slow} {
-			if got := outcome(s, token); got != keyfold.CodeRevoked {
+			if got := outcome(s, token); got != keyfold.OutcomeRevoked {
 				t.Errorf("%s: %v, want revoked", name, got)
 			}
 		}
@@ -335,7 +335,7 @@ func TestRotatedKeyCannotBeRenewedBeyondItsOverlap(t *testing.T) {
 	_, err = l.RenewKey(t.Context(), key.ID, keyfold.RenewOptions{})
 	wantErr(t, "renew", err, keyfold.ErrConflict)
 	l.clock.add(time.Hour)
-	l.wants(token, keyfold.CodeExpired)
+	l.wants(token, keyfold.OutcomeExpired)
 }
 
 func TestRotateNeverGainsScopeFromAnEditInBetween(t *testing.T) {
@@ -373,7 +373,7 @@ func TestRevokeIsFinalAndIdempotent(t *testing.T) {
 	l := newLifecycle(t)
 	key, token := l.create(keyfold.NewKey{})
 	l.must(l.RevokeKey(t.Context(), key.ID, "leaked"))
-	l.wants(token, keyfold.CodeRevoked)
+	l.wants(token, keyfold.OutcomeRevoked)
 	first := l.key(key.ID)
 	l.clock.add(time.Hour)
 	l.must(l.RevokeKey(t.Context(), key.ID, "again"))
@@ -385,7 +385,7 @@ func TestRevokeIsFinalAndIdempotent(t *testing.T) {
 	wantErr(t, "update", err, keyfold.ErrConflict)
 	wantErr(t, "enable", l.EnableKey(t.Context(), key.ID), keyfold.ErrConflict)
 	wantErr(t, "disable", l.DisableKey(t.Context(), key.ID, ""), keyfold.ErrConflict)
-	l.wants(token, keyfold.CodeRevoked)
+	l.wants(token, keyfold.OutcomeRevoked)
 }
 
 func TestDisableAndEnableAreReversibleAndIdempotent(t *testing.T) {
@@ -393,14 +393,14 @@ func TestDisableAndEnableAreReversibleAndIdempotent(t *testing.T) {
 	key, token := l.create(keyfold.NewKey{})
 	for range 2 {
 		l.must(l.DisableKey(t.Context(), key.ID, "abuse"))
-		l.wants(token, keyfold.CodeDisabled)
+		l.wants(token, keyfold.OutcomeDisabled)
 	}
 	if got := l.key(key.ID); got.DisabledReason != "abuse" || got.Version != 2 {
 		t.Errorf("reason %q version %d, want abuse and 2", got.DisabledReason, got.Version)
 	}
 	for range 2 {
 		l.must(l.EnableKey(t.Context(), key.ID))
-		l.wants(token, keyfold.CodeAllowed)
+		l.wants(token, keyfold.OutcomeAllowed)
 	}
 	if got := l.key(key.ID); !got.DisabledAt.IsZero() || got.DisabledReason != "" || got.Version != 3 {
 		t.Errorf("enabled key: %+v", got)
@@ -426,7 +426,7 @@ func TestDeleteRemovesTheKey(t *testing.T) {
 	l := newLifecycle(t)
 	key, token := l.create(keyfold.NewKey{})
 	l.must(l.DeleteKey(t.Context(), key.ID))
-	l.wants(token, keyfold.CodeUnknown)
+	l.wants(token, keyfold.OutcomeUnknown)
 	_, err := l.Key(t.Context(), key.ID)
 	wantErr(t, "get", err, keyfold.ErrNotFound)
 	wantErr(t, "delete again", l.DeleteKey(t.Context(), key.ID), keyfold.ErrNotFound)
@@ -436,22 +436,22 @@ func TestIdleKeyIsRefusedUntilItIsRenewedOrEnabled(t *testing.T) {
 	l := newLifecycle(t)
 	key, token := l.create(keyfold.NewKey{TTL: keyfold.Never, IdleTimeout: time.Hour})
 	l.clock.add(59 * time.Minute)
-	l.wants(token, keyfold.CodeAllowed)
+	l.wants(token, keyfold.OutcomeAllowed)
 	l.must(l.Flush(t.Context()))
 	l.clock.add(59 * time.Minute)
-	l.wants(token, keyfold.CodeAllowed)
+	l.wants(token, keyfold.OutcomeAllowed)
 	l.must(l.Flush(t.Context()))
 	l.clock.add(time.Hour)
-	l.wants(token, keyfold.CodeIdle)
+	l.wants(token, keyfold.OutcomeIdle)
 	l.must(l.Flush(t.Context())) // a refused use is no use
-	l.wants(token, keyfold.CodeIdle)
+	l.wants(token, keyfold.OutcomeIdle)
 	_, err := l.RenewKey(t.Context(), key.ID, keyfold.RenewOptions{})
 	l.must(err)
-	l.wants(token, keyfold.CodeAllowed)
+	l.wants(token, keyfold.OutcomeAllowed)
 	l.clock.add(3 * time.Hour)
 	l.must(l.DisableKey(t.Context(), key.ID, ""))
 	l.must(l.EnableKey(t.Context(), key.ID))
-	l.wants(token, keyfold.CodeAllowed)
+	l.wants(token, keyfold.OutcomeAllowed)
 }
 
 func TestBulkChangesTouchOnlyWhatMatches(t *testing.T) {
@@ -475,8 +475,8 @@ func TestBulkChangesTouchOnlyWhatMatches(t *testing.T) {
 	if changed != 1 || again != 0 || disabled != 1 || one != 1 {
 		t.Errorf("changed %d, again %d, disabled %d, one %d; want 1 0 1 1", changed, again, disabled, one)
 	}
-	for which, want := range map[string]keyfold.Code{
-		"ax": keyfold.CodeRevoked, "bx": keyfold.CodeDisabled, "by": keyfold.CodeDisabled, "ay": keyfold.CodeAllowed,
+	for which, want := range map[string]keyfold.Outcome{
+		"ax": keyfold.OutcomeRevoked, "bx": keyfold.OutcomeDisabled, "by": keyfold.OutcomeDisabled, "ay": keyfold.OutcomeAllowed,
 	} {
 		if got := outcome(l.Service, tokens[which]); got != want {
 			t.Errorf("%s: %v, want %v", which, got, want)
@@ -501,5 +501,5 @@ func TestBulkRevokeOfManyKeysIsOneWordInTheFeed(t *testing.T) {
 	if changed != 1200 || len(changes) != 6 || changes[0].Target != "" {
 		t.Errorf("%d keys changed in %d feed rows, want 1200 in 6", changed, len(changes))
 	}
-	l.wants(some, keyfold.CodeRevoked)
+	l.wants(some, keyfold.OutcomeRevoked)
 }

@@ -26,7 +26,7 @@ type Login struct {
 
 // Authenticate returns the user that name and password belong to. It returns
 //   - an [ErrUnauthenticated]: no such user, a wrong password, or a user who is
-//     disabled; tell the caller no more than that ([CodeOf] is for the log). All
+//     disabled; tell the caller no more than that ([OutcomeOf] is for the log). All
 //     of them cost one hash of a password, but for names that nobody can have;
 //   - an [ErrLimited]: too many attempts failed, on this account or from this
 //     address; [RetryAfter] says how long to wait. The right password may pass
@@ -107,7 +107,7 @@ var errBound = invalid("Service", "one that is not bound to a transaction: attem
 func (s *Service) refuseLogin(a *attempt, reason error) error {
 	if s.logins.mayLog(s.now()) {
 		sum := sha256.Sum256([]byte(a.account))
-		s.opts.Logger.Info("keyfold: a log-in was refused", slog.String("reason", CodeOf(reason).String()),
+		s.opts.Logger.Info("keyfold: a log-in was refused", slog.String("reason", OutcomeOf(reason).String()),
 			slog.String("name_sha256", hex.EncodeToString(sum[:])), slog.String("network", a.from))
 	}
 	if a.blocked != nil {

@@ -55,8 +55,8 @@ func (d *door) opens(what, login, from string) {
 // refuses tries a wrong password, which must be looked at.
 func (d *door) refuses(what, login, from string) {
 	d.t.Helper()
-	if err := d.try(login, another, from); keyfold.CodeOf(err) != keyfold.CodeWrongSecret || !errors.Is(err, keyfold.ErrUnauthenticated) {
-		d.t.Errorf("%s: %v, want %v", what, err, keyfold.CodeWrongSecret)
+	if err := d.try(login, another, from); keyfold.OutcomeOf(err) != keyfold.OutcomeWrongSecret || !errors.Is(err, keyfold.ErrUnauthenticated) {
+		d.t.Errorf("%s: %v, want %v", what, err, keyfold.OutcomeWrongSecret)
 	}
 }
 
@@ -107,33 +107,33 @@ func TestAuthenticateLetsTheRightPasswordInByEitherName(t *testing.T) {
 		join(d.t, d.Service, keyfold.NewUser{Username: "bare"})
 		for _, row := range []struct {
 			login, password string
-			want            keyfold.Code
+			want            keyfold.Outcome
 		}{
-			{"ann", another, keyfold.CodeWrongSecret},
-			{"ann", "", keyfold.CodeWrongSecret},
-			{"ann", password + " ", keyfold.CodeWrongSecret},
-			{"bare", "", keyfold.CodeWrongSecret}, // who has no password
-			{"bare", password, keyfold.CodeWrongSecret},
-			{"nobody", password, keyfold.CodeUnknown},
-			{"nobody@example.com", password, keyfold.CodeUnknown},
-			{"", password, keyfold.CodeUnknown},
+			{"ann", another, keyfold.OutcomeWrongSecret},
+			{"ann", "", keyfold.OutcomeWrongSecret},
+			{"ann", password + " ", keyfold.OutcomeWrongSecret},
+			{"bare", "", keyfold.OutcomeWrongSecret}, // who has no password
+			{"bare", password, keyfold.OutcomeWrongSecret},
+			{"nobody", password, keyfold.OutcomeUnknown},
+			{"nobody@example.com", password, keyfold.OutcomeUnknown},
+			{"", password, keyfold.OutcomeUnknown},
 		} {
 			user, err := d.Authenticate(ctx, keyfold.Login{Login: row.login, Password: row.password})
-			if keyfold.CodeOf(err) != row.want || !errors.Is(err, keyfold.ErrUnauthenticated) || user != (keyfold.User{}) {
+			if keyfold.OutcomeOf(err) != row.want || !errors.Is(err, keyfold.ErrUnauthenticated) || user != (keyfold.User{}) {
 				d.t.Errorf("%q with %q: user %q, %v; want %v", row.login, row.password, user.ID, err, row.want)
 			}
 		}
 		d.clock.add(24 * time.Hour) // so that no attempt has to wait
 		must(d.t, d.DisableUser(ctx, ann.ID, ""))
-		if err := d.try("ann", password, ""); keyfold.CodeOf(err) != keyfold.CodeUserDisabled || !errors.Is(err, keyfold.ErrUnauthenticated) {
-			d.t.Errorf("disabled: %v, want %v", err, keyfold.CodeUserDisabled)
+		if err := d.try("ann", password, ""); keyfold.OutcomeOf(err) != keyfold.OutcomeUserDisabled || !errors.Is(err, keyfold.ErrUnauthenticated) {
+			d.t.Errorf("disabled: %v, want %v", err, keyfold.OutcomeUserDisabled)
 		}
 		d.refuses("a wrong password of one who is disabled", "ann", "")
 		must(d.t, d.EnableUser(ctx, ann.ID))
 		d.opens("enabled", "ann", "")
 		must(d.t, d.SetPassword(ctx, ann.ID, another))
-		if err := d.try("ann", password, ""); keyfold.CodeOf(err) != keyfold.CodeWrongSecret {
-			d.t.Errorf("the old password: %v, want %v", err, keyfold.CodeWrongSecret)
+		if err := d.try("ann", password, ""); keyfold.OutcomeOf(err) != keyfold.OutcomeWrongSecret {
+			d.t.Errorf("the old password: %v, want %v", err, keyfold.OutcomeWrongSecret)
 		}
 	})
 }
@@ -252,12 +252,12 @@ func TestAddressCannotResetItsOwnCountWithAnAccountOfItsOwn(t *testing.T) {
 			return d.try(fmt.Sprint("victim", victim), another, den)
 		}
 		for range 4 {
-			if err := guess(); keyfold.CodeOf(err) != keyfold.CodeUnknown {
+			if err := guess(); keyfold.OutcomeOf(err) != keyfold.OutcomeUnknown {
 				d.t.Errorf("guess %d: %v, want it looked at", victim, err)
 			}
 		}
 		d.opens("an account of their own", "mallory", den)
-		if err := guess(); keyfold.CodeOf(err) != keyfold.CodeUnknown {
+		if err := guess(); keyfold.OutcomeOf(err) != keyfold.OutcomeUnknown {
 			d.t.Errorf("the fifth guess: %v, want it looked at: the log-in got its attempt back", err)
 		}
 		for range 3 {
@@ -278,7 +278,7 @@ func TestRacingGuessesAreAllCounted(t *testing.T) {
 		looked, busy := 0, 0
 		for _, err := range errs {
 			switch {
-			case keyfold.CodeOf(err) == keyfold.CodeWrongSecret:
+			case keyfold.OutcomeOf(err) == keyfold.OutcomeWrongSecret:
 				looked++
 			case errors.Is(err, keyfold.ErrLimited) && errors.Is(err, keyfold.ErrUnavailable):
 				busy++ // got its attempt back

@@ -247,7 +247,7 @@ func TestCloseWritesUsageAndReturnsWhateverTheMailerDoes(t *testing.T) {
 			must(t, svc.SendResetPassword(t.Context(), fmt.Sprint("user", i), netip.Addr{}))
 		}
 		key, token := create(t, svc, keyfold.NewKey{})
-		wants(t, svc, token, keyfold.CodeAllowed, "a use")
+		wants(t, svc, token, keyfold.OutcomeAllowed, "a use")
 		began := time.Now()
 		must(t, svc.Close(context.Background()))
 		if took := time.Since(began); took != 11*time.Second {

@@ -28,20 +28,20 @@ type modelKey struct {
 func (m *modelKey) expired(now time.Time) bool { return !m.expires.IsZero() && !now.Before(m.expires) }
 
 // outcome is what a verify must answer.
-func (m *modelKey) outcome(now time.Time, want string) keyfold.Code {
+func (m *modelKey) outcome(now time.Time, want string) keyfold.Outcome {
 	switch {
 	case m.deleted:
-		return keyfold.CodeUnknown
+		return keyfold.OutcomeUnknown
 	case m.revoked:
-		return keyfold.CodeRevoked
+		return keyfold.OutcomeRevoked
 	case m.disabled:
-		return keyfold.CodeDisabled
+		return keyfold.OutcomeDisabled
 	case m.expired(now):
-		return keyfold.CodeExpired
+		return keyfold.OutcomeExpired
 	case want != "" && !slices.Contains(m.scopes, want):
-		return keyfold.CodeScope
+		return keyfold.OutcomeScope
 	}
-	return keyfold.CodeAllowed
+	return keyfold.OutcomeAllowed
 }
 
 // history plays random steps on a Service and on the model.
@@ -113,7 +113,7 @@ func (h *history) step() {
 		if got != expected {
 			h.t.Errorf("verify %s for %q: %v, want %v", m.id, want, got, expected)
 		}
-		if got == keyfold.CodeAllowed {
+		if got == keyfold.OutcomeAllowed {
 			m.uses++
 		}
 	case 4:

@@ -248,16 +248,16 @@ func TestResetRevokesTheKeysOnlyWhenAsked(t *testing.T) {
 			reset := d.token(keyfold.ResetPassword, user.ID)
 			_, err := d.UseResetPassword(d.t.Context(), reset, another, keyfold.ResetOptions{RevokeKeys: revoke})
 			must(d.t, err)
-			want := map[bool]keyfold.Code{false: keyfold.CodeAllowed, true: keyfold.CodeRevoked}[revoke]
+			want := map[bool]keyfold.Outcome{false: keyfold.OutcomeAllowed, true: keyfold.OutcomeRevoked}[revoke]
 			wants(d.t, d.Service, token, want, fmt.Sprint("revoke ", revoke))
 			wants(d.t, d.Service, more, want, fmt.Sprint("revoke ", revoke))
-			wants(d.t, d.Service, other, keyfold.CodeAllowed, "a key of nobody's")
+			wants(d.t, d.Service, other, keyfold.OutcomeAllowed, "a key of nobody's")
 		}
 		// A reset that is refused revokes nothing.
 		_, fresh := create(d.t, d.Service, keyfold.NewKey{UserID: user.ID})
 		_, err := d.UseResetPassword(d.t.Context(), "kf1t_"+strings.Repeat("0", 43), another, keyfold.ResetOptions{RevokeKeys: true})
 		wantErr(d.t, "a reset by garbage", err, keyfold.ErrUnauthenticated)
-		wants(d.t, d.Service, fresh, keyfold.CodeAllowed, "after a reset by garbage")
+		wants(d.t, d.Service, fresh, keyfold.OutcomeAllowed, "after a reset by garbage")
 	})
 }
 

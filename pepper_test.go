@@ -54,7 +54,7 @@ func TestProcessWhosePepperDiffersRehashesAndCreatesNothing(t *testing.T) {
 			t.Errorf("the stored hash has changed (%v)", err)
 		}
 		for name, token := range map[string]string{"a key without a pepper": token, "a key with the pepper": peppered} {
-			if got := outcome(right, token); got != keyfold.CodeAllowed {
+			if got := outcome(right, token); got != keyfold.OutcomeAllowed {
 				t.Errorf("%s in the process that was right: %v", name, got)
 			}
 		}
@@ -73,12 +73,12 @@ func TestPepperThatDiffersIsNoticedOnceAnotherProcessHashesWithIt(t *testing.T) 
 			opts.Peppers = map[string][]byte{"p": pepperOf("b")}
 			typo := newService(t, store, &opts)
 			_, token := create(t, typo, keyfold.NewKey{Name: "n"})
-			if got := outcome(typo, token); got != keyfold.CodeAllowed {
+			if got := outcome(typo, token); got != keyfold.OutcomeAllowed {
 				t.Fatalf("before: %v", got)
 			}
 			right := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p": pepperOf("a")}, SignPepper: "p"})
 			create(t, right, keyfold.NewKey{Name: "n"})
-			for deadline := time.Now().Add(10 * time.Second); outcome(typo, token) == keyfold.CodeAllowed; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(10 * time.Second); outcome(typo, token) == keyfold.OutcomeAllowed; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("still allowed after 10 s")
 				}

@@ -70,7 +70,7 @@ type usageShard struct {
 	uses    []use
 	spare   []use              // emptied by the last flush, to be filled next
 	late    map[hourOf]lateUse // uses that found no room as events
-	refused [len(codeNames)]int64
+	refused [len(outcomeNames)]int64
 	minute  int64              // which refused counts
 	before  map[minuteOf]int64 // refusals of other minutes
 	moves   map[string]rehash
@@ -98,19 +98,19 @@ type useMore struct{ requestID, userAgent string }
 const codeBits = 8
 
 func (u *use) at() int64  { return u.when >> codeBits }
-func (u *use) code() Code { return Code(u.when & (1<<codeBits - 1)) }
+func (u *use) code() Outcome { return Outcome(u.when & (1<<codeBits - 1)) }
 
 type hourOf struct {
 	keyID string
 	hour  int64
-	code  Code
+	code  Outcome
 }
 
 type lateUse struct{ count, last int64 }
 
 type minuteOf struct {
 	minute int64
-	code   Code
+	code   Outcome
 }
 
 func newRecorder(store Store, opts *Options) *recorder {
@@ -139,7 +139,7 @@ func newRecorder(store Store, opts *Options) *recorder {
 
 // record counts one verify. It reports false, and counts nothing, once the
 // recorder is closed. With UsageSync it returns the landing of a use.
-func (r *recorder) record(who principal, code Code, req *Request, now int64) (*landing, bool) {
+func (r *recorder) record(who principal, code Outcome, req *Request, now int64) (*landing, bool) {
 	if !r.started.Load() {
 		r.start()
 	}
@@ -174,7 +174,7 @@ func (r *recorder) record(who principal, code Code, req *Request, now int64) (*l
 }
 
 // keep adds an event if there is room for it.
-func (r *recorder) keep(s *usageShard, who principal, code Code, req *Request, at int64) bool {
+func (r *recorder) keep(s *usageShard, who principal, code Outcome, req *Request, at int64) bool {
 	u := use{who: who, when: at<<codeBits | int64(code), route: bounded(req.Route), more: r.more(req)}
 	if req.IP.IsValid() {
 		u.address = req.IP.As16()
@@ -250,7 +250,7 @@ func (s *usageShard) turn(now int64) {
 			if s.before == nil {
 				s.before = map[minuteOf]int64{}
 			}
-			s.before[minuteOf{minute: s.minute, code: Code(code)}] += count
+			s.before[minuteOf{minute: s.minute, code: Outcome(code)}] += count
 		}
 	}
 	clear(s.refused[:])

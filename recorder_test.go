@@ -37,18 +37,18 @@ func TestUsageSyncAnswersWhenTheUseIsStored(t *testing.T) {
 		svc := newService(t, store, &keyfold.Options{Now: time.Now, Usage: keyfold.UsageSync, FlushInterval: time.Minute})
 		key, token := create(t, svc, keyfold.NewKey{Scopes: []string{"a:b"}})
 		for i := range 20 {
-			if got := outcome(svc, token, "a:b"); got != keyfold.CodeAllowed {
+			if got := outcome(svc, token, "a:b"); got != keyfold.OutcomeAllowed {
 				t.Fatal(got)
 			}
 			if got, err := store.Key(t.Context(), key.ID); err != nil || got.Uses != int64(i+1) {
 				t.Fatalf("%d uses are stored after %d verifies, %v", got.Uses, i+1, err)
 			}
 		}
-		if got := outcome(svc, token, "x:y"); got != keyfold.CodeScope {
+		if got := outcome(svc, token, "x:y"); got != keyfold.OutcomeScope {
 			t.Fatal(got)
 		}
 		totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{KeyID: keyfold.Only(key.ID)})
-		if err != nil || totals.Count[keyfold.CodeScope] != 1 {
+		if err != nil || totals.Count[keyfold.OutcomeScope] != 1 {
 			t.Errorf("stored %v, %v; want the refusal too", totals.Count, err)
 		}
 	})
@@ -94,7 +94,7 @@ func TestUsageSyncWaitsForEveryBatchOfABacklog(t *testing.T) {
 		const uses = 25_000
 		for range uses {
 			group.Go(func() {
-				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 					t.Errorf("verify: %v", got)
 				}
 			})
@@ -132,12 +132,12 @@ func TestUsageSyncRefusesWhatItCannotStore(t *testing.T) {
 			}
 			cancel()
 			start = time.Now()
-			if got := outcome(svc, "garbage"); got != keyfold.CodeMalformed || time.Since(start) != 0 {
+			if got := outcome(svc, "garbage"); got != keyfold.OutcomeMalformed || time.Since(start) != 0 {
 				t.Errorf("%s: garbage: %v after %v; want no wait", name, got, time.Since(start))
 			}
 			on(&store.record, nil)
 			time.Sleep(11 * time.Second) // what hangs is given up
-			if got := outcome(svc, token); got != keyfold.CodeAllowed {
+			if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 				t.Errorf("%s: %v once the store is back", name, got)
 			}
 		}
@@ -216,8 +216,8 @@ func TestRefusalsAreCountedInTheMinuteOfTheRefusal(t *testing.T) {
 	var want []keyfold.RefusalMinute
 	for n := range 3 {
 		at := start.Add(time.Duration(n) * 31 * time.Minute)
-		want = append(want, keyfold.RefusalMinute{MinuteAt: at, Code: keyfold.CodeMissing, Count: 1},
-			keyfold.RefusalMinute{MinuteAt: at, Code: keyfold.CodeMalformed, Count: int64(n + 1)})
+		want = append(want, keyfold.RefusalMinute{MinuteAt: at, Outcome: keyfold.OutcomeMissing, Count: 1},
+			keyfold.RefusalMinute{MinuteAt: at, Outcome: keyfold.OutcomeMalformed, Count: int64(n + 1)})
 	}
 	if fmt.Sprint(minutes) != fmt.Sprint(want) {
 		t.Errorf("minutes\n%v, want\n%v", minutes, want)

@@ -66,7 +66,7 @@ func TestHashOfThePredecessorIsUpgradedAtLogIn(t *testing.T) {
 		old, err := bcrypt.GenerateFromPassword([]byte("Short1!x"), bcrypt.MinCost)
 		must(t, err)
 		insertHash(t, store, ann.ID, string(old))
-		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!y"}); keyfold.CodeOf(err) != keyfold.CodeWrongSecret {
+		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!y"}); keyfold.OutcomeOf(err) != keyfold.OutcomeWrongSecret {
 			t.Errorf("a wrong password: %v", err)
 		}
 		for range 2 { // by bcrypt, and by what it was replaced with
@@ -110,7 +110,7 @@ func TestChangeOfPasswordWinsOverTheRehashOfALogIn(t *testing.T) {
 		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!x"}); err != nil || !changed {
 			t.Fatalf("the old password while it is changed: %v", err)
 		}
-		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!x"}); keyfold.CodeOf(err) != keyfold.CodeWrongSecret {
+		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!x"}); keyfold.OutcomeOf(err) != keyfold.OutcomeWrongSecret {
 			t.Errorf("the old password afterwards: %v, want it refused", err)
 		}
 		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: another}); err != nil {

@@ -52,7 +52,7 @@ type UsageReportQuery struct {
 	UserID   Filter    // keys of this user that exist now; not together with the two above
 	From     time.Time // zero = 24 hours before To, by day 30 days
 	To       time.Time // exclusive; zero = now
-	Outcomes []Code    // empty = all
+	Outcomes []Outcome    // empty = all
 	By       UsageUnit // zero = UsageByHour
 }
 
@@ -65,7 +65,7 @@ type UsageReport struct {
 // UsageInterval is one hour or day of a [UsageReport].
 type UsageInterval struct {
 	StartAt time.Time
-	Count   map[Code]int64 // nil where nothing happened
+	Count   map[Outcome]int64 // nil where nothing happened
 }
 
 // UsageReport counts verifies in every hour or UTC day from the one of q.From
@@ -94,9 +94,9 @@ func (s *Service) UsageReport(ctx context.Context, q UsageReportQuery) (UsageRep
 	for _, hour := range hours {
 		interval := &report.Intervals[hour.HourAt.Sub(scan.From)/unit]
 		if interval.Count == nil {
-			interval.Count = map[Code]int64{}
+			interval.Count = map[Outcome]int64{}
 		}
-		interval.Count[hour.Code] += hour.Count
+		interval.Count[hour.Outcome] += hour.Count
 	}
 	return report, nil
 }

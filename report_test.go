@@ -16,12 +16,12 @@ import (
 )
 
 // counts are numbers of verifies.
-type counts map[keyfold.Code]int64
+type counts map[keyfold.Outcome]int64
 
 // tally is a report in a form that tests compare: what did not happen is left out.
 type tally map[time.Time]counts
 
-func (t tally) add(at time.Time, code keyfold.Code, n int64) {
+func (t tally) add(at time.Time, code keyfold.Outcome, n int64) {
 	if t[at] == nil {
 		t[at] = counts{}
 	}
@@ -89,14 +89,14 @@ func TestReportCountsEveryHourAndDay(t *testing.T) {
 		want tally
 	}{
 		{"a key by day", keyfold.UsageReportQuery{KeyID: keyfold.Only(key.ID), By: keyfold.UsageByDay}, tally{
-			start.Add(-12 * time.Hour): {keyfold.CodeAllowed: 12, keyfold.CodeScope: 12},
-			start.Add(12 * time.Hour):  {keyfold.CodeAllowed: 18, keyfold.CodeScope: 18},
+			start.Add(-12 * time.Hour): {keyfold.OutcomeAllowed: 12, keyfold.OutcomeScope: 12},
+			start.Add(12 * time.Hour):  {keyfold.OutcomeAllowed: 18, keyfold.OutcomeScope: 18},
 		}},
-		{"one outcome of an owner", keyfold.UsageReportQuery{OwnerID: keyfold.Only("o"), By: keyfold.UsageByDay, Outcomes: []keyfold.Code{keyfold.CodeScope}}, tally{
-			start.Add(-12 * time.Hour): {keyfold.CodeScope: 12}, start.Add(12 * time.Hour): {keyfold.CodeScope: 18},
+		{"one outcome of an owner", keyfold.UsageReportQuery{OwnerID: keyfold.Only("o"), By: keyfold.UsageByDay, Outcomes: []keyfold.Outcome{keyfold.OutcomeScope}}, tally{
+			start.Add(-12 * time.Hour): {keyfold.OutcomeScope: 12}, start.Add(12 * time.Hour): {keyfold.OutcomeScope: 18},
 		}},
 		{"all by day", keyfold.UsageReportQuery{By: keyfold.UsageByDay, To: start.Add(12 * time.Hour), From: start}, tally{
-			start.Add(-12 * time.Hour): {keyfold.CodeAllowed: 12, keyfold.CodeScope: 12, keyfold.CodeMalformed: 12},
+			start.Add(-12 * time.Hour): {keyfold.OutcomeAllowed: 12, keyfold.OutcomeScope: 12, keyfold.OutcomeMalformed: 12},
 		}},
 		{"another owner", keyfold.UsageReportQuery{OwnerID: keyfold.Only("p")}, tally{}},
 	} {
@@ -132,7 +132,7 @@ func TestReportIsBounded(t *testing.T) {
 		{"no span", keyfold.UsageReportQuery{From: to, To: to}, "from"},
 		{"by what", keyfold.UsageReportQuery{By: 2}, "by"},
 		{"key and owner", keyfold.UsageReportQuery{KeyID: keyfold.Only("0000000000000000"), OwnerID: keyfold.Only("o")}, "owner_id"},
-		{"no outcome", keyfold.UsageReportQuery{Outcomes: []keyfold.Code{200}}, "outcome"},
+		{"no outcome", keyfold.UsageReportQuery{Outcomes: []keyfold.Outcome{200}}, "outcome"},
 	} {
 		_, err := svc.UsageReport(t.Context(), row.q)
 		if refused, ok := errors.AsType[*keyfold.InvalidError](err); row.field == "" && err != nil || row.field != "" && (!ok || refused.Field != row.field) {
@@ -162,7 +162,7 @@ func TestReportsReadOnlyTheHourlyCounts(t *testing.T) {
 	if got := reported(t, svc, keyfold.UsageReportQuery{By: keyfold.UsageByDay}); len(got) != 1 {
 		t.Errorf("%v, want one day", got)
 	}
-	if got, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{}); err != nil || got.Count[keyfold.CodeMalformed] != 1 {
+	if got, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{}); err != nil || got.Count[keyfold.OutcomeMalformed] != 1 {
 		t.Errorf("%v, %v; want one refusal", got.Count, err)
 	}
 }
@@ -210,9 +210,9 @@ func TestCountsByHourEqualARecount(t *testing.T) {
 					r.IP = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")}[random.IntN(2)]
 				}
 				_, err := svc.Verify(t.Context(), r)
-				code := keyfold.CodeOf(err)
+				code := keyfold.OutcomeOf(err)
 				truth[n].add(at.Truncate(time.Hour), code, 1)
-				if code == keyfold.CodeAllowed && at.After(lastUse[n]) {
+				if code == keyfold.OutcomeAllowed && at.After(lastUse[n]) {
 					lastUse[n] = at
 				}
 				if at.After(latest) {
@@ -249,14 +249,14 @@ func TestCountsByHourEqualARecount(t *testing.T) {
 			}
 			recount := tally{}
 			for _, event := range events {
-				recount.add(event.At.Truncate(time.Hour), event.Code, 1)
+				recount.add(event.At.Truncate(time.Hour), event.Outcome, 1)
 			}
 			if !recount.equal(truth[n]) {
 				t.Errorf("key %d: events\n%v, want\n%v", n, recount, truth[n])
 			}
 			var allowed int64
 			for _, counts := range truth[n] {
-				allowed += counts[keyfold.CodeAllowed]
+				allowed += counts[keyfold.OutcomeAllowed]
 			}
 			if key, err := store.Key(t.Context(), id); err != nil || key.Uses != allowed || !key.LastUsedAt.Equal(lastUse[n]) {
 				t.Errorf("key %d: %d uses, the last at %v, %v; want %d and %v", n, key.Uses, key.LastUsedAt, err, allowed, lastUse[n])
@@ -283,7 +283,7 @@ func TestCountsByHourEqualARecount(t *testing.T) {
 					sum[code] += n
 				}
 			}
-			if err != nil || fmt.Sprint(totals.Count) != fmt.Sprint(map[keyfold.Code]int64(sum)) {
+			if err != nil || fmt.Sprint(totals.Count) != fmt.Sprint(map[keyfold.Outcome]int64(sum)) {
 				t.Errorf("%s in total: %v, %v; want %v", row.name, totals.Count, err, sum)
 			}
 			row.q.By = keyfold.UsageByDay

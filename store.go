@@ -273,7 +273,7 @@ type UsageTotal struct {
 type UsageHour struct {
 	KeyID  string
 	HourAt time.Time // start of the hour, UTC
-	Code   Code
+	Outcome   Outcome
 	Count  int64
 }
 
@@ -281,7 +281,7 @@ type UsageHour struct {
 // missing, malformed, unknown or wrong, and calls that the store failed.
 type RefusalMinute struct {
 	MinuteAt time.Time // start of the minute, UTC
-	Code     Code
+	Outcome     Outcome
 	Count    int64
 }
 
@@ -300,7 +300,7 @@ type UsageScan struct {
 	UserID  string // keys of this user that exist now; empty for all; not beside the two above
 	From    time.Time
 	To      time.Time // exclusive
-	Codes   []Code    // empty for all
+	Outcomes   []Outcome    // empty for all
 	After   EventPosition
 	Limit   int
 }

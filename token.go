@@ -42,7 +42,7 @@ var (
 
 // ParseToken checks the shape and the checksum of a token, without asking a
 // store: it says nothing about whether the key exists. Its error is an
-// [ErrUnauthenticated] with [CodeMissing] or [CodeMalformed].
+// [ErrUnauthenticated] with [OutcomeMissing] or [OutcomeMalformed].
 func ParseToken(text string) (Token, error) {
 	if _, err := parseToken(text); err != nil {
 		return Token{}, err

@@ -134,7 +134,7 @@ func TestEveryEditOfATokenIsRefusedWithoutAStoreCall(t *testing.T) {
 	}
 	for _, edit := range edits {
 		_, err := svc.Verify(t.Context(), keyfold.Request{Token: edit})
-		if got := keyfold.CodeOf(err); got != keyfold.CodeMalformed {
+		if got := keyfold.OutcomeOf(err); got != keyfold.OutcomeMalformed {
 			t.Errorf("edit %q: outcome %v, want malformed", edit, got)
 		}
 	}
@@ -156,7 +156,7 @@ func TestSwappedHeadUnderARightChecksumCostsOneReadAndIsRefused(t *testing.T) {
 	tail = tail[:len(tail)-6]
 	for i, head := range []string{"kf_test", "xx_live", "kf", "kf_live_live", "kflive", "kf_liv"} {
 		_, err := svc.Verify(t.Context(), keyfold.Request{Token: sealed(head + tail)})
-		if got := keyfold.CodeOf(err); got != keyfold.CodeWrongSecret {
+		if got := keyfold.OutcomeOf(err); got != keyfold.OutcomeWrongSecret {
 			t.Errorf("head %q: outcome %v, want wrong_secret", head, got)
 		}
 		if got, want := store.reads.Load(), int64(i+1); got != want {
@@ -183,7 +183,7 @@ func TestStoredHashIsNoCredential(t *testing.T) {
 	sum := record.Secret.Sum
 	for _, secret := range []string{fmt.Sprintf("%x", sum)[:32], fmt.Sprintf("%X", sum)[32:]} {
 		_, err := svc.Verify(t.Context(), keyfold.Request{Token: sealed("kf_" + key.ID + "_" + secret + "_")})
-		if got := keyfold.CodeOf(err); got != keyfold.CodeWrongSecret {
+		if got := keyfold.OutcomeOf(err); got != keyfold.OutcomeWrongSecret {
 			t.Errorf("a stored hash presented as a secret: outcome %v, want wrong_secret", got)
 		}
 	}
@@ -304,9 +304,9 @@ func TestTokensAreEqualByTheirText(t *testing.T) {
 
 func TestParseTokenTellsMissingFromMalformed(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]keyfold.Code{"": keyfold.CodeMissing, "x": keyfold.CodeMalformed, strings.Repeat("k", 1<<20): keyfold.CodeMalformed} {
+	for text, want := range map[string]keyfold.Outcome{"": keyfold.OutcomeMissing, "x": keyfold.OutcomeMalformed, strings.Repeat("k", 1<<20): keyfold.OutcomeMalformed} {
 		_, err := keyfold.ParseToken(text)
-		if got := keyfold.CodeOf(err); got != want || !errors.Is(err, keyfold.ErrUnauthenticated) {
+		if got := keyfold.OutcomeOf(err); got != want || !errors.Is(err, keyfold.ErrUnauthenticated) {
 			t.Errorf("%.20q: %v, want %v", text, err, want)
 		}
 	}

@@ -32,15 +32,15 @@ func TestKeyInAHostsTransactionLivesAndDiesWithIt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := outcome(k, token.Reveal()); got != keyfold.CodeAllowed {
+			if got := outcome(k, token.Reveal()); got != keyfold.OutcomeAllowed {
 				t.Errorf("%s: inside the transaction: %v, want allowed", end, got)
 			}
-			if got := outcome(svc, token.Reveal()); got != keyfold.CodeUnknown {
+			if got := outcome(svc, token.Reveal()); got != keyfold.OutcomeUnknown {
 				t.Errorf("%s: outside, before its end: %v, want unknown", end, got)
 			}
-			wantCode, wantRows := keyfold.CodeUnknown, 0
+			wantCode, wantRows := keyfold.OutcomeUnknown, 0
 			if end == "commit" {
-				wantCode, wantRows = keyfold.CodeAllowed, 1
+				wantCode, wantRows = keyfold.OutcomeAllowed, 1
 				err = tx.commit()
 			} else {
 				err = tx.rollback()
@@ -69,7 +69,7 @@ func TestRevokeInAHostsTransactionIsHeardAfterSync(t *testing.T) {
 		svc := newService(t, h.store, nil)
 		key, token := create(t, svc, keyfold.NewKey{})
 		heard(t, svc)
-		if got := outcome(svc, token); got != keyfold.CodeAllowed {
+		if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 			t.Fatal(got)
 		}
 		tx := h.begin(t)
@@ -77,10 +77,10 @@ func TestRevokeInAHostsTransactionIsHeardAfterSync(t *testing.T) {
 		if err := k.RevokeKey(t.Context(), key.ID, "left"); err != nil {
 			t.Fatal(err)
 		}
-		if got := outcome(k, token); got != keyfold.CodeRevoked {
+		if got := outcome(k, token); got != keyfold.OutcomeRevoked {
 			t.Errorf("inside the transaction: %v, want revoked", got)
 		}
-		if got := outcome(svc, token); got != keyfold.CodeAllowed {
+		if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 			t.Errorf("outside, before the commit: %v, want allowed", got)
 		}
 		if err := tx.commit(); err != nil {
@@ -89,7 +89,7 @@ func TestRevokeInAHostsTransactionIsHeardAfterSync(t *testing.T) {
 		if err := svc.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := outcome(svc, token); got != keyfold.CodeRevoked {
+		if got := outcome(svc, token); got != keyfold.OutcomeRevoked {
 			t.Errorf("after commit and Sync: %v, want revoked", got)
 		}
 	})
@@ -123,7 +123,7 @@ func TestDuplicateInTheMiddleSparesTheHostsTransaction(t *testing.T) {
 		if err := tx.commit(); err != nil {
 			t.Fatal(err)
 		}
-		if got := outcome(svc, token.Reveal()); got != keyfold.CodeAllowed || h.count(t) != 2 {
+		if got := outcome(svc, token.Reveal()); got != keyfold.OutcomeAllowed || h.count(t) != 2 {
 			t.Errorf("after the commit: %v and %d rows of the host, want allowed and 2", got, h.count(t))
 		}
 		page, err := svc.Audit(t.Context(), keyfold.AuditQuery{Target: keyfold.Only(key.ID)})
@@ -204,10 +204,10 @@ func TestInTxIsAllOrNothing(t *testing.T) {
 				if _, token, err = k.CreateKey(t.Context(), keyfold.NewKey{}); err != nil {
 					return err
 				}
-				if got := outcome(k, token.Reveal()); got != keyfold.CodeAllowed {
+				if got := outcome(k, token.Reveal()); got != keyfold.OutcomeAllowed {
 					t.Errorf("inside: %v", got)
 				}
-				if got := outcome(svc, oldToken); got != keyfold.CodeAllowed {
+				if got := outcome(svc, oldToken); got != keyfold.OutcomeAllowed {
 					t.Errorf("outside, before the commit: %v", got)
 				}
 				return want
@@ -215,9 +215,9 @@ func TestInTxIsAllOrNothing(t *testing.T) {
 			if err != want {
 				t.Errorf("InTx = %v, want %v", err, want)
 			}
-			wantOld, wantNew := keyfold.CodeAllowed, keyfold.CodeUnknown
+			wantOld, wantNew := keyfold.OutcomeAllowed, keyfold.OutcomeUnknown
 			if want == nil {
-				wantOld, wantNew = keyfold.CodeRevoked, keyfold.CodeAllowed
+				wantOld, wantNew = keyfold.OutcomeRevoked, keyfold.OutcomeAllowed
 			}
 			if got := outcome(svc, oldToken); got != wantOld {
 				t.Errorf("after %v: old key %v, want %v", want, got, wantOld)
@@ -248,7 +248,7 @@ func TestInTxOfABoundServiceJustRuns(t *testing.T) {
 		if err := tx.commit(); err != nil {
 			t.Fatal(err)
 		}
-		if got := outcome(svc, token.Reveal()); got != keyfold.CodeAllowed {
+		if got := outcome(svc, token.Reveal()); got != keyfold.OutcomeAllowed {
 			t.Errorf("after the commit: %v; Close of a bound Service must do nothing", got)
 		}
 	})

@@ -14,7 +14,7 @@ type UsageEvent struct {
 	At        time.Time
 	Seq       int64  // orders events of one millisecond; no other meaning
 	KeyID     string // empty for a sampled refusal that no key can be held to
-	Code      Code   // what was decided
+	Outcome      Outcome   // what was decided
 	Route     string // as given in Request.Route: "GET /reports"
 	IP        string // as given in Request.IP
 	RequestID string // empty unless Options.RecordRequestID, and in samples
@@ -28,7 +28,7 @@ type UsageQuery struct {
 	UserID   Filter    // keys of this user that exist now; not together with the two above
 	From     time.Time // inclusive; zero = To - 24 hours
 	To       time.Time // exclusive; zero = now
-	Outcomes []Code    // empty = all
+	Outcomes []Outcome    // empty = all
 	Cursor   string    // UsagePage.Next of the page before; empty starts
 	Limit    int       // 1 to 200; zero = 50
 }
@@ -78,7 +78,7 @@ func (s *Service) Usage(ctx context.Context, q UsageQuery) (UsagePage, error) {
 type UsageTotals struct {
 	From  time.Time // the hour that the count begins with
 	To    time.Time // as asked for
-	Count map[Code]int64
+	Count map[Outcome]int64
 }
 
 // UsageTotals counts verifies by outcome over whole hours: from the hour of
@@ -96,9 +96,9 @@ func (s *Service) UsageTotals(ctx context.Context, q UsageQuery) (UsageTotals, e
 	if err != nil {
 		return UsageTotals{}, storeError(ctx, err)
 	}
-	totals := UsageTotals{From: scan.From.Truncate(time.Hour), To: scan.To, Count: map[Code]int64{}}
+	totals := UsageTotals{From: scan.From.Truncate(time.Hour), To: scan.To, Count: map[Outcome]int64{}}
 	for _, hour := range hours {
-		totals.Count[hour.Code] += hour.Count
+		totals.Count[hour.Outcome] += hour.Count
 	}
 	return totals, nil
 }
@@ -118,11 +118,11 @@ func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
 		return UsageScan{}, err
 	}
 	for _, code := range q.Outcomes {
-		if int(code) >= len(codeNames) {
-			return UsageScan{}, invalid("outcome", "one of "+strings.Join(codeNames[:], ", "))
+		if int(code) >= len(outcomeNames) {
+			return UsageScan{}, invalid("outcome", "one of "+strings.Join(outcomeNames[:], ", "))
 		}
 	}
-	scan := UsageScan{KeyID: q.KeyID.value, OwnerID: q.OwnerID.value, UserID: q.UserID.value, From: q.From.UTC(), To: q.To.UTC(), Codes: q.Outcomes}
+	scan := UsageScan{KeyID: q.KeyID.value, OwnerID: q.OwnerID.value, UserID: q.UserID.value, From: q.From.UTC(), To: q.To.UTC(), Outcomes: q.Outcomes}
 	if q.To.IsZero() {
 		scan.To = now.Add(time.Millisecond)
 	}

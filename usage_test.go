@@ -53,8 +53,8 @@ func TestEveryVerifyIsCountedExactly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[keyfold.Code]int64{
-		keyfold.CodeAllowed: workers * rounds, keyfold.CodeScope: workers * rounds / 5, keyfold.CodeMalformed: workers * rounds / 5,
+	want := map[keyfold.Outcome]int64{
+		keyfold.OutcomeAllowed: workers * rounds, keyfold.OutcomeScope: workers * rounds / 5, keyfold.OutcomeMalformed: workers * rounds / 5,
 	}
 	if fmt.Sprint(totals.Count) != fmt.Sprint(want) {
 		t.Errorf("totals %v, want %v", totals.Count, want)
@@ -85,7 +85,7 @@ func TestWithoutEventsEveryUseIsCounted(t *testing.T) {
 	}
 	all := keyfold.UsageQuery{From: clock.now().Add(-24 * time.Hour), To: clock.now(), Limit: 200}
 	totals, err := svc.UsageTotals(t.Context(), all)
-	want := map[keyfold.Code]int64{keyfold.CodeAllowed: rounds * each, keyfold.CodeScope: rounds, keyfold.CodeMalformed: rounds}
+	want := map[keyfold.Outcome]int64{keyfold.OutcomeAllowed: rounds * each, keyfold.OutcomeScope: rounds, keyfold.OutcomeMalformed: rounds}
 	if err != nil || fmt.Sprint(totals.Count) != fmt.Sprint(want) {
 		t.Errorf("totals %v, %v; want %v", totals.Count, err, want)
 	}
@@ -168,7 +168,7 @@ func TestGarbageWritesABoundedSample(t *testing.T) {
 		t.Errorf("%d events, %v; want 100 samples, which may be taken at once", len(page.Events), err)
 	}
 	totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{})
-	if err != nil || totals.Count[keyfold.CodeMalformed] != garbage {
+	if err != nil || totals.Count[keyfold.OutcomeMalformed] != garbage {
 		t.Errorf("counted %v, %v; want all %d", totals.Count, err, garbage)
 	}
 }
@@ -257,7 +257,7 @@ func TestBlockedStoreDoesNotSlowAVerify(t *testing.T) {
 			t.Errorf("%d uses, %v; totals must not drop: want 500", got.Uses, err)
 		}
 		totals, err := svc.UsageTotals(t.Context(), keyfold.UsageQuery{KeyID: keyfold.Only(key.ID)})
-		if err != nil || totals.Count[keyfold.CodeAllowed] != 500 {
+		if err != nil || totals.Count[keyfold.OutcomeAllowed] != 500 {
 			t.Errorf("counts by hour %v, %v; want 500 allowed", totals.Count, err)
 		}
 	})

@@ -272,7 +272,7 @@ func served(t *testing.T, store keyfold.Store, opts keyfold.Options) (here, ther
 		remembers(t, svc, token)
 	}
 	reads := watch.reads.Load()
-	if got := outcome(there, token); got != keyfold.CodeAllowed || watch.reads.Load() != reads {
+	if got := outcome(there, token); got != keyfold.OutcomeAllowed || watch.reads.Load() != reads {
 		t.Fatalf("the key is not served from memory (%v): this test shows nothing", got)
 	}
 	return here, there, watch, user, token
@@ -302,27 +302,27 @@ func TestDisabledUsersKeysStopHereAtOnceAndElsewhereWithTheNextPoll(t *testing.T
 			remembers(t, here, other)
 			must(t, here.DisableUser(t.Context(), user.ID, "on holiday"))
 			for range 3 {
-				wants(t, here, token, keyfold.CodeUserDisabled, "disabled, here")
+				wants(t, here, token, keyfold.OutcomeUserDisabled, "disabled, here")
 			}
 			must(t, there.Sync(t.Context()))
 			for range 3 {
-				wants(t, there, token, keyfold.CodeUserDisabled, "disabled, elsewhere")
+				wants(t, there, token, keyfold.OutcomeUserDisabled, "disabled, elsewhere")
 			}
-			wants(t, here, other, keyfold.CodeAllowed, "a key of nobody's")
+			wants(t, here, other, keyfold.OutcomeAllowed, "a key of nobody's")
 
 			must(t, here.EnableUser(t.Context(), user.ID))
-			wants(t, here, token, keyfold.CodeAllowed, "enabled, here")
+			wants(t, here, token, keyfold.OutcomeAllowed, "enabled, here")
 			must(t, there.Sync(t.Context()))
-			wants(t, there, token, keyfold.CodeAllowed, "enabled, elsewhere")
+			wants(t, there, token, keyfold.OutcomeAllowed, "enabled, elsewhere")
 		}
 		late, lateToken := create(t, here, keyfold.NewKey{UserID: user.ID})
 		must(t, here.DisableUser(t.Context(), user.ID, ""))
-		wants(t, here, lateToken, keyfold.CodeUserDisabled, "a key that was never verified before")
+		wants(t, here, lateToken, keyfold.OutcomeUserDisabled, "a key that was never verified before")
 		if key, err := here.Key(t.Context(), late.ID); err != nil || key.State(time.Now()) != keyfold.KeyUserDisabled {
 			t.Errorf("the key of a disabled user is %v, %v; want %v", key.State(time.Now()), err, keyfold.KeyUserDisabled)
 		}
 		added, addedToken := create(t, here, keyfold.NewKey{UserID: user.ID})
-		wants(t, here, addedToken, keyfold.CodeUserDisabled, "a key that a disabled user was given")
+		wants(t, here, addedToken, keyfold.OutcomeUserDisabled, "a key that a disabled user was given")
 		next, _, err := here.RotateKey(t.Context(), added.ID, keyfold.RotateOptions{})
 		must(t, err)
 		for what, key := range map[string]keyfold.Key{"a key that a disabled user was given": added, "its successor": next} {
@@ -349,8 +349,8 @@ func TestDeletedUsersKeysAreUnknown(t *testing.T) {
 		must(t, here.DeleteUser(t.Context(), user.ID))
 		must(t, there.Sync(t.Context()))
 		for _, token := range append(more, token) {
-			wants(t, here, token, keyfold.CodeUnknown, "deleted, here")
-			wants(t, there, token, keyfold.CodeUnknown, "deleted, elsewhere")
+			wants(t, here, token, keyfold.OutcomeUnknown, "deleted, here")
+			wants(t, there, token, keyfold.OutcomeUnknown, "deleted, elsewhere")
 		}
 		page, err := here.Keys(t.Context(), keyfold.KeysQuery{UserID: keyfold.Only(user.ID)})
 		if err != nil || len(page.Keys) != 0 {
@@ -369,9 +369,9 @@ func TestKeysOfAUserChangedInATransactionStopWithItsCommit(t *testing.T) {
 			return refused
 		})
 		wantErr(t, "InTx", err, refused)
-		wants(t, here, token, keyfold.CodeAllowed, "rolled back")
+		wants(t, here, token, keyfold.OutcomeAllowed, "rolled back")
 		must(t, here.InTx(t.Context(), func(k *keyfold.Service) error { return k.DisableUser(t.Context(), user.ID, "") }))
-		wants(t, here, token, keyfold.CodeUserDisabled, "committed")
+		wants(t, here, token, keyfold.OutcomeUserDisabled, "committed")
 	}, "mongodb") // it has no transactions
 }
 
@@ -388,14 +388,14 @@ func TestReadThatBeganBeforeTheUserWasDisabledIsNotRemembered(t *testing.T) {
 	remembers(t, svc, first)
 
 	store.slow.Store(true)
-	done := make(chan keyfold.Code)
+	done := make(chan keyfold.Outcome)
 	go func() { done <- outcome(svc, token) }()
 	<-store.began
 	must(t, svc.DisableUser(t.Context(), user.ID, ""))
-	wants(t, svc, token, keyfold.CodeUserDisabled, "beside the read under way, which nobody may join now")
+	wants(t, svc, token, keyfold.OutcomeUserDisabled, "beside the read under way, which nobody may join now")
 	close(store.go_)
 	<-done // either answer is right: it began before
-	wants(t, svc, token, keyfold.CodeUserDisabled, "after the user was disabled")
+	wants(t, svc, token, keyfold.OutcomeUserDisabled, "after the user was disabled")
 }
 
 func TestIdentityNamesTheUserAndRotationKeepsIt(t *testing.T) {
@@ -423,7 +423,7 @@ func TestIdentityNamesTheUserAndRotationKeepsIt(t *testing.T) {
 		if err != nil || n != 2 {
 			t.Errorf("revoked %d keys, %v; want both", n, err)
 		}
-		wants(t, svc, nobodys, keyfold.CodeAllowed, "a key of no user")
+		wants(t, svc, nobodys, keyfold.OutcomeAllowed, "a key of no user")
 	})
 }
 

@@ -151,7 +151,7 @@ func TestEveryOtherInputIsCheckedBeforeTheStore(t *testing.T) {
 	_, cursor := svc.Keys(ctx, keyfold.KeysQuery{Cursor: "x"})
 	_, span := svc.Usage(ctx, keyfold.UsageQuery{From: time.Unix(2, 0), To: time.Unix(1, 0)})
 	_, both := svc.UsageTotals(ctx, keyfold.UsageQuery{KeyID: keyfold.Only(id), OwnerID: keyfold.Only("o")})
-	_, code := svc.Usage(ctx, keyfold.UsageQuery{Outcomes: []keyfold.Code{99}})
+	_, code := svc.Usage(ctx, keyfold.UsageQuery{Outcomes: []keyfold.Outcome{99}})
 	_, audit := svc.Audit(ctx, keyfold.AuditQuery{Cursor: strings.Repeat("A", 1000)})
 	for _, row := range []struct {
 		what  string

@@ -25,17 +25,17 @@ func TestVerifyDecidesByState(t *testing.T) {
 	wrong := sealed(token[:len(token)-39] + strings.Repeat("x", 32) + "_")
 	for name, row := range map[string]struct {
 		token  string
-		code   keyfold.Code
+		code   keyfold.Outcome
 		parent error
 	}{
-		"no token":          {"", keyfold.CodeMissing, keyfold.ErrUnauthenticated},
-		"not a token":       {"hello", keyfold.CodeMalformed, keyfold.ErrUnauthenticated},
-		"id without a key":  {good, keyfold.CodeUnknown, keyfold.ErrUnauthenticated},
-		"another secret":    {wrong, keyfold.CodeWrongSecret, keyfold.ErrUnauthenticated},
-		"the key as it was": {token, keyfold.CodeAllowed, nil},
+		"no token":          {"", keyfold.OutcomeMissing, keyfold.ErrUnauthenticated},
+		"not a token":       {"hello", keyfold.OutcomeMalformed, keyfold.ErrUnauthenticated},
+		"id without a key":  {good, keyfold.OutcomeUnknown, keyfold.ErrUnauthenticated},
+		"another secret":    {wrong, keyfold.OutcomeWrongSecret, keyfold.ErrUnauthenticated},
+		"the key as it was": {token, keyfold.OutcomeAllowed, nil},
 	} {
 		id, err := l.Verify(t.Context(), keyfold.Request{Token: row.token})
-		if keyfold.CodeOf(err) != row.code || !errors.Is(err, row.parent) {
+		if keyfold.OutcomeOf(err) != row.code || !errors.Is(err, row.parent) {
 			t.Errorf("%s: %v, want %v", name, err, row.code)
 		}
 		if id.IsZero() != (err != nil) {
@@ -79,7 +79,7 @@ func TestStateOfAKeyIsTheOutcomeOfAVerify(t *testing.T) {
 		}
 		key = l.key(key.ID)
 		_, err = l.Verify(t.Context(), keyfold.Request{Token: token})
-		outcome := keyfold.CodeOf(err).String()
+		outcome := keyfold.OutcomeOf(err).String()
 		if outcome == "allowed" {
 			outcome = "active"
 		}
@@ -94,8 +94,8 @@ func TestVerifyLooksAtTheSecretBeforeTheState(t *testing.T) {
 	l := newLifecycle(t)
 	key, token := l.create(keyfold.NewKey{})
 	l.must(l.RevokeKey(t.Context(), key.ID, ""))
-	l.wants(sealed(token[:len(token)-39]+strings.Repeat("x", 32)+"_"), keyfold.CodeWrongSecret)
-	l.wants(token, keyfold.CodeRevoked)
+	l.wants(sealed(token[:len(token)-39]+strings.Repeat("x", 32)+"_"), keyfold.OutcomeWrongSecret)
+	l.wants(token, keyfold.OutcomeRevoked)
 }
 
 func TestScopesDenyByDefault(t *testing.T) {
@@ -223,11 +223,11 @@ func TestNetworksBindAKeyToAddresses(t *testing.T) {
 			ip = netip.MustParseAddr(row.ip)
 		}
 		_, err := l.Verify(t.Context(), keyfold.Request{Token: token, IP: ip})
-		want := keyfold.CodeIP
+		want := keyfold.OutcomeIP
 		if row.ok {
-			want = keyfold.CodeAllowed
+			want = keyfold.OutcomeAllowed
 		}
-		if got := keyfold.CodeOf(err); got != want {
+		if got := keyfold.OutcomeOf(err); got != want {
 			t.Errorf("from %q: %v, want %v", row.ip, got, want)
 		}
 	}
@@ -269,11 +269,11 @@ func TestPeppersKeyTheHash(t *testing.T) {
 	peppered := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": one}, SignPepper: "p1"})
 	key1, token1 := create(t, peppered, keyfold.NewKey{})
 	for name, tok := range map[string]string{"unpeppered": token, "peppered": token1} {
-		if got := outcome(peppered, tok); got != keyfold.CodeAllowed {
+		if got := outcome(peppered, tok); got != keyfold.OutcomeAllowed {
 			t.Errorf("%s key: %v", name, got)
 		}
 	}
-	if got := outcome(plain, token1); got != keyfold.CodeUnavailable {
+	if got := outcome(plain, token1); got != keyfold.OutcomeUnavailable {
 		t.Errorf("a process without the pepper: %v, want unavailable", got)
 	}
 	if err := peppered.Flush(t.Context()); err != nil {
@@ -286,15 +286,15 @@ func TestPeppersKeyTheHash(t *testing.T) {
 		}
 	}
 	both := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": one, "p2": two}, SignPepper: "p2", RequirePepper: true})
-	if got := outcome(both, token); got != keyfold.CodeAllowed {
+	if got := outcome(both, token); got != keyfold.OutcomeAllowed {
 		t.Errorf("after the move: %v", got)
 	}
 	wrong := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": two}, SignPepper: "p1"})
-	if got := outcome(wrong, token1); got != keyfold.CodeUnavailable {
+	if got := outcome(wrong, token1); got != keyfold.OutcomeUnavailable {
 		t.Errorf("another pepper under the same id: %v, want unavailable", got)
 	}
 	_, bare := create(t, plain, keyfold.NewKey{})
-	if got := outcome(both, bare); got != keyfold.CodeWrongSecret {
+	if got := outcome(both, bare); got != keyfold.OutcomeWrongSecret {
 		t.Errorf("RequirePepper and a bare hash: %v, want wrong_secret", got)
 	}
 }
@@ -313,7 +313,7 @@ func TestUnknownAlgorithmIsAnErrorNeverAFallback(t *testing.T) {
 	if err := store.RehashKey(t.Context(), key.ID, record.Secret, future); err != nil {
 		t.Fatal(err)
 	}
-	if got := outcome(svc, token); got != keyfold.CodeUnavailable {
+	if got := outcome(svc, token); got != keyfold.OutcomeUnavailable {
 		t.Errorf("verify: %v, want unavailable", got)
 	}
 }
@@ -344,7 +344,7 @@ func TestFailingStoreAllowsNothing(t *testing.T) {
 					t.Errorf("no RetryAfter")
 				}
 				on(&store.verify, nil)
-				if got := outcome(svc, token); got != keyfold.CodeAllowed {
+				if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
 					t.Errorf("after the fault: %v; errors must not be remembered", got)
 				}
 			})

@@ -136,7 +136,7 @@ func BenchmarkUsageByDay(b *testing.B) {
 				paired(b, 16, func(int) {
 					usage, err := svc.UsageTotals(ctx, keyfold.UsageQuery{KeyID: keyfold.Only(busiest), From: keyset.Created, To: end})
 					must(b, err)
-					total = usage.Count[keyfold.CodeAllowed]
+					total = usage.Count[keyfold.OutcomeAllowed]
 				}, nil, nil)
 				if total == 0 {
 					b.Error("the busiest key was never used")

@@ -145,7 +145,7 @@ func ExampleRoute() {
 func ExampleWithErrorHandler() {
 	svc, _ := exampleService("reports:read")
 	h := httpadapter.RequireKey(svc, httpadapter.WithErrorHandler(func(w http.ResponseWriter, _ *http.Request, err error) {
-		fmt.Println("log:", keyfold.CodeOf(err))
+		fmt.Println("log:", keyfold.OutcomeOf(err))
 		httpadapter.ProblemOf(err).Write(w)
 	}))(http.NotFoundHandler())
 	get(h, "/", "kf_mistyped")

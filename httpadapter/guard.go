@@ -170,7 +170,7 @@ func limitFailures(limiter *failures.Limiter, now time.Time, client netip.Addr, 
 // isBadKey reports whether err refuses a key. A request without a key is not a guess,
 // and an error that decided nothing is not a failure.
 func isBadKey(err error) bool {
-	return errors.Is(err, keyfold.ErrUnauthenticated) && keyfold.CodeOf(err) != keyfold.CodeMissing
+	return errors.Is(err, keyfold.ErrUnauthenticated) && keyfold.OutcomeOf(err) != keyfold.OutcomeMissing
 }
 
 // tooManyFailures is the [keyfold.ErrLimited] of an address that sends bad keys.

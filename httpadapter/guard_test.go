@@ -276,7 +276,7 @@ func TestErrorHandlerAnswersInstead(t *testing.T) {
 			w.WriteHeader(http.StatusTeapot)
 		}))(whose)
 	w := send(h, "GET", "/", "X-API-Key", "garbage")
-	if w.Code != http.StatusTeapot || keyfold.CodeOf(got) != keyfold.CodeMalformed {
+	if w.Code != http.StatusTeapot || keyfold.OutcomeOf(got) != keyfold.OutcomeMalformed {
 		t.Errorf("got %d, %v, want 418, malformed", w.Code, got)
 	}
 }

@@ -69,7 +69,7 @@ func Route(pattern func(*http.Request) string) Option {
 // WithErrorHandler makes handle answer every request that is refused. It must
 // write a response, or the caller sees an empty 200; [ProblemOf] has the one to
 // fall back on. The error is as Verify returned it, or [ErrAmbiguous];
-// [keyfold.CodeOf] has the reason for the log, which the response must not tell:
+// [keyfold.OutcomeOf] has the reason for the log, which the response must not tell:
 // a caller who learns that a key is revoked rather than unknown has learned that
 // it was real. The request holds no Identity. A nil handle changes nothing.
 func WithErrorHandler(handle func(w http.ResponseWriter, r *http.Request, err error)) Option {

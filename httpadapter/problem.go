@@ -77,12 +77,12 @@ func ProblemOf(err error) Problem {
 	case errors.Is(err, keyfold.ErrUnauthenticated):
 		p := problem(http.StatusUnauthorized, "invalid_token", "Present a valid API key, as Authorization: Bearer or X-API-Key.")
 		p.Challenge = challengeToken
-		if keyfold.CodeOf(err) == keyfold.CodeMissing {
+		if keyfold.OutcomeOf(err) == keyfold.OutcomeMissing {
 			p.Challenge = challenge
 		}
 		return p
 	case errors.Is(err, keyfold.ErrForbidden):
-		return forbidden(keyfold.CodeOf(err))
+		return forbidden(keyfold.OutcomeOf(err))
 	case errors.Is(err, keyfold.ErrLimited) && !errors.Is(err, keyfold.ErrUnavailable): // both: this process has enough to do
 		return limited(err)
 	case errors.Is(err, ErrAmbiguous):
@@ -109,13 +109,13 @@ func problem(status int, code, detail string) Problem {
 	return Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
 }
 
-func forbidden(reason keyfold.Code) Problem {
+func forbidden(reason keyfold.Outcome) Problem {
 	switch reason {
-	case keyfold.CodeScope:
+	case keyfold.OutcomeScope:
 		p := problem(http.StatusForbidden, reason.String(), "The key does not hold a scope that this needs.")
 		p.Challenge = challengeScope
 		return p
-	case keyfold.CodeIP:
+	case keyfold.OutcomeIP:
 		return problem(http.StatusForbidden, reason.String(), "The key may not be used from this address.")
 	}
 	return problem(http.StatusForbidden, "forbidden", "The key is not allowed to do this.")
@@ -124,12 +124,12 @@ func forbidden(reason keyfold.Code) Problem {
 // limited asks to wait, unless waiting does not help.
 func limited(err error) Problem {
 	wait := keyfold.RetryAfter(err)
-	if keyfold.CodeOf(err) == keyfold.CodeCredits {
-		p := problem(http.StatusTooManyRequests, keyfold.CodeCredits.String(), "The key's credits are spent.")
+	if keyfold.OutcomeOf(err) == keyfold.OutcomeCredits {
+		p := problem(http.StatusTooManyRequests, keyfold.OutcomeCredits.String(), "The key's credits are spent.")
 		p.RetryAfter = wait
 		return p
 	}
-	p := problem(http.StatusTooManyRequests, keyfold.CodeRateLimited.String(), "Too many requests. Wait, then try again.")
+	p := problem(http.StatusTooManyRequests, keyfold.OutcomeRateLimited.String(), "Too many requests. Wait, then try again.")
 	p.RetryAfter = max(wait, shortestRetry)
 	return p
 }

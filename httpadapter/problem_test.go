@@ -32,14 +32,14 @@ func (broken) VerifyKey(context.Context, string) (keyfold.VerifyRecord, error) {
 
 // outcomes returns an error of each kind that Verify has, by its code, made by
 // a real Service.
-func outcomes(t *testing.T) map[keyfold.Code]error {
+func outcomes(t *testing.T) map[keyfold.Outcome]error {
 	t.Helper()
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	svc := newService(t, &keyfold.Options{Now: func() time.Time { return now }})
-	found := map[keyfold.Code]error{}
+	found := map[keyfold.Outcome]error{}
 	try := func(svc *keyfold.Service, r keyfold.Request) {
 		_, err := svc.Verify(t.Context(), r)
-		found[keyfold.CodeOf(err)] = err
+		found[keyfold.OutcomeOf(err)] = err
 	}
 
 	id, good := newKey(t, svc, keyfold.NewKey{Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
@@ -82,18 +82,18 @@ const (
 func TestEveryOutcomeOnTheWire(t *testing.T) {
 	t.Parallel()
 	found := outcomes(t)
-	for code, want := range map[keyfold.Code]wire{
-		keyfold.CodeMissing:     {401, "invalid_token", plain, "", ""},
-		keyfold.CodeMalformed:   {401, "invalid_token", bad, "", ""},
-		keyfold.CodeUnknown:     {401, "invalid_token", bad, "", ""},
-		keyfold.CodeWrongSecret: {401, "invalid_token", bad, "", ""},
-		keyfold.CodeRevoked:     {401, "invalid_token", bad, "", ""},
-		keyfold.CodeDisabled:    {401, "invalid_token", bad, "", ""},
-		keyfold.CodeExpired:     {401, "invalid_token", bad, "", ""},
-		keyfold.CodeIdle:        {401, "invalid_token", bad, "", ""},
-		keyfold.CodeScope:       {403, "scope", tooLittle, "", ""},
-		keyfold.CodeIP:          {403, "ip", "", "", ""},
-		keyfold.CodeUnavailable: {503, "unavailable", "", "1", ""},
+	for code, want := range map[keyfold.Outcome]wire{
+		keyfold.OutcomeMissing:     {401, "invalid_token", plain, "", ""},
+		keyfold.OutcomeMalformed:   {401, "invalid_token", bad, "", ""},
+		keyfold.OutcomeUnknown:     {401, "invalid_token", bad, "", ""},
+		keyfold.OutcomeWrongSecret: {401, "invalid_token", bad, "", ""},
+		keyfold.OutcomeRevoked:     {401, "invalid_token", bad, "", ""},
+		keyfold.OutcomeDisabled:    {401, "invalid_token", bad, "", ""},
+		keyfold.OutcomeExpired:     {401, "invalid_token", bad, "", ""},
+		keyfold.OutcomeIdle:        {401, "invalid_token", bad, "", ""},
+		keyfold.OutcomeScope:       {403, "scope", tooLittle, "", ""},
+		keyfold.OutcomeIP:          {403, "ip", "", "", ""},
+		keyfold.OutcomeUnavailable: {503, "unavailable", "", "1", ""},
 	} {
 		err := found[code]
 		if err == nil {
@@ -158,11 +158,11 @@ func checkWire(t *testing.T, err error, want wire) {
 	}
 }
 
-// The mutation that made this fail: the reason of CodeOf as the problem's code.
+// The mutation that made this fail: the reason of OutcomeOf as the problem's code.
 func TestUnauthenticatedReasonsCannotBeToldApart(t *testing.T) {
 	t.Parallel()
 	found := outcomes(t)
-	_, wantHeader, wantBody := httpadapter.Reply(found[keyfold.CodeUnknown])
+	_, wantHeader, wantBody := httpadapter.Reply(found[keyfold.OutcomeUnknown])
 	seen := 0
 	for code, err := range found {
 		if !errors.Is(err, keyfold.ErrUnauthenticated) {
@@ -173,7 +173,7 @@ func TestUnauthenticatedReasonsCannotBeToldApart(t *testing.T) {
 		if status != 401 || !bytes.Equal(body, wantBody) {
 			t.Errorf("%v: got %d %s, want 401 %s", code, status, body, wantBody)
 		}
-		if code != keyfold.CodeMissing && !reflect.DeepEqual(header, wantHeader) {
+		if code != keyfold.OutcomeMissing && !reflect.DeepEqual(header, wantHeader) {
 			t.Errorf("%v: got %v, want %v", code, header, wantHeader)
 		}
 	}

@@ -56,7 +56,7 @@ func (f *usageFlags) query(cmd *cobra.Command) (keyfold.UsageQuery, error) {
 		return q, err
 	}
 	for _, outcome := range f.outcomes {
-		code, err := keyfold.ParseCode(outcome)
+		code, err := keyfold.ParseOutcome(outcome)
 		if err != nil {
 			return q, inFlags(err)
 		}
@@ -115,7 +115,7 @@ func eventListing(svc *keyfold.Service, q keyfold.UsageQuery) listing[keyfold.Us
 func eventTable(events []keyfold.UsageEvent) *table {
 	t := newTable("TIME", "KEY", "OUTCOME", "ROUTE", "IP", "REQUEST?", "USER AGENT?")
 	for _, e := range events {
-		t.add(exactTime(e.At), e.KeyID, e.Code.String(), e.Route, e.IP, e.RequestID, e.UserAgent)
+		t.add(exactTime(e.At), e.KeyID, e.Outcome.String(), e.Route, e.IP, e.RequestID, e.UserAgent)
 	}
 	return t
 }
@@ -157,10 +157,10 @@ func (c *command) usageTotals() *cobra.Command {
 }
 
 // outcomes are all outcomes of a verify.
-func outcomes() []keyfold.Code {
-	var codes []keyfold.Code
-	for code := keyfold.CodeAllowed; ; code++ {
-		if _, err := keyfold.ParseCode(code.String()); err != nil {
+func outcomes() []keyfold.Outcome {
+	var codes []keyfold.Outcome
+	for code := keyfold.OutcomeAllowed; ; code++ {
+		if _, err := keyfold.ParseOutcome(code.String()); err != nil {
 			return codes
 		}
 		codes = append(codes, code)
@@ -211,7 +211,7 @@ by hour and 366 days by day. Counts are exact.`,
 
 // reportTable has a column for each outcome that there was.
 func reportTable(report *keyfold.UsageReport, unit string) *table {
-	total := map[keyfold.Code]int64{}
+	total := map[keyfold.Outcome]int64{}
 	for _, interval := range report.Intervals {
 		for code, n := range interval.Count {
 			total[code] += n
@@ -222,7 +222,7 @@ func reportTable(report *keyfold.UsageReport, unit string) *table {
 		heads = append(heads, strings.ToUpper(code.String())+"?")
 	}
 	t := newTable(heads...)
-	row := func(name string, count map[keyfold.Code]int64) {
+	row := func(name string, count map[keyfold.Outcome]int64) {
 		cells := []string{name}
 		for _, code := range outcomes() {
 			n := ""

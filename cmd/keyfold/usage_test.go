@@ -153,7 +153,7 @@ func TestUsageRefusesWhatIsWrong(t *testing.T) {
 func TestOutcomesAreAllThereAre(t *testing.T) {
 	t.Parallel()
 	names := outcomeNames()
-	if len(names) != int(keyfold.CodeUnavailable)+1 || names[0] != "allowed" || names[len(names)-1] != "unavailable" {
+	if len(names) != int(keyfold.OutcomeUnavailable)+1 || names[0] != "allowed" || names[len(names)-1] != "unavailable" {
 		t.Errorf("outcomes %q", names)
 	}
 }

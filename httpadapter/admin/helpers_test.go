@@ -220,8 +220,8 @@ func (f *fixture) count() int {
 }
 
 // verify asks whether a token is good.
-func (f *fixture) verify(token string) keyfold.Code {
+func (f *fixture) verify(token string) keyfold.Outcome {
 	f.t.Helper()
 	_, err := f.svc.Verify(f.t.Context(), keyfold.Request{Token: token, Route: "GET /reports"})
-	return keyfold.CodeOf(err)
+	return keyfold.OutcomeOf(err)
 }

@@ -20,7 +20,7 @@ func TestCreateReturnsTheTokenAndEveryField(t *testing.T) {
 	a := f.do("POST", "/keys", `{"name":"ci","notes":"line\nline","owner_id":"cust_42","tenant":"eu","scopes":["reports:read"],
 		"networks":["192.0.2.0/24"],"metadata":{"plan":"pro"},"ttl":"1d12h","idle_timeout":"30d","environment":"live"}`).wants(http.StatusCreated)
 	created := decode[wire.CreatedKey](a)
-	if code := f.verify(created.Token); code != keyfold.CodeIP { // good, but from nowhere
+	if code := f.verify(created.Token); code != keyfold.OutcomeIP { // good, but from nowhere
 		t.Errorf("the new token verifies as %v, want ip", code)
 	}
 	k := created.Key
@@ -231,7 +231,7 @@ func TestReadAndDelete(t *testing.T) {
 	}
 	f.do("GET", path, "").wantsProblem(http.StatusNotFound, "not_found", "")
 	f.do("DELETE", path, "").wantsProblem(http.StatusNotFound, "not_found", "")
-	if code := f.verify(created.Token); code != keyfold.CodeUnknown {
+	if code := f.verify(created.Token); code != keyfold.OutcomeUnknown {
 		t.Errorf("the deleted key verifies as %v, want unknown", code)
 	}
 }

@@ -15,14 +15,14 @@ func TestRevokeIsFinal(t *testing.T) {
 	f := newFixture(t)
 	created := f.create(`{}`)
 	path := "/keys/" + created.Key.ID
-	if code := f.verify(created.Token); code != keyfold.CodeAllowed {
+	if code := f.verify(created.Token); code != keyfold.OutcomeAllowed {
 		t.Fatalf("a new key verifies as %v", code)
 	}
 	k := decode[wire.Key](f.do("POST", path+"/revoke", `{"reason":"leaked"}`).wants(http.StatusOK))
 	if k.State != string(keyfold.KeyRevoked) || k.RevokedAt == nil || k.RevokedReason == nil || *k.RevokedReason != "leaked" {
 		t.Errorf("after revoke: %+v", k)
 	}
-	if code := f.verify(created.Token); code != keyfold.CodeRevoked {
+	if code := f.verify(created.Token); code != keyfold.OutcomeRevoked {
 		t.Errorf("a revoked key verifies as %v", code)
 	}
 	k = decode[wire.Key](f.do("POST", path+"/revoke", `{"reason":"again"}`).wants(http.StatusOK))
@@ -46,14 +46,14 @@ func TestDisableAndEnable(t *testing.T) {
 	if k.State != string(keyfold.KeyDisabled) || k.DisabledReason == nil || *k.DisabledReason != "abuse" {
 		t.Errorf("after disable: %+v", k)
 	}
-	if code := f.verify(created.Token); code != keyfold.CodeDisabled {
+	if code := f.verify(created.Token); code != keyfold.OutcomeDisabled {
 		t.Errorf("a disabled key verifies as %v", code)
 	}
 	k = decode[wire.Key](f.do("POST", path+"/enable", "").wants(http.StatusOK))
 	if k.State != string(keyfold.KeyActive) || k.DisabledAt != nil || k.DisabledReason != nil {
 		t.Errorf("after enable: %+v", k)
 	}
-	if code := f.verify(created.Token); code != keyfold.CodeAllowed {
+	if code := f.verify(created.Token); code != keyfold.OutcomeAllowed {
 		t.Errorf("an enabled key verifies as %v", code)
 	}
 }
@@ -64,7 +64,7 @@ func TestRenew(t *testing.T) {
 	created := f.create(`{"ttl":"1h"}`)
 	path := "/keys/" + created.Key.ID + "/renew"
 	f.clock.advance(2 * time.Hour)
-	if code := f.verify(created.Token); code != keyfold.CodeExpired {
+	if code := f.verify(created.Token); code != keyfold.OutcomeExpired {
 		t.Fatalf("an expired key verifies as %v", code)
 	}
 	now := f.clock.now()
@@ -88,7 +88,7 @@ func TestRenew(t *testing.T) {
 			t.Errorf("renew %s: expires_at %v, want %v", test.body, got, test.want)
 		}
 	}
-	if code := f.verify(created.Token); code != keyfold.CodeAllowed {
+	if code := f.verify(created.Token); code != keyfold.OutcomeAllowed {
 		t.Errorf("a renewed key verifies as %v", code)
 	}
 	f.do("POST", path, `{"ttl":"soon"}`).wantsProblem(422, "invalid", "ttl")
@@ -104,17 +104,17 @@ func TestRotateHandsOver(t *testing.T) {
 		fresh.Key.RotatedFrom == nil || *fresh.Key.RotatedFrom != old.Key.ID || !fresh.Key.ExpiresAt.Equal(start.Add(20*24*time.Hour)) {
 		t.Errorf("rotate: %+v", fresh.Key)
 	}
-	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.CodeAllowed || after != keyfold.CodeAllowed {
+	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.OutcomeAllowed || after != keyfold.OutcomeAllowed {
 		t.Errorf("during the overlap: old %v, new %v, want both allowed", before, after)
 	}
 	f.do("POST", "/keys/"+old.Key.ID+"/rotate", "").wantsProblem(http.StatusConflict, "conflict", "rotated_to")
 	f.clock.advance(time.Hour)
-	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.CodeExpired || after != keyfold.CodeAllowed {
+	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.OutcomeExpired || after != keyfold.OutcomeAllowed {
 		t.Errorf("after the overlap: old %v, new %v, want expired and allowed", before, after)
 	}
 	at := f.do("POST", "/keys/"+fresh.Key.ID+"/rotate", `{"overlap":"0s"}`).wants(http.StatusOK)
 	last := decode[wire.CreatedKey](at)
-	if before, after := f.verify(fresh.Token), f.verify(last.Token); before != keyfold.CodeRevoked || after != keyfold.CodeAllowed {
+	if before, after := f.verify(fresh.Token), f.verify(last.Token); before != keyfold.OutcomeRevoked || after != keyfold.OutcomeAllowed {
 		t.Errorf("without overlap: old %v, new %v, want revoked and allowed", before, after)
 	}
 	for body, field := range map[string]string{`{"overlap":"8d"}`: "overlap", `{"overlap":"-1s"}`: "overlap", `{"overlap":1}`: "overlap", `{"ttl":"x"}`: "ttl"} {

@@ -62,7 +62,7 @@ func (f *usageFilter) query() (keyfold.UsageQuery, error) {
 	}
 	q := keyfold.UsageQuery{KeyID: onlyIf(f.KeyID), OwnerID: onlyIf(f.OwnerID), UserID: onlyIf(f.UserID), From: from, To: to}
 	for _, outcome := range f.Outcome {
-		code, err := keyfold.ParseCode(outcome)
+		code, err := keyfold.ParseOutcome(outcome)
 		if err != nil {
 			return keyfold.UsageQuery{}, err
 		}

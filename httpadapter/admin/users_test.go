@@ -285,11 +285,11 @@ func TestUsersKeysStopAndGoWithThem(t *testing.T) {
 	if created.Key.UserID == nil || *created.Key.UserID != user.ID {
 		t.Errorf("the key belongs to %v", created.Key.UserID)
 	}
-	if code := f.verify(created.Token); code != keyfold.CodeAllowed {
+	if code := f.verify(created.Token); code != keyfold.OutcomeAllowed {
 		t.Fatalf("the key of an active user verifies as %v", code)
 	}
 	f.do("POST", "/users/"+user.ID+"/disable", "").wants(http.StatusOK)
-	if code := f.verify(created.Token); code != keyfold.CodeUserDisabled {
+	if code := f.verify(created.Token); code != keyfold.OutcomeUserDisabled {
 		t.Errorf("the key of a disabled user verifies as %v", code)
 	}
 	if key := decode[wire.Key](f.do("GET", "/keys/"+created.Key.ID, "").wants(http.StatusOK)); key.State != string(keyfold.KeyUserDisabled) {
@@ -306,7 +306,7 @@ func TestUsersKeysStopAndGoWithThem(t *testing.T) {
 	}
 	f.do("DELETE", "/keys/"+late.ID, "").wants(http.StatusNoContent)
 	f.do("POST", "/users/"+user.ID+"/enable", "").wants(http.StatusOK)
-	if code := f.verify(created.Token); code != keyfold.CodeAllowed {
+	if code := f.verify(created.Token); code != keyfold.OutcomeAllowed {
 		t.Errorf("the key of an enabled user verifies as %v", code)
 	}
 	if err := f.svc.Flush(t.Context()); err != nil {
@@ -321,7 +321,7 @@ func TestUsersKeysStopAndGoWithThem(t *testing.T) {
 		t.Errorf("the user has %d keys, want 1", len(keys.Keys))
 	}
 	f.do("DELETE", "/users/"+user.ID, "").wants(http.StatusNoContent)
-	if code := f.verify(created.Token); code != keyfold.CodeUnknown {
+	if code := f.verify(created.Token); code != keyfold.OutcomeUnknown {
 		t.Errorf("the key of a deleted user verifies as %v", code)
 	}
 	f.do("POST", "/keys", `{"user_id":"`+user.ID+`"}`).wantsProblem(http.StatusUnprocessableEntity, "invalid", "user_id")
@@ -358,7 +358,7 @@ func TestOneTimeTokensWorkOnce(t *testing.T) {
 	use("reset-password", `{`+token(reset)+`,"password":"short"}`).wantsProblem(http.StatusUnprocessableEntity, "invalid", "password")
 	use("reset-password", `{`+token(reset)+`,"password":"`+another+`","revoke_keys":true}`).wants(http.StatusOK)
 	f.do("POST", "/users/authenticate", login("olga", another)).wants(http.StatusOK)
-	if code := f.verify(key.Token); code != keyfold.CodeRevoked {
+	if code := f.verify(key.Token); code != keyfold.OutcomeRevoked {
 		t.Errorf("after a reset that revokes keys the key verifies as %v", code)
 	}
 	for body, field := range map[string]string{

@@ -153,7 +153,7 @@ func TestDefects(t *testing.T) {
 			if user, err := s.svc.Authenticate(t.Context(), keyfold.Login{Login: "jane", Password: password}); err != nil || user.Username != "jane" {
 				t.Errorf("the right password: %+v, %v", user, err)
 			}
-			if _, err := s.svc.Authenticate(t.Context(), keyfold.Login{Login: "jane", Password: password + "x"}); keyfold.CodeOf(err) == keyfold.CodeAllowed {
+			if _, err := s.svc.Authenticate(t.Context(), keyfold.Login{Login: "jane", Password: password + "x"}); keyfold.OutcomeOf(err) == keyfold.OutcomeAllowed {
 				t.Error("a wrong password is good")
 			}
 			stored := files(t, s.file)

@@ -40,7 +40,7 @@ func keysOf(r *http.Request) []string {
 func refuseKey(w http.ResponseWriter, _ *http.Request, err error) {
 	refused := refusalOf(err)
 	switch {
-	case keyfold.CodeOf(err) == keyfold.CodeMissing:
+	case keyfold.OutcomeOf(err) == keyfold.OutcomeMissing:
 		refused = forbidden("An API key must be passed as query or header")
 	case errors.Is(err, keyfold.ErrUnauthenticated):
 		refused = forbidden("Wrong, revoked, or expired API key.")

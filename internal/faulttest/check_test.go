@@ -146,7 +146,7 @@ func look(ctx context.Context, store keyfold.Store, h *history) (remains, error)
 		}
 		got := stored{Key: record.Key}
 		hours, err := store.UsageHours(ctx, keyfold.UsageScan{
-			KeyID: k.id, From: now.Add(-24 * time.Hour), To: now.Add(24 * time.Hour), Codes: []keyfold.Code{keyfold.CodeAllowed},
+			KeyID: k.id, From: now.Add(-24 * time.Hour), To: now.Add(24 * time.Hour), Outcomes: []keyfold.Outcome{keyfold.OutcomeAllowed},
 		})
 		if err != nil {
 			return r, err

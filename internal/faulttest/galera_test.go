@@ -126,7 +126,7 @@ func (c *cluster) stale(t *testing.T) {
 		if err := services[0].RevokeKey(t.Context(), key.ID, ""); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := services[there].Verify(t.Context(), keyfold.Request{Token: token.Reveal()}); keyfold.CodeOf(err) != keyfold.CodeRevoked {
+		if _, err := services[there].Verify(t.Context(), keyfold.Request{Token: token.Reveal()}); keyfold.OutcomeOf(err) != keyfold.OutcomeRevoked {
 			wrong[there]++
 		}
 	}

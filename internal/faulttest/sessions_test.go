@@ -255,7 +255,7 @@ func lifeOfAKey(t *testing.T, store keyfold.Store) {
 			t.Errorf("a revoked key: revoked %v, %v", row.Revoked, err)
 		}
 	}
-	if _, err := svc.Verify(t.Context(), keyfold.Request{Token: token.Reveal()}); keyfold.CodeOf(err) != keyfold.CodeRevoked {
+	if _, err := svc.Verify(t.Context(), keyfold.Request{Token: token.Reveal()}); keyfold.OutcomeOf(err) != keyfold.OutcomeRevoked {
 		t.Errorf("Verify of a revoked key: %v", err)
 	}
 }

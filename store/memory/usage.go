@@ -19,12 +19,12 @@ type claim struct {
 type hour struct {
 	keyID string
 	at    int64 // unix milliseconds
-	code  keyfold.Code
+	code  keyfold.Outcome
 }
 
 type minute struct {
 	at   int64 // unix milliseconds
-	code keyfold.Code
+	code keyfold.Outcome
 }
 
 // RecordUsage applies the batch unless it was applied before.
@@ -50,16 +50,16 @@ func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (resu
 		}
 		for _, add := range batch.Hours {
 			if st.hasKey(add.KeyID) {
-				id := hour{add.KeyID, add.HourAt.UnixMilli(), add.Code}
+				id := hour{add.KeyID, add.HourAt.UnixMilli(), add.Outcome}
 				count, _ := st.hours.get(id)
 				st.hours.put(id, count+add.Count)
 			}
 		}
 		for _, add := range batch.Minutes {
-			id := minute{add.MinuteAt.UnixMilli(), add.Code}
+			id := minute{add.MinuteAt.UnixMilli(), add.Outcome}
 			count, _ := st.minutes.get(id)
 			st.minutes.put(id, count+add.Count)
-			all := hour{"", add.MinuteAt.Truncate(time.Hour).UnixMilli(), add.Code}
+			all := hour{"", add.MinuteAt.Truncate(time.Hour).UnixMilli(), add.Outcome}
 			count, _ = st.hours.get(all)
 			st.hours.put(all, count+add.Count)
 		}
@@ -89,7 +89,7 @@ func (s *Store) UsageEvents(ctx context.Context, scan keyfold.UsageScan) (page [
 	from, to := milli(scan.From), milli(scan.To)
 	err = s.read(ctx, func(st *state) error {
 		for _, event := range st.events {
-			if st.names(scan, event.KeyID, event.Code) && !event.At.Before(from) && event.At.Before(to) &&
+			if st.names(scan, event.KeyID, event.Outcome) && !event.At.Before(from) && event.At.Before(to) &&
 				(scan.After == keyfold.EventPosition{} || compareEvents(event, after) < 0) {
 				page = append(page, event)
 			}
@@ -112,10 +112,10 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) (sums []
 			}
 		}
 		for id, count := range counts {
-			sums = append(sums, keyfold.UsageHour{HourAt: time.UnixMilli(id.at).UTC(), Code: id.code, Count: count})
+			sums = append(sums, keyfold.UsageHour{HourAt: time.UnixMilli(id.at).UTC(), Outcome: id.code, Count: count})
 		}
 		slices.SortFunc(sums, func(a, b keyfold.UsageHour) int {
-			return cmp.Or(a.HourAt.Compare(b.HourAt), cmp.Compare(a.Code, b.Code))
+			return cmp.Or(a.HourAt.Compare(b.HourAt), cmp.Compare(a.Outcome, b.Outcome))
 		})
 		return nil
 	})
@@ -128,11 +128,11 @@ func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) (counts 
 	err = s.read(ctx, func(st *state) error {
 		for id, count := range st.minutes.all() {
 			if first <= id.at && id.at < end {
-				counts = append(counts, keyfold.RefusalMinute{MinuteAt: time.UnixMilli(id.at).UTC(), Code: id.code, Count: count})
+				counts = append(counts, keyfold.RefusalMinute{MinuteAt: time.UnixMilli(id.at).UTC(), Outcome: id.code, Count: count})
 			}
 		}
 		slices.SortFunc(counts, func(a, b keyfold.RefusalMinute) int {
-			return cmp.Or(a.MinuteAt.Compare(b.MinuteAt), cmp.Compare(a.Code, b.Code))
+			return cmp.Or(a.MinuteAt.Compare(b.MinuteAt), cmp.Compare(a.Outcome, b.Outcome))
 		})
 		return nil
 	})
@@ -141,8 +141,8 @@ func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) (counts 
 
 // names reports whether the scan asks for this key and outcome. Whose a key is
 // is known only while it exists.
-func (s *state) names(scan keyfold.UsageScan, keyID string, code keyfold.Code) bool {
-	if len(scan.Codes) > 0 && !slices.Contains(scan.Codes, code) {
+func (s *state) names(scan keyfold.UsageScan, keyID string, code keyfold.Outcome) bool {
+	if len(scan.Outcomes) > 0 && !slices.Contains(scan.Outcomes, code) {
 		return false
 	}
 	if scan.KeyID != "" {

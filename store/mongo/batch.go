@@ -86,7 +86,7 @@ type eventDoc struct {
 	UserAgent string `bson:"user_agent"`
 }
 
-func countOf(keyID string, at time.Time, code keyfold.Code, count int64) countDoc {
+func countOf(keyID string, at time.Time, code keyfold.Outcome, count int64) countDoc {
 	millis := at.UnixMilli()
 	return countDoc{
 		ID: fmt.Sprintf("%016x/%d/%s", millis, code, keyID), KeyID: keyID, At: millis, Code: int32(code), Count: count,
@@ -109,16 +109,16 @@ func dataOf(batch *keyfold.UsageBatch) *batchData {
 			into.LastUsedAt = max(into.LastUsedAt, row.LastUsedAt)
 		})
 	for _, hour := range batch.Hours {
-		data.Hours = append(data.Hours, countOf(hour.KeyID, hour.HourAt, hour.Code, hour.Count))
+		data.Hours = append(data.Hours, countOf(hour.KeyID, hour.HourAt, hour.Outcome, hour.Count))
 	}
 	data.Hours = joinCounts(data.Hours)
 	for _, minute := range batch.Minutes {
-		data.Minutes = append(data.Minutes, countOf("", minute.MinuteAt, minute.Code, minute.Count))
+		data.Minutes = append(data.Minutes, countOf("", minute.MinuteAt, minute.Outcome, minute.Count))
 	}
 	data.Minutes = joinCounts(data.Minutes)
 	for _, event := range batch.Events {
 		data.Events = append(data.Events, &eventDoc{
-			At: event.At.UnixMilli(), KeyID: event.KeyID, Code: int32(event.Code), Route: column.Clean(event.Route, maxText),
+			At: event.At.UnixMilli(), KeyID: event.KeyID, Code: int32(event.Outcome), Route: column.Clean(event.Route, maxText),
 			IP: column.Clean(event.IP, 64), RequestID: column.Clean(event.RequestID, 256), UserAgent: column.Clean(event.UserAgent, maxText),
 		})
 	}
@@ -179,11 +179,11 @@ func (d *batchData) lost(exists map[string]bool) (uses int64) {
 func (d *batchData) withSums() []countDoc {
 	sums := make([]countDoc, 0, 2*len(d.Hours)+len(d.Minutes))
 	for _, hour := range d.Hours {
-		sums = append(sums, countOf("", column.Moment(hour.At), keyfold.Code(hour.Code), hour.Count))
+		sums = append(sums, countOf("", column.Moment(hour.At), keyfold.Outcome(hour.Code), hour.Count))
 	}
 	for _, minute := range d.Minutes {
 		hour := column.Moment(minute.At).Truncate(time.Hour)
-		sums = append(sums, countOf("", hour, keyfold.Code(minute.Code), minute.Count))
+		sums = append(sums, countOf("", hour, keyfold.Outcome(minute.Code), minute.Count))
 	}
 	return append(joinCounts(sums), d.Hours...)
 }

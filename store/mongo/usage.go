@@ -32,7 +32,7 @@ func (s *Store) UsageEvents(ctx context.Context, scan keyfold.UsageScan) ([]keyf
 	events := make([]keyfold.UsageEvent, len(docs))
 	for i, doc := range docs {
 		events[i] = keyfold.UsageEvent{
-			At: column.Moment(doc.At), Seq: doc.Seq, KeyID: doc.KeyID, Code: keyfold.Code(doc.Code), Route: doc.Route,
+			At: column.Moment(doc.At), Seq: doc.Seq, KeyID: doc.KeyID, Outcome: keyfold.Outcome(doc.Code), Route: doc.Route,
 			IP: doc.IP, RequestID: doc.RequestID, UserAgent: doc.UserAgent,
 		}
 	}
@@ -65,9 +65,9 @@ func (s *Store) usageFilter(ctx context.Context, scan keyfold.UsageScan, from, t
 		}
 		filter = append(filter, is("key_id", bson.D{is("$in", ids)}))
 	}
-	if len(scan.Codes) > 0 {
-		codes := make([]int32, len(scan.Codes))
-		for i, code := range scan.Codes {
+	if len(scan.Outcomes) > 0 {
+		codes := make([]int32, len(scan.Outcomes))
+		for i, code := range scan.Outcomes {
 			codes[i] = int32(code)
 		}
 		filter = append(filter, is("code", bson.D{is("$in", codes)}))
@@ -87,7 +87,7 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfo
 	}
 	hours := make([]keyfold.UsageHour, len(counts))
 	for i, count := range counts {
-		hours[i] = keyfold.UsageHour{HourAt: column.Moment(count.At), Code: keyfold.Code(count.Code), Count: count.Count}
+		hours[i] = keyfold.UsageHour{HourAt: column.Moment(count.At), Outcome: keyfold.Outcome(count.Code), Count: count.Count}
 	}
 	return hours, nil
 }
@@ -102,7 +102,7 @@ func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) ([]keyfo
 	}
 	minutes := make([]keyfold.RefusalMinute, len(counts))
 	for i, count := range counts {
-		minutes[i] = keyfold.RefusalMinute{MinuteAt: column.Moment(count.At), Code: keyfold.Code(count.Code), Count: count.Count}
+		minutes[i] = keyfold.RefusalMinute{MinuteAt: column.Moment(count.At), Outcome: keyfold.Outcome(count.Code), Count: count.Count}
 	}
 	return minutes, nil
 }

@@ -124,7 +124,7 @@ func longestEvent(t *trial) {
 	key, batch := t.create(), t.batch()
 	for n := range 3 {
 		batch.Events = append(batch.Events, keyfold.UsageEvent{
-			At: t.now(), KeyID: key.ID, Code: 255, Route: fill(511) + fmt.Sprint(n), IP: "2001:1db8:ffff:ffff:ffff:ffff:ffff:ffff",
+			At: t.now(), KeyID: key.ID, Outcome: 255, Route: fill(511) + fmt.Sprint(n), IP: "2001:1db8:ffff:ffff:ffff:ffff:ffff:ffff",
 			RequestID: fill(128), UserAgent: fill(511) + fmt.Sprint(n),
 		})
 	}
@@ -157,15 +157,15 @@ func largestCounts(t *trial) {
 	key, batch := t.create(), t.batch()
 	hour, minute := time.UnixMilli(3_600_000).UTC(), time.UnixMilli(3_660_000).UTC()
 	batch.Totals = []keyfold.UsageTotal{{KeyID: key.ID, Uses: large, LastUsedAt: t.now()}}
-	batch.Hours = []keyfold.UsageHour{{KeyID: key.ID, HourAt: hour, Code: 255, Count: large}}
-	batch.Minutes = []keyfold.RefusalMinute{{MinuteAt: minute, Code: 255, Count: large}}
+	batch.Hours = []keyfold.UsageHour{{KeyID: key.ID, HourAt: hour, Outcome: 255, Count: large}}
+	batch.Minutes = []keyfold.RefusalMinute{{MinuteAt: minute, Outcome: 255, Count: large}}
 	t.records(batch)
 	if got := t.key(key.ID).Uses; got != large {
 		t.Errorf("key has %d uses, want %d", got, int64(large))
 	}
 	hours, err := t.store.UsageHours(t.ctx, keyfold.UsageScan{KeyID: key.ID, From: hour, To: hour.Add(time.Hour)})
 	t.ok("UsageHours", err)
-	t.same("UsageHours", hours, []keyfold.UsageHour{{HourAt: hour, Code: 255, Count: large}})
+	t.same("UsageHours", hours, []keyfold.UsageHour{{HourAt: hour, Outcome: 255, Count: large}})
 	minutes, err := t.store.RefusalMinutes(t.ctx, minute, minute.Add(time.Minute))
 	t.ok("RefusalMinutes", err)
 	t.same("RefusalMinutes", minutes, batch.Minutes)

@@ -194,8 +194,8 @@ func pruneHoursBound(t *trial) {
 		at := hour.Add(time.Duration(n-2) * time.Hour)
 		batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at, Count: 2})
 		batch.Minutes = append(batch.Minutes,
-			keyfold.RefusalMinute{MinuteAt: at, Code: keyfold.CodeMissing, Count: 1},
-			keyfold.RefusalMinute{MinuteAt: at.Add(59 * time.Minute), Code: keyfold.CodeMissing, Count: 1})
+			keyfold.RefusalMinute{MinuteAt: at, Outcome: keyfold.OutcomeMissing, Count: 1},
+			keyfold.RefusalMinute{MinuteAt: at.Add(59 * time.Minute), Outcome: keyfold.OutcomeMissing, Count: 1})
 	}
 	t.records(batch)
 	// An hour that has begun when the bound comes is not over.
@@ -208,8 +208,8 @@ func pruneHoursBound(t *trial) {
 	minutes, err := t.store.RefusalMinutes(t.ctx, scan.From, scan.To)
 	t.ok("RefusalMinutes", err)
 	t.same("minutes", minutes, batch.Minutes[4:])
-	scan.KeyID, scan.Codes = "", []keyfold.Code{keyfold.CodeMissing}
-	want[0].Code, want[1].Code = keyfold.CodeMissing, keyfold.CodeMissing
+	scan.KeyID, scan.Outcomes = "", []keyfold.Outcome{keyfold.OutcomeMissing}
+	want[0].Outcome, want[1].Outcome = keyfold.OutcomeMissing, keyfold.OutcomeMissing
 	hours, err = t.store.UsageHours(t.ctx, scan)
 	t.ok("UsageHours", err)
 	t.same("refusals by hour", hours, want)
@@ -227,7 +227,7 @@ func pruneHoursInSteps(t *trial) {
 		for _, id := range ids {
 			at := end.Add(-time.Duration(n+1) * time.Hour)
 			batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: id, HourAt: at, Count: 1})
-			batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at, Code: keyfold.CodeUnknown, Count: 1})
+			batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at, Outcome: keyfold.OutcomeUnknown, Count: 1})
 		}
 	}
 	t.records(batch)

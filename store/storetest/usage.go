@@ -116,7 +116,7 @@ func totalsAreExact(t *trial) {
 func duplicateBatch(t *trial) {
 	key := t.create()
 	batch := t.used(key.ID)
-	batch.Minutes = []keyfold.RefusalMinute{{MinuteAt: time.UnixMilli(60_000).UTC(), Code: keyfold.CodeMalformed, Count: 1}}
+	batch.Minutes = []keyfold.RefusalMinute{{MinuteAt: time.UnixMilli(60_000).UTC(), Outcome: keyfold.OutcomeMalformed, Count: 1}}
 	t.records(batch)
 	for range 2 {
 		result, err := t.store.RecordUsage(t.ctx, batch)
@@ -188,7 +188,7 @@ func repeatedRowsAreAdded(t *trial) {
 	batch := t.used(key.ID, key.ID, key.ID)
 	minute := time.UnixMilli(180_000).UTC()
 	batch.Minutes = []keyfold.RefusalMinute{
-		{MinuteAt: minute, Code: keyfold.CodeMissing, Count: 2}, {MinuteAt: minute, Code: keyfold.CodeMissing, Count: 5},
+		{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 2}, {MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 5},
 	}
 	batch.Totals[0].LastUsedAt = batch.Totals[0].LastUsedAt.Add(time.Hour)
 	t.records(batch)
@@ -198,7 +198,7 @@ func repeatedRowsAreAdded(t *trial) {
 	}
 	minutes, err := t.store.RefusalMinutes(t.ctx, minute, minute.Add(time.Minute))
 	t.ok("RefusalMinutes", err)
-	t.same("RefusalMinutes", minutes, []keyfold.RefusalMinute{{MinuteAt: minute, Code: keyfold.CodeMissing, Count: 7}})
+	t.same("RefusalMinutes", minutes, []keyfold.RefusalMinute{{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 7}})
 }
 
 func lostUses(t *trial) {
@@ -206,7 +206,7 @@ func lostUses(t *trial) {
 	t.delete(deleted.ID)
 	batch := t.used(deleted.ID, kept.ID, never)
 	batch.Totals[0].Uses, batch.Totals[2].Uses = 40, 2
-	sample := keyfold.UsageEvent{At: t.now(), Code: keyfold.CodeUnknown, Route: "sample " + never}
+	sample := keyfold.UsageEvent{At: t.now(), Outcome: keyfold.OutcomeUnknown, Route: "sample " + never}
 	batch.Events = append(batch.Events, sample)
 	result, err := t.store.RecordUsage(t.ctx, batch)
 	t.ok("RecordUsage", err)
@@ -224,7 +224,7 @@ func lostUses(t *trial) {
 		}
 	}
 	scan := keyfold.UsageScan{
-		From: sample.At, To: sample.At.Add(time.Millisecond), Codes: []keyfold.Code{keyfold.CodeUnknown}, Limit: 100,
+		From: sample.At, To: sample.At.Add(time.Millisecond), Outcomes: []keyfold.Outcome{keyfold.OutcomeUnknown}, Limit: 100,
 	}
 	if events := t.events(scan, nil); !slices.Contains(routes(events), sample.Route) {
 		t.Errorf("the sample of a refusal: got %v, want it kept", events)
@@ -241,7 +241,7 @@ func everyEventColumn(t *trial) {
 	key := t.create()
 	batch := t.batch()
 	want := keyfold.UsageEvent{
-		At: t.now(), Seq: 1, KeyID: key.ID, Code: keyfold.CodeIP, Route: "DELETE /reports/{id}", IP: "2001:db8::8a2e:370:7334",
+		At: t.now(), Seq: 1, KeyID: key.ID, Outcome: keyfold.OutcomeIP, Route: "DELETE /reports/{id}", IP: "2001:db8::8a2e:370:7334",
 		RequestID: "request-18", UserAgent: "curl/8.5 (é; \"x\")",
 	}
 	for _, field := range zeroFields("UsageEvent", reflect.ValueOf(want)) {
@@ -280,7 +280,7 @@ func largeBatch(t *trial) {
 	}
 	for n := range t.few(1500) {
 		at := time.UnixMilli(7_200_000_000_000 + int64(n)*60_000)
-		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.UTC(), Code: keyfold.CodeMissing, Count: int64(n + 1)})
+		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.UTC(), Outcome: keyfold.OutcomeMissing, Count: int64(n + 1)})
 	}
 	t.records(batch)
 	first, last := batch.Minutes[0].MinuteAt, batch.Minutes[len(batch.Minutes)-1].MinuteAt

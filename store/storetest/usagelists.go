@@ -92,12 +92,12 @@ func eventsAreFiltered(t *trial) {
 	at := func(n int) time.Time { return begin.Add(time.Duration(n) * time.Millisecond) }
 	batch.Events = []keyfold.UsageEvent{
 		{At: at(0), KeyID: a.ID, Route: "a0"},
-		{At: at(1), KeyID: a.ID, Route: "a1", Code: keyfold.CodeScope},
+		{At: at(1), KeyID: a.ID, Route: "a1", Outcome: keyfold.OutcomeScope},
 		{At: at(2), KeyID: b.ID, Route: "b2"},
-		{At: at(3), KeyID: b.ID, Route: "b3", Code: keyfold.CodeUnavailable},
+		{At: at(3), KeyID: b.ID, Route: "b3", Outcome: keyfold.OutcomeUnavailable},
 		{At: at(4), KeyID: other.ID, Route: "o4"},
-		{At: at(5), Route: "x5", Code: keyfold.CodeUnknown},
-		{At: at(6), KeyID: a.ID, Route: "a6", Code: keyfold.CodeExpired},
+		{At: at(5), Route: "x5", Outcome: keyfold.OutcomeUnknown},
+		{At: at(6), KeyID: a.ID, Route: "a6", Outcome: keyfold.OutcomeExpired},
 	}
 	t.records(batch)
 	from, to := at(0), at(7)
@@ -114,18 +114,18 @@ func eventsAreFiltered(t *trial) {
 		{"the end is exclusive", keyfold.UsageScan{KeyID: a.ID, From: from, To: at(6)}, []string{"a1", "a0"}},
 		{"the start is inclusive", keyfold.UsageScan{KeyID: a.ID, From: at(1), To: to}, []string{"a6", "a1"}},
 		{"no time at all", keyfold.UsageScan{KeyID: a.ID, From: from, To: from}, nil},
-		{"allowed only", keyfold.UsageScan{OwnerID: owner, From: from, To: to, Codes: []keyfold.Code{0}}, []string{"b2", "a0"}},
+		{"allowed only", keyfold.UsageScan{OwnerID: owner, From: from, To: to, Outcomes: []keyfold.Outcome{0}}, []string{"b2", "a0"}},
 		{
 			"two codes of a key",
-			keyfold.UsageScan{KeyID: a.ID, From: from, To: to, Codes: []keyfold.Code{keyfold.CodeExpired, keyfold.CodeScope}},
+			keyfold.UsageScan{KeyID: a.ID, From: from, To: to, Outcomes: []keyfold.Outcome{keyfold.OutcomeExpired, keyfold.OutcomeScope}},
 			[]string{"a6", "a1"},
 		},
 		{
 			"two codes of an owner, in time",
-			keyfold.UsageScan{OwnerID: owner, From: at(2), To: at(6), Codes: []keyfold.Code{keyfold.CodeUnavailable, keyfold.CodeScope}},
+			keyfold.UsageScan{OwnerID: owner, From: at(2), To: at(6), Outcomes: []keyfold.Outcome{keyfold.OutcomeUnavailable, keyfold.OutcomeScope}},
 			[]string{"b3"},
 		},
-		{"no event of that code", keyfold.UsageScan{KeyID: b.ID, From: from, To: to, Codes: []keyfold.Code{keyfold.CodeIdle}}, nil},
+		{"no event of that code", keyfold.UsageScan{KeyID: b.ID, From: from, To: to, Outcomes: []keyfold.Outcome{keyfold.OutcomeIdle}}, nil},
 	} {
 		for _, limit := range []int{1, 100} {
 			row.scan.Limit = limit
@@ -139,26 +139,26 @@ func eventsAreFiltered(t *trial) {
 func allEvents(t *trial) {
 	keys := t.createMany(2)
 	batch := t.used(keys[0].ID, keys[1].ID)
-	batch.Events[1].Code = keyfold.CodeRevoked
-	batch.Events = append(batch.Events, keyfold.UsageEvent{At: batch.Events[0].At, Code: keyfold.CodeUnknown})
+	batch.Events[1].Outcome = keyfold.OutcomeRevoked
+	batch.Events = append(batch.Events, keyfold.UsageEvent{At: batch.Events[0].At, Outcome: keyfold.OutcomeUnknown})
 	t.records(batch)
 	t.delete(keys[0].ID)
 	scan := day(t.clock)
 	scan.From = scan.From.Add(-24 * time.Hour)
 	for _, row := range []struct {
-		codes []keyfold.Code
+		codes []keyfold.Outcome
 		want  int
 	}{
 		{nil, 3},
-		{[]keyfold.Code{keyfold.CodeAllowed}, 1},
-		{[]keyfold.Code{keyfold.CodeUnknown, keyfold.CodeRevoked}, 2},
+		{[]keyfold.Outcome{keyfold.OutcomeAllowed}, 1},
+		{[]keyfold.Outcome{keyfold.OutcomeUnknown, keyfold.OutcomeRevoked}, 2},
 	} {
-		scan.Codes = row.codes
+		scan.Outcomes = row.codes
 		if events := t.events(scan, nil); len(events) != row.want {
 			t.Errorf("codes %v: got %d events, want %d", row.codes, len(events), row.want)
 		}
 	}
-	scan.Codes = nil
+	scan.Outcomes = nil
 	hours, err := t.store.UsageHours(t.ctx, scan)
 	t.ok("UsageHours", err)
 	if len(hours) != 1 || hours[0].Count != 2 || hours[0].KeyID != "" {
@@ -208,34 +208,34 @@ func hoursAreSummed(t *trial) {
 	keys := t.createMany(3, func(key *keyfold.KeyRecord) { key.OwnerID = owner })
 	keys[2] = t.create()
 	hour := t.now().Truncate(time.Hour)
-	row := func(key int, at time.Time, code keyfold.Code, n int64) keyfold.UsageHour {
-		return keyfold.UsageHour{KeyID: keys[key].ID, HourAt: at, Code: code, Count: n}
+	row := func(key int, at time.Time, code keyfold.Outcome, n int64) keyfold.UsageHour {
+		return keyfold.UsageHour{KeyID: keys[key].ID, HourAt: at, Outcome: code, Count: n}
 	}
 	for range 2 {
 		batch := t.batch()
 		batch.Hours = []keyfold.UsageHour{
-			row(0, hour, keyfold.CodeAllowed, 1), row(0, hour, keyfold.CodeExpired, 10), row(1, hour, keyfold.CodeAllowed, 100),
-			row(1, hour.Add(-time.Hour), keyfold.CodeScope, 1000), row(2, hour, keyfold.CodeAllowed, 10_000),
+			row(0, hour, keyfold.OutcomeAllowed, 1), row(0, hour, keyfold.OutcomeExpired, 10), row(1, hour, keyfold.OutcomeAllowed, 100),
+			row(1, hour.Add(-time.Hour), keyfold.OutcomeScope, 1000), row(2, hour, keyfold.OutcomeAllowed, 10_000),
 		}
 		t.records(batch)
 	}
-	sum := func(at time.Time, code keyfold.Code, n int64) keyfold.UsageHour {
-		return keyfold.UsageHour{HourAt: at, Code: code, Count: n}
+	sum := func(at time.Time, code keyfold.Outcome, n int64) keyfold.UsageHour {
+		return keyfold.UsageHour{HourAt: at, Outcome: code, Count: n}
 	}
 	scan := keyfold.UsageScan{From: hour.Add(-time.Hour), To: hour.Add(time.Hour)}
 	for _, row := range []struct {
 		name, keyID, ownerID string
-		codes                []keyfold.Code
+		codes                []keyfold.Outcome
 		want                 []keyfold.UsageHour
 	}{
-		{"one key", keys[0].ID, "", nil, []keyfold.UsageHour{sum(hour, keyfold.CodeAllowed, 2), sum(hour, keyfold.CodeExpired, 20)}},
+		{"one key", keys[0].ID, "", nil, []keyfold.UsageHour{sum(hour, keyfold.OutcomeAllowed, 2), sum(hour, keyfold.OutcomeExpired, 20)}},
 		{"an owner", "", owner, nil, []keyfold.UsageHour{
-			sum(hour.Add(-time.Hour), keyfold.CodeScope, 2000), sum(hour, keyfold.CodeAllowed, 202), sum(hour, keyfold.CodeExpired, 20),
+			sum(hour.Add(-time.Hour), keyfold.OutcomeScope, 2000), sum(hour, keyfold.OutcomeAllowed, 202), sum(hour, keyfold.OutcomeExpired, 20),
 		}},
-		{"an owner and a code", "", owner, []keyfold.Code{keyfold.CodeAllowed}, []keyfold.UsageHour{sum(hour, keyfold.CodeAllowed, 202)}},
+		{"an owner and a code", "", owner, []keyfold.Outcome{keyfold.OutcomeAllowed}, []keyfold.UsageHour{sum(hour, keyfold.OutcomeAllowed, 202)}},
 		{"an unknown owner", "", t.id(), nil, nil},
 	} {
-		scan.KeyID, scan.OwnerID, scan.Codes = row.keyID, row.ownerID, row.codes
+		scan.KeyID, scan.OwnerID, scan.Outcomes = row.keyID, row.ownerID, row.codes
 		// Neither of these has a meaning for hours.
 		scan.Limit, scan.After = 1, keyfold.EventPosition{At: hour.Add(-48 * time.Hour), Seq: 1}
 		hours, err := t.store.UsageHours(t.ctx, scan)
@@ -249,7 +249,7 @@ func hoursOfAll(t *trial) {
 	batch := t.used(kept.ID, gone.ID)
 	at := batch.Hours[0].HourAt
 	for _, minute := range []time.Duration{0, 59 * time.Minute, 60 * time.Minute} {
-		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.Add(minute), Code: keyfold.CodeMalformed, Count: 5})
+		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.Add(minute), Outcome: keyfold.OutcomeMalformed, Count: 5})
 	}
 	t.records(batch)
 	t.delete(gone.ID)
@@ -261,8 +261,8 @@ func hoursOfAll(t *trial) {
 	t.ok("UsageHours", err)
 	t.same("hours of all", hours, []keyfold.UsageHour{
 		{HourAt: at, Count: 3},
-		{HourAt: at, Code: keyfold.CodeMalformed, Count: 20},
-		{HourAt: at.Add(time.Hour), Code: keyfold.CodeMalformed, Count: 10},
+		{HourAt: at, Outcome: keyfold.OutcomeMalformed, Count: 20},
+		{HourAt: at.Add(time.Hour), Outcome: keyfold.OutcomeMalformed, Count: 10},
 	})
 	hours, err = t.store.UsageHours(t.ctx, keyfold.UsageScan{KeyID: kept.ID, From: at, To: at.Add(2 * time.Hour)})
 	t.ok("UsageHours", err)
@@ -303,18 +303,18 @@ func minutesAreSummed(t *trial) {
 	for range 2 {
 		batch := t.batch()
 		batch.Minutes = []keyfold.RefusalMinute{
-			{MinuteAt: minute, Code: keyfold.CodeWrongSecret, Count: 3},
-			{MinuteAt: minute, Code: keyfold.CodeMissing, Count: 4},
-			{MinuteAt: minute.Add(-time.Minute), Code: keyfold.CodeUnknown, Count: 1 << 40},
+			{MinuteAt: minute, Outcome: keyfold.OutcomeWrongSecret, Count: 3},
+			{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 4},
+			{MinuteAt: minute.Add(-time.Minute), Outcome: keyfold.OutcomeUnknown, Count: 1 << 40},
 		}
 		t.records(batch)
 	}
 	got, err := t.store.RefusalMinutes(t.ctx, minute.Add(-time.Minute), minute.Add(time.Minute))
 	t.ok("RefusalMinutes", err)
 	t.same("RefusalMinutes", got, []keyfold.RefusalMinute{
-		{MinuteAt: minute.Add(-time.Minute), Code: keyfold.CodeUnknown, Count: 1 << 41},
-		{MinuteAt: minute, Code: keyfold.CodeMissing, Count: 8},
-		{MinuteAt: minute, Code: keyfold.CodeWrongSecret, Count: 6},
+		{MinuteAt: minute.Add(-time.Minute), Outcome: keyfold.OutcomeUnknown, Count: 1 << 41},
+		{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 8},
+		{MinuteAt: minute, Outcome: keyfold.OutcomeWrongSecret, Count: 6},
 	})
 }
 
@@ -323,7 +323,7 @@ func minuteBounds(t *trial) {
 	batch := t.batch()
 	for n := range 4 {
 		at := minute.Add(time.Duration(n) * time.Minute)
-		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at, Code: keyfold.CodeMissing, Count: int64(n + 1)})
+		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at, Outcome: keyfold.OutcomeMissing, Count: int64(n + 1)})
 	}
 	t.records(batch)
 	for _, row := range []struct {

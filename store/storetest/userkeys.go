@@ -230,24 +230,24 @@ func usageByUser(t *trial) {
 		batch.Events[i].Route = []string{"a", "b", "gone", "theirs", "nobody's"}[i]
 		batch.Events[i].At = batch.Events[i].At.Add(time.Duration(i) * time.Millisecond)
 	}
-	batch.Events[1].Code, batch.Hours[1].Code = keyfold.CodeScope, keyfold.CodeScope
+	batch.Events[1].Outcome, batch.Hours[1].Outcome = keyfold.OutcomeScope, keyfold.OutcomeScope
 	t.records(batch)
 	t.delete(gone.ID)
 	hour := batch.Hours[0].HourAt
 	allowed := keyfold.UsageHour{HourAt: hour, Count: 1}
-	refused := keyfold.UsageHour{HourAt: hour, Code: keyfold.CodeScope, Count: 1}
+	refused := keyfold.UsageHour{HourAt: hour, Outcome: keyfold.OutcomeScope, Count: 1}
 	for _, row := range []struct {
 		name, userID string
-		codes        []keyfold.Code
+		codes        []keyfold.Outcome
 		events       []string
 		hours        []keyfold.UsageHour
 	}{
 		{"the user", user.ID, nil, []string{"b", "a"}, []keyfold.UsageHour{allowed, refused}},
-		{"the user, by code", user.ID, []keyfold.Code{keyfold.CodeScope}, []string{"b"}, []keyfold.UsageHour{refused}},
+		{"the user, by code", user.ID, []keyfold.Outcome{keyfold.OutcomeScope}, []string{"b"}, []keyfold.UsageHour{refused}},
 		{"another user", other.ID, nil, []string{"theirs"}, []keyfold.UsageHour{allowed}},
 		{"nobody", t.id(), nil, nil, nil},
 	} {
-		scan := keyfold.UsageScan{UserID: row.userID, Codes: row.codes, From: hour, To: hour.Add(2 * time.Hour)}
+		scan := keyfold.UsageScan{UserID: row.userID, Outcomes: row.codes, From: hour, To: hour.Add(2 * time.Hour)}
 		hours, err := t.store.UsageHours(t.ctx, scan)
 		t.ok("UsageHours", err)
 		t.same("hours of "+row.name, hours, row.hours)

@@ -46,7 +46,7 @@ func Run(t *testing.T) {
 	if err := closeAccount(ctx, store.DB(), svc, "cust_42"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := svc.Verify(ctx, keyfold.Request{Token: token.Reveal()}); keyfold.CodeOf(err) != keyfold.CodeRevoked {
+	if _, err := svc.Verify(ctx, keyfold.Request{Token: token.Reveal()}); keyfold.OutcomeOf(err) != keyfold.OutcomeRevoked {
 		t.Errorf("after the account was closed: %v, want revoked", err)
 	}
 	var left int

@@ -28,7 +28,7 @@ func (s *Store) UsageEvents(ctx context.Context, scan keyfold.UsageScan) ([]keyf
 	events := make([]keyfold.UsageEvent, 0, len(rows))
 	for _, row := range rows {
 		events = append(events, keyfold.UsageEvent{
-			At: column.Moment(row.At), Seq: row.Seq, KeyID: row.KeyID, Code: keyfold.Code(row.Code), Route: row.Route,
+			At: column.Moment(row.At), Seq: row.Seq, KeyID: row.KeyID, Outcome: keyfold.Outcome(row.Code), Route: row.Route,
 			IP: row.IP, RequestID: row.RequestID, UserAgent: row.Agent,
 		})
 	}
@@ -46,7 +46,7 @@ type eventPage struct {
 
 func eventRows(ctx context.Context, q Querier, scan keyfold.UsageScan) ([]model.EventRow, error) {
 	page := eventPage{
-		from: scan.From.UnixMilli(), upto: scan.To.UnixMilli() - 1, before: math.MaxInt64, codes: codeSet(scan.Codes),
+		from: scan.From.UnixMilli(), upto: scan.To.UnixMilli() - 1, before: math.MaxInt64, codes: codeSet(scan.Outcomes),
 		limit: scan.Limit,
 	}
 	if scan.After != (keyfold.EventPosition{}) {
@@ -138,7 +138,7 @@ func walkHours(ctx context.Context, q Querier, scan keyfold.UsageScan, keyIDs []
 
 // codeSet returns a text whose byte n is '1' for every code n that is wanted;
 // no codes want all.
-func codeSet(codes []keyfold.Code) string {
+func codeSet(codes []keyfold.Outcome) string {
 	if len(codes) == 0 {
 		return strings.Repeat("1", math.MaxUint8+1)
 	}
@@ -153,7 +153,7 @@ func hourOf(millis int64) int64 { return column.Moment(millis).Truncate(time.Hou
 
 // UsageHours implements keyfold.UsageStore.
 func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfold.UsageHour, error) {
-	from, to, codes := hourOf(scan.From.UnixMilli()), scan.To.UnixMilli(), codeSet(scan.Codes)
+	from, to, codes := hourOf(scan.From.UnixMilli()), scan.To.UnixMilli(), codeSet(scan.Outcomes)
 	var rows []model.UsageHour
 	err := s.read(ctx, "list usage hours", func(session *Session) (err error) {
 		switch {
@@ -179,7 +179,7 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfo
 		func(into *model.UsageHour, row model.UsageHour) { into.Uses += row.Uses })
 	hours := make([]keyfold.UsageHour, 0, len(rows))
 	for _, row := range rows {
-		hours = append(hours, keyfold.UsageHour{HourAt: column.Moment(row.HourAt), Code: keyfold.Code(row.Code), Count: row.Uses})
+		hours = append(hours, keyfold.UsageHour{HourAt: column.Moment(row.HourAt), Outcome: keyfold.Outcome(row.Code), Count: row.Uses})
 	}
 	return hours, nil
 }
@@ -197,7 +197,7 @@ func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) ([]keyfo
 	minutes := make([]keyfold.RefusalMinute, 0, len(rows))
 	for _, row := range rows {
 		minutes = append(minutes, keyfold.RefusalMinute{
-			MinuteAt: column.Moment(row.MinuteAt), Code: keyfold.Code(row.Code), Count: row.Refusals,
+			MinuteAt: column.Moment(row.MinuteAt), Outcome: keyfold.Outcome(row.Code), Count: row.Refusals,
 		})
 	}
 	return minutes, nil

@@ -161,7 +161,7 @@ func (r *usageRows) addHours(batch *keyfold.UsageBatch, exists map[string]bool) 
 	counted := make(map[model.UsageHour]bool, len(batch.Hours))
 	for _, hour := range batch.Hours {
 		if exists[hour.KeyID] {
-			row := model.UsageHour{KeyID: hour.KeyID, HourAt: hour.HourAt.UnixMilli(), Code: int64(hour.Code)}
+			row := model.UsageHour{KeyID: hour.KeyID, HourAt: hour.HourAt.UnixMilli(), Code: int64(hour.Outcome)}
 			counted[row] = true
 			row.Uses = hour.Count
 			r.hours = append(r.hours, row)
@@ -172,7 +172,7 @@ func (r *usageRows) addHours(batch *keyfold.UsageBatch, exists map[string]bool) 
 	for i := range batch.Events {
 		event := &batch.Events[i]
 		if exists[event.KeyID] {
-			row := model.UsageHour{KeyID: event.KeyID, HourAt: hourOf(event.At.UnixMilli()), Code: int64(event.Code)}
+			row := model.UsageHour{KeyID: event.KeyID, HourAt: hourOf(event.At.UnixMilli()), Code: int64(event.Outcome)}
 			if !counted[row] {
 				counted[row] = true
 				r.hours = append(r.hours, row)
@@ -207,7 +207,7 @@ func (r *usageRows) addMinutes(minutes []keyfold.RefusalMinute) {
 	r.minutes = make([]model.RefusalMinute, 0, len(minutes))
 	for _, minute := range minutes {
 		r.minutes = append(r.minutes, model.RefusalMinute{
-			MinuteAt: minute.MinuteAt.UnixMilli(), Code: int64(minute.Code), Refusals: minute.Count,
+			MinuteAt: minute.MinuteAt.UnixMilli(), Code: int64(minute.Outcome), Refusals: minute.Count,
 		})
 	}
 	r.minutes = column.Merge(r.minutes,
@@ -228,7 +228,7 @@ func (r *usageRows) addEvents(events []keyfold.UsageEvent, exists map[string]boo
 		}
 		r.events = append(r.events, model.UsageEvent{
 			At: event.At.UnixMilli(), Seq: seq(event, fresh+int64(i)), RouteID: wordID(words, event.Route),
-			AgentID: wordID(words, event.UserAgent), Code: int64(event.Code), KeyID: event.KeyID,
+			AgentID: wordID(words, event.UserAgent), Code: int64(event.Outcome), KeyID: event.KeyID,
 			IP: column.Clean(event.IP, 64), RequestID: column.Clean(event.RequestID, 256),
 		})
 	}

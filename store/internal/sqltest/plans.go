@@ -54,10 +54,10 @@ func Seed(t testing.TB, store keyfold.Store) (began time.Time) {
 		for n, key := range keys {
 			at := began.Add(time.Duration(part*1000+n) * time.Minute)
 			for code := range 3 {
-				batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at.Truncate(time.Hour), Code: keyfold.Code(code), Count: 1})
-				batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: key.ID, Code: keyfold.Code(code), Route: fmt.Sprint("GET /", n)})
+				batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at.Truncate(time.Hour), Outcome: keyfold.Outcome(code), Count: 1})
+				batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: key.ID, Outcome: keyfold.Outcome(code), Route: fmt.Sprint("GET /", n)})
 			}
-			batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.Truncate(time.Minute), Code: 1, Count: 1})
+			batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.Truncate(time.Minute), Outcome: 1, Count: 1})
 		}
 	}
 	if _, err := store.RecordUsage(t.Context(), batch); err != nil {

@@ -21,7 +21,7 @@ func TestLargeBatch(t *testing.T, store keyfold.Store) {
 	want := map[string]int{}
 	for n := range events {
 		event := keyfold.UsageEvent{
-			At: began.Add(time.Duration(n/7) * time.Millisecond), Seq: int64(n + 1), KeyID: key.ID, Code: keyfold.Code(n % 15),
+			At: began.Add(time.Duration(n/7) * time.Millisecond), Seq: int64(n + 1), KeyID: key.ID, Outcome: keyfold.Outcome(n % 15),
 			Route: fmt.Sprint("GET /", n%40), IP: fmt.Sprint("192.0.2.", n%250), RequestID: fmt.Sprint("request ", n),
 			UserAgent: fmt.Sprint("agent/", n%3),
 		}
