@@ -87,7 +87,7 @@ func (j janitor) tidy(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, prune := range []func(context.Context, time.Time, int) (int, error){j.store.PruneOneTime, j.store.PruneThrottles} {
+	for _, prune := range []func(context.Context, time.Time, int) (int, error){j.store.PruneOneTimeTokens, j.store.PruneThrottles} {
 		_, err := inSteps(func() (int, bool, error) {
 			deleted, err := prune(ctx, now, pruneStep)
 			return deleted, deleted == pruneStep, err

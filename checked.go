@@ -94,16 +94,16 @@ func (c checked) DeleteUser(ctx context.Context, id string, m Mutation) error {
 	return c.change(ctx, func() error { return c.Store.DeleteUser(ctx, id, m) })
 }
 
-func (c checked) CreateOneTime(ctx context.Context, token OneTimeRecord, m Mutation) error {
-	return c.change(ctx, func() error { return c.Store.CreateOneTime(ctx, token, m) })
+func (c checked) CreateOneTimeToken(ctx context.Context, token OneTimeTokenRecord, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.CreateOneTimeToken(ctx, token, m) })
 }
 
-func (c checked) UseOneTime(ctx context.Context, use OneTimeUse, m Mutation) (UserRecord, error) {
-	return changed(ctx, c, func() (UserRecord, error) { return c.Store.UseOneTime(ctx, use, m) })
+func (c checked) UseOneTimeToken(ctx context.Context, use OneTimeTokenUse, m Mutation) (UserRecord, error) {
+	return changed(ctx, c, func() (UserRecord, error) { return c.Store.UseOneTimeToken(ctx, use, m) })
 }
 
-func (c checked) PruneOneTime(ctx context.Context, at time.Time, limit int) (int, error) {
-	return changed(ctx, c, func() (int, error) { return c.Store.PruneOneTime(ctx, at, limit) })
+func (c checked) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (int, error) {
+	return changed(ctx, c, func() (int, error) { return c.Store.PruneOneTimeTokens(ctx, at, limit) })
 }
 
 func (c checked) ReserveAttempt(ctx context.Context, names []Reservation, at time.Time) (Throttle, error) {

@@ -20,7 +20,7 @@ func TestConflictsNameTheirField(t *testing.T) {
 	must(err)
 	bob, err := l.CreateUser(ctx, keyfold.NewUser{Username: "bob", Email: "bob@example.com"})
 	must(err)
-	change, err := l.NewOneTime(ctx, keyfold.ChangeEmail, bob.ID, "new@example.com")
+	change, err := l.CreateOneTimeToken(ctx, keyfold.PurposeChangeEmail, bob.ID, "new@example.com")
 	must(err)
 	_, err = l.CreateUser(ctx, keyfold.NewUser{Email: "new@example.com"})
 	must(err)
@@ -35,8 +35,8 @@ func TestConflictsNameTheirField(t *testing.T) {
 	rotate := func(id string) error { _, _, err := l.RotateKey(ctx, id, keyfold.RotateOptions{}); return err }
 	renew := func(id string) error { _, err := l.RenewKey(ctx, id, keyfold.RenewOptions{}); return err }
 	create := func(n keyfold.NewUser) error { _, err := l.CreateUser(ctx, n); return err }
-	oneTime := func(id, email string) error { _, err := l.NewOneTime(ctx, keyfold.ChangeEmail, id, email); return err }
-	_, used := l.UseChangeEmail(ctx, change.Token.Reveal(), netip.Addr{})
+	oneTime := func(id, email string) error { _, err := l.CreateOneTimeToken(ctx, keyfold.PurposeChangeEmail, id, email); return err }
+	_, used := l.ConfirmEmailChange(ctx, change.Token.Reveal(), netip.Addr{})
 	must(l.DisableUser(ctx, ann.ID, ""))
 
 	for name, row := range map[string]struct {
@@ -74,7 +74,7 @@ func TestLogInAndOneTimeTokenHaveErrorsOfTheirOwn(t *testing.T) {
 			t.Errorf("%q with a wrong password: got %v, want ErrInvalidCredentials", login, err)
 		}
 	}
-	_, err := svc.UseVerifyEmail(t.Context(), "kf1t_nonsense", netip.Addr{})
+	_, err := svc.VerifyEmail(t.Context(), "kf1t_nonsense", netip.Addr{})
 	if !errors.Is(err, keyfold.ErrInvalidOneTimeToken) || !errors.Is(err, keyfold.ErrUnauthenticated) {
 		t.Errorf("a bad one-time token: got %v, want ErrInvalidOneTimeToken", err)
 	}

@@ -11,7 +11,7 @@
 //	mux.Handle("GET /reports", httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"))(reports))
 //
 // Users log in by username or e-mail address and password, and keys can belong
-// to them: [Service.CreateUser], [Service.Authenticate], [Service.NewOneTime].
+// to them: [Service.CreateUser], [Service.Authenticate], [Service.CreateOneTimeToken].
 //
 // # What it protects against
 //

@@ -302,16 +302,16 @@ func ExampleService_DisableUser() {
 	// user_disabled
 }
 
-func ExampleService_NewOneTime() {
+func ExampleService_CreateOneTimeToken() {
 	ctx, svc := exampleService()
 	user, _ := svc.CreateUser(ctx, keyfold.NewUser{Email: "olga@example.com"})
-	reset, _ := svc.NewOneTime(ctx, keyfold.ResetPassword, user.ID, "")
+	reset, _ := svc.CreateOneTimeToken(ctx, keyfold.PurposeResetPassword, user.ID, "")
 	fmt.Println("to", reset.To, "until", reset.ExpiresAt.Format(time.TimeOnly))
 
 	const password = "nine purple herons over the lake"
-	_, err := svc.UseResetPassword(ctx, reset.Token.Reveal(), password, keyfold.ResetOptions{RevokeKeys: true})
+	_, err := svc.ResetPassword(ctx, reset.Token.Reveal(), password, keyfold.ResetOptions{RevokeKeys: true})
 	fmt.Println(err)
-	_, err = svc.UseResetPassword(ctx, reset.Token.Reveal(), password, keyfold.ResetOptions{})
+	_, err = svc.ResetPassword(ctx, reset.Token.Reveal(), password, keyfold.ResetOptions{})
 	fmt.Println(errors.Is(err, keyfold.ErrUnauthenticated))
 	// Output:
 	// to olga@example.com until 12:15:00

@@ -105,25 +105,25 @@ func (l *lock) UserByUsername(ctx context.Context, name string) (keyfold.UserRec
 	return l.Store.UserByUsername(ctx, name)
 }
 
-func (l *lock) OneTime(ctx context.Context, sum [32]byte) (keyfold.OneTimeRecord, error) {
-	if err := l.pass(ctx, "OneTime", ""); err != nil {
-		return keyfold.OneTimeRecord{}, err
+func (l *lock) OneTimeToken(ctx context.Context, sum [32]byte) (keyfold.OneTimeTokenRecord, error) {
+	if err := l.pass(ctx, "OneTimeToken", ""); err != nil {
+		return keyfold.OneTimeTokenRecord{}, err
 	}
-	return l.Store.OneTime(ctx, sum)
+	return l.Store.OneTimeToken(ctx, sum)
 }
 
-func (l *lock) CreateOneTime(ctx context.Context, record keyfold.OneTimeRecord, m keyfold.Mutation) error {
-	if err := l.pass(ctx, "CreateOneTime", ""); err != nil {
+func (l *lock) CreateOneTimeToken(ctx context.Context, record keyfold.OneTimeTokenRecord, m keyfold.Mutation) error {
+	if err := l.pass(ctx, "CreateOneTimeToken", ""); err != nil {
 		return err
 	}
-	return l.Store.CreateOneTime(ctx, record, m)
+	return l.Store.CreateOneTimeToken(ctx, record, m)
 }
 
-func (l *lock) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
-	if err := l.pass(ctx, "UseOneTime", ""); err != nil {
+func (l *lock) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
+	if err := l.pass(ctx, "UseOneTimeToken", ""); err != nil {
 		return keyfold.UserRecord{}, err
 	}
-	return l.Store.UseOneTime(ctx, use, m)
+	return l.Store.UseOneTimeToken(ctx, use, m)
 }
 
 func (l *lock) InTx(ctx context.Context, fn func(keyfold.Store) error) error {
@@ -157,9 +157,9 @@ func newGuests(t *testing.T) *guests {
 			c.user = user.ID
 		}
 		for purpose, email := range map[keyfold.OneTimePurpose]string{
-			keyfold.VerifyEmail: "", keyfold.ResetPassword: "", keyfold.ChangeEmail: fmt.Sprintf("other%d@example.com", i),
+			keyfold.PurposeVerifyEmail: "", keyfold.PurposeResetPassword: "", keyfold.PurposeChangeEmail: fmt.Sprintf("other%d@example.com", i),
 		} {
-			made, err := c.NewOneTime(t.Context(), purpose, user.ID, email)
+			made, err := c.CreateOneTimeToken(t.Context(), purpose, user.ID, email)
 			must(t, err)
 			c.tokens[purpose] = append(c.tokens[purpose], made.Token.Reveal())
 		}
@@ -176,18 +176,18 @@ func (c *guests) requests() map[string]func(i int) error {
 			_, err := c.Authenticate(ctx, keyfold.Login{Login: fmt.Sprint("user", i), Password: password, IP: ip(i)})
 			return err
 		},
-		"SendResetPassword": func(i int) error { return c.SendResetPassword(ctx, fmt.Sprint("user", i), ip(i)) },
-		"SendVerifyEmail":   func(i int) error { return c.SendVerifyEmail(ctx, fmt.Sprint("user", i), ip(i)) },
-		"UseVerifyEmail": func(i int) error {
-			_, err := c.UseVerifyEmail(ctx, c.tokens[keyfold.VerifyEmail][i], netip.Addr{})
+		"SendPasswordReset": func(i int) error { return c.SendPasswordReset(ctx, fmt.Sprint("user", i), ip(i)) },
+		"SendEmailVerification":   func(i int) error { return c.SendEmailVerification(ctx, fmt.Sprint("user", i), ip(i)) },
+		"VerifyEmail": func(i int) error {
+			_, err := c.VerifyEmail(ctx, c.tokens[keyfold.PurposeVerifyEmail][i], netip.Addr{})
 			return err
 		},
-		"UseChangeEmail": func(i int) error {
-			_, err := c.UseChangeEmail(ctx, c.tokens[keyfold.ChangeEmail][i], netip.Addr{})
+		"ConfirmEmailChange": func(i int) error {
+			_, err := c.ConfirmEmailChange(ctx, c.tokens[keyfold.PurposeChangeEmail][i], netip.Addr{})
 			return err
 		},
-		"UseResetPassword": func(i int) error {
-			_, err := c.UseResetPassword(ctx, c.tokens[keyfold.ResetPassword][i], another, keyfold.ResetOptions{})
+		"ResetPassword": func(i int) error {
+			_, err := c.ResetPassword(ctx, c.tokens[keyfold.PurposeResetPassword][i], another, keyfold.ResetOptions{})
 			return err
 		},
 	}
@@ -223,11 +223,11 @@ func TestPlaceIsTakenBeforeTheFirstStoreCallAndHeldUntilTheLast(t *testing.T) {
 	t.Parallel()
 	for request, methods := range map[string][]string{
 		"Authenticate":      {"DatabaseID", "Throttle", "ReserveAttempt", "UserByUsername", "SettleAttempt"},
-		"SendResetPassword": {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTime"},
-		"SendVerifyEmail":   {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTime"},
-		"UseVerifyEmail":    {"OneTime", "UseOneTime"},
-		"UseChangeEmail":    {"OneTime", "UseOneTime"},
-		"UseResetPassword":  {"OneTime", "InTx"},
+		"SendPasswordReset": {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTimeToken"},
+		"SendEmailVerification":   {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTimeToken"},
+		"VerifyEmail":    {"OneTimeToken", "UseOneTimeToken"},
+		"ConfirmEmailChange":    {"OneTimeToken", "UseOneTimeToken"},
+		"ResetPassword":  {"OneTimeToken", "InTx"},
 	} {
 		for _, method := range methods {
 			t.Run(request+" in "+method, func(t *testing.T) {
@@ -311,14 +311,14 @@ func TestMalformedInputNeedsNoPlace(t *testing.T) {
 		defer c.fill("UserByUsername", c.requests()["Authenticate"])()
 		ctx, began := t.Context(), time.Now()
 		_, err := c.Authenticate(ctx, keyfold.Login{Login: "no\x00body", Password: password})
-		_, more := c.UseVerifyEmail(ctx, "kf1t_short", netip.Addr{})
-		_, most := c.UseResetPassword(ctx, "", another, keyfold.ResetOptions{})
+		_, more := c.VerifyEmail(ctx, "kf1t_short", netip.Addr{})
+		_, most := c.ResetPassword(ctx, "", another, keyfold.ResetOptions{})
 		for _, err := range []error{err, more, most} {
 			if !errors.Is(err, keyfold.ErrUnauthenticated) {
 				t.Errorf("got %v, want ErrUnauthenticated", err)
 			}
 		}
-		if err := c.SendResetPassword(ctx, "no\x00body", netip.Addr{}); err != nil {
+		if err := c.SendPasswordReset(ctx, "no\x00body", netip.Addr{}); err != nil {
 			t.Errorf("a mail to a name that no user can have: %v", err)
 		}
 		if waited := time.Since(began); waited > 0 {
@@ -349,9 +349,9 @@ func TestMailerHoldsNoPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newGuests(t)
 		release := make(chan struct{})
-		c.box.deliver = func(context.Context, keyfold.OneTime) error { <-release; return nil }
+		c.box.deliver = func(context.Context, keyfold.IssuedOneTimeToken) error { <-release; return nil }
 		for i := range 2 * places {
-			if err := c.requests()["SendResetPassword"](i); err != nil {
+			if err := c.requests()["SendPasswordReset"](i); err != nil {
 				t.Errorf("mail %d: %v", i, err)
 			}
 			synctest.Wait()
@@ -369,12 +369,12 @@ func TestMailThatFindsNoRoomCostsNoStoreCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newGuests(t)
 		release := make(chan struct{})
-		c.box.deliver = func(context.Context, keyfold.OneTime) error { <-release; return nil }
+		c.box.deliver = func(context.Context, keyfold.IssuedOneTimeToken) error { <-release; return nil }
 		defer close(release)
 		send := func(i int) error {
 			c.clock.add(24 * time.Hour) // so that none has to wait
 			defer synctest.Wait()
-			return c.SendResetPassword(t.Context(), "user0", netip.MustParseAddr("192.0.2.9"))
+			return c.SendPasswordReset(t.Context(), "user0", netip.MustParseAddr("192.0.2.9"))
 		}
 		for i := range 64 {
 			if err := send(i); err != nil {
@@ -399,7 +399,7 @@ func TestOneTimeTokenInATransactionNeedsNoPlace(t *testing.T) {
 		defer c.fill("UserByUsername", c.requests()["Authenticate"])()
 		began := time.Now()
 		err := c.InTx(t.Context(), func(tx *keyfold.Service) error {
-			_, err := tx.UseVerifyEmail(t.Context(), c.tokens[keyfold.VerifyEmail][0], netip.Addr{})
+			_, err := tx.VerifyEmail(t.Context(), c.tokens[keyfold.PurposeVerifyEmail][0], netip.Addr{})
 			return err
 		})
 		if waited := time.Since(began); err != nil || waited > 0 {
@@ -564,12 +564,12 @@ func TestOnlyDecisionsMoveAnAddress(t *testing.T) {
 			t.Errorf("got %v, want ErrLimited and ErrUnavailable", err)
 		}
 		close(hashing)
-		must(t, l.SendResetPassword(t.Context(), "user1", netip.MustParseAddr("192.0.2.6")))
+		must(t, l.SendPasswordReset(t.Context(), "user1", netip.MustParseAddr("192.0.2.6")))
 		synctest.Wait()
 		l.wants("undecided, mailed", l.order("a 192.0.2.2", "undecided 192.0.2.5", "mailed 192.0.2.6"), "a", "undecided", "mailed")
 		var limited error
 		for i := 0; limited == nil && i < 1000; i++ {
-			limited = l.SendResetPassword(t.Context(), fmt.Sprint("nobody", i), netip.MustParseAddr("192.0.2.7"))
+			limited = l.SendPasswordReset(t.Context(), fmt.Sprint("nobody", i), netip.MustParseAddr("192.0.2.7"))
 			synctest.Wait()
 		}
 		if !errors.Is(limited, keyfold.ErrLimited) {
@@ -583,12 +583,12 @@ func TestOnlyDecisionsMoveAnAddress(t *testing.T) {
 func TestOneTimeTokensMoveAnAddress(t *testing.T) {
 	t.Parallel()
 	for purpose, use := range map[keyfold.OneTimePurpose]func(l *queueAtGate, token string, ip netip.Addr) error{
-		keyfold.VerifyEmail: func(l *queueAtGate, token string, ip netip.Addr) error {
-			_, err := l.UseVerifyEmail(l.t.Context(), token, ip)
+		keyfold.PurposeVerifyEmail: func(l *queueAtGate, token string, ip netip.Addr) error {
+			_, err := l.VerifyEmail(l.t.Context(), token, ip)
 			return err
 		},
-		keyfold.ResetPassword: func(l *queueAtGate, token string, ip netip.Addr) error {
-			_, err := l.UseResetPassword(l.t.Context(), token, another, keyfold.ResetOptions{IP: ip})
+		keyfold.PurposeResetPassword: func(l *queueAtGate, token string, ip netip.Addr) error {
+			_, err := l.ResetPassword(l.t.Context(), token, another, keyfold.ResetOptions{IP: ip})
 			return err
 		},
 	} {

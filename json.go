@@ -25,7 +25,7 @@ var (
 		Identity{},
 		User{},
 		UserPage{},
-		OneTime{},
+		IssuedOneTimeToken{},
 		UsageEvent{},
 		UsagePage{},
 		UsageTotals{},
@@ -279,12 +279,12 @@ func (p *UserPage) UnmarshalJSON(text []byte) error {
 // MarshalJSON returns {"purpose": …, "user_id": …, "to": …, "expires_at": …}: no
 // token, which [OneTimeToken.Reveal] alone shows. A OneTime cannot be read from
 // JSON.
-func (o OneTime) MarshalJSON() ([]byte, error) {
+func (o IssuedOneTimeToken) MarshalJSON() ([]byte, error) {
 	return encode(wire.OneTime{Purpose: o.Purpose.String(), UserID: o.User.ID, To: o.To, ExpiresAt: o.ExpiresAt.UTC()})
 }
 
 // UnmarshalJSON returns an error: the token is not in the JSON.
-func (o *OneTime) UnmarshalJSON([]byte) error { return errNotInJSON }
+func (o *IssuedOneTimeToken) UnmarshalJSON([]byte) error { return errNotInJSON }
 
 // errNotInJSON keeps a caller from reading a record without its secret and taking
 // it for the whole.

@@ -282,7 +282,7 @@ func TestWrongJSONNamesTheField(t *testing.T) {
 // both records embed a type that can be read.
 func TestRecordsOfAStoreAreNotReadFromJSON(t *testing.T) {
 	t.Parallel()
-	for _, record := range []any{new(keyfold.KeyRecord), new(keyfold.UserRecord), new(keyfold.OneTime)} {
+	for _, record := range []any{new(keyfold.KeyRecord), new(keyfold.UserRecord), new(keyfold.IssuedOneTimeToken)} {
 		text, err := json.Marshal(record)
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// SendResetPassword mails a token for [ResetPassword] to the user of that
+// SendPasswordReset mails a token for [PurposeResetPassword] to the user of that
 // name, through Options.Mailer. It answers before anything is looked up, so that
 // neither its answer nor its time tells whether there is such a user; failures
 // after that are logged. ip is the client's address; the zero Addr means that it
@@ -22,14 +22,14 @@ import (
 // whichever client asks and by either name; further requests are answered in the same way
 // and send nothing. Requests from an address where the user logged in before are
 // counted apart, so that strangers cannot use up a user's mails.
-func (s *Service) SendResetPassword(ctx context.Context, login string, ip netip.Addr) error {
-	return s.sendOneTime(ctx, ResetPassword, login, ip)
+func (s *Service) SendPasswordReset(ctx context.Context, login string, ip netip.Addr) error {
+	return s.sendOneTime(ctx, PurposeResetPassword, login, ip)
 }
 
-// SendVerifyEmail mails a token for [VerifyEmail], as [Service.SendResetPassword]
+// SendEmailVerification mails a token for [PurposeVerifyEmail], as [Service.SendPasswordReset]
 // does for its own. A user whose address is verified gets none.
-func (s *Service) SendVerifyEmail(ctx context.Context, login string, ip netip.Addr) error {
-	return s.sendOneTime(ctx, VerifyEmail, login, ip)
+func (s *Service) SendEmailVerification(ctx context.Context, login string, ip netip.Addr) error {
+	return s.sendOneTime(ctx, PurposeVerifyEmail, login, ip)
 }
 
 func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login string, ip netip.Addr) error {
@@ -101,7 +101,7 @@ func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login
 		return nil
 	case err != nil:
 		return err
-	case user.Email == "", !user.DisabledAt.IsZero(), purpose == VerifyEmail && !user.EmailVerifiedAt.IsZero():
+	case user.Email == "", !user.DisabledAt.IsZero(), purpose == PurposeVerifyEmail && !user.EmailVerifiedAt.IsZero():
 		return nil
 	}
 	counted, err := s.reserveMailTo(ctx, purpose, &user, a)
@@ -111,7 +111,7 @@ func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login
 	mail, err := s.newOneTime(ctx, purpose, &user, "")
 	if err == nil {
 		leave()
-		err = s.opts.Mailer.Mail(ctx, mail)
+		err = s.opts.Mailer.SendOneTimeToken(ctx, mail)
 	}
 	if err != nil {
 		s.settle(ctx, Settlement{Refund: counted})

@@ -19,13 +19,13 @@ import (
 
 // postbox keeps what is mailed. Deliver, when set, comes before.
 type postbox struct {
-	deliver func(ctx context.Context, mail keyfold.OneTime) error
+	deliver func(ctx context.Context, mail keyfold.IssuedOneTimeToken) error
 
 	mu    sync.Mutex
-	mails []keyfold.OneTime
+	mails []keyfold.IssuedOneTimeToken
 }
 
-func (p *postbox) Mail(ctx context.Context, mail keyfold.OneTime) error {
+func (p *postbox) SendOneTimeToken(ctx context.Context, mail keyfold.IssuedOneTimeToken) error {
 	if p.deliver != nil {
 		if err := p.deliver(ctx, mail); err != nil {
 			return err
@@ -37,7 +37,7 @@ func (p *postbox) Mail(ctx context.Context, mail keyfold.OneTime) error {
 	return nil
 }
 
-func (p *postbox) all() []keyfold.OneTime {
+func (p *postbox) all() []keyfold.IssuedOneTimeToken {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mails
@@ -54,21 +54,21 @@ func TestMailIsSentToKnownUsersOnlyAndTheAnswerTellsNobody(t *testing.T) {
 		off := join(t, svc, keyfold.NewUser{Username: "off", Email: "off@example.com"})
 		join(t, svc, keyfold.NewUser{Username: "bare"})
 		must(t, svc.DisableUser(ctx, off.ID, ""))
-		verify, err := svc.NewOneTime(ctx, keyfold.VerifyEmail, bob.ID, "")
+		verify, err := svc.CreateOneTimeToken(ctx, keyfold.PurposeVerifyEmail, bob.ID, "")
 		must(t, err)
-		_, err = svc.UseVerifyEmail(ctx, verify.Token.Reveal(), netip.Addr{})
+		_, err = svc.VerifyEmail(ctx, verify.Token.Reveal(), netip.Addr{})
 		must(t, err)
 		for i, login := range []string{"ann", "bob@example.com", "off", "bare", "nobody", "nobody@example.com", ""} {
 			ip := netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
-			if err := svc.SendResetPassword(ctx, login, ip); err != nil {
+			if err := svc.SendPasswordReset(ctx, login, ip); err != nil {
 				t.Errorf("a reset for %q: %v, want no answer but nil", login, err)
 			}
-			if err := svc.SendVerifyEmail(ctx, login, ip); err != nil {
+			if err := svc.SendEmailVerification(ctx, login, ip); err != nil {
 				t.Errorf("verifying %q: %v, want no answer but nil", login, err)
 			}
 		}
 		must(t, svc.Close(ctx)) // waits for what is on its way
-		got := map[string]keyfold.OneTime{}
+		got := map[string]keyfold.IssuedOneTimeToken{}
 		for _, mail := range box.all() {
 			got[fmt.Sprint(mail.Purpose, " ", mail.To)] = mail
 		}
@@ -76,11 +76,11 @@ func TestMailIsSentToKnownUsersOnlyAndTheAnswerTellsNobody(t *testing.T) {
 			t.Errorf("mails %v, want a reset for ann and for bob, and one for ann to verify", got)
 		}
 		fresh := newService(t, store, nil)
-		user, err := fresh.UseVerifyEmail(ctx, got["verify_email ann@example.com"].Token.Reveal(), netip.Addr{})
+		user, err := fresh.VerifyEmail(ctx, got["verify_email ann@example.com"].Token.Reveal(), netip.Addr{})
 		if err != nil || user.ID != ann.ID {
 			t.Errorf("ann's token: user %q, %v", user.ID, err)
 		}
-		user, err = fresh.UseResetPassword(ctx, got["reset_password bob@example.com"].Token.Reveal(), another, keyfold.ResetOptions{})
+		user, err = fresh.ResetPassword(ctx, got["reset_password bob@example.com"].Token.Reveal(), another, keyfold.ResetOptions{})
 		if err != nil || user.ID != bob.ID {
 			t.Errorf("bob's token: user %q, %v", user.ID, err)
 		}
@@ -97,9 +97,9 @@ func TestOneUserIsSentFewMailsHoweverManyAreAskedFor(t *testing.T) {
 		sends := 0
 		send := func(purpose keyfold.OneTimePurpose, login string, from netip.Addr) {
 			t.Helper()
-			do := svc.SendResetPassword
-			if purpose == keyfold.VerifyEmail {
-				do = svc.SendVerifyEmail
+			do := svc.SendPasswordReset
+			if purpose == keyfold.PurposeVerifyEmail {
+				do = svc.SendEmailVerification
 			}
 			must(t, do(t.Context(), login, from))
 			synctest.Wait()
@@ -108,9 +108,9 @@ func TestOneUserIsSentFewMailsHoweverManyAreAskedFor(t *testing.T) {
 			t.Helper()
 			for end := time.Now().Add(span); time.Now().Before(end); time.Sleep(5 * time.Minute) {
 				from := netip.AddrFrom4([4]byte{198, 51, byte(sends >> 8), byte(sends)})
-				send(keyfold.ResetPassword, logins[sends%3], from)
-				send(keyfold.ResetPassword, "nobody", from)
-				send(keyfold.VerifyEmail, logins[sends%3], netip.Addr{})
+				send(keyfold.PurposeResetPassword, logins[sends%3], from)
+				send(keyfold.PurposeResetPassword, "nobody", from)
+				send(keyfold.PurposeVerifyEmail, logins[sends%3], netip.Addr{})
 				sends++
 			}
 		}
@@ -122,20 +122,20 @@ func TestOneUserIsSentFewMailsHoweverManyAreAskedFor(t *testing.T) {
 				got[mail.Purpose]++
 			}
 			before = len(box.all())
-			if got[keyfold.ResetPassword] > most || got[keyfold.VerifyEmail] > most || got[keyfold.ResetPassword] < most-1 {
+			if got[keyfold.PurposeResetPassword] > most || got[keyfold.PurposeVerifyEmail] > most || got[keyfold.PurposeResetPassword] < most-1 {
 				t.Errorf("day %d: the mails to one user are %v, want at most %d for each purpose", day+1, got, most)
 			}
 		}
 
 		// Another user is not concerned, nor is this one at an address where they
 		// logged in before.
-		send(keyfold.ResetPassword, "user1", netip.Addr{})
+		send(keyfold.PurposeResetPassword, "user1", netip.Addr{})
 		home := netip.MustParseAddr("192.0.2.1")
 		user, err := svc.UserByLogin(t.Context(), "user0")
 		must(t, err)
 		must(t, svc.UnlockUser(t.Context(), user.ID, home))
 		for range 7 {
-			send(keyfold.ResetPassword, "user0", home)
+			send(keyfold.PurposeResetPassword, "user0", home)
 		}
 		if got := len(box.all()) - before; got != 1+5 {
 			t.Errorf("%d mails, want one to another user and five to an address that is known", got)
@@ -148,7 +148,7 @@ func TestMailThatFailedIsNotCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		down := true
-		box := &postbox{deliver: func(context.Context, keyfold.OneTime) error {
+		box := &postbox{deliver: func(context.Context, keyfold.IssuedOneTimeToken) error {
 			if down {
 				return errors.New("421 come back later")
 			}
@@ -157,7 +157,7 @@ func TestMailThatFailedIsNotCounted(t *testing.T) {
 		svc := crowd(t, 1, box)
 		for i := range 10 {
 			down = i < 8
-			must(t, svc.SendResetPassword(t.Context(), "user0", netip.Addr{}))
+			must(t, svc.SendPasswordReset(t.Context(), "user0", netip.Addr{}))
 			synctest.Wait()
 		}
 		if got := len(box.all()); got != 2 {
@@ -175,8 +175,8 @@ func TestHonestPeopleBehindOneAddressAreAllServed(t *testing.T) {
 		svc := crowd(t, people, box)
 		office := netip.MustParseAddr("192.0.2.1")
 		for i := range people {
-			must(t, svc.SendResetPassword(t.Context(), fmt.Sprint("user", i), office))
-			must(t, svc.SendVerifyEmail(t.Context(), fmt.Sprint("user", i), office))
+			must(t, svc.SendPasswordReset(t.Context(), fmt.Sprint("user", i), office))
+			must(t, svc.SendEmailVerification(t.Context(), fmt.Sprint("user", i), office))
 			time.Sleep(time.Hour / people)
 		}
 		synctest.Wait()
@@ -195,33 +195,33 @@ func TestMailsFromOneAddressAreLimitedWhoeverTheyAreFor(t *testing.T) {
 		join(t, svc, keyfold.NewUser{Username: "ann", Email: "ann@example.com", Password: password})
 		ip := netip.MustParseAddr("192.0.2.1")
 		for i := range 100 {
-			must(t, svc.SendResetPassword(ctx, fmt.Sprint("nobody", i), ip))
+			must(t, svc.SendPasswordReset(ctx, fmt.Sprint("nobody", i), ip))
 		}
 		for _, login := range []string{"ann", "ann@example.com", "nobody"} {
-			err := svc.SendResetPassword(ctx, login, ip)
+			err := svc.SendPasswordReset(ctx, login, ip)
 			if got := keyfold.RetryAfter(err); !errors.Is(err, keyfold.ErrLimited) || errors.Is(err, keyfold.ErrUnavailable) || got != 15*time.Second {
 				t.Errorf("one more for %q: %v, to be tried again in %v; want a wait of 15 s", login, err, got)
 			}
 		}
-		must(t, svc.SendVerifyEmail(ctx, "ann", ip)) // counted apart
+		must(t, svc.SendEmailVerification(ctx, "ann", ip)) // counted apart
 		_, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: password, IP: ip})
 		if err != nil {
 			t.Errorf("a log-in from an address that asked for mail: %v; want them counted apart", err)
 		}
 		clock.add(15 * time.Second)
-		must(t, svc.SendResetPassword(ctx, "ann", ip))
-		wantErr(t, "one more", svc.SendResetPassword(ctx, "ann", ip), keyfold.ErrLimited)
+		must(t, svc.SendPasswordReset(ctx, "ann", ip))
+		wantErr(t, "one more", svc.SendPasswordReset(ctx, "ann", ip), keyfold.ErrLimited)
 	})
 }
 
 func TestSendNeedsAMailer(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, memory.New(), nil)
-	wantField(t, "a reset", svc.SendResetPassword(t.Context(), "ann", netip.Addr{}), "Options.Mailer")
-	wantField(t, "verifying", svc.SendVerifyEmail(t.Context(), "ann", netip.Addr{}), "Options.Mailer")
+	wantField(t, "a reset", svc.SendPasswordReset(t.Context(), "ann", netip.Addr{}), "Options.Mailer")
+	wantField(t, "verifying", svc.SendEmailVerification(t.Context(), "ann", netip.Addr{}), "Options.Mailer")
 	svc = newService(t, memory.New(), &keyfold.Options{Mailer: &postbox{}})
 	wantField(t, "within a transaction", svc.InTx(t.Context(), func(k *keyfold.Service) error {
-		return k.SendResetPassword(t.Context(), "ann", netip.Addr{})
+		return k.SendPasswordReset(t.Context(), "ann", netip.Addr{})
 	}), "Service")
 }
 
@@ -233,7 +233,7 @@ func TestCloseWritesUsageAndReturnsWhateverTheMailerDoes(t *testing.T) {
 		never := make(chan struct{})
 		var log strings.Builder
 		store := memory.New()
-		box := &postbox{deliver: func(_ context.Context, mail keyfold.OneTime) error {
+		box := &postbox{deliver: func(_ context.Context, mail keyfold.IssuedOneTimeToken) error {
 			if mail.User.Username == "user1" {
 				panic("no such host")
 			}
@@ -244,7 +244,7 @@ func TestCloseWritesUsageAndReturnsWhateverTheMailerDoes(t *testing.T) {
 		must(t, err)
 		for i := range 2 {
 			join(t, svc, keyfold.NewUser{Username: fmt.Sprint("user", i), Email: fmt.Sprintf("user%d@example.com", i)})
-			must(t, svc.SendResetPassword(t.Context(), fmt.Sprint("user", i), netip.Addr{}))
+			must(t, svc.SendPasswordReset(t.Context(), fmt.Sprint("user", i), netip.Addr{}))
 		}
 		key, token := create(t, svc, keyfold.NewKey{})
 		wants(t, svc, token, keyfold.OutcomeAllowed, "a use")
@@ -280,12 +280,12 @@ func TestMailsOnTheirWayAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})
-		box := &postbox{deliver: func(context.Context, keyfold.OneTime) error {
+		box := &postbox{deliver: func(context.Context, keyfold.IssuedOneTimeToken) error {
 			<-goOn
 			return nil
 		}}
 		svc := crowd(t, 66, box)
-		send := func(i int) error { return svc.SendResetPassword(t.Context(), fmt.Sprint("user", i), netip.Addr{}) }
+		send := func(i int) error { return svc.SendPasswordReset(t.Context(), fmt.Sprint("user", i), netip.Addr{}) }
 		for i := range 64 {
 			must(t, send(i))
 		}
@@ -307,15 +307,15 @@ func TestMailsOnTheirWayAreBounded(t *testing.T) {
 func TestCloseWaitsForMailsAndEndsThemWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		box := &postbox{deliver: func(ctx context.Context, mail keyfold.OneTime) error {
+		box := &postbox{deliver: func(ctx context.Context, mail keyfold.IssuedOneTimeToken) error {
 			if mail.User.Username == "user0" {
 				return wait(ctx, time.Second)
 			}
 			return hang(ctx)
 		}}
 		svc := crowd(t, 2, box)
-		must(t, svc.SendResetPassword(t.Context(), "user0", netip.Addr{}))
-		must(t, svc.SendResetPassword(t.Context(), "user1", netip.Addr{}))
+		must(t, svc.SendPasswordReset(t.Context(), "user0", netip.Addr{}))
+		must(t, svc.SendPasswordReset(t.Context(), "user1", netip.Addr{}))
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
@@ -324,7 +324,7 @@ func TestCloseWaitsForMailsAndEndsThemWithItsContext(t *testing.T) {
 		if took := time.Since(began); took != 5*time.Second || len(box.all()) != 1 {
 			t.Errorf("Close took %v and %d mails went, want 5 s and the one that was quick", took, len(box.all()))
 		}
-		err := svc.SendResetPassword(t.Context(), "user0", netip.Addr{})
+		err := svc.SendPasswordReset(t.Context(), "user0", netip.Addr{})
 		wantErr(t, "after Close", err, keyfold.ErrUnavailable)
 		if len(box.all()) != 1 {
 			t.Error("a mail went after Close")
@@ -337,14 +337,14 @@ func TestMailThatHangsIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gaveUp := make(chan time.Duration, 1)
 		began := time.Now()
-		box := &postbox{deliver: func(ctx context.Context, _ keyfold.OneTime) error {
+		box := &postbox{deliver: func(ctx context.Context, _ keyfold.IssuedOneTimeToken) error {
 			err := hang(ctx)
 			gaveUp <- time.Since(began)
 			return err
 		}}
 		svc := crowd(t, 1, box)
 		ctx, cancel := context.WithCancel(t.Context())
-		must(t, svc.SendResetPassword(ctx, "user0", netip.Addr{}))
+		must(t, svc.SendPasswordReset(ctx, "user0", netip.Addr{}))
 		cancel() // the caller's answer is out; the mail does not depend on it
 		if took := <-gaveUp; took != 30*time.Second {
 			t.Errorf("a mail was given up after %v, want 30 s", took)
@@ -358,13 +358,13 @@ func TestMailThatFailsIsLoggedWithoutItsToken(t *testing.T) {
 	var secret string
 	svc := newService(t, memory.New(), &keyfold.Options{
 		Logger: slog.New(slog.NewTextHandler(&log, nil)),
-		Mailer: &postbox{deliver: func(_ context.Context, mail keyfold.OneTime) error {
+		Mailer: &postbox{deliver: func(_ context.Context, mail keyfold.IssuedOneTimeToken) error {
 			secret = mail.Token.Reveal()
 			return fmt.Errorf("554 no such mailbox: %+v", mail)
 		}},
 	})
 	join(t, svc, keyfold.NewUser{Username: "ann", Email: "ann@example.com"})
-	must(t, svc.SendResetPassword(t.Context(), "ann", netip.Addr{}))
+	must(t, svc.SendPasswordReset(t.Context(), "ann", netip.Addr{}))
 	must(t, svc.Close(t.Context()))
 	if out := log.String(); !strings.Contains(out, "554 no such mailbox") || !strings.Contains(out, "reset_password") || strings.Contains(out, secret) {
 		t.Errorf("the log of a mail that failed: %q, want what failed and no token", out)

@@ -21,9 +21,9 @@ type OneTimePurpose uint8
 
 // The purposes of one-time tokens.
 const (
-	VerifyEmail   OneTimePurpose = 1 // proves that the user reads mail to their address; 24 hours
-	ResetPassword OneTimePurpose = 2 // sets a password without the old one; 15 minutes
-	ChangeEmail   OneTimePurpose = 3 // proves another address and makes it the user's; 24 hours
+	PurposeVerifyEmail   OneTimePurpose = 1 // proves that the user reads mail to their address; 24 hours
+	PurposeResetPassword OneTimePurpose = 2 // sets a password without the old one; 15 minutes
+	PurposeChangeEmail   OneTimePurpose = 3 // proves another address and makes it the user's; 24 hours
 )
 
 const (
@@ -37,11 +37,11 @@ const (
 // String returns the stable text of the purpose: "verify_email".
 func (p OneTimePurpose) String() string {
 	switch p {
-	case VerifyEmail:
+	case PurposeVerifyEmail:
 		return "verify_email"
-	case ResetPassword:
+	case PurposeResetPassword:
 		return "reset_password"
-	case ChangeEmail:
+	case PurposeChangeEmail:
 		return "change_email"
 	}
 	return fmt.Sprintf("purpose_%d", uint8(p))
@@ -50,7 +50,7 @@ func (p OneTimePurpose) String() string {
 // ParseOneTimePurpose returns the purpose of that text, or an [InvalidError]
 // for the field "purpose".
 func ParseOneTimePurpose(text string) (OneTimePurpose, error) {
-	for _, p := range []OneTimePurpose{VerifyEmail, ResetPassword, ChangeEmail} {
+	for _, p := range []OneTimePurpose{PurposeVerifyEmail, PurposeResetPassword, PurposeChangeEmail} {
 		if p.String() == text {
 			return p, nil
 		}
@@ -59,7 +59,7 @@ func ParseOneTimePurpose(text string) (OneTimePurpose, error) {
 }
 
 func (p OneTimePurpose) life() time.Duration {
-	if p == ResetPassword {
+	if p == PurposeResetPassword {
 		return resetLife
 	}
 	return verifyLife
@@ -127,8 +127,8 @@ func isOneTime(text string) bool {
 	return ok && len(body) == oneTimeLen && token.IsBase62(body)
 }
 
-// OneTime is a one-time token with what to do with it.
-type OneTime struct {
+// IssuedOneTimeToken is a one-time token with what to do with it.
+type IssuedOneTimeToken struct {
 	Token     OneTimeToken
 	Purpose   OneTimePurpose
 	User      User
@@ -139,72 +139,72 @@ type OneTime struct {
 // Mailer delivers one-time tokens. It is called in the background and must return
 // when ctx is done. Its error is logged, so it must not hold the token.
 type Mailer interface {
-	Mail(ctx context.Context, mail OneTime) error
+	SendOneTimeToken(ctx context.Context, mail IssuedOneTimeToken) error
 }
 
-// NewOneTime makes a one-time token for a user, in place of the one that the
+// CreateOneTimeToken makes a one-time token for a user, in place of the one that the
 // user may have for the same purpose; hand it to nobody but the user, by mail to
-// OneTime.To. email is the new address for [ChangeEmail] and empty otherwise.
+// IssuedOneTimeToken.To. email is the new address for [PurposeChangeEmail] and empty otherwise.
 //
 // The token ceases to work when it was used, when it expires, when the user's
 // password changes, while the user's address is another, and while the user is
 // disabled. Errors: [InvalidError], also when the user has no address,
 // [ErrNotFound], [ErrConflict] when the user is disabled or the new address is
 // taken, which tells a user that somebody has it, [ErrUnavailable].
-func (s *Service) NewOneTime(ctx context.Context, purpose OneTimePurpose, userID, email string) (OneTime, error) {
-	if purpose.life() == 0 || purpose < VerifyEmail || purpose > ChangeEmail {
-		return OneTime{}, invalid("purpose", "one of verify_email, reset_password, change_email")
+func (s *Service) CreateOneTimeToken(ctx context.Context, purpose OneTimePurpose, userID, email string) (IssuedOneTimeToken, error) {
+	if purpose.life() == 0 || purpose < PurposeVerifyEmail || purpose > PurposeChangeEmail {
+		return IssuedOneTimeToken{}, invalid("purpose", "one of verify_email, reset_password, change_email")
 	}
-	if (email != "") != (purpose == ChangeEmail) {
-		return OneTime{}, invalid("email", "the new address for change_email, and empty for other purposes")
+	if (email != "") != (purpose == PurposeChangeEmail) {
+		return IssuedOneTimeToken{}, invalid("email", "the new address for change_email, and empty for other purposes")
 	}
 	if _, _, err := canonicalEmail(email); email != "" && err != nil {
-		return OneTime{}, err
+		return IssuedOneTimeToken{}, err
 	}
 	user, err := s.user(ctx, userID)
 	if err != nil {
-		return OneTime{}, err
+		return IssuedOneTimeToken{}, err
 	}
 	return s.newOneTime(ctx, purpose, &user, email)
 }
 
-func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *UserRecord, email string) (OneTime, error) {
+func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *UserRecord, email string) (IssuedOneTimeToken, error) {
 	now := s.now()
-	record := OneTimeRecord{
+	record := OneTimeTokenRecord{
 		Purpose: purpose, UserID: user.ID, PasswordVersion: user.PasswordVersion, EmailKey: user.EmailKey,
 		CreatedAt: now, ExpiresAt: now.Add(purpose.life()),
 	}
 	to := user.Email
 	switch {
 	case !user.DisabledAt.IsZero():
-		return OneTime{}, conflict("disabled_at", "user %s is disabled", user.ID)
-	case purpose == ChangeEmail:
+		return IssuedOneTimeToken{}, conflict("disabled_at", "user %s is disabled", user.ID)
+	case purpose == PurposeChangeEmail:
 		var err error
 		if record.NewEmail, record.NewEmailKey, err = canonicalEmail(email); err != nil {
-			return OneTime{}, err
+			return IssuedOneTimeToken{}, err
 		}
 		other, err := s.store.UserByEmail(ctx, record.NewEmailKey)
 		if err == nil && other.ID != user.ID {
-			return OneTime{}, conflict("email", "the e-mail address is taken")
+			return IssuedOneTimeToken{}, conflict("email", "the e-mail address is taken")
 		}
 		if err != nil && !errors.Is(err, ErrNotFound) {
-			return OneTime{}, storeError(ctx, err)
+			return IssuedOneTimeToken{}, storeError(ctx, err)
 		}
 		to = record.NewEmail
 	case user.Email == "":
-		return OneTime{}, invalid("email", "the address of the user, who has none")
+		return IssuedOneTimeToken{}, invalid("email", "the address of the user, who has none")
 	}
 	text := oneTimePrefix + token.Random(oneTimeLen)
 	token := OneTimeToken{text: &text}
 	record.Sum = oneTimeSum(purpose, text)
 	m := s.mutation(ctx, now, "user.one_time", user.ID, nil, fieldsOf{"purpose": purpose.String(), "expires_at": record.ExpiresAt})
-	if err := s.store.CreateOneTime(ctx, record, m); err != nil {
-		return OneTime{}, storeError(ctx, err)
+	if err := s.store.CreateOneTimeToken(ctx, record, m); err != nil {
+		return IssuedOneTimeToken{}, storeError(ctx, err)
 	}
-	return OneTime{Token: token, Purpose: purpose, User: user.User, To: to, ExpiresAt: record.ExpiresAt}, nil
+	return IssuedOneTimeToken{Token: token, Purpose: purpose, User: user.User, To: to, ExpiresAt: record.ExpiresAt}, nil
 }
 
-// UseVerifyEmail uses a token for [VerifyEmail] up and returns the user, whose
+// VerifyEmail uses a token for [PurposeVerifyEmail] up and returns the user, whose
 // address is verified from now on. ip is the client's address; the zero Addr means
 // that it is unknown.
 //
@@ -212,15 +212,15 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 // the waits that failed log-ins have put on the user, and makes ip known for the
 // user, as a log-in does. Errors: [ErrUnauthenticated] when the token is invalid,
 // has expired, or was already used, [ErrUnavailable].
-func (s *Service) UseVerifyEmail(ctx context.Context, token string, ip netip.Addr) (User, error) {
-	return s.proveAddress(ctx, VerifyEmail, token, ip)
+func (s *Service) VerifyEmail(ctx context.Context, token string, ip netip.Addr) (User, error) {
+	return s.proveAddress(ctx, PurposeVerifyEmail, token, ip)
 }
 
-// UseChangeEmail uses a token for [ChangeEmail] up and returns the user, with
-// the new address, verified. ip and errors: as [Service.UseVerifyEmail], and
+// ConfirmEmailChange uses a token for [PurposeChangeEmail] up and returns the user, with
+// the new address, verified. ip and errors: as [Service.VerifyEmail], and
 // [ErrConflict] when another user has taken the address.
-func (s *Service) UseChangeEmail(ctx context.Context, token string, ip netip.Addr) (User, error) {
-	return s.proveAddress(ctx, ChangeEmail, token, ip)
+func (s *Service) ConfirmEmailChange(ctx context.Context, token string, ip netip.Addr) (User, error) {
+	return s.proveAddress(ctx, PurposeChangeEmail, token, ip)
 }
 
 // ResetOptions says what else happens when a password is reset.
@@ -236,18 +236,18 @@ type ResetOptions struct {
 	RevokeKeys bool
 }
 
-// UseResetPassword uses a token for [ResetPassword] up, gives its user the
+// ResetPassword uses a token for [PurposeResetPassword] up, gives its user the
 // password and returns the user. The user's e-mail address is verified by that, and
-// waits are lifted as [Service.UseVerifyEmail] does. Errors: [InvalidError] for the
-// password, which leaves the token as it is; as [Service.UseVerifyEmail];
+// waits are lifted as [Service.VerifyEmail] does. Errors: [InvalidError] for the
+// password, which leaves the token as it is; as [Service.VerifyEmail];
 // [ErrLimited] when too many passwords are being hashed.
-func (s *Service) UseResetPassword(ctx context.Context, token, password string, o ResetOptions) (User, error) {
+func (s *Service) ResetPassword(ctx context.Context, token, password string, o ResetOptions) (User, error) {
 	leave, err := s.admitOneTime(ctx, token, o.IP)
 	if err != nil {
 		return User{}, err
 	}
 	defer leave()
-	record, user, err := s.oneTime(ctx, ResetPassword, token)
+	record, user, err := s.oneTime(ctx, PurposeResetPassword, token)
 	if err != nil {
 		s.gate.learn(o.IP, err)
 		return User{}, err
@@ -295,18 +295,18 @@ func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, toke
 
 // useOneTime uses a token up that was read with its user. The store looks at both
 // again.
-func (s *Service) useOneTime(ctx context.Context, record *OneTimeRecord, user *UserRecord, passwordHash string) (UserRecord, error) {
+func (s *Service) useOneTime(ctx context.Context, record *OneTimeTokenRecord, user *UserRecord, passwordHash string) (UserRecord, error) {
 	now, after := s.now(), user.User
 	after.EmailVerifiedAt = now
 	switch record.Purpose {
-	case ChangeEmail:
+	case PurposeChangeEmail:
 		after.Email = record.NewEmail
-	case ResetPassword:
+	case PurposeResetPassword:
 		after.HasPassword = true
 	}
-	use := OneTimeUse{Sum: record.Sum, Purpose: record.Purpose, PasswordHash: passwordHash}
+	use := OneTimeTokenUse{Sum: record.Sum, Purpose: record.Purpose, PasswordHash: passwordHash}
 	m := s.mutation(ctx, now, "user."+record.Purpose.String(), user.ID, userFields(&user.User), userFields(&after))
-	changed, err := s.store.UseOneTime(ctx, use, m)
+	changed, err := s.store.UseOneTimeToken(ctx, use, m)
 	if errors.Is(err, ErrConflict) {
 		return UserRecord{}, conflict("email", "the e-mail address is taken")
 	}
@@ -325,10 +325,10 @@ func (s *Service) admitOneTime(ctx context.Context, token string, ip netip.Addr)
 }
 
 // oneTime returns what is stored of a token, and its user.
-func (s *Service) oneTime(ctx context.Context, purpose OneTimePurpose, token string) (OneTimeRecord, UserRecord, error) {
-	record, err := s.store.OneTime(ctx, oneTimeSum(purpose, token))
+func (s *Service) oneTime(ctx context.Context, purpose OneTimePurpose, token string) (OneTimeTokenRecord, UserRecord, error) {
+	record, err := s.store.OneTimeToken(ctx, oneTimeSum(purpose, token))
 	if err != nil {
-		return OneTimeRecord{}, UserRecord{}, oneTimeError(ctx, err)
+		return OneTimeTokenRecord{}, UserRecord{}, oneTimeError(ctx, err)
 	}
 	user, err := s.store.User(ctx, record.UserID)
 	return record, user, oneTimeError(ctx, err)

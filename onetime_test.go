@@ -40,10 +40,10 @@ const moved = "ann@example.org"
 func (d *desk) token(purpose keyfold.OneTimePurpose, userID string) string {
 	d.t.Helper()
 	to := ""
-	if purpose == keyfold.ChangeEmail {
+	if purpose == keyfold.PurposeChangeEmail {
 		to = moved
 	}
-	mail, err := d.NewOneTime(d.t.Context(), purpose, userID, to)
+	mail, err := d.CreateOneTimeToken(d.t.Context(), purpose, userID, to)
 	must(d.t, err)
 	return mail.Token.Reveal()
 }
@@ -51,12 +51,12 @@ func (d *desk) token(purpose keyfold.OneTimePurpose, userID string) string {
 // use uses a token for a purpose.
 func (d *desk) use(purpose keyfold.OneTimePurpose, token string) (keyfold.User, error) {
 	switch purpose {
-	case keyfold.VerifyEmail:
-		return d.UseVerifyEmail(d.t.Context(), token, netip.Addr{})
-	case keyfold.ChangeEmail:
-		return d.UseChangeEmail(d.t.Context(), token, netip.Addr{})
+	case keyfold.PurposeVerifyEmail:
+		return d.VerifyEmail(d.t.Context(), token, netip.Addr{})
+	case keyfold.PurposeChangeEmail:
+		return d.ConfirmEmailChange(d.t.Context(), token, netip.Addr{})
 	}
-	return d.UseResetPassword(d.t.Context(), token, another, keyfold.ResetOptions{})
+	return d.ResetPassword(d.t.Context(), token, another, keyfold.ResetOptions{})
 }
 
 // noGood checks that a token is refused as any other that is none.
@@ -71,7 +71,7 @@ func (d *desk) noGood(what string, purpose keyfold.OneTimePurpose, token string)
 }
 
 func purposes() []keyfold.OneTimePurpose {
-	return []keyfold.OneTimePurpose{keyfold.VerifyEmail, keyfold.ResetPassword, keyfold.ChangeEmail}
+	return []keyfold.OneTimePurpose{keyfold.PurposeVerifyEmail, keyfold.PurposeResetPassword, keyfold.PurposeChangeEmail}
 }
 
 func TestOneTimeTokenDoesWhatItsPurposeSaysOnce(t *testing.T) {
@@ -83,9 +83,9 @@ func TestOneTimeTokenDoesWhatItsPurposeSaysOnce(t *testing.T) {
 			must(d.t, err)
 			user.EmailVerifiedAt, user.UpdatedAt, user.Version = d.clock.now(), d.clock.now(), user.Version+1
 			switch purpose {
-			case keyfold.ResetPassword:
+			case keyfold.PurposeResetPassword:
 				user.HasPassword, user.PasswordChangedAt = true, d.clock.now()
-			case keyfold.ChangeEmail:
+			case keyfold.PurposeChangeEmail:
 				user.Email = moved
 			}
 			if got != user {
@@ -110,12 +110,12 @@ func TestOneTimeTokenGoesToItsAddressAndTellsItsEnd(t *testing.T) {
 			to   string
 			life time.Duration
 		}{
-			keyfold.VerifyEmail:   {"ann@example.com", 24 * time.Hour},
-			keyfold.ResetPassword: {"ann@example.com", 15 * time.Minute},
-			keyfold.ChangeEmail:   {moved, 24 * time.Hour},
+			keyfold.PurposeVerifyEmail:   {"ann@example.com", 24 * time.Hour},
+			keyfold.PurposeResetPassword: {"ann@example.com", 15 * time.Minute},
+			keyfold.PurposeChangeEmail:   {moved, 24 * time.Hour},
 		} {
-			to := map[bool]string{true: moved}[purpose == keyfold.ChangeEmail]
-			mail, err := d.NewOneTime(d.t.Context(), purpose, user.ID, to)
+			to := map[bool]string{true: moved}[purpose == keyfold.PurposeChangeEmail]
+			mail, err := d.CreateOneTimeToken(d.t.Context(), purpose, user.ID, to)
 			must(d.t, err)
 			if mail.To != want.to || !mail.ExpiresAt.Equal(d.clock.now().Add(want.life)) || mail.User != user || mail.Purpose != purpose {
 				d.t.Errorf("%v: %+v, want it sent to %s for %v", purpose, mail, want.to, want.life)
@@ -132,8 +132,8 @@ func TestOneTimeTokenGoesToItsAddressAndTellsItsEnd(t *testing.T) {
 			d.clock.add(want.life - time.Millisecond)
 			user, err = d.use(purpose, last)
 			must(d.t, err)
-			if purpose == keyfold.ChangeEmail { // back to the first address, for the next
-				mail, err := d.NewOneTime(d.t.Context(), purpose, user.ID, "ann@example.com")
+			if purpose == keyfold.PurposeChangeEmail { // back to the first address, for the next
+				mail, err := d.CreateOneTimeToken(d.t.Context(), purpose, user.ID, "ann@example.com")
 				must(d.t, err)
 				user, err = d.use(purpose, mail.Token.Reveal())
 				must(d.t, err)
@@ -143,7 +143,7 @@ func TestOneTimeTokenGoesToItsAddressAndTellsItsEnd(t *testing.T) {
 }
 
 func TestOneTimeTokenIsGoodForItsPurposeOnly(t *testing.T) {
-	// Mutation tried: oneTimeSum without the purpose, and UseOneTime without a
+	// Mutation tried: oneTimeSum without the purpose, and UseOneTimeToken without a
 	// look at it, lets a token to verify an address reset the password. Either
 	// alone is enough.
 	onEveryDesk(t, func(d *desk, user keyfold.User) {
@@ -171,7 +171,7 @@ func TestOneTimeTokenIsGoodForItsPurposeOnly(t *testing.T) {
 
 func TestOneOfFiftyRacingUsesWins(t *testing.T) {
 	onEveryDesk(t, func(d *desk, user keyfold.User) {
-		for _, purpose := range []keyfold.OneTimePurpose{keyfold.VerifyEmail, keyfold.ChangeEmail} {
+		for _, purpose := range []keyfold.OneTimePurpose{keyfold.PurposeVerifyEmail, keyfold.PurposeChangeEmail} {
 			token := d.token(purpose, user.ID)
 			errs := atOnce(50, func(int) error {
 				_, err := d.use(purpose, token)
@@ -182,13 +182,13 @@ func TestOneOfFiftyRacingUsesWins(t *testing.T) {
 			}
 		}
 		keyfold.CountKDFs(d.Service).Replace(func() any { return nil }) // 50 hashes would take their time
-		token := d.token(keyfold.ResetPassword, user.ID)
+		token := d.token(keyfold.PurposeResetPassword, user.ID)
 		errs := atOnce(50, func(int) error {
-			_, err := d.use(keyfold.ResetPassword, token)
+			_, err := d.use(keyfold.PurposeResetPassword, token)
 			return err
 		})
 		if busy := countErrors(errs, keyfold.ErrLimited); countErrors(errs, nil) != 1 || countErrors(errs, keyfold.ErrUnauthenticated)+busy != 49 {
-			d.t.Errorf("%v: %v, want one to win and 49 refused", keyfold.ResetPassword, errs)
+			d.t.Errorf("%v: %v, want one to win and 49 refused", keyfold.PurposeResetPassword, errs)
 		}
 	})
 }
@@ -221,7 +221,7 @@ func TestOneTimeTokenDiesWithWhatItWasMadeFor(t *testing.T) {
 			for _, purpose := range purposes() {
 				name := fmt.Sprintf("user%d.%v", i, purpose)
 				user := join(d.t, d.Service, keyfold.NewUser{Username: name, Email: name + "@example.com"})
-				mail, err := d.NewOneTime(ctx, purpose, user.ID, map[bool]string{true: "to-" + user.Email}[purpose == keyfold.ChangeEmail])
+				mail, err := d.CreateOneTimeToken(ctx, purpose, user.ID, map[bool]string{true: "to-" + user.Email}[purpose == keyfold.PurposeChangeEmail])
 				must(d.t, err)
 				row.spoil(user)
 				d.noGood(row.what, purpose, mail.Token.Reveal())
@@ -245,8 +245,8 @@ func TestResetRevokesTheKeysOnlyWhenAsked(t *testing.T) {
 			remembers(d.t, d.Service, text)
 		}
 		for _, revoke := range []bool{false, true} {
-			reset := d.token(keyfold.ResetPassword, user.ID)
-			_, err := d.UseResetPassword(d.t.Context(), reset, another, keyfold.ResetOptions{RevokeKeys: revoke})
+			reset := d.token(keyfold.PurposeResetPassword, user.ID)
+			_, err := d.ResetPassword(d.t.Context(), reset, another, keyfold.ResetOptions{RevokeKeys: revoke})
 			must(d.t, err)
 			want := map[bool]keyfold.Outcome{false: keyfold.OutcomeAllowed, true: keyfold.OutcomeRevoked}[revoke]
 			wants(d.t, d.Service, token, want, fmt.Sprint("revoke ", revoke))
@@ -255,7 +255,7 @@ func TestResetRevokesTheKeysOnlyWhenAsked(t *testing.T) {
 		}
 		// A reset that is refused revokes nothing.
 		_, fresh := create(d.t, d.Service, keyfold.NewKey{UserID: user.ID})
-		_, err := d.UseResetPassword(d.t.Context(), "kf1t_"+strings.Repeat("0", 43), another, keyfold.ResetOptions{RevokeKeys: true})
+		_, err := d.ResetPassword(d.t.Context(), "kf1t_"+strings.Repeat("0", 43), another, keyfold.ResetOptions{RevokeKeys: true})
 		wantErr(d.t, "a reset by garbage", err, keyfold.ErrUnauthenticated)
 		wants(d.t, d.Service, fresh, keyfold.OutcomeAllowed, "after a reset by garbage")
 	})
@@ -275,20 +275,20 @@ func (s halfReset) InTx(ctx context.Context, fn func(keyfold.Store) error) error
 }
 
 func TestResetAndItsRevocationsAreOneStep(t *testing.T) {
-	// Mutation tried: UseResetPassword without InTx changes the password, and uses
+	// Mutation tried: ResetPassword without InTx changes the password, and uses
 	// the token up.
 	onEveryDesk(t, func(d *desk, user keyfold.User) {
 		ctx := d.t.Context()
 		must(d.t, d.SetPassword(ctx, user.ID, password))
 		create(d.t, d.Service, keyfold.NewKey{UserID: user.ID})
-		token := d.token(keyfold.ResetPassword, user.ID)
+		token := d.token(keyfold.PurposeResetPassword, user.ID)
 		half := newService(d.t, halfReset{d.store}, &keyfold.Options{Now: d.clock.now})
-		_, err := half.UseResetPassword(ctx, token, another, keyfold.ResetOptions{RevokeKeys: true})
+		_, err := half.ResetPassword(ctx, token, another, keyfold.ResetOptions{RevokeKeys: true})
 		wantErr(d.t, "a reset whose revocations fail", err, keyfold.ErrUnavailable)
 		if _, err := d.Authenticate(ctx, keyfold.Login{Login: "ann", Password: password}); err != nil {
 			d.t.Errorf("the old password after half a reset: %v", err)
 		}
-		_, err = d.UseResetPassword(ctx, token, another, keyfold.ResetOptions{RevokeKeys: true})
+		_, err = d.ResetPassword(ctx, token, another, keyfold.ResetOptions{RevokeKeys: true})
 		must(d.t, err)
 	}, "mongodb") // it has no transactions
 }
@@ -305,43 +305,43 @@ func TestOneTimeTokensThatCannotBeAreRefused(t *testing.T) {
 	}{
 		{"no purpose", "purpose", user.ID, "", 0},
 		{"an unknown purpose", "purpose", user.ID, "", 4},
-		{"an address to verify", "email", user.ID, "ann@example.com", keyfold.VerifyEmail},
-		{"an address to reset", "email", user.ID, "ann@example.com", keyfold.ResetPassword},
-		{"no address to change to", "email", user.ID, "", keyfold.ChangeEmail},
-		{"no id", "id", "ann", "", keyfold.VerifyEmail},
-		{"nobody's address", "email", bare.ID, "", keyfold.ResetPassword},
+		{"an address to verify", "email", user.ID, "ann@example.com", keyfold.PurposeVerifyEmail},
+		{"an address to reset", "email", user.ID, "ann@example.com", keyfold.PurposeResetPassword},
+		{"no address to change to", "email", user.ID, "", keyfold.PurposeChangeEmail},
+		{"no id", "id", "ann", "", keyfold.PurposeVerifyEmail},
+		{"nobody's address", "email", bare.ID, "", keyfold.PurposeResetPassword},
 	} {
-		_, err := l.NewOneTime(ctx, row.purpose, row.userID, row.email)
+		_, err := l.CreateOneTimeToken(ctx, row.purpose, row.userID, row.email)
 		wantField(t, row.what, err, row.field)
 	}
-	_, err := l.NewOneTime(ctx, keyfold.VerifyEmail, strings.Repeat("0", 16), "")
+	_, err := l.CreateOneTimeToken(ctx, keyfold.PurposeVerifyEmail, strings.Repeat("0", 16), "")
 	wantErr(t, "nobody", err, keyfold.ErrNotFound)
-	_, err = l.NewOneTime(ctx, keyfold.ChangeEmail, user.ID, bob.Email)
+	_, err = l.CreateOneTimeToken(ctx, keyfold.PurposeChangeEmail, user.ID, bob.Email)
 	wantErr(t, "an address that is taken", err, keyfold.ErrConflict)
 
 	// One that is taken meanwhile leaves the token for when it is free.
-	mail, err := l.NewOneTime(ctx, keyfold.ChangeEmail, bare.ID, "wanted@example.com")
+	mail, err := l.CreateOneTimeToken(ctx, keyfold.PurposeChangeEmail, bare.ID, "wanted@example.com")
 	l.must(err)
 	squatter := join(t, l.Service, keyfold.NewUser{Email: "wanted@example.com"})
-	_, err = l.UseChangeEmail(ctx, mail.Token.Reveal(), netip.Addr{})
+	_, err = l.ConfirmEmailChange(ctx, mail.Token.Reveal(), netip.Addr{})
 	wantErr(t, "an address that was taken meanwhile", err, keyfold.ErrConflict)
 	l.must(l.DeleteUser(ctx, squatter.ID))
-	got, err := l.UseChangeEmail(ctx, mail.Token.Reveal(), netip.Addr{})
+	got, err := l.ConfirmEmailChange(ctx, mail.Token.Reveal(), netip.Addr{})
 	if err != nil || got.Email != "wanted@example.com" || got.EmailVerifiedAt.IsZero() {
 		t.Errorf("an address that is free again: %+v, %v", got, err)
 	}
 
 	l.must(l.DisableUser(ctx, user.ID, ""))
-	_, err = l.NewOneTime(ctx, keyfold.ResetPassword, user.ID, "")
+	_, err = l.CreateOneTimeToken(ctx, keyfold.PurposeResetPassword, user.ID, "")
 	wantErr(t, "a disabled user", err, keyfold.ErrConflict)
 }
 
 func TestStoredOneTimeTokenIsNoCredential(t *testing.T) {
 	l := newLifecycle(t)
 	user := join(t, l.Service, keyfold.NewUser{Email: "ann@example.com"})
-	mail, err := l.NewOneTime(t.Context(), keyfold.VerifyEmail, user.ID, "")
+	mail, err := l.CreateOneTimeToken(t.Context(), keyfold.PurposeVerifyEmail, user.ID, "")
 	l.must(err)
-	second, err := l.NewOneTime(t.Context(), keyfold.ResetPassword, user.ID, "")
+	second, err := l.CreateOneTimeToken(t.Context(), keyfold.PurposeResetPassword, user.ID, "")
 	l.must(err)
 	if mail.Token.Equal(second.Token) {
 		t.Error("two tokens are one")
@@ -357,7 +357,7 @@ func TestOneTimeTokenHidesItself(t *testing.T) {
 	// Mutation tried: OneTimeToken without Format prints its text for %d.
 	l := newLifecycle(t)
 	user := join(t, l.Service, keyfold.NewUser{Email: "ann@example.com"})
-	mail, err := l.NewOneTime(t.Context(), keyfold.ResetPassword, user.ID, "")
+	mail, err := l.CreateOneTimeToken(t.Context(), keyfold.PurposeResetPassword, user.ID, "")
 	l.must(err)
 	token := mail.Token
 	secret := strings.TrimPrefix(token.Reveal(), "kf1t_")
@@ -366,7 +366,7 @@ func TestOneTimeTokenHidesItself(t *testing.T) {
 		Token   keyfold.OneTimeToken
 		Pointer *keyfold.OneTimeToken
 		List    []keyfold.OneTimeToken
-		Mail    keyfold.OneTime
+		Mail    keyfold.IssuedOneTimeToken
 	}{token, &token, []keyfold.OneTimeToken{token}, mail}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%10.3s"} {
 		shown["token "+verb] = fmt.Sprintf(verb, token)
@@ -405,11 +405,11 @@ func TestOneTimeTokenHidesItself(t *testing.T) {
 func TestOneTimeTokenHidesItselfInUnexportedFields(t *testing.T) {
 	l := newLifecycle(t)
 	user := join(t, l.Service, keyfold.NewUser{Email: "ann@example.com"})
-	mail, err := l.NewOneTime(t.Context(), keyfold.ResetPassword, user.ID, "")
+	mail, err := l.CreateOneTimeToken(t.Context(), keyfold.PurposeResetPassword, user.ID, "")
 	l.must(err)
 	type inner struct {
 		token keyfold.OneTimeToken
-		mail  keyfold.OneTime
+		mail  keyfold.IssuedOneTimeToken
 		list  []keyfold.OneTimeToken
 	}
 	wantsHidden(t, strings.TrimPrefix(mail.Token.Reveal(), "kf1t_"), inner{mail.Token, mail, []keyfold.OneTimeToken{mail.Token}})
@@ -418,9 +418,9 @@ func TestOneTimeTokenHidesItselfInUnexportedFields(t *testing.T) {
 func TestOneTimeTokensAreEqualByTheirText(t *testing.T) {
 	l := newLifecycle(t)
 	user := join(t, l.Service, keyfold.NewUser{Email: "ann@example.com"})
-	first, err := l.NewOneTime(t.Context(), keyfold.ResetPassword, user.ID, "")
+	first, err := l.CreateOneTimeToken(t.Context(), keyfold.PurposeResetPassword, user.ID, "")
 	l.must(err)
-	second, err := l.NewOneTime(t.Context(), keyfold.ResetPassword, user.ID, "")
+	second, err := l.CreateOneTimeToken(t.Context(), keyfold.PurposeResetPassword, user.ID, "")
 	l.must(err)
 	switch none := (keyfold.OneTimeToken{}); {
 	case !first.Token.Equal(first.Token), !none.Equal(keyfold.OneTimeToken{}):

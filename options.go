@@ -131,8 +131,8 @@ type Options struct {
 	// 15 to 256 characters that are not among the common ones.
 	PasswordPolicy PasswordPolicy
 
-	// Mailer, if set, delivers one-time tokens for [Service.SendResetPassword]
-	// and [Service.SendVerifyEmail].
+	// Mailer, if set, delivers one-time tokens for [Service.SendPasswordReset]
+	// and [Service.SendEmailVerification].
 	Mailer Mailer
 
 	// Logger is told of what goes wrong in the background, without secrets.

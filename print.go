@@ -24,7 +24,7 @@ type redacted interface {
 	encoding.TextMarshaler
 }
 
-var _ = []redacted{Options{}, Request{}, Login{}, NewUser{}, SecretHash{}, KeyRecord{}, VerifyRecord{}, Rotation{}, UserRecord{}, OneTimeRecord{}, OneTimeUse{}}
+var _ = []redacted{Options{}, Request{}, Login{}, NewUser{}, SecretHash{}, KeyRecord{}, VerifyRecord{}, Rotation{}, UserRecord{}, OneTimeTokenRecord{}, OneTimeTokenUse{}}
 
 // errSecretInGob refuses what would be kept: sessions are often stored by encoding/gob.
 var errSecretInGob = errors.New("keyfold: a value that holds a password or a token must not be encoded")
@@ -202,33 +202,33 @@ func (u UserRecord) MarshalJSON() ([]byte, error) { return u.shown().MarshalJSON
 // MarshalText is what Format writes.
 func (u UserRecord) MarshalText() ([]byte, error) { return u.shown().MarshalText() }
 
-func (r OneTimeRecord) shown() redact.Fields { return redact.Of(r, "Sum") }
+func (r OneTimeTokenRecord) shown() redact.Fields { return redact.Of(r, "Sum") }
 
 // Format writes the fields that are set, without the hash of the token, for
 // every verb and flag.
-func (r OneTimeRecord) Format(state fmt.State, verb rune) { r.shown().Format(state, verb) }
+func (r OneTimeTokenRecord) Format(state fmt.State, verb rune) { r.shown().Format(state, verb) }
 
 // LogValue is a group of what Format writes.
-func (r OneTimeRecord) LogValue() slog.Value { return r.shown().LogValue() }
+func (r OneTimeTokenRecord) LogValue() slog.Value { return r.shown().LogValue() }
 
 // MarshalJSON is an object of what Format writes. A Store cannot keep a
-// OneTimeRecord in this form.
-func (r OneTimeRecord) MarshalJSON() ([]byte, error) { return r.shown().MarshalJSON() }
+// OneTimeTokenRecord in this form.
+func (r OneTimeTokenRecord) MarshalJSON() ([]byte, error) { return r.shown().MarshalJSON() }
 
 // MarshalText is what Format writes.
-func (r OneTimeRecord) MarshalText() ([]byte, error) { return r.shown().MarshalText() }
+func (r OneTimeTokenRecord) MarshalText() ([]byte, error) { return r.shown().MarshalText() }
 
-func (u OneTimeUse) shown() redact.Fields { return redact.Of(u, "Sum", "PasswordHash") }
+func (u OneTimeTokenUse) shown() redact.Fields { return redact.Of(u, "Sum", "PasswordHash") }
 
 // Format writes the fields that are set, without the hashes, for every verb and
 // flag.
-func (u OneTimeUse) Format(state fmt.State, verb rune) { u.shown().Format(state, verb) }
+func (u OneTimeTokenUse) Format(state fmt.State, verb rune) { u.shown().Format(state, verb) }
 
 // LogValue is a group of what Format writes.
-func (u OneTimeUse) LogValue() slog.Value { return u.shown().LogValue() }
+func (u OneTimeTokenUse) LogValue() slog.Value { return u.shown().LogValue() }
 
 // MarshalJSON is an object of what Format writes.
-func (u OneTimeUse) MarshalJSON() ([]byte, error) { return u.shown().MarshalJSON() }
+func (u OneTimeTokenUse) MarshalJSON() ([]byte, error) { return u.shown().MarshalJSON() }
 
 // MarshalText is what Format writes.
-func (u OneTimeUse) MarshalText() ([]byte, error) { return u.shown().MarshalText() }
+func (u OneTimeTokenUse) MarshalText() ([]byte, error) { return u.shown().MarshalText() }

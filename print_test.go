@@ -77,7 +77,7 @@ func TestPrintedValuesShowTheOtherFields(t *testing.T) {
 // Mutation tried: Login without GobEncode.
 func TestPlaintextSecretsAreNotStoredInGob(t *testing.T) {
 	t.Parallel()
-	for _, v := range []any{keyfold.Login{Password: "p"}, keyfold.NewUser{Password: "p"}, keyfold.Request{Token: "t"}, keyfold.OneTime{}} {
+	for _, v := range []any{keyfold.Login{Password: "p"}, keyfold.NewUser{Password: "p"}, keyfold.Request{Token: "t"}, keyfold.IssuedOneTimeToken{}} {
 		var out bytes.Buffer
 		if err := gob.NewEncoder(&out).Encode(v); err == nil {
 			t.Errorf("%T is encoded", v)

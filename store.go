@@ -24,7 +24,7 @@ import (
 type Store interface {
 	KeyStore
 	UserStore
-	OneTimeStore
+	OneTimeTokenStore
 	ThrottleStore
 	UsageStore
 	FeedStore

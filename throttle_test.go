@@ -189,25 +189,25 @@ func TestUsedOneTimeTokenLiftsTheWaitsAndMakesTheAddressKnown(t *testing.T) {
 	// Mutation tried: cleared without the marks of the address.
 	onEveryDoor(t, func(d *door, ann keyfold.User) {
 		const afar, elsewhere = "203.0.113.9", "203.0.114.9"
-		for i, purpose := range []keyfold.OneTimePurpose{keyfold.VerifyEmail, keyfold.ChangeEmail, keyfold.ResetPassword} {
+		for i, purpose := range []keyfold.OneTimePurpose{keyfold.PurposeVerifyEmail, keyfold.PurposeChangeEmail, keyfold.PurposeResetPassword} {
 			d.clock.add(24 * time.Hour)
 			d.locked(fmt.Sprintf("203.0.115.%d", i))
 			ip, email := netip.MustParseAddr(afar).Next(), ""
 			for range i {
 				ip = ip.Next()
 			}
-			if purpose == keyfold.ChangeEmail {
+			if purpose == keyfold.PurposeChangeEmail {
 				email = "Ann@example.com"
 			}
-			mail, err := d.NewOneTime(d.t.Context(), purpose, ann.ID, email)
+			mail, err := d.CreateOneTimeToken(d.t.Context(), purpose, ann.ID, email)
 			must(d.t, err)
 			switch token := mail.Token.Reveal(); purpose {
-			case keyfold.VerifyEmail:
-				_, err = d.UseVerifyEmail(d.t.Context(), token, ip)
-			case keyfold.ChangeEmail:
-				_, err = d.UseChangeEmail(d.t.Context(), token, ip)
-			case keyfold.ResetPassword:
-				_, err = d.UseResetPassword(d.t.Context(), token, password, keyfold.ResetOptions{IP: ip})
+			case keyfold.PurposeVerifyEmail:
+				_, err = d.VerifyEmail(d.t.Context(), token, ip)
+			case keyfold.PurposeChangeEmail:
+				_, err = d.ConfirmEmailChange(d.t.Context(), token, ip)
+			case keyfold.PurposeResetPassword:
+				_, err = d.ResetPassword(d.t.Context(), token, password, keyfold.ResetOptions{IP: ip})
 			}
 			must(d.t, err)
 			d.opens(purpose.String()+", from elsewhere", "ann", elsewhere)
@@ -226,12 +226,12 @@ func TestTokenUsedInATransactionLiftsTheWaitsWithIt(t *testing.T) {
 		const afar = "203.0.113.9"
 		ctx := d.t.Context()
 		d.locked(afar)
-		mail, err := d.NewOneTime(ctx, keyfold.VerifyEmail, ann.ID, "")
+		mail, err := d.CreateOneTimeToken(ctx, keyfold.PurposeVerifyEmail, ann.ID, "")
 		must(d.t, err)
 		refused := errors.New("refused")
 		for _, end := range []error{refused, nil} {
 			err := d.InTx(ctx, func(k *keyfold.Service) error {
-				_, err := k.UseVerifyEmail(ctx, mail.Token.Reveal(), netip.Addr{})
+				_, err := k.VerifyEmail(ctx, mail.Token.Reveal(), netip.Addr{})
 				return errors.Join(err, end)
 			})
 			if !errors.Is(err, end) {

@@ -79,8 +79,8 @@ type UserStore interface {
 	DeleteUser(ctx context.Context, id string, m Mutation) error
 }
 
-// OneTimeRecord is a one-time token as it is stored.
-type OneTimeRecord struct {
+// OneTimeTokenRecord is a one-time token as it is stored.
+type OneTimeTokenRecord struct {
 	Sum     [32]byte // of the token and its purpose; the token itself is not kept
 	Purpose OneTimePurpose
 	UserID  string
@@ -95,24 +95,24 @@ type OneTimeRecord struct {
 	ExpiresAt   time.Time // exclusive
 }
 
-// OneTimeUse is what a one-time token is used for.
-type OneTimeUse struct {
+// OneTimeTokenUse is what a one-time token is used for.
+type OneTimeTokenUse struct {
 	Sum          [32]byte
 	Purpose      OneTimePurpose
 	PasswordHash string // of the new password, for ResetPassword
 }
 
-// OneTimeStore keeps one-time tokens.
-type OneTimeStore interface {
-	// CreateOneTime must insert the token, and remove the others that the user
+// OneTimeTokenStore keeps one-time tokens.
+type OneTimeTokenStore interface {
+	// CreateOneTimeToken must insert the token, and remove the others that the user
 	// has for the same purpose, or return ErrNotFound when there is no such user
 	// and ErrConflict when the sum exists.
-	CreateOneTime(ctx context.Context, token OneTimeRecord, m Mutation) error
+	CreateOneTimeToken(ctx context.Context, token OneTimeTokenRecord, m Mutation) error
 
-	// OneTime must return the token, or ErrNotFound.
-	OneTime(ctx context.Context, sum [32]byte) (OneTimeRecord, error)
+	// OneTimeToken must return the token, or ErrNotFound.
+	OneTimeToken(ctx context.Context, sum [32]byte) (OneTimeTokenRecord, error)
 
-	// UseOneTime must, in one step, remove the token and change its user, and
+	// UseOneTimeToken must, in one step, remove the token and change its user, and
 	// return the user as it became. It must return ErrNotFound, and change
 	// nothing, unless the token has that sum and purpose, ExpiresAt is after m.At,
 	// and its user exists, is not disabled, and still has the PasswordVersion and
@@ -123,11 +123,11 @@ type OneTimeStore interface {
 	// ResetPassword does that and what SetPassword does; ChangeEmail sets Email,
 	// EmailKey and EmailVerifiedAt. All set UpdatedAt to m.At and raise the
 	// version by one. m.Target must be replaced by the user's id.
-	UseOneTime(ctx context.Context, use OneTimeUse, m Mutation) (UserRecord, error)
+	UseOneTimeToken(ctx context.Context, use OneTimeTokenUse, m Mutation) (UserRecord, error)
 
-	// PruneOneTime must delete tokens whose ExpiresAt is not after at, at most
+	// PruneOneTimeTokens must delete tokens whose ExpiresAt is not after at, at most
 	// about limit, and report how many.
-	PruneOneTime(ctx context.Context, at time.Time, limit int) (deleted int, err error)
+	PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, err error)
 }
 
 // Throttle counts the attempts made under one name.

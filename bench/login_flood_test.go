@@ -60,7 +60,7 @@ func loginFloods(b *testing.B, here, there keyfold.Store, keys *keyset.Set) {
 	})
 	b.Run("mails", func(b *testing.B) {
 		loginFlood(b, here, there, keys, func(ctx context.Context, svc *keyfold.Service, name string, ip netip.Addr) error {
-			return svc.SendResetPassword(ctx, name, ip)
+			return svc.SendPasswordReset(ctx, name, ip)
 		})
 	})
 }
@@ -68,7 +68,7 @@ func loginFloods(b *testing.B, here, there keyfold.Store, keys *keyset.Set) {
 // noMail is a Mailer that delivers nothing.
 type noMail struct{}
 
-func (noMail) Mail(context.Context, keyfold.OneTime) error { return nil }
+func (noMail) SendOneTimeToken(context.Context, keyfold.IssuedOneTimeToken) error { return nil }
 
 // flooded is a Service that is flooded, and another process on the same
 // database that is not.

@@ -24,13 +24,13 @@ var _ keyfold.Mailer = (*mailer)(nil)
 
 // letters are the subject and the text of each purpose; the text takes the link.
 var letters = map[keyfold.OneTimePurpose]struct{ subject, text string }{
-	keyfold.VerifyEmail:   {"Is this your address?", "To confirm it, open\n\n%s\n\nwithin a day. If you did not ask for this, do nothing."},
-	keyfold.ResetPassword: {"Set your password", "Open\n\n%s\n\nwithin 15 minutes. If you did not ask for this, do nothing: your password stays."},
-	keyfold.ChangeEmail:   {"Is this your new address?", "To use it from now on, open\n\n%s\n\nwithin a day. If you did not ask for this, do nothing."},
+	keyfold.PurposeVerifyEmail:   {"Is this your address?", "To confirm it, open\n\n%s\n\nwithin a day. If you did not ask for this, do nothing."},
+	keyfold.PurposeResetPassword: {"Set your password", "Open\n\n%s\n\nwithin 15 minutes. If you did not ask for this, do nothing: your password stays."},
+	keyfold.PurposeChangeEmail:   {"Is this your new address?", "To use it from now on, open\n\n%s\n\nwithin a day. If you did not ask for this, do nothing."},
 }
 
 // Mail sends the letter, or gives up when ctx is done.
-func (m *mailer) Mail(ctx context.Context, mail keyfold.OneTime) error {
+func (m *mailer) SendOneTimeToken(ctx context.Context, mail keyfold.IssuedOneTimeToken) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", m.server)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (m *mailer) Mail(ctx context.Context, mail keyfold.OneTime) error {
 // letter writes the message (RFC 5322). The token stands behind the # of the
 // link: browsers do not send that part, so no log of a server has it, and the
 // page posts it when its reader presses a button.
-func (m *mailer) letter(mail keyfold.OneTime) string {
+func (m *mailer) letter(mail keyfold.IssuedOneTimeToken) string {
 	letter := letters[mail.Purpose]
 	link := m.site + "/" + strings.ReplaceAll(mail.Purpose.String(), "_", "-") + "#" + mail.Token.Reveal()
 	lines := []string{

@@ -86,7 +86,7 @@ func (a accounts) signUp(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a accounts) forgotten(w http.ResponseWriter, r *http.Request) {
-	err := a.svc.SendResetPassword(r.Context(), r.PostFormValue("email"), httpadapter.ClientIP(r.RemoteAddr, nil, httpadapter.Proxies{}))
+	err := a.svc.SendPasswordReset(r.Context(), r.PostFormValue("email"), httpadapter.ClientIP(r.RemoteAddr, nil, httpadapter.Proxies{}))
 	if err != nil {
 		refuse(w, err)
 		return
@@ -97,7 +97,7 @@ func (a accounts) forgotten(w http.ResponseWriter, r *http.Request) {
 // resetPassword stops the user's keys too: whoever needs a new password may have
 // lost more than that.
 func (a accounts) resetPassword(w http.ResponseWriter, r *http.Request) {
-	user, err := a.svc.UseResetPassword(r.Context(), r.PostFormValue("token"), r.PostFormValue("password"),
+	user, err := a.svc.ResetPassword(r.Context(), r.PostFormValue("token"), r.PostFormValue("password"),
 		keyfold.ResetOptions{IP: httpadapter.ClientIP(r.RemoteAddr, nil, httpadapter.Proxies{}), RevokeKeys: true})
 	if err != nil {
 		refuse(w, err)

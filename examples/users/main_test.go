@@ -176,7 +176,7 @@ func TestMailGivesUpWhenItIsTold(t *testing.T) {
 	defer listener.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	err = (&mailer{server: listener.Addr().String()}).Mail(ctx, keyfold.OneTime{Purpose: keyfold.VerifyEmail, To: email})
+	err = (&mailer{server: listener.Addr().String()}).SendOneTimeToken(ctx, keyfold.IssuedOneTimeToken{Purpose: keyfold.PurposeVerifyEmail, To: email})
 	if err == nil {
 		t.Error("mail was sent to a server that says nothing")
 	}

@@ -78,9 +78,9 @@ type fixture struct {
 }
 
 // outbox is a Mailer that keeps what it is given.
-type outbox chan keyfold.OneTime
+type outbox chan keyfold.IssuedOneTimeToken
 
-func (o outbox) Mail(_ context.Context, mail keyfold.OneTime) error {
+func (o outbox) SendOneTimeToken(_ context.Context, mail keyfold.IssuedOneTimeToken) error {
 	o <- mail
 	return nil
 }

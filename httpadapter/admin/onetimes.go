@@ -9,13 +9,13 @@ import (
 	"github.com/keyfold/keyfold/internal/wire"
 )
 
-// OneTime is the answer to making a one-time token: the only one that holds it.
+// IssuedOneTimeToken is the answer to making a one-time token: the only one that holds it.
 type OneTime struct {
 	Token string `json:"token" doc:"For the user alone; shown this once, and never again"`
 	wire.OneTime
 }
 
-func newOneTime(o keyfold.OneTime) OneTime {
+func newOneTime(o keyfold.IssuedOneTimeToken) OneTime {
 	return OneTime{Token: o.Token.Reveal(), OneTime: wire.OneTime{
 		Purpose: o.Purpose.String(), UserID: o.User.ID, To: o.To, ExpiresAt: o.ExpiresAt.UTC(),
 	}}
@@ -72,7 +72,7 @@ func (a *api) createOneTime(ctx context.Context, in *onUser, b *newOneTimeBody) 
 	if err != nil {
 		return nil, err
 	}
-	token, err := a.svc.NewOneTime(ctx, purpose, in.ID, b.Email)
+	token, err := a.svc.CreateOneTimeToken(ctx, purpose, in.ID, b.Email)
 	if err != nil {
 		return nil, err
 	}
@@ -87,10 +87,10 @@ func (a *api) sendOneTime(ctx context.Context, _ *none, b *sendBody) (*none, err
 	purpose, err := keyfold.ParseOneTimePurpose(b.Purpose)
 	switch {
 	case err != nil:
-	case purpose == keyfold.ResetPassword:
-		err = a.svc.SendResetPassword(ctx, b.Login, address)
-	case purpose == keyfold.VerifyEmail:
-		err = a.svc.SendVerifyEmail(ctx, b.Login, address)
+	case purpose == keyfold.PurposeResetPassword:
+		err = a.svc.SendPasswordReset(ctx, b.Login, address)
+	case purpose == keyfold.PurposeVerifyEmail:
+		err = a.svc.SendEmailVerification(ctx, b.Login, address)
 	default:
 		err = &keyfold.InvalidError{Field: "purpose", Allowed: "one of verify_email, reset_password"}
 	}
@@ -105,7 +105,7 @@ func (a *api) useVerifyEmail(ctx context.Context, _ *none, b *oneTimeBody) (*use
 	if err != nil {
 		return nil, err
 	}
-	return usedOneTime(a.svc.UseVerifyEmail(ctx, b.Token, address))
+	return usedOneTime(a.svc.VerifyEmail(ctx, b.Token, address))
 }
 
 func (a *api) useChangeEmail(ctx context.Context, _ *none, b *oneTimeBody) (*userAnswer, error) {
@@ -113,7 +113,7 @@ func (a *api) useChangeEmail(ctx context.Context, _ *none, b *oneTimeBody) (*use
 	if err != nil {
 		return nil, err
 	}
-	return usedOneTime(a.svc.UseChangeEmail(ctx, b.Token, address))
+	return usedOneTime(a.svc.ConfirmEmailChange(ctx, b.Token, address))
 }
 
 func (a *api) useResetPassword(ctx context.Context, _ *none, b *resetBody) (*userAnswer, error) {
@@ -121,7 +121,7 @@ func (a *api) useResetPassword(ctx context.Context, _ *none, b *resetBody) (*use
 	if err != nil {
 		return nil, err
 	}
-	return usedOneTime(a.svc.UseResetPassword(ctx, b.Token, b.Password, keyfold.ResetOptions{IP: address, RevokeKeys: b.RevokeKeys}))
+	return usedOneTime(a.svc.ResetPassword(ctx, b.Token, b.Password, keyfold.ResetOptions{IP: address, RevokeKeys: b.RevokeKeys}))
 }
 
 func usedOneTime(user keyfold.User, err error) (*userAnswer, error) {

@@ -31,7 +31,7 @@ func (o Options) MarshalJSON() ([]byte, error) { return o.shown().MarshalJSON() 
 // MarshalText is what Format writes.
 func (o Options) MarshalText() ([]byte, error) { return o.shown().MarshalText() }
 
-// OneTime is an answer: its JSON holds the token, and nothing else shows it.
+// IssuedOneTimeToken is an answer: its JSON holds the token, and nothing else shows it.
 var (
 	_ fmt.Formatter  = OneTime{}
 	_ slog.LogValuer = OneTime{}

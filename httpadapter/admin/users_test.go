@@ -381,7 +381,7 @@ func TestSendingATokenTellsNobodyWhoExists(t *testing.T) {
 	if known, unknown := send("olga"), send("nobody"); known != unknown {
 		t.Errorf("known %q, unknown %q", known, unknown)
 	}
-	if mail := <-f.outbox; mail.To != "olga@example.com" || mail.Purpose != keyfold.ResetPassword {
+	if mail := <-f.outbox; mail.To != "olga@example.com" || mail.Purpose != keyfold.PurposeResetPassword {
 		t.Errorf("mailed %+v", mail)
 	}
 	f.do("POST", "/one-time-tokens/send", `{"purpose":"change_email","login":"olga"}`).wantsProblem(http.StatusUnprocessableEntity, "invalid", "purpose")

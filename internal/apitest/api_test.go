@@ -26,7 +26,7 @@ type server struct {
 // noMail is a Mailer that delivers nothing.
 type noMail struct{}
 
-func (noMail) Mail(context.Context, keyfold.OneTime) error { return nil }
+func (noMail) SendOneTimeToken(context.Context, keyfold.IssuedOneTimeToken) error { return nil }
 
 // newServer starts the API of a program that sends mail if mailer is not nil.
 func newServer(t *testing.T, mailer keyfold.Mailer) *server {

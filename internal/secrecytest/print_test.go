@@ -219,8 +219,8 @@ func exceptions() map[string]string {
 		"keyfold.CreatedKey.Token": "encoded logged", "admin.OneTime.Token": "encoded gob logged",
 
 		// Stores may keep records by encoding/gob, and hashes are what they keep.
-		"keyfold.SecretHash.Sum": "gob", "keyfold.UserRecord.PasswordHash": "gob", "keyfold.OneTimeRecord.Sum": "gob",
-		"keyfold.OneTimeUse.Sum": "gob", "keyfold.OneTimeUse.PasswordHash": "gob",
+		"keyfold.SecretHash.Sum": "gob", "keyfold.UserRecord.PasswordHash": "gob", "keyfold.OneTimeTokenRecord.Sum": "gob",
+		"keyfold.OneTimeTokenUse.Sum": "gob", "keyfold.OneTimeTokenUse.PasswordHash": "gob",
 		"fromenv.Setting.Value": "gob", "fromenv.Source.Environ[]": "gob", // for a program that sends them on purpose
 
 		// They belong to the program, one pointer away from a Service that was copied.
@@ -233,7 +233,7 @@ func exceptions() map[string]string {
 func isPlain(s subject) bool {
 	switch reflect.Zero(s.typ).Interface().(type) {
 	case keyfold.Options, keyfold.Login, keyfold.NewUser, keyfold.Request, keyfold.SecretHash, keyfold.KeyRecord, keyfold.VerifyRecord,
-		keyfold.Rotation, keyfold.UserRecord, keyfold.OneTimeRecord, keyfold.OneTimeUse, admin.Options, admin.OneTime,
+		keyfold.Rotation, keyfold.UserRecord, keyfold.OneTimeTokenRecord, keyfold.OneTimeTokenUse, admin.Options, admin.OneTime,
 		compat.Options, fromenv.Source, fromenv.Setting:
 		return true
 	}
@@ -318,7 +318,7 @@ func TestPanicShowsNoSecret(t *testing.T) {
 		t.Fatalf("no type %s", name)
 	}
 	for _, name := range []string{
-		"keyfold.Service", "keyfold.Options", "keyfold.Login", "keyfold.NewUser", "keyfold.Request", "keyfold.Token", "keyfold.OneTime",
+		"keyfold.Service", "keyfold.Options", "keyfold.Login", "keyfold.NewUser", "keyfold.Request", "keyfold.Token", "keyfold.IssuedOneTimeToken",
 		"admin.Options", "fromenv.Setting",
 	} {
 		child := exec.Command(os.Args[0], "-test.run=^TestPanicShowsNoSecret$")

@@ -88,7 +88,7 @@ type UserPage struct {
 	Next  *string `json:"next" doc:"Cursor of the next page, which may exist even when this one is short; null at the end"`
 }
 
-// OneTime is a one-time token without the token.
+// IssuedOneTimeToken is a one-time token without the token.
 type OneTime struct {
 	Purpose   string    `json:"purpose" enum:"verify_email,reset_password,change_email"`
 	UserID    string    `json:"user_id"`

@@ -7,8 +7,8 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// CreateOneTime inserts the token in place of the user's others for its purpose.
-func (s *Store) CreateOneTime(ctx context.Context, token keyfold.OneTimeRecord, m keyfold.Mutation) error {
+// CreateOneTimeToken inserts the token in place of the user's others for its purpose.
+func (s *Store) CreateOneTimeToken(ctx context.Context, token keyfold.OneTimeTokenRecord, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		if _, err := st.user(token.UserID); err != nil {
 			return err
@@ -30,7 +30,7 @@ func (s *Store) CreateOneTime(ctx context.Context, token keyfold.OneTimeRecord, 
 }
 
 // OneTime returns the token.
-func (s *Store) OneTime(ctx context.Context, sum [32]byte) (token keyfold.OneTimeRecord, err error) {
+func (s *Store) OneTimeToken(ctx context.Context, sum [32]byte) (token keyfold.OneTimeTokenRecord, err error) {
 	err = s.read(ctx, func(st *state) error {
 		var ok bool
 		if token, ok = st.oneTimes.get(sum); !ok {
@@ -41,8 +41,8 @@ func (s *Store) OneTime(ctx context.Context, sum [32]byte) (token keyfold.OneTim
 	return token, err
 }
 
-// UseOneTime removes the token and changes its user.
-func (s *Store) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (user keyfold.UserRecord, err error) {
+// UseOneTimeToken removes the token and changes its user.
+func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse, m keyfold.Mutation) (user keyfold.UserRecord, err error) {
 	err = s.write(ctx, func(st *state) error {
 		token, ok := st.oneTimes.get(use.Sum)
 		if !ok || token.Purpose != use.Purpose || !token.ExpiresAt.After(m.At) {
@@ -55,9 +55,9 @@ func (s *Store) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfol
 		}
 		record.EmailVerifiedAt = m.At
 		switch use.Purpose {
-		case keyfold.ResetPassword:
+		case keyfold.PurposeResetPassword:
 			record = withPassword(record, use.PasswordHash, m.At)
-		case keyfold.ChangeEmail:
+		case keyfold.PurposeChangeEmail:
 			record.Email, record.EmailKey = token.NewEmail, token.NewEmailKey
 			if st.taken(record) {
 				return keyfold.ErrConflict
@@ -76,10 +76,10 @@ func (s *Store) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfol
 	return user, nil
 }
 
-// PruneOneTime deletes tokens that have expired.
-func (s *Store) PruneOneTime(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
+// PruneOneTimeTokens deletes tokens that have expired.
+func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
 	err = s.write(ctx, func(st *state) error {
-		deleted = pruneExpired(&st.oneTimes, func(token keyfold.OneTimeRecord) time.Time { return token.ExpiresAt }, at, limit)
+		deleted = pruneExpired(&st.oneTimes, func(token keyfold.OneTimeTokenRecord) time.Time { return token.ExpiresAt }, at, limit)
 		return nil
 	})
 	if err != nil {

@@ -21,7 +21,7 @@ type state struct {
 	users     table[string, keyfold.UserRecord]
 	usernames table[string, string] // the id of a user, by UsernameKey
 	emails    table[string, string] // the same, by EmailKey
-	oneTimes  table[[32]byte, keyfold.OneTimeRecord]
+	oneTimes  table[[32]byte, keyfold.OneTimeTokenRecord]
 	throttles table[string, keyfold.Throttle]
 	settings  table[string, string]
 
@@ -54,7 +54,7 @@ func newState() *state {
 		users:     newTable[string, keyfold.UserRecord](nil),
 		usernames: newTable[string, string](nil),
 		emails:    newTable[string, string](nil),
-		oneTimes:  newTable[[32]byte, keyfold.OneTimeRecord](nil),
+		oneTimes:  newTable[[32]byte, keyfold.OneTimeTokenRecord](nil),
 		throttles: newTable[string, keyfold.Throttle](nil),
 		settings:  newTable[string, string](nil),
 	}

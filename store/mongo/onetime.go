@@ -39,9 +39,9 @@ func purposeOf(purpose keyfold.OneTimePurpose) string { return strconv.Itoa(int(
 
 func hexOf(sum [32]byte) string { return hex.EncodeToString(sum[:]) }
 
-// CreateOneTime implements keyfold.OneTimeStore. The place of the token comes
+// CreateOneTimeToken implements keyfold.OneTimeTokenStore. The place of the token comes
 // first; in the user's document it takes the place of the one before.
-func (s *Store) CreateOneTime(ctx context.Context, token keyfold.OneTimeRecord, m keyfold.Mutation) error {
+func (s *Store) CreateOneTimeToken(ctx context.Context, token keyfold.OneTimeTokenRecord, m keyfold.Mutation) error {
 	if owned, err := s.mayOwn(ctx, token.UserID); err != nil || !owned || token.UserID == "" {
 		return wrap("create one-time token", orNotFound(err))
 	}
@@ -79,22 +79,22 @@ func withToken(tokens map[string]tokenDoc, purpose string, token tokenDoc) map[s
 	return tokens
 }
 
-// OneTime implements keyfold.OneTimeStore.
-func (s *Store) OneTime(ctx context.Context, sum [32]byte) (keyfold.OneTimeRecord, error) {
+// OneTime implements keyfold.OneTimeTokenStore.
+func (s *Store) OneTimeToken(ctx context.Context, sum [32]byte) (keyfold.OneTimeTokenRecord, error) {
 	place, err := s.place(ctx, sum)
 	if err != nil {
-		return keyfold.OneTimeRecord{}, wrap("read one-time token", err)
+		return keyfold.OneTimeTokenRecord{}, wrap("read one-time token", err)
 	}
 	user, err := first[userDoc](ctx, s.users, byID(place.UserID))
 	if err == nil && (user == nil || !user.Head.Live || user.Tokens[place.Purpose].Sum != place.Sum) {
 		err = keyfold.ErrNotFound
 	}
 	if err != nil {
-		return keyfold.OneTimeRecord{}, wrap("read one-time token", err)
+		return keyfold.OneTimeTokenRecord{}, wrap("read one-time token", err)
 	}
 	purpose, err := strconv.Atoi(place.Purpose)
 	token := user.Tokens[place.Purpose]
-	return keyfold.OneTimeRecord{
+	return keyfold.OneTimeTokenRecord{
 		Sum: sum, Purpose: keyfold.OneTimePurpose(purpose), UserID: user.Head.ID, PasswordVersion: token.PasswordVersion,
 		EmailKey: token.EmailKey, NewEmail: token.NewEmail, NewEmailKey: token.NewEmailKey,
 		CreatedAt: column.Moment(token.CreatedAt), ExpiresAt: column.Moment(token.ExpiresAt),
@@ -110,9 +110,9 @@ func (s *Store) place(ctx context.Context, sum [32]byte) (*tokenPlace, error) {
 	return place, err
 }
 
-// UseOneTime implements keyfold.OneTimeStore. One update takes the token out of
+// UseOneTimeToken implements keyfold.OneTimeTokenStore. One update takes the token out of
 // the user's document and changes the user.
-func (s *Store) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
+func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
 	place, err := s.place(ctx, use.Sum)
 	if err == nil && place.Purpose != purposeOf(use.Purpose) {
 		err = keyfold.ErrNotFound
@@ -130,7 +130,7 @@ func (s *Store) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfol
 		}
 		doc.use(use, token, c.At)
 		user = doc.record()
-		if use.Purpose != keyfold.ChangeEmail {
+		if use.Purpose != keyfold.PurposeChangeEmail {
 			return nil
 		}
 		return s.namesAreFree(ctx, doc)
@@ -148,23 +148,23 @@ func (t tokenDoc) isGood(user *userDoc, at int64) bool {
 }
 
 // use takes the token away and does what it is for.
-func (d *userDoc) use(use keyfold.OneTimeUse, token tokenDoc, at int64) {
+func (d *userDoc) use(use keyfold.OneTimeTokenUse, token tokenDoc, at int64) {
 	d.Tokens = maps.Clone(d.Tokens)
 	delete(d.Tokens, purposeOf(use.Purpose))
 	d.EmailVerifiedAt = &at
 	switch use.Purpose {
-	case keyfold.ResetPassword:
+	case keyfold.PurposeResetPassword:
 		d.setPassword(use.PasswordHash, at)
-	case keyfold.ChangeEmail:
+	case keyfold.PurposeChangeEmail:
 		d.Email, d.EmailKey = token.NewEmail, token.NewEmailKey
-	case keyfold.VerifyEmail:
+	case keyfold.PurposeVerifyEmail:
 	}
 	d.touch(at)
 }
 
-// PruneOneTime implements keyfold.OneTimeStore. It is no change of the user: a
+// PruneOneTimeTokens implements keyfold.OneTimeTokenStore. It is no change of the user: a
 // token that expired is good for nothing, wherever it is.
-func (s *Store) PruneOneTime(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
+func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
 	places, err := list[tokenPlace](ctx, s.oneTimes, bson.D{is("expires_at", bson.D{is("$lte", at.UnixMilli())})},
 		options.Find().SetSort(bson.D{is("expires_at", 1)}).SetLimit(int64(limit)))
 	for i := range places {

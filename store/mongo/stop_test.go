@@ -122,10 +122,10 @@ func (r *rig) addUser() keyfold.UserRecord {
 	return user
 }
 
-func (r *rig) token(user keyfold.UserRecord, n byte) keyfold.OneTimeRecord {
+func (r *rig) token(user keyfold.UserRecord, n byte) keyfold.OneTimeTokenRecord {
 	r.next++
-	return keyfold.OneTimeRecord{
-		Sum: [32]byte{n, byte(r.next), byte(r.next >> 8)}, Purpose: keyfold.ResetPassword, UserID: user.ID, PasswordVersion: user.PasswordVersion,
+	return keyfold.OneTimeTokenRecord{
+		Sum: [32]byte{n, byte(r.next), byte(r.next >> 8)}, Purpose: keyfold.PurposeResetPassword, UserID: user.ID, PasswordVersion: user.PasswordVersion,
 		EmailKey: user.EmailKey, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
 	}
 }
@@ -260,7 +260,7 @@ func mutations() map[string]func(r *rig) attempt {
 		"DeleteUser": func(r *rig) attempt {
 			user := r.addUser()
 			keys := []string{r.addKey(user.ID).ID, r.addKey(user.ID).ID}
-			r.must(r.repairer.CreateOneTime(r.Context(), r.token(user, 1), r.mutation("user.one_time", user.ID)))
+			r.must(r.repairer.CreateOneTimeToken(r.Context(), r.token(user, 1), r.mutation("user.one_time", user.ID)))
 			return attempt{
 				do: func(s *Store, m keyfold.Mutation) error { return s.DeleteUser(r.Context(), user.ID, m) },
 				happened: func(string) bool {
@@ -275,34 +275,34 @@ func mutations() map[string]func(r *rig) attempt {
 				targets: []string{user.ID}, keys: keys, fed: user.ID,
 			}
 		},
-		"CreateOneTime": func(r *rig) attempt {
+		"CreateOneTimeToken": func(r *rig) attempt {
 			user := r.addUser()
-			r.must(r.repairer.CreateOneTime(r.Context(), r.token(user, 1), r.mutation("user.one_time", user.ID)))
-			var made keyfold.OneTimeRecord
+			r.must(r.repairer.CreateOneTimeToken(r.Context(), r.token(user, 1), r.mutation("user.one_time", user.ID)))
+			var made keyfold.OneTimeTokenRecord
 			return attempt{
 				do: func(s *Store, m keyfold.Mutation) error {
 					made = r.token(user, 2) // who tries again makes another
-					return s.CreateOneTime(r.Context(), made, m)
+					return s.CreateOneTimeToken(r.Context(), made, m)
 				},
 				happened: func(string) bool {
-					_, err := r.repairer.OneTime(r.Context(), made.Sum)
+					_, err := r.repairer.OneTimeToken(r.Context(), made.Sum)
 					return err == nil
 				},
 				targets: []string{user.ID}, fed: user.ID,
 			}
 		},
-		"UseOneTime": func(r *rig) attempt {
+		"UseOneTimeToken": func(r *rig) attempt {
 			user := r.addUser()
 			token := r.token(user, 1)
-			r.must(r.repairer.CreateOneTime(r.Context(), token, r.mutation("user.one_time", user.ID)))
+			r.must(r.repairer.CreateOneTimeToken(r.Context(), token, r.mutation("user.one_time", user.ID)))
 			return attempt{
 				do: func(s *Store, m keyfold.Mutation) error {
-					_, err := s.UseOneTime(r.Context(), keyfold.OneTimeUse{Sum: token.Sum, Purpose: token.Purpose, PasswordHash: "hash"}, m)
+					_, err := s.UseOneTimeToken(r.Context(), keyfold.OneTimeTokenUse{Sum: token.Sum, Purpose: token.Purpose, PasswordHash: "hash"}, m)
 					return err
 				},
 				happened: func(string) bool {
 					now, _ := r.member(user.ID)
-					_, err := r.repairer.OneTime(r.Context(), token.Sum)
+					_, err := r.repairer.OneTimeToken(r.Context(), token.Sum)
 					if used := now.PasswordHash == "hash"; used == (err == nil) {
 						r.Errorf("half a use: the password is set: %t, and the token is there: %t", used, err == nil)
 					}

@@ -240,11 +240,11 @@ type usedTwice struct{ keyfold.Store }
 
 func newUsedTwice() keyfold.Store { return &usedTwice{memory.New()} }
 
-func (s *usedTwice) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
-	token, looked := s.OneTime(ctx, use.Sum)
+func (s *usedTwice) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
+	token, looked := s.OneTimeToken(ctx, use.Sum)
 	time.Sleep(time.Millisecond) // others look too
-	user, err := s.Store.UseOneTime(ctx, use, m)
-	if _, gone := s.OneTime(ctx, use.Sum); looked == nil && errors.Is(err, keyfold.ErrNotFound) && gone != nil {
+	user, err := s.Store.UseOneTimeToken(ctx, use, m)
+	if _, gone := s.OneTimeToken(ctx, use.Sum); looked == nil && errors.Is(err, keyfold.ErrNotFound) && gone != nil {
 		return s.User(ctx, token.UserID)
 	}
 	return user, err
@@ -255,15 +255,15 @@ type tokenOfDisabled struct{ keyfold.Store }
 
 func newTokenOfDisabled() keyfold.Store { return &tokenOfDisabled{memory.New()} }
 
-func (s *tokenOfDisabled) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
-	if token, err := s.OneTime(ctx, use.Sum); err == nil {
+func (s *tokenOfDisabled) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
+	if token, err := s.OneTimeToken(ctx, use.Sum); err == nil {
 		if user, err := s.User(ctx, token.UserID); err == nil && !user.DisabledAt.IsZero() {
 			if _, err := s.SetUserState(ctx, user.ID, keyfold.EnableChange, "", m); err != nil {
 				return user, err
 			}
 		}
 	}
-	return s.Store.UseOneTime(ctx, use, m)
+	return s.Store.UseOneTimeToken(ctx, use, m)
 }
 
 // blindRehash writes the hash over whatever is there.

@@ -31,7 +31,7 @@ type call struct {
 type subjects struct {
 	live, disabled, fresh keyfold.KeyRecord // the last is not stored
 	user, off, newcomer   keyfold.UserRecord
-	token, newToken       keyfold.OneTimeRecord // of user
+	token, newToken       keyfold.OneTimeTokenRecord // of user
 	throttle              keyfold.Throttle
 	setting, newSetting   string
 }
@@ -42,7 +42,7 @@ func (t *trial) subjects() subjects {
 	t.set(s.disabled.ID, keyfold.DisableChange)
 	s.disabled = t.key(s.disabled.ID)
 	s.user, s.off, s.newcomer = t.activeUser(), t.addFullUser(), t.newUser()
-	s.token, s.newToken = t.addToken(s.user, keyfold.ResetPassword), t.token(s.user, keyfold.ResetPassword)
+	s.token, s.newToken = t.addToken(s.user, keyfold.PurposeResetPassword), t.token(s.user, keyfold.PurposeResetPassword)
 	name := t.id()
 	t.reserves(lax, t.now(), name)
 	s.throttle = t.throttle(name)
@@ -99,16 +99,16 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 		{"RehashPassword", func(ctx context.Context) error {
 			return s.RehashPassword(ctx, on.user.ID, on.user.PasswordHash, "rehashed")
 		}},
-		{"OneTime", func(ctx context.Context) error { _, err := s.OneTime(ctx, on.token.Sum); return err }},
-		{"UseOneTime", func(ctx context.Context) error { _, err := s.UseOneTime(ctx, use(on.token), m); return err }},
-		{"CreateOneTime", func(ctx context.Context) error { return s.CreateOneTime(ctx, on.newToken, m) }},
+		{"OneTimeToken", func(ctx context.Context) error { _, err := s.OneTimeToken(ctx, on.token.Sum); return err }},
+		{"UseOneTimeToken", func(ctx context.Context) error { _, err := s.UseOneTimeToken(ctx, use(on.token), m); return err }},
+		{"CreateOneTimeToken", func(ctx context.Context) error { return s.CreateOneTimeToken(ctx, on.newToken, m) }},
 		{"SetPassword", func(ctx context.Context) error { return s.SetPassword(ctx, on.user.ID, "hash", m) }},
 		{"SetUserState", func(ctx context.Context) error {
 			_, err := s.SetUserState(ctx, on.off.ID, keyfold.EnableChange, "", m)
 			return err
 		}},
 		{"DeleteUser", func(ctx context.Context) error { return s.DeleteUser(ctx, on.user.ID, m) }},
-		{"PruneOneTime", func(ctx context.Context) error { _, err := s.PruneOneTime(ctx, on.token.ExpiresAt, 10); return err }},
+		{"PruneOneTimeTokens", func(ctx context.Context) error { _, err := s.PruneOneTimeTokens(ctx, on.token.ExpiresAt, 10); return err }},
 		{"DatabaseID", func(ctx context.Context) error { _, err := s.DatabaseID(ctx); return err }},
 		{"Throttle", func(ctx context.Context) error { _, err := s.Throttle(ctx, on.throttle.Name); return err }},
 		{"ReserveAttempt", func(ctx context.Context) error {

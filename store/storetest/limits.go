@@ -110,9 +110,9 @@ func longestUser(t *trial) {
 	user.Version += 2
 	t.shows("the longest user, disabled again", user)
 
-	token := t.token(user, keyfold.ChangeEmail)
+	token := t.token(user, keyfold.PurposeChangeEmail)
 	token.NewEmail, token.NewEmailKey = fill(254), fill(253)+"n"
-	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
 	t.hasToken(token)
 
 	name := "account." + strings.Repeat("f", 64)

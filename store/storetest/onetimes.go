@@ -35,60 +35,60 @@ func oneTimeCases() []testCase {
 
 // purposes are all that a token can be good for.
 func purposes() []keyfold.OneTimePurpose {
-	return []keyfold.OneTimePurpose{keyfold.VerifyEmail, keyfold.ResetPassword, keyfold.ChangeEmail}
+	return []keyfold.OneTimePurpose{keyfold.PurposeVerifyEmail, keyfold.PurposeResetPassword, keyfold.PurposeChangeEmail}
 }
 
 // token returns a token that is good for a user as given. It is not stored.
-func (t *trial) token(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) keyfold.OneTimeRecord {
+func (t *trial) token(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) keyfold.OneTimeTokenRecord {
 	id, at := t.id(), t.now()
-	token := keyfold.OneTimeRecord{
+	token := keyfold.OneTimeTokenRecord{
 		Sum: sha256.Sum256([]byte(id)), Purpose: purpose, UserID: user.ID,
 		PasswordVersion: user.PasswordVersion, EmailKey: user.EmailKey, CreatedAt: at, ExpiresAt: at.Add(time.Hour),
 	}
-	if purpose == keyfold.ChangeEmail {
+	if purpose == keyfold.PurposeChangeEmail {
 		token.NewEmail, token.NewEmailKey = "New@"+id, "new@"+id
 	}
 	return token
 }
 
 // addToken stores a token like token makes them.
-func (t *trial) addToken(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) keyfold.OneTimeRecord {
+func (t *trial) addToken(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) keyfold.OneTimeTokenRecord {
 	t.Helper()
 	token := t.token(user, purpose)
-	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
 	return token
 }
 
 // hasToken checks that a token is there as it was given.
-func (t *trial) hasToken(token keyfold.OneTimeRecord) {
+func (t *trial) hasToken(token keyfold.OneTimeTokenRecord) {
 	t.Helper()
-	got, err := t.store.OneTime(t.ctx, token.Sum)
-	t.ok("OneTime", err)
-	t.same("OneTime", got, token)
+	got, err := t.store.OneTimeToken(t.ctx, token.Sum)
+	t.ok("OneTimeToken", err)
+	t.same("OneTimeToken", got, token)
 }
 
 // noToken checks that a token is not there.
-func (t *trial) noToken(token keyfold.OneTimeRecord) {
+func (t *trial) noToken(token keyfold.OneTimeTokenRecord) {
 	t.Helper()
-	_, err := t.store.OneTime(t.ctx, token.Sum)
-	t.fails("OneTime", err, keyfold.ErrNotFound)
+	_, err := t.store.OneTimeToken(t.ctx, token.Sum)
+	t.fails("OneTimeToken", err, keyfold.ErrNotFound)
 }
 
 // use returns the use of a token. The hash of a password is given for every
 // purpose: what does not need it must not look at it.
-func use(token keyfold.OneTimeRecord) keyfold.OneTimeUse {
-	return keyfold.OneTimeUse{Sum: token.Sum, Purpose: token.Purpose, PasswordHash: "hash of the new password"}
+func use(token keyfold.OneTimeTokenRecord) keyfold.OneTimeTokenUse {
+	return keyfold.OneTimeTokenUse{Sum: token.Sum, Purpose: token.Purpose, PasswordHash: "hash of the new password"}
 }
 
 // became returns a user after the use of a token.
-func became(user keyfold.UserRecord, token keyfold.OneTimeRecord, at time.Time) keyfold.UserRecord {
+func became(user keyfold.UserRecord, token keyfold.OneTimeTokenRecord, at time.Time) keyfold.UserRecord {
 	user.EmailVerifiedAt, user.UpdatedAt = at, at
 	user.Version++
 	switch token.Purpose {
-	case keyfold.ResetPassword:
+	case keyfold.PurposeResetPassword:
 		user.PasswordHash, user.HasPassword, user.PasswordChangedAt = use(token).PasswordHash, true, at
 		user.PasswordVersion++
-	case keyfold.ChangeEmail:
+	case keyfold.PurposeChangeEmail:
 		user.Email, user.EmailKey = token.NewEmail, token.NewEmailKey
 	}
 	return user
@@ -104,14 +104,14 @@ func (t *trial) activeUser() keyfold.UserRecord {
 }
 
 // refusesUse checks that a use fails and changes nothing.
-func (t *trial) refusesUse(what string, u keyfold.OneTimeUse, token keyfold.OneTimeRecord, at time.Time, reason error) {
+func (t *trial) refusesUse(what string, u keyfold.OneTimeTokenUse, token keyfold.OneTimeTokenRecord, at time.Time, reason error) {
 	t.Helper()
 	before := t.user(token.UserID)
 	m := t.mutation(t.action(), "replaced")
 	m.At = at
 	cursor := t.cursor()
-	_, err := t.store.UseOneTime(t.ctx, u, m)
-	t.fails("UseOneTime "+what, err, reason)
+	_, err := t.store.UseOneTimeToken(t.ctx, u, m)
+	t.fails("UseOneTimeToken "+what, err, reason)
 	t.shows("the user after a use "+what, before)
 	t.hasToken(token)
 	t.wroteNothing(cursor, m)
@@ -121,38 +121,38 @@ func (t *trial) refusesUse(what string, u keyfold.OneTimeUse, token keyfold.OneT
 
 func everyTokenColumn(t *trial) {
 	user := t.activeUser()
-	token := t.token(user, keyfold.ChangeEmail)
+	token := t.token(user, keyfold.PurposeChangeEmail)
 	token.Sum[0], token.Sum[1], token.Sum[2], token.Sum[31] = 0, 255, '\'', '\\'
 	token.PasswordVersion, token.EmailKey = 41, "another@"+user.ID // what the user has is no matter yet
-	for _, field := range zeroFields("OneTimeRecord", reflect.ValueOf(token)) {
+	for _, field := range zeroFields("OneTimeTokenRecord", reflect.ValueOf(token)) {
 		t.Errorf("the suite's own token has nothing in %s: give it a value in token", field)
 	}
-	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
 	t.hasToken(token)
-	t.hasToken(t.addToken(user, keyfold.VerifyEmail))
+	t.hasToken(t.addToken(user, keyfold.PurposeVerifyEmail))
 	t.shows("the user", user)
 }
 
 func unknownToken(t *trial) {
-	token := t.addToken(t.activeUser(), keyfold.VerifyEmail)
+	token := t.addToken(t.activeUser(), keyfold.PurposeVerifyEmail)
 	for _, i := range []int{0, 15, 31} {
 		other := token
 		other.Sum[i]++
 		t.noToken(other)
 		t.refusesUse("of an unknown sum", use(other), token, t.now(), keyfold.ErrNotFound)
 	}
-	t.noToken(keyfold.OneTimeRecord{})
+	t.noToken(keyfold.OneTimeTokenRecord{})
 }
 
 func tokenReplaces(t *trial) {
 	user, other := t.activeUser(), t.activeUser()
-	kept := []keyfold.OneTimeRecord{
-		t.addToken(user, keyfold.VerifyEmail), t.addToken(user, keyfold.ChangeEmail), t.addToken(other, keyfold.ResetPassword),
+	kept := []keyfold.OneTimeTokenRecord{
+		t.addToken(user, keyfold.PurposeVerifyEmail), t.addToken(user, keyfold.PurposeChangeEmail), t.addToken(other, keyfold.PurposeResetPassword),
 	}
 	for range 3 {
-		first := t.addToken(user, keyfold.ResetPassword)
+		first := t.addToken(user, keyfold.PurposeResetPassword)
 		t.hasToken(first)
-		second := t.addToken(user, keyfold.ResetPassword)
+		second := t.addToken(user, keyfold.PurposeResetPassword)
 		t.noToken(first)
 		t.hasToken(second)
 	}
@@ -162,15 +162,15 @@ func tokenReplaces(t *trial) {
 }
 
 func tokenOfUnknownUser(t *trial) {
-	kept := t.addToken(t.activeUser(), keyfold.VerifyEmail)
+	kept := t.addToken(t.activeUser(), keyfold.PurposeVerifyEmail)
 	nobody := t.newUser()
-	fresh := t.token(nobody, keyfold.VerifyEmail)
+	fresh := t.token(nobody, keyfold.PurposeVerifyEmail)
 	taken := fresh
 	taken.Sum = kept.Sum
-	for _, token := range []keyfold.OneTimeRecord{fresh, taken} {
+	for _, token := range []keyfold.OneTimeTokenRecord{fresh, taken} {
 		m := t.mutation(t.action(), nobody.ID)
 		cursor := t.cursor()
-		t.fails("CreateOneTime", t.store.CreateOneTime(t.ctx, token, m), keyfold.ErrNotFound)
+		t.fails("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrNotFound)
 		t.wroteNothing(cursor, m)
 	}
 	t.noToken(fresh)
@@ -179,14 +179,14 @@ func tokenOfUnknownUser(t *trial) {
 
 func duplicateToken(t *trial) {
 	user, other := t.activeUser(), t.activeUser()
-	reset, theirs := t.addToken(user, keyfold.ResetPassword), t.addToken(other, keyfold.ResetPassword)
-	verify := t.addToken(user, keyfold.VerifyEmail)
-	for _, taken := range []keyfold.OneTimeRecord{verify, theirs} {
-		token := t.token(user, keyfold.ResetPassword)
+	reset, theirs := t.addToken(user, keyfold.PurposeResetPassword), t.addToken(other, keyfold.PurposeResetPassword)
+	verify := t.addToken(user, keyfold.PurposeVerifyEmail)
+	for _, taken := range []keyfold.OneTimeTokenRecord{verify, theirs} {
+		token := t.token(user, keyfold.PurposeResetPassword)
 		token.Sum = taken.Sum
 		m := t.mutation(t.action(), user.ID)
 		cursor := t.cursor()
-		t.fails("CreateOneTime of a sum that exists", t.store.CreateOneTime(t.ctx, token, m), keyfold.ErrConflict)
+		t.fails("CreateOneTime of a sum that exists", t.store.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrConflict)
 		t.wroteNothing(cursor, m)
 		t.hasToken(verify)
 		t.hasToken(theirs)
@@ -200,25 +200,25 @@ func usesByPurpose(t *trial) {
 		other := t.addToken(user, purpose%3+1) // for the next purpose
 		token := t.addToken(user, purpose)
 		m := t.mutation(t.action(), "")
-		got, err := t.store.UseOneTime(t.ctx, use(token), m)
-		t.ok("UseOneTime to "+purpose.String(), err)
+		got, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
+		t.ok("UseOneTimeToken to "+purpose.String(), err)
 		want := became(user, token, m.At)
-		t.same("UseOneTime to "+purpose.String(), got, want)
+		t.same("UseOneTimeToken to "+purpose.String(), got, want)
 		t.shows("the user after "+purpose.String(), want)
 		t.noToken(token)
 		t.hasToken(other)
-		if purpose == keyfold.ChangeEmail {
+		if purpose == keyfold.PurposeChangeEmail {
 			t.noName(t.id(), user.EmailKey)
 		}
 	}
 	// An address may change to another form of itself.
 	user := t.activeUser()
-	token := t.token(user, keyfold.ChangeEmail)
+	token := t.token(user, keyfold.PurposeChangeEmail)
 	token.NewEmail, token.NewEmailKey = "ANOTHER FORM", user.EmailKey
 	m := t.mutation("user.one_time", user.ID)
-	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, token, m))
-	_, err := t.store.UseOneTime(t.ctx, use(token), m)
-	t.ok("UseOneTime to change an address to itself", err)
+	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, m))
+	_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
+	t.ok("UseOneTimeToken to change an address to itself", err)
 	t.shows("the user", became(user, token, m.At))
 }
 
@@ -228,8 +228,8 @@ func useWritesRows(t *trial) {
 		token := t.addToken(user, purpose)
 		m := t.mutation(t.action(), "replaced")
 		cursor := t.cursor()
-		_, err := t.store.UseOneTime(t.ctx, use(token), m)
-		t.ok("UseOneTime", err)
+		_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
+		t.ok("UseOneTimeToken", err)
 		if entries := t.audited(m); len(entries) != 0 {
 			t.Errorf("%d audit rows keep the target of the mutation, want the id of the user instead", len(entries))
 		}
@@ -241,14 +241,14 @@ func useWritesRows(t *trial) {
 func usedToken(t *trial) {
 	for _, purpose := range purposes() {
 		token := t.addToken(t.activeUser(), purpose)
-		_, err := t.store.UseOneTime(t.ctx, use(token), t.mutation("user.used", ""))
-		t.ok("UseOneTime", err)
+		_, err := t.store.UseOneTimeToken(t.ctx, use(token), t.mutation("user.used", ""))
+		t.ok("UseOneTimeToken", err)
 		after := t.user(token.UserID)
 		for range 2 {
 			m := t.mutation(t.action(), token.UserID)
 			cursor := t.cursor()
-			_, err := t.store.UseOneTime(t.ctx, use(token), m)
-			t.fails("UseOneTime of a token that was used", err, keyfold.ErrNotFound)
+			_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
+			t.fails("UseOneTimeToken of a token that was used", err, keyfold.ErrNotFound)
 			t.shows("the user after a second use", after)
 			t.wroteNothing(cursor, m)
 		}
@@ -264,8 +264,8 @@ func tokenExpires(t *trial) {
 		}
 		m := t.mutation("user.used", "")
 		m.At = token.ExpiresAt.Add(-time.Millisecond)
-		_, err := t.store.UseOneTime(t.ctx, use(token), m)
-		t.ok("UseOneTime just before the end", err)
+		_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
+		t.ok("UseOneTimeToken just before the end", err)
 		t.shows("the user", became(user, token, m.At))
 	}
 }
@@ -310,24 +310,24 @@ func uselessTokens(t *trial) {
 		t.ok("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
 		user = t.user(user.ID)
 		m := t.mutation("user.used", "")
-		_, err := t.store.UseOneTime(t.ctx, use(token), m)
-		t.ok("UseOneTime after the user was enabled", err)
+		_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
+		t.ok("UseOneTimeToken after the user was enabled", err)
 		t.shows("the user", became(user, token, m.At))
 	}
 }
 
 func useOfTakenAddress(t *trial) {
 	user, other := t.activeUser(), t.activeUser()
-	token := t.token(user, keyfold.ChangeEmail)
+	token := t.token(user, keyfold.PurposeChangeEmail)
 	token.NewEmailKey = other.EmailKey
-	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
 	t.refusesUse("for an address that is taken", use(token), token, t.now(), keyfold.ErrConflict)
 	t.refusesUse("for an address that is taken, too late", use(token), token, token.ExpiresAt, keyfold.ErrNotFound)
 	t.shows("who has the address", other)
 	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, other.ID, t.mutation("user.delete", other.ID)))
 	m := t.mutation("user.used", "")
-	_, err := t.store.UseOneTime(t.ctx, use(token), m)
-	t.ok("UseOneTime for an address that is free again", err)
+	_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
+	t.ok("UseOneTimeToken for an address that is free again", err)
 	t.shows("the user", became(user, token, m.At))
 }
 
@@ -340,7 +340,7 @@ func racingUses(t *trial) {
 		cursor := t.cursor()
 		errs := race(racers, func(int) error {
 			return again(func() error {
-				_, err := t.store.UseOneTime(t.ctx, use(token), m)
+				_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
 				return err
 			})
 		})
@@ -357,16 +357,16 @@ func racingChangesOfAddress(t *trial) {
 	for range t.few(20) {
 		users := []keyfold.UserRecord{t.activeUser(), t.activeUser()}
 		address := "wanted@" + t.id()
-		tokens := make([]keyfold.OneTimeRecord, len(users))
+		tokens := make([]keyfold.OneTimeTokenRecord, len(users))
 		for i, user := range users {
-			tokens[i] = t.token(user, keyfold.ChangeEmail)
+			tokens[i] = t.token(user, keyfold.PurposeChangeEmail)
 			tokens[i].NewEmailKey = address
-			t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, tokens[i], t.mutation("user.one_time", user.ID)))
+			t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, tokens[i], t.mutation("user.one_time", user.ID)))
 		}
 		m := t.mutation("user.used", "")
 		errs := race(len(users), func(i int) error {
 			return again(func() error {
-				_, err := t.store.UseOneTime(t.ctx, use(tokens[i]), m)
+				_, err := t.store.UseOneTimeToken(t.ctx, use(tokens[i]), m)
 				return err
 			})
 		})
@@ -383,20 +383,20 @@ func racingChangesOfAddress(t *trial) {
 func resetRacesPassword(t *trial) {
 	for range t.few(30) {
 		user := t.activeUser()
-		token := t.addToken(user, keyfold.ResetPassword)
+		token := t.addToken(user, keyfold.PurposeResetPassword)
 		m := t.mutation(t.action(), user.ID)
 		errs := race(2, func(i int) error {
 			return again(func() error {
 				if i == 0 {
 					return t.store.SetPassword(t.ctx, user.ID, "set", m)
 				}
-				_, err := t.store.UseOneTime(t.ctx, use(token), m)
+				_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
 				return err
 			})
 		})
 		t.ok("SetPassword", errs[0])
 		if errs[1] != nil {
-			t.fails("UseOneTime after SetPassword", errs[1], keyfold.ErrNotFound)
+			t.fails("UseOneTimeToken after SetPassword", errs[1], keyfold.ErrNotFound)
 		}
 		raised := int64(1 + count(errs[1:], nil))
 		if got := t.user(user.ID); got.PasswordHash != "set" || got.PasswordVersion != user.PasswordVersion+raised {
@@ -418,9 +418,9 @@ func useRacesDeletion(t *trial) {
 				case 0:
 					return t.store.DeleteUser(t.ctx, user.ID, m)
 				case 1:
-					_, err = t.store.UseOneTime(t.ctx, use(token), m)
+					_, err = t.store.UseOneTimeToken(t.ctx, use(token), m)
 				case 2:
-					err = t.store.CreateOneTime(t.ctx, fresh, m)
+					err = t.store.CreateOneTimeToken(t.ctx, fresh, m)
 				}
 				if errors.Is(err, keyfold.ErrNotFound) {
 					err = nil
@@ -431,22 +431,22 @@ func useRacesDeletion(t *trial) {
 		t.ok("using and deleting", errors.Join(errs...))
 		t.noUser(user)
 		t.noName(user.UsernameKey, token.NewEmailKey)
-		for _, token := range []keyfold.OneTimeRecord{token, fresh} {
-			_, err := t.store.UseOneTime(t.ctx, use(token), t.mutation("user.used", ""))
-			t.fails("UseOneTime of a deleted user's token", err, keyfold.ErrNotFound)
+		for _, token := range []keyfold.OneTimeTokenRecord{token, fresh} {
+			_, err := t.store.UseOneTimeToken(t.ctx, use(token), t.mutation("user.used", ""))
+			t.fails("UseOneTimeToken of a deleted user's token", err, keyfold.ErrNotFound)
 		}
 	}
 }
 
 // tokensUntil stores tokens that expire at those times, and far from now.
-func (t *trial) tokensUntil(expire ...time.Time) []keyfold.OneTimeRecord {
+func (t *trial) tokensUntil(expire ...time.Time) []keyfold.OneTimeTokenRecord {
 	t.Helper()
-	tokens := make([]keyfold.OneTimeRecord, len(expire))
+	tokens := make([]keyfold.OneTimeTokenRecord, len(expire))
 	for i, at := range expire {
 		user := t.addUser()
-		tokens[i] = t.token(user, keyfold.VerifyEmail)
+		tokens[i] = t.token(user, keyfold.PurposeVerifyEmail)
 		tokens[i].CreatedAt, tokens[i].ExpiresAt = at.Add(-time.Hour), at
-		t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, tokens[i], t.mutation("user.one_time", user.ID)))
+		t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, tokens[i], t.mutation("user.one_time", user.ID)))
 	}
 	return tokens
 }
@@ -455,8 +455,8 @@ func pruneTokensBound(t *trial) {
 	at := time.UnixMilli(1_000_000_000_000).UTC() // long before the tokens of other cases
 	ms := time.Millisecond
 	tokens := t.tokensUntil(at.Add(ms), at.Add(-time.Hour), at, at.Add(time.Hour), at.Add(-ms))
-	deleted, err := t.store.PruneOneTime(t.ctx, at, 100)
-	t.ok("PruneOneTime", err)
+	deleted, err := t.store.PruneOneTimeTokens(t.ctx, at, 100)
+	t.ok("PruneOneTimeTokens", err)
 	if deleted != 3 {
 		t.Errorf("PruneOneTime said that it deleted %d tokens, want 3", deleted)
 	}
@@ -467,8 +467,8 @@ func pruneTokensBound(t *trial) {
 		}
 		t.noToken(token)
 	}
-	deleted, err = t.store.PruneOneTime(t.ctx, at, 100)
-	t.ok("PruneOneTime", err)
+	deleted, err = t.store.PruneOneTimeTokens(t.ctx, at, 100)
+	t.ok("PruneOneTimeTokens", err)
 	if deleted != 0 {
 		t.Errorf("PruneOneTime deleted %d tokens where none was left to delete", deleted)
 	}
@@ -478,7 +478,7 @@ func pruneTokensInSteps(t *trial) {
 	const tokens, limit = 12, 5
 	at := time.UnixMilli(900_000_000_000).UTC()
 	t.tokensUntil(slices.Repeat([]time.Time{at}, tokens)...)
-	t.inSteps("PruneOneTime", tokens, limit, func() (int, error) { return t.store.PruneOneTime(t.ctx, at, limit) })
+	t.inSteps("PruneOneTimeTokens", tokens, limit, func() (int, error) { return t.store.PruneOneTimeTokens(t.ctx, at, limit) })
 }
 
 // inSteps checks that pruning deletes about so many rows at a time, and all in

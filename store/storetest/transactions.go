@@ -114,12 +114,12 @@ func (t *trial) attemptOnUsers(tx keyfold.Store, on subjects, m keyfold.Mutation
 	for _, step := range []func() error{
 		func() error { return tx.CreateUser(t.ctx, on.newcomer, m) },
 		func() error { return tx.CreateKey(t.ctx, key, m) },
-		func() error { _, err := tx.UseOneTime(t.ctx, use(on.token), m); return err },
+		func() error { _, err := tx.UseOneTimeToken(t.ctx, use(on.token), m); return err },
 		func() error { return tx.SetPassword(t.ctx, on.user.ID, "hash", m) },
 		func() error { return tx.RehashPassword(t.ctx, on.user.ID, "hash", "rehashed") },
 		func() error { return tx.UpdateUser(t.ctx, edit, m) },
 		func() (err error) { changed, err = tx.UserByUsername(t.ctx, edit.UsernameKey); return err },
-		func() error { return tx.CreateOneTime(t.ctx, on.newToken, m) },
+		func() error { return tx.CreateOneTimeToken(t.ctx, on.newToken, m) },
 		func() error { return tx.DeleteUser(t.ctx, on.off.ID, m) },
 		func() error {
 			_, err := tx.SetUserState(t.ctx, on.newcomer.ID, keyfold.DisableChange, "", m)
@@ -180,7 +180,7 @@ func txCommitsUsers(t *trial) {
 		if row.Attempts != on.throttle.Attempts+1 {
 			t.Errorf("Throttle inside has %d attempts, want %d", row.Attempts, on.throttle.Attempts+1)
 		}
-		_, err = tx.OneTime(t.ctx, on.newToken.Sum)
+		_, err = tx.OneTimeToken(t.ctx, on.newToken.Sum)
 		t.ok("OneTime inside", err)
 		_, err = tx.User(t.ctx, on.off.ID)
 		t.fails("User inside of one who was deleted", err, keyfold.ErrNotFound)
@@ -207,9 +207,9 @@ func txSurvivesUserRefusals(t *trial) {
 	taken.UsernameKey = on.user.UsernameKey
 	m := t.mutation(t.action(), on.user.ID)
 	after := t.newUser()
-	change := t.token(on.off, keyfold.ChangeEmail)
+	change := t.token(on.off, keyfold.PurposeChangeEmail)
 	change.UserID, change.EmailKey, change.NewEmailKey = on.user.ID, on.user.EmailKey, on.off.EmailKey
-	t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, change, t.mutation("user.one_time", on.user.ID)))
+	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, change, t.mutation("user.one_time", on.user.ID)))
 	cursor := t.cursor()
 	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		t.fails("CreateUser of a name that is taken", tx.CreateUser(t.ctx, taken, m), keyfold.ErrConflict)
@@ -218,13 +218,13 @@ func txSurvivesUserRefusals(t *trial) {
 		t.fails("UpdateUser to an address that is taken", tx.UpdateUser(t.ctx, edit, m), keyfold.ErrConflict)
 		edit.Version++
 		t.fails("UpdateUser of another version", tx.UpdateUser(t.ctx, edit, m), keyfold.ErrStale)
-		_, err := tx.UseOneTime(t.ctx, use(change), m)
-		t.fails("UseOneTime for an address that is taken", err, keyfold.ErrConflict)
-		_, err = tx.UseOneTime(t.ctx, use(on.newToken), m)
-		t.fails("UseOneTime of an unknown token", err, keyfold.ErrNotFound)
+		_, err := tx.UseOneTimeToken(t.ctx, use(change), m)
+		t.fails("UseOneTimeToken for an address that is taken", err, keyfold.ErrConflict)
+		_, err = tx.UseOneTimeToken(t.ctx, use(on.newToken), m)
+		t.fails("UseOneTimeToken of an unknown token", err, keyfold.ErrNotFound)
 		token := on.newToken
 		token.Sum = change.Sum
-		t.fails("CreateOneTime of a sum that exists", tx.CreateOneTime(t.ctx, token, m), keyfold.ErrConflict)
+		t.fails("CreateOneTime of a sum that exists", tx.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrConflict)
 		t.fails("DeleteUser of nobody", tx.DeleteUser(t.ctx, t.id(), m), keyfold.ErrNotFound)
 		key := on.fresh
 		key.UserID = t.id()

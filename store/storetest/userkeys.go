@@ -181,7 +181,7 @@ func userIDsAreOpaque(t *trial) {
 	for i, id := range ids {
 		user := t.addUser(func(user *keyfold.UserRecord) { user.ID = id })
 		keys[i] = t.create(of(user))
-		t.ok("CreateOneTime", t.store.CreateOneTime(t.ctx, t.token(user, keyfold.VerifyEmail), t.mutation("user.one_time", id)))
+		t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, t.token(user, keyfold.PurposeVerifyEmail), t.mutation("user.one_time", id)))
 	}
 	for i, id := range ids {
 		if got := t.user(id).ID; got != id {
@@ -268,8 +268,8 @@ func userDeletionTakesAll(t *trial) {
 	t.set(mine[1].ID, keyfold.DisableChange)
 	t.set(mine[2].ID, keyfold.RevokeChange)
 	theirs, nobodys = t.key(theirs.ID), t.key(nobodys.ID)
-	tokens := []keyfold.OneTimeRecord{t.addToken(user, keyfold.VerifyEmail), t.addToken(user, keyfold.ResetPassword)}
-	kept := t.addToken(other, keyfold.ResetPassword)
+	tokens := []keyfold.OneTimeTokenRecord{t.addToken(user, keyfold.PurposeVerifyEmail), t.addToken(user, keyfold.PurposeResetPassword)}
+	kept := t.addToken(other, keyfold.PurposeResetPassword)
 
 	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, t.mutation("user.delete", user.ID)))
 	t.noUser(user)

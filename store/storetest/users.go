@@ -560,8 +560,8 @@ func userVerbs() []userVerb {
 		{"UnlockUser", func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error {
 			return t.store.UnlockUser(t.ctx, user.ID, keyfold.Settlement{}, m)
 		}},
-		{"CreateOneTime", func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error {
-			return t.store.CreateOneTime(t.ctx, t.token(user, keyfold.ResetPassword), m)
+		{"CreateOneTimeToken", func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error {
+			return t.store.CreateOneTimeToken(t.ctx, t.token(user, keyfold.PurposeResetPassword), m)
 		}},
 		{"DeleteUser", func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error {
 			return t.store.DeleteUser(t.ctx, user.ID, m)

@@ -200,8 +200,8 @@ func holdUser(ctx context.Context, q Querier, id string) error {
 	return mustChange(q.HoldUser(ctx, id))
 }
 
-// CreateOneTime implements keyfold.OneTimeStore.
-func (s *Store) CreateOneTime(ctx context.Context, token keyfold.OneTimeRecord, m keyfold.Mutation) error {
+// CreateOneTimeToken implements keyfold.OneTimeTokenStore.
+func (s *Store) CreateOneTimeToken(ctx context.Context, token keyfold.OneTimeTokenRecord, m keyfold.Mutation) error {
 	return s.write(ctx, "create one-time token", writeDeadline, func(ctx context.Context, session *Session) error {
 		q := session.Querier
 		if err := holdUser(ctx, q, token.UserID); err != nil {
@@ -219,12 +219,12 @@ func (s *Store) CreateOneTime(ctx context.Context, token keyfold.OneTimeRecord, 
 	})
 }
 
-// OneTime implements keyfold.OneTimeStore.
-func (s *Store) OneTime(ctx context.Context, sum [32]byte) (keyfold.OneTimeRecord, error) {
-	var record keyfold.OneTimeRecord
+// OneTime implements keyfold.OneTimeTokenStore.
+func (s *Store) OneTimeToken(ctx context.Context, sum [32]byte) (keyfold.OneTimeTokenRecord, error) {
+	var record keyfold.OneTimeTokenRecord
 	err := s.read(ctx, "read one-time token", func(session *Session) error {
 		row, err := session.Querier.OneTimeRow(ctx, sum[:])
-		record = keyfold.OneTimeRecord{
+		record = keyfold.OneTimeTokenRecord{
 			Sum: sum, Purpose: keyfold.OneTimePurpose(row.Purpose), UserID: row.UserID,
 			PasswordVersion: row.PasswordVersion, EmailKey: row.EmailKey, NewEmail: row.NewEmail,
 			NewEmailKey: row.NewEmailKey, CreatedAt: column.Moment(row.CreatedAt), ExpiresAt: column.Moment(row.ExpiresAt),
@@ -232,15 +232,15 @@ func (s *Store) OneTime(ctx context.Context, sum [32]byte) (keyfold.OneTimeRecor
 		return err
 	})
 	if err != nil {
-		return keyfold.OneTimeRecord{}, err
+		return keyfold.OneTimeTokenRecord{}, err
 	}
 	return record, nil
 }
 
-// UseOneTime implements keyfold.OneTimeStore. Whoever deletes the row has used
+// UseOneTimeToken implements keyfold.OneTimeTokenStore. Whoever deletes the row has used
 // the token. The user is held before it is looked at, so that no change of it
 // comes between.
-func (s *Store) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
+func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
 	var record keyfold.UserRecord
 	err := s.write(ctx, "use one-time token", writeDeadline, func(ctx context.Context, session *Session) error {
 		q, at := session.Querier, m.At.UnixMilli()
@@ -280,14 +280,14 @@ func (s *Store) UseOneTime(ctx context.Context, use keyfold.OneTimeUse, m keyfol
 	return record, nil
 }
 
-func applyOneTime(ctx context.Context, q Querier, use keyfold.OneTimeUse, token *model.OneTime, user *model.User, m keyfold.Mutation) error {
+func applyOneTime(ctx context.Context, q Querier, use keyfold.OneTimeTokenUse, token *model.OneTime, user *model.User, m keyfold.Mutation) error {
 	at := m.At.UnixMilli()
 	email, emailKey, version := user.Email, user.EmailKey, user.Version
 	switch use.Purpose {
-	case keyfold.VerifyEmail:
-	case keyfold.ChangeEmail:
+	case keyfold.PurposeVerifyEmail:
+	case keyfold.PurposeChangeEmail:
 		email, emailKey = token.NewEmail, token.NewEmailKey
-	case keyfold.ResetPassword:
+	case keyfold.PurposeResetPassword:
 		return mustChange(q.ResetPassword(ctx, use.PasswordHash, &at, &at, at, user.ID))
 	default:
 		return errors.New("unknown purpose of a one-time token")
@@ -295,8 +295,8 @@ func applyOneTime(ctx context.Context, q Querier, use keyfold.OneTimeUse, token 
 	return mustChange(q.UpdateUser(ctx, user.Username, user.UsernameKey, email, emailKey, &at, at, user.ID, version))
 }
 
-// PruneOneTime implements keyfold.OneTimeStore.
-func (s *Store) PruneOneTime(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
+// PruneOneTimeTokens implements keyfold.OneTimeTokenStore.
+func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
 	err = s.writeIn(ctx, laneWork, "prune one-time tokens", usageDeadline, func(ctx context.Context, session *Session) error {
 		deleted = 0
 		rows, err := session.Querier.OneTimesExpired(ctx, at.UnixMilli(), int64(limit))

@@ -78,13 +78,13 @@ func seedUser(t testing.TB, store keyfold.Store, n int, at time.Time) string {
 	user := keyfold.UserRecord{UsernameKey: fmt.Sprint("name", n), EmailKey: fmt.Sprintf("mail%d@example.com", n)}
 	user.ID, user.Username, user.Email, user.Version = id, user.UsernameKey, user.EmailKey, 1
 	user.CreatedAt, user.UpdatedAt = at, at
-	token := keyfold.OneTimeRecord{
-		Sum: sha256.Sum256([]byte(id)), Purpose: keyfold.VerifyEmail, UserID: id, EmailKey: user.EmailKey, CreatedAt: at, ExpiresAt: at.Add(time.Hour),
+	token := keyfold.OneTimeTokenRecord{
+		Sum: sha256.Sum256([]byte(id)), Purpose: keyfold.PurposeVerifyEmail, UserID: id, EmailKey: user.EmailKey, CreatedAt: at, ExpiresAt: at.Add(time.Hour),
 	}
 	rule := keyfold.ThrottleRule{Free: 1, First: time.Minute, Longest: time.Minute, Forget: time.Hour}
 	_, err := store.ReserveAttempt(t.Context(), []keyfold.Reservation{{Name: "account." + id, Rule: rule}}, at)
 	err = errors.Join(err, store.CreateUser(t.Context(), user, Mutation("user.create", id)),
-		store.CreateOneTime(t.Context(), token, Mutation("user.one_time", id)))
+		store.CreateOneTimeToken(t.Context(), token, Mutation("user.one_time", id)))
 	if err != nil {
 		t.Fatal(err)
 	}
