@@ -62,7 +62,7 @@ func TestOneTimeTokensAndThrottlesAreDeletedOnceTheyHaveExpired(t *testing.T) {
 		outcome(svc, token) // begins what is done beside
 		_, err := svc.CreateOneTimeToken(t.Context(), keyfold.PurposeVerifyEmail, user.ID, "")
 		must(t, err)
-		_, err = svc.Authenticate(t.Context(), keyfold.Login{Login: "ann", Password: another})
+		_, err = svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "ann", Password: another})
 		wantErr(t, "Authenticate", err, keyfold.ErrUnauthenticated)
 		time.Sleep(30 * time.Hour)
 		tokens, err := store.PruneOneTimeTokens(t.Context(), time.Now(), 10)

@@ -51,7 +51,7 @@ func TestNothingIsDecidedBeforeTheCheckHasPassed(t *testing.T) {
 			}
 			_, _, err = svc.CreateKey(t.Context(), keyfold.NewKey{Name: "n"})
 			mustFail(t, "CreateKey", err)
-			_, err = svc.Authenticate(t.Context(), keyfold.Login{Login: "somebody", Password: "correct horse battery"})
+			_, err = svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "somebody", Password: "correct horse battery"})
 			mustFail(t, "Authenticate", err)
 			mustFail(t, "InTx", svc.InTx(t.Context(), func(*keyfold.Service) error { t.Error("fn ran"); return nil }))
 			mustFail(t, "Ping", svc.Ping(t.Context()))

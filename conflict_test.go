@@ -69,7 +69,7 @@ func TestLogInAndOneTimeTokenHaveErrorsOfTheirOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, login := range []string{"ann", "bob", "not a name"} {
-		_, err := svc.Authenticate(t.Context(), keyfold.Login{Login: login, Password: "wrong horse battery"})
+		_, err := svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: login, Password: "wrong horse battery"})
 		if !errors.Is(err, keyfold.ErrInvalidCredentials) || !errors.Is(err, keyfold.ErrUnauthenticated) {
 			t.Errorf("%q with a wrong password: got %v, want ErrInvalidCredentials", login, err)
 		}

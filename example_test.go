@@ -266,11 +266,11 @@ func ExampleService_Authenticate() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	user, err := svc.Authenticate(ctx, keyfold.Login{
-		Login: "olga", Password: "nine purple herons over the lake", IP: netip.MustParseAddr("192.0.2.7"),
+	user, err := svc.Authenticate(ctx, keyfold.Credentials{
+		Identifier: "olga", Password: "nine purple herons over the lake", IP: netip.MustParseAddr("192.0.2.7"),
 	})
 	fmt.Println(user.Username, err)
-	_, err = svc.Authenticate(ctx, keyfold.Login{Login: "olga", Password: "a guess"})
+	_, err = svc.Authenticate(ctx, keyfold.Credentials{Identifier: "olga", Password: "a guess"})
 	fmt.Println(errors.Is(err, keyfold.ErrUnauthenticated))
 	// Output:
 	// Olga <nil>

@@ -173,7 +173,7 @@ func (c *guests) requests() map[string]func(i int) error {
 	ip := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
 	return map[string]func(int) error{
 		"Authenticate": func(i int) error {
-			_, err := c.Authenticate(ctx, keyfold.Login{Login: fmt.Sprint("user", i), Password: password, IP: ip(i)})
+			_, err := c.Authenticate(ctx, keyfold.Credentials{Identifier: fmt.Sprint("user", i), Password: password, IP: ip(i)})
 			return err
 		},
 		"SendPasswordReset": func(i int) error { return c.SendPasswordReset(ctx, fmt.Sprint("user", i), ip(i)) },
@@ -293,7 +293,7 @@ func TestCallerWhoGoesAwayTakesNoPlace(t *testing.T) {
 		gone, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		for range 2 * places {
-			_, err := c.Authenticate(gone, keyfold.Login{Login: "user5", Password: password})
+			_, err := c.Authenticate(gone, keyfold.Credentials{Identifier: "user5", Password: password})
 			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, keyfold.ErrLimited) {
 				t.Errorf("got %v, want the caller's own context.DeadlineExceeded", err)
 			}
@@ -310,7 +310,7 @@ func TestMalformedInputNeedsNoPlace(t *testing.T) {
 		c := newGuests(t)
 		defer c.fill("UserByUsername", c.requests()["Authenticate"])()
 		ctx, began := t.Context(), time.Now()
-		_, err := c.Authenticate(ctx, keyfold.Login{Login: "no\x00body", Password: password})
+		_, err := c.Authenticate(ctx, keyfold.Credentials{Identifier: "no\x00body", Password: password})
 		_, more := c.VerifyEmail(ctx, "kf1t_short", netip.Addr{})
 		_, most := c.ResetPassword(ctx, "", another, keyfold.ResetOptions{})
 		for _, err := range []error{err, more, most} {
@@ -420,14 +420,14 @@ func newQueueAtGate(t *testing.T) *queueAtGate {
 // proves makes the address one from which somebody has logged in.
 func (l *queueAtGate) proves(from string) {
 	l.t.Helper()
-	if _, err := l.Authenticate(l.t.Context(), keyfold.Login{Login: "user0", Password: password, IP: netip.MustParseAddr(from)}); err != nil {
+	if _, err := l.Authenticate(l.t.Context(), keyfold.Credentials{Identifier: "user0", Password: password, IP: netip.MustParseAddr(from)}); err != nil {
 		l.t.Errorf("a log-in from %s: %v", from, err)
 	}
 }
 
 // tries logs in under a name that no user has.
 func (l *queueAtGate) tries(name, from string) {
-	login := keyfold.Login{Login: name, Password: password}
+	login := keyfold.Credentials{Identifier: name, Password: password}
 	if from != "" {
 		login.IP = netip.MustParseAddr(from)
 	}
@@ -549,7 +549,7 @@ func TestOnlyDecisionsMoveAnAddress(t *testing.T) {
 		gone, cancel := context.WithCancel(t.Context())
 		open := l.store.close("UserByUsername")
 		go cancel()
-		_, err := l.Authenticate(gone, keyfold.Login{Login: "user0", Password: password, IP: netip.MustParseAddr("192.0.2.5")})
+		_, err := l.Authenticate(gone, keyfold.Credentials{Identifier: "user0", Password: password, IP: netip.MustParseAddr("192.0.2.5")})
 		open()
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want context.Canceled", err)
@@ -559,7 +559,7 @@ func TestOnlyDecisionsMoveAnAddress(t *testing.T) {
 		kdfs.Replace(func() any { <-hashing; return nil })
 		go func() { _ = l.SetPassword(t.Context(), l.user, another) }() // takes the hash slot
 		synctest.Wait()
-		_, err = l.Authenticate(t.Context(), keyfold.Login{Login: "user0", Password: password, IP: netip.MustParseAddr("192.0.2.5")})
+		_, err = l.Authenticate(t.Context(), keyfold.Credentials{Identifier: "user0", Password: password, IP: netip.MustParseAddr("192.0.2.5")})
 		if !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) {
 			t.Errorf("got %v, want ErrLimited and ErrUnavailable", err)
 		}

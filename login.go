@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// Login is an attempt to log in. Printing, logging or encoding it hides the
+// Credentials is an attempt to log in. Printing, logging or encoding it hides the
 // password, except in an unexported field of another struct, where fmt calls no
 // methods.
-type Login struct {
-	// Login is a username, or an e-mail address: what holds an "@" is one.
-	Login    string
+type Credentials struct {
+	// Credentials is a username, or an e-mail address: what holds an "@" is one.
+	Identifier    string
 	Password string
 	// IP is the client's address. Attempts are counted by account and by address.
 	// The zero Addr means that the address is unknown: only the account counts.
@@ -46,11 +46,11 @@ type Login struct {
 //
 // A Service of [Service.InTx] or [Service.With] refuses with an [InvalidError]:
 // attempts that a transaction takes back would not be counted.
-func (s *Service) Authenticate(ctx context.Context, l Login) (User, error) {
+func (s *Service) Authenticate(ctx context.Context, l Credentials) (User, error) {
 	if s.bound {
 		return User{}, errBound
 	}
-	_, key, ok := loginKey(l.Login)
+	_, key, ok := loginKey(l.Identifier)
 	if !ok {
 		return User{}, errUnknownLogin // no user can have this name
 	}
@@ -65,7 +65,7 @@ func (s *Service) Authenticate(ctx context.Context, l Login) (User, error) {
 }
 
 // authenticate is [Service.Authenticate] past the gate.
-func (s *Service) authenticate(ctx context.Context, l Login, key string) (User, error) {
+func (s *Service) authenticate(ctx context.Context, l Credentials, key string) (User, error) {
 	attempt, err := s.newAttempt(ctx, key, l.IP)
 	if err != nil {
 		return User{}, err
@@ -73,7 +73,7 @@ func (s *Service) authenticate(ctx context.Context, l Login, key string) (User, 
 	if err := s.reserve(ctx, &attempt); err != nil {
 		return User{}, err
 	}
-	user, err := s.userByLogin(ctx, l.Login)
+	user, err := s.userByLogin(ctx, l.Identifier)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}

@@ -36,7 +36,7 @@ func onEveryDoor(t *testing.T, test func(*door, keyfold.User), without ...string
 }
 
 func (d *door) try(login, secret, from string) error {
-	l := keyfold.Login{Login: login, Password: secret}
+	l := keyfold.Credentials{Identifier: login, Password: secret}
 	if from != "" {
 		l.IP = netip.MustParseAddr(from)
 	}
@@ -99,7 +99,7 @@ func TestAuthenticateLetsTheRightPasswordInByEitherName(t *testing.T) {
 	onEveryDoor(t, func(d *door, ann keyfold.User) {
 		ctx := d.t.Context()
 		for _, login := range []string{"ann", "ANN", "ann@example.com"} {
-			user, err := d.Authenticate(ctx, keyfold.Login{Login: login, Password: password})
+			user, err := d.Authenticate(ctx, keyfold.Credentials{Identifier: login, Password: password})
 			if err != nil || user != ann {
 				d.t.Errorf("as %q: %+v, %v; want %+v", login, user, err, ann)
 			}
@@ -118,7 +118,7 @@ func TestAuthenticateLetsTheRightPasswordInByEitherName(t *testing.T) {
 			{"nobody@example.com", password, keyfold.OutcomeUnknown},
 			{"", password, keyfold.OutcomeUnknown},
 		} {
-			user, err := d.Authenticate(ctx, keyfold.Login{Login: row.login, Password: row.password})
+			user, err := d.Authenticate(ctx, keyfold.Credentials{Identifier: row.login, Password: row.password})
 			if keyfold.OutcomeOf(err) != row.want || !errors.Is(err, keyfold.ErrUnauthenticated) || user != (keyfold.User{}) {
 				d.t.Errorf("%q with %q: user %q, %v; want %v", row.login, row.password, user.ID, err, row.want)
 			}
@@ -316,7 +316,7 @@ func TestThrottlesAreNamedByASecretOfTheDatabase(t *testing.T) {
 	names := func(store keyfold.Store) string {
 		spy := &namesOfThrottles{Store: store}
 		svc := newService(t, spy, nil)
-		_, err := svc.Authenticate(t.Context(), keyfold.Login{Login: "nobody", Password: password, IP: netip.MustParseAddr("192.0.2.1")})
+		_, err := svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "nobody", Password: password, IP: netip.MustParseAddr("192.0.2.1")})
 		wantErr(t, "nobody", err, keyfold.ErrUnauthenticated)
 		return strings.Join(spy.names, " ")
 	}
@@ -342,7 +342,7 @@ func (s *namesOfThrottles) ReserveAttempt(ctx context.Context, names []keyfold.R
 func TestLogInsAreNotPartOfATransaction(t *testing.T) {
 	onEveryDoor(t, func(d *door, _ keyfold.User) {
 		err := d.InTx(d.t.Context(), func(k *keyfold.Service) error {
-			_, err := k.Authenticate(d.t.Context(), keyfold.Login{Login: "ann", Password: another})
+			_, err := k.Authenticate(d.t.Context(), keyfold.Credentials{Identifier: "ann", Password: another})
 			return err
 		})
 		wantField(d.t, "a log-in within a transaction", err, "Service")
@@ -404,7 +404,7 @@ func TestAttemptOfACallerWhoHungUpIsTakenBack(t *testing.T) {
 	for range 10 {
 		ctx, cancel := context.WithCancel(t.Context())
 		store.cancel.Store(&cancel)
-		_, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: password})
+		_, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: password})
 		if errors.Is(err, keyfold.ErrLimited) {
 			t.Fatalf("a caller who hung up is counted: %v", err)
 		}
@@ -418,7 +418,7 @@ func TestRefusedLogInsAreLoggedWithoutTheName(t *testing.T) {
 	svc := newService(t, memory.New(), &keyfold.Options{Now: clock.now, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	join(t, svc, keyfold.NewUser{Username: "ann", Password: password})
 	for i := range 30 {
-		_, _ = svc.Authenticate(t.Context(), keyfold.Login{Login: fmt.Sprint("secret", i), Password: another, IP: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})})
+		_, _ = svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: fmt.Sprint("secret", i), Password: another, IP: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})})
 	}
 	const canonical = "name_sha256=" // of "secret0"
 	sum := sha256.Sum256([]byte("secret0"))

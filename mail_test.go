@@ -131,7 +131,7 @@ func TestOneUserIsSentFewMailsHoweverManyAreAskedFor(t *testing.T) {
 		// logged in before.
 		send(keyfold.PurposeResetPassword, "user1", netip.Addr{})
 		home := netip.MustParseAddr("192.0.2.1")
-		user, err := svc.UserByLogin(t.Context(), "user0")
+		user, err := svc.UserByIdentifier(t.Context(), "user0")
 		must(t, err)
 		must(t, svc.UnlockUser(t.Context(), user.ID, home))
 		for range 7 {
@@ -204,7 +204,7 @@ func TestMailsFromOneAddressAreLimitedWhoeverTheyAreFor(t *testing.T) {
 			}
 		}
 		must(t, svc.SendEmailVerification(ctx, "ann", ip)) // counted apart
-		_, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: password, IP: ip})
+		_, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: password, IP: ip})
 		if err != nil {
 			t.Errorf("a log-in from an address that asked for mail: %v; want them counted apart", err)
 		}

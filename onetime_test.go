@@ -285,7 +285,7 @@ func TestResetAndItsRevocationsAreOneStep(t *testing.T) {
 		half := newService(d.t, halfReset{d.store}, &keyfold.Options{Now: d.clock.now})
 		_, err := half.ResetPassword(ctx, token, another, keyfold.ResetOptions{RevokeKeys: true})
 		wantErr(d.t, "a reset whose revocations fail", err, keyfold.ErrUnavailable)
-		if _, err := d.Authenticate(ctx, keyfold.Login{Login: "ann", Password: password}); err != nil {
+		if _, err := d.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: password}); err != nil {
 			d.t.Errorf("the old password after half a reset: %v", err)
 		}
 		_, err = d.ResetPassword(ctx, token, another, keyfold.ResetOptions{RevokeKeys: true})

@@ -24,7 +24,7 @@ type redacted interface {
 	encoding.TextMarshaler
 }
 
-var _ = []redacted{Options{}, Request{}, Login{}, NewUser{}, SecretHash{}, KeyRecord{}, VerifyRecord{}, Rotation{}, UserRecord{}, OneTimeTokenRecord{}, OneTimeTokenUse{}}
+var _ = []redacted{Options{}, Request{}, Credentials{}, NewUser{}, SecretHash{}, KeyRecord{}, VerifyRecord{}, Rotation{}, UserRecord{}, OneTimeTokenRecord{}, OneTimeTokenUse{}}
 
 // errSecretInGob refuses what would be kept: sessions are often stored by encoding/gob.
 var errSecretInGob = errors.New("keyfold: a value that holds a password or a token must not be encoded")
@@ -87,23 +87,23 @@ func (r Request) MarshalText() ([]byte, error) { return r.shown().MarshalText() 
 // GobEncode returns an error: a token must not be stored.
 func (r Request) GobEncode() ([]byte, error) { return nil, errSecretInGob }
 
-func (l Login) shown() redact.Fields { return redact.Of(l, "Password") }
+func (l Credentials) shown() redact.Fields { return redact.Of(l, "Password") }
 
 // Format writes the fields that are set, without the password, for every verb
 // and flag.
-func (l Login) Format(state fmt.State, verb rune) { l.shown().Format(state, verb) }
+func (l Credentials) Format(state fmt.State, verb rune) { l.shown().Format(state, verb) }
 
 // LogValue is a group of what Format writes.
-func (l Login) LogValue() slog.Value { return l.shown().LogValue() }
+func (l Credentials) LogValue() slog.Value { return l.shown().LogValue() }
 
 // MarshalJSON is an object of what Format writes.
-func (l Login) MarshalJSON() ([]byte, error) { return l.shown().MarshalJSON() }
+func (l Credentials) MarshalJSON() ([]byte, error) { return l.shown().MarshalJSON() }
 
 // MarshalText is what Format writes.
-func (l Login) MarshalText() ([]byte, error) { return l.shown().MarshalText() }
+func (l Credentials) MarshalText() ([]byte, error) { return l.shown().MarshalText() }
 
 // GobEncode returns an error: a password must not be stored.
-func (l Login) GobEncode() ([]byte, error) { return nil, errSecretInGob }
+func (l Credentials) GobEncode() ([]byte, error) { return nil, errSecretInGob }
 
 func (n NewUser) shown() redact.Fields { return redact.Of(n, "Password") }
 

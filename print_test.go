@@ -27,10 +27,10 @@ func TestPrintedValuesShowTheOtherFields(t *testing.T) {
 		text, json string
 	}{
 		{
-			keyfold.Login{Login: "ann", Password: "hunter two", IP: netip.MustParseAddr("192.0.2.1")},
+			keyfold.Credentials{Identifier: "ann", Password: "hunter two", IP: netip.MustParseAddr("192.0.2.1")},
 			"{Login:ann Password:[secret] IP:192.0.2.1}", `{"Login":"ann","Password":"[secret]","IP":"192.0.2.1"}`,
 		},
-		{&keyfold.Login{Login: "ann"}, "{Login:ann}", `{"Login":"ann"}`},
+		{&keyfold.Credentials{Identifier: "ann"}, "{Login:ann}", `{"Login":"ann"}`},
 		{keyfold.NewUser{}, "{}", `{}`},
 		{
 			keyfold.Request{Token: token.Reveal(), Scopes: []string{"a:b"}},
@@ -77,7 +77,7 @@ func TestPrintedValuesShowTheOtherFields(t *testing.T) {
 // Mutation tried: Login without GobEncode.
 func TestPlaintextSecretsAreNotStoredInGob(t *testing.T) {
 	t.Parallel()
-	for _, v := range []any{keyfold.Login{Password: "p"}, keyfold.NewUser{Password: "p"}, keyfold.Request{Token: "t"}, keyfold.IssuedOneTimeToken{}} {
+	for _, v := range []any{keyfold.Credentials{Password: "p"}, keyfold.NewUser{Password: "p"}, keyfold.Request{Token: "t"}, keyfold.IssuedOneTimeToken{}} {
 		var out bytes.Buffer
 		if err := gob.NewEncoder(&out).Encode(v); err == nil {
 			t.Errorf("%T is encoded", v)

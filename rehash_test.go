@@ -38,7 +38,7 @@ func TestEveryRefusalOfALogInCostsOneHash(t *testing.T) {
 		{"wrong password", "ann", another},
 	} {
 		before := kdfs.Computed.Load()
-		_, err := svc.Authenticate(ctx, keyfold.Login{Login: row.login, Password: row.secret})
+		_, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: row.login, Password: row.secret})
 		if !errors.Is(err, keyfold.ErrUnauthenticated) {
 			t.Errorf("%s: %v, want it refused", row.what, err)
 		}
@@ -66,11 +66,11 @@ func TestHashOfThePredecessorIsUpgradedAtLogIn(t *testing.T) {
 		old, err := bcrypt.GenerateFromPassword([]byte("Short1!x"), bcrypt.MinCost)
 		must(t, err)
 		insertHash(t, store, ann.ID, string(old))
-		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!y"}); keyfold.OutcomeOf(err) != keyfold.OutcomeWrongSecret {
+		if _, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: "Short1!y"}); keyfold.OutcomeOf(err) != keyfold.OutcomeWrongSecret {
 			t.Errorf("a wrong password: %v", err)
 		}
 		for range 2 { // by bcrypt, and by what it was replaced with
-			if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!x"}); err != nil {
+			if _, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: "Short1!x"}); err != nil {
 				t.Errorf("the right password: %v", err)
 			}
 		}
@@ -107,13 +107,13 @@ func TestChangeOfPasswordWinsOverTheRehashOfALogIn(t *testing.T) {
 			changed = true
 			must(t, other.SetPassword(ctx, ann.ID, another))
 		}}, nil)
-		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!x"}); err != nil || !changed {
+		if _, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: "Short1!x"}); err != nil || !changed {
 			t.Fatalf("the old password while it is changed: %v", err)
 		}
-		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "Short1!x"}); keyfold.OutcomeOf(err) != keyfold.OutcomeWrongSecret {
+		if _, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: "Short1!x"}); keyfold.OutcomeOf(err) != keyfold.OutcomeWrongSecret {
 			t.Errorf("the old password afterwards: %v, want it refused", err)
 		}
-		if _, err := svc.Authenticate(ctx, keyfold.Login{Login: "ann", Password: another}); err != nil {
+		if _, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: another}); err != nil {
 			t.Errorf("the new password: %v", err)
 		}
 	})
@@ -126,7 +126,7 @@ func TestDamagedHashLetsNobodyInAndIsNoVerdict(t *testing.T) {
 	ann := join(t, svc, keyfold.NewUser{Username: "ann"})
 	insertHash(t, store, ann.ID, "$argon2id$v=19$m=19456,t=0,p=0$c2FsdA$aGFzaA")
 	for range 7 { // what is not decided is no attempt either
-		_, err := svc.Authenticate(t.Context(), keyfold.Login{Login: "ann", Password: password})
+		_, err := svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "ann", Password: password})
 		if !errors.Is(err, keyfold.ErrUnavailable) || errors.Is(err, keyfold.ErrUnauthenticated) {
 			t.Fatalf("a damaged hash: %v, want unavailable", err)
 		}
@@ -146,7 +146,7 @@ func TestBusyHasherIsLimitedAndUnavailable(t *testing.T) {
 		synctest.Wait()
 		for what, call := range map[string]func() error{
 			"Authenticate": func() error {
-				_, err := svc.Authenticate(t.Context(), keyfold.Login{Login: "ann", Password: password})
+				_, err := svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "ann", Password: password})
 				return err
 			},
 			"ChangePassword": func() error { return svc.ChangePassword(t.Context(), ann.ID, password, another) },

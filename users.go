@@ -159,9 +159,9 @@ func (s *Service) user(ctx context.Context, id string) (UserRecord, error) {
 	return record, storeError(ctx, err)
 }
 
-// UserByLogin returns the user who logs in by that name: a username, or an
+// UserByIdentifier returns the user who logs in by that name: a username, or an
 // e-mail address where it holds an "@". Errors: [ErrNotFound], [ErrUnavailable].
-func (s *Service) UserByLogin(ctx context.Context, login string) (User, error) {
+func (s *Service) UserByIdentifier(ctx context.Context, login string) (User, error) {
 	record, err := s.userByLogin(ctx, login)
 	return record.User, err
 }

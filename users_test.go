@@ -93,7 +93,7 @@ func TestLifeOfAUser(t *testing.T) {
 		}
 		wantUser(t, svc, "created", user)
 		for _, login := range []string{"Ann", "ann", "ann@example.com"} {
-			if found, err := svc.UserByLogin(ctx, login); err != nil || found != user {
+			if found, err := svc.UserByIdentifier(ctx, login); err != nil || found != user {
 				t.Errorf("by %q: %+v, %v", login, found, err)
 			}
 		}
@@ -113,7 +113,7 @@ func TestLifeOfAUser(t *testing.T) {
 		}
 		wantUser(t, svc, "updated", user)
 		for _, login := range []string{"Ann", "ann@example.com"} {
-			_, err := svc.UserByLogin(ctx, login)
+			_, err := svc.UserByIdentifier(ctx, login)
 			wantErr(t, "by a name given up", err, keyfold.ErrNotFound)
 		}
 
@@ -569,12 +569,12 @@ func TestChangePasswordNeedsTheOldOne(t *testing.T) {
 		login := n.Username + n.Email
 		wantErr(t, login+": a wrong old password", l.ChangePassword(ctx, user.ID, "wrong horse battery", fresh), keyfold.ErrInvalidCredentials)
 		wantField(t, login+": a new password that is too short", l.ChangePassword(ctx, user.ID, old, "short"), "password")
-		_, err = l.Authenticate(ctx, keyfold.Login{Login: login, Password: old})
+		_, err = l.Authenticate(ctx, keyfold.Credentials{Identifier: login, Password: old})
 		l.must(err)
 		l.must(l.ChangePassword(ctx, user.ID, old, fresh))
-		_, err = l.Authenticate(ctx, keyfold.Login{Login: login, Password: fresh})
+		_, err = l.Authenticate(ctx, keyfold.Credentials{Identifier: login, Password: fresh})
 		l.must(err)
-		_, err = l.Authenticate(ctx, keyfold.Login{Login: login, Password: old})
+		_, err = l.Authenticate(ctx, keyfold.Credentials{Identifier: login, Password: old})
 		wantErr(t, login+": the old password afterwards", err, keyfold.ErrInvalidCredentials)
 	}
 	user, err := l.CreateUser(ctx, keyfold.NewUser{Username: "carol", Password: old})
@@ -601,7 +601,7 @@ func TestStrangersDoNotKeepAUserFromChangingThePassword(t *testing.T) {
 	user, err := l.CreateUser(ctx, keyfold.NewUser{Username: "ann", Password: old})
 	l.must(err)
 	for range 10 {
-		_, err = l.Authenticate(ctx, keyfold.Login{Login: "ann", Password: "wrong horse battery"})
+		_, err = l.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: "wrong horse battery"})
 	}
 	wantErr(t, "ten guesses of a stranger", err, keyfold.ErrLimited)
 	l.must(l.ChangePassword(ctx, user.ID, old, fresh))
@@ -610,7 +610,7 @@ func TestStrangersDoNotKeepAUserFromChangingThePassword(t *testing.T) {
 		err = l.ChangePassword(ctx, user.ID, old, fresh)
 	}
 	wantErr(t, "ten wrong old passwords", err, keyfold.ErrLimited)
-	_, err = l.Authenticate(ctx, keyfold.Login{Login: "ann", Password: fresh})
+	_, err = l.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: fresh})
 	l.must(err)
 	l.must(l.UnlockUser(ctx, user.ID, netip.Addr{}))
 	l.must(l.ChangePassword(ctx, user.ID, fresh, old))

@@ -54,7 +54,7 @@ func BenchmarkLoginFlood(b *testing.B) {
 func loginFloods(b *testing.B, here, there keyfold.Store, keys *keyset.Set) {
 	b.Run("logins", func(b *testing.B) {
 		loginFlood(b, here, there, keys, func(ctx context.Context, svc *keyfold.Service, name string, ip netip.Addr) error {
-			_, err := svc.Authenticate(ctx, keyfold.Login{Login: name, Password: userPassword, IP: ip})
+			_, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: name, Password: userPassword, IP: ip})
 			return err
 		})
 	})

@@ -51,7 +51,7 @@ func BenchmarkLogin(b *testing.B) {
 		for i, kind := range kinds {
 			days.Add(2)
 			began := time.Now()
-			_, err := svc.Authenticate(ctx, keyfold.Login{Login: kind.login, Password: kind.password})
+			_, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: kind.login, Password: kind.password})
 			took[i] += time.Since(began)
 			if (err == nil) != (kind.name == "right") {
 				b.Fatalf("%s: %v", kind.name, err)
@@ -93,7 +93,7 @@ func BenchmarkLoginStorm(b *testing.B) {
 				var storm sync.WaitGroup
 				for i := range n {
 					storm.Go(func() {
-						_, err := svc.Authenticate(context.Background(), keyfold.Login{Login: fmt.Sprint("user", i), Password: userPassword})
+						_, err := svc.Authenticate(context.Background(), keyfold.Credentials{Identifier: fmt.Sprint("user", i), Password: userPassword})
 						if errors.Is(err, keyfold.ErrLimited) {
 							busy.Add(1)
 						} else {

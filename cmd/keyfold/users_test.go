@@ -39,7 +39,7 @@ func (s *shell) user(input string, args ...string) wire.User {
 // logsIn asks the library, as a server would.
 func (s *shell) logsIn(login, password string) bool {
 	s.t.Helper()
-	_, err := s.openService().Authenticate(s.t.Context(), keyfold.Login{Login: login, Password: password})
+	_, err := s.openService().Authenticate(s.t.Context(), keyfold.Credentials{Identifier: login, Password: password})
 	return err == nil
 }
 

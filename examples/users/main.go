@@ -109,8 +109,8 @@ func (a accounts) resetPassword(w http.ResponseWriter, r *http.Request) {
 // createKey makes a key for whoever proves their password.
 func (a accounts) createKey(w http.ResponseWriter, r *http.Request) {
 	name, password, _ := r.BasicAuth()
-	user, err := a.svc.Authenticate(r.Context(), keyfold.Login{
-		Login: name, Password: password, IP: httpadapter.ClientIP(r.RemoteAddr, nil, httpadapter.Proxies{}),
+	user, err := a.svc.Authenticate(r.Context(), keyfold.Credentials{
+		Identifier: name, Password: password, IP: httpadapter.ClientIP(r.RemoteAddr, nil, httpadapter.Proxies{}),
 	})
 	if err != nil {
 		refuse(w, err)

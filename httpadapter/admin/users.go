@@ -153,7 +153,7 @@ func (a *api) authenticate(ctx context.Context, _ *none, b *loginBody) (*userAns
 	if err != nil {
 		return nil, err
 	}
-	user, err := a.svc.Authenticate(ctx, keyfold.Login{Login: b.Login, Password: b.Password, IP: address})
+	user, err := a.svc.Authenticate(ctx, keyfold.Credentials{Identifier: b.Login, Password: b.Password, IP: address})
 	if errors.Is(err, keyfold.ErrUnauthenticated) {
 		// Not a 401: that would say that the admin secret is wrong.
 		return nil, newProblem(http.StatusUnprocessableEntity, "invalid_login", "The username or password is incorrect.")

@@ -171,7 +171,7 @@ func TestContract(t *testing.T) {
 			if a := s.secure(key); a.status != 200 {
 				t.Errorf("the key is not good: %d", a.status)
 			}
-			user, err := s.svc.UserByLogin(t.Context(), "jane")
+			user, err := s.svc.UserByIdentifier(t.Context(), "jane")
 			if err != nil || user.Email != "jane@example.com" || !user.HasPassword || s.stored().UserID != user.ID {
 				t.Errorf("user %+v, %v, key %+v", user, err, s.stored())
 			}
@@ -599,7 +599,7 @@ func TestFormsKeepSecretsOutOfURLs(t *testing.T) {
 	if made.status != 200 {
 		t.Fatalf("%d %s", made.status, made.body)
 	}
-	if user, err := s.svc.UserByLogin(t.Context(), "jane"); err != nil || user.Email != "jane@example.com" {
+	if user, err := s.svc.UserByIdentifier(t.Context(), "jane"); err != nil || user.Email != "jane@example.com" {
 		t.Errorf("user %+v, %v, want the address of the form, which comes last", user, err)
 	}
 	post("/revoke", "api-key="+s.stored().ID, form).wants(200, "null")

@@ -150,10 +150,10 @@ func TestDefects(t *testing.T) {
 		}},
 		{"passwords can be checked, and are stored as argon2id", func(t *testing.T, s *server) {
 			s.admin("/new", "username", "jane", "email", "jane@example.com", "password", password)
-			if user, err := s.svc.Authenticate(t.Context(), keyfold.Login{Login: "jane", Password: password}); err != nil || user.Username != "jane" {
+			if user, err := s.svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "jane", Password: password}); err != nil || user.Username != "jane" {
 				t.Errorf("the right password: %+v, %v", user, err)
 			}
-			if _, err := s.svc.Authenticate(t.Context(), keyfold.Login{Login: "jane", Password: password + "x"}); keyfold.OutcomeOf(err) == keyfold.OutcomeAllowed {
+			if _, err := s.svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "jane", Password: password + "x"}); keyfold.OutcomeOf(err) == keyfold.OutcomeAllowed {
 				t.Error("a wrong password is good")
 			}
 			stored := files(t, s.file)

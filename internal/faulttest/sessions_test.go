@@ -232,7 +232,7 @@ func lifeOfAKey(t *testing.T, store keyfold.Store) {
 	if got, err := svc.Key(t.Context(), key.ID); err != nil || got.Name != name {
 		t.Errorf("the name of a key is %q, %v; want %q", got.Name, err, name)
 	}
-	if user, err := svc.UserByLogin(t.Context(), name+"@example.com"); err == nil {
+	if user, err := svc.UserByIdentifier(t.Context(), name+"@example.com"); err == nil {
 		t.Errorf("a name that no user has finds %v", user.ID)
 	}
 	for range 3 { // the feed has begun, and the key is remembered

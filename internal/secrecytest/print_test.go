@@ -232,7 +232,7 @@ func exceptions() map[string]string {
 // methods on a value of it in an unexported field, and the documents say so.
 func isPlain(s subject) bool {
 	switch reflect.Zero(s.typ).Interface().(type) {
-	case keyfold.Options, keyfold.Login, keyfold.NewUser, keyfold.Request, keyfold.SecretHash, keyfold.KeyRecord, keyfold.VerifyRecord,
+	case keyfold.Options, keyfold.Credentials, keyfold.NewUser, keyfold.Request, keyfold.SecretHash, keyfold.KeyRecord, keyfold.VerifyRecord,
 		keyfold.Rotation, keyfold.UserRecord, keyfold.OneTimeTokenRecord, keyfold.OneTimeTokenUse, admin.Options, admin.OneTime,
 		compat.Options, fromenv.Source, fromenv.Setting:
 		return true
@@ -318,7 +318,7 @@ func TestPanicShowsNoSecret(t *testing.T) {
 		t.Fatalf("no type %s", name)
 	}
 	for _, name := range []string{
-		"keyfold.Service", "keyfold.Options", "keyfold.Login", "keyfold.NewUser", "keyfold.Request", "keyfold.Token", "keyfold.IssuedOneTimeToken",
+		"keyfold.Service", "keyfold.Options", "keyfold.Credentials", "keyfold.NewUser", "keyfold.Request", "keyfold.Token", "keyfold.IssuedOneTimeToken",
 		"admin.Options", "fromenv.Setting",
 	} {
 		child := exec.Command(os.Args[0], "-test.run=^TestPanicShowsNoSecret$")

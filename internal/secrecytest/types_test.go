@@ -55,7 +55,7 @@ func subjects() []subject {
 		of[keyfold.Actor](), of[keyfold.AuditEntry](), of[keyfold.AuditPage](), of[keyfold.AuditQuery](), of[keyfold.AuditScan](),
 		of[keyfold.Change](), of[keyfold.Outcome](), of[keyfold.ConflictError](), of[keyfold.CreatedKey](), of[keyfold.EventPosition](), of[keyfold.Filter](), of[keyfold.Identity](), of[keyfold.InvalidError](), of[keyfold.Key](),
 		of[keyfold.KeyFilter](), of[keyfold.KeyIndex](), of[keyfold.KeyPage](), of[keyfold.KeyRecord](), of[keyfold.KeyRules](), of[keyfold.KeyScan](),
-		of[keyfold.KeyState](), of[keyfold.KeyUpdate](), of[keyfold.KeysQuery](), of[keyfold.Login](), of[keyfold.Mutation](), of[keyfold.NewKey](),
+		of[keyfold.KeyState](), of[keyfold.KeyUpdate](), of[keyfold.KeysQuery](), of[keyfold.Credentials](), of[keyfold.Mutation](), of[keyfold.NewKey](),
 		of[keyfold.NewUser](), of[keyfold.IssuedOneTimeToken](), of[keyfold.OneTimePurpose](), of[keyfold.OneTimeTokenRecord](), of[keyfold.OneTimeToken](),
 		of[keyfold.OneTimeTokenUse](), of[keyfold.Options](), of[keyfold.PasswordPolicy](), of[keyfold.Position](), of[keyfold.RefusalMinute](),
 		of[keyfold.RenewOptions](), of[keyfold.Request](), of[keyfold.ResetOptions](), of[keyfold.RotateOptions](), of[keyfold.Rotation](),
