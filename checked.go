@@ -106,15 +106,15 @@ func (c checked) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int
 	return changed(ctx, c, func() (int, error) { return c.Store.PruneOneTimeTokens(ctx, at, limit) })
 }
 
-func (c checked) ReserveAttempt(ctx context.Context, names []Reservation, at time.Time) (Throttle, error) {
+func (c checked) ReserveAttempt(ctx context.Context, names []ThrottleReservation, at time.Time) (Throttle, error) {
 	return changed(ctx, c, func() (Throttle, error) { return c.Store.ReserveAttempt(ctx, names, at) })
 }
 
-func (c checked) SettleAttempt(ctx context.Context, s Settlement) error {
-	return c.change(ctx, func() error { return c.Store.SettleAttempt(ctx, s) })
+func (c checked) RecordAttemptResult(ctx context.Context, s AttemptResult) error {
+	return c.change(ctx, func() error { return c.Store.RecordAttemptResult(ctx, s) })
 }
 
-func (c checked) UnlockUser(ctx context.Context, id string, s Settlement, m Mutation) error {
+func (c checked) UnlockUser(ctx context.Context, id string, s AttemptResult, m Mutation) error {
 	return c.change(ctx, func() error { return c.Store.UnlockUser(ctx, id, s, m) })
 }
 

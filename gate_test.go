@@ -83,19 +83,19 @@ func (l *lock) Throttle(ctx context.Context, name string) (keyfold.Throttle, err
 	return l.Store.Throttle(ctx, name)
 }
 
-func (l *lock) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (keyfold.Throttle, error) {
+func (l *lock) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (keyfold.Throttle, error) {
 	if err := l.pass(ctx, "ReserveAttempt", ""); err != nil {
 		return keyfold.Throttle{}, err
 	}
 	return l.Store.ReserveAttempt(ctx, names, at)
 }
 
-func (l *lock) SettleAttempt(ctx context.Context, settlement keyfold.Settlement) error {
+func (l *lock) RecordAttemptResult(ctx context.Context, settlement keyfold.AttemptResult) error {
 	// The Service gives it up after two seconds; a store that hangs does not heed that.
-	if err := l.pass(context.WithoutCancel(ctx), "SettleAttempt", ""); err != nil {
+	if err := l.pass(context.WithoutCancel(ctx), "RecordAttemptResult", ""); err != nil {
 		return err
 	}
-	return l.Store.SettleAttempt(ctx, settlement)
+	return l.Store.RecordAttemptResult(ctx, settlement)
 }
 
 func (l *lock) UserByUsername(ctx context.Context, name string) (keyfold.UserRecord, error) {
@@ -222,7 +222,7 @@ func (c *guests) fill(method string, request func(int) error) (leave func()) {
 func TestPlaceIsTakenBeforeTheFirstStoreCallAndHeldUntilTheLast(t *testing.T) {
 	t.Parallel()
 	for request, methods := range map[string][]string{
-		"Authenticate":      {"DatabaseID", "Throttle", "ReserveAttempt", "UserByUsername", "SettleAttempt"},
+		"Authenticate":      {"DatabaseID", "Throttle", "ReserveAttempt", "UserByUsername", "RecordAttemptResult"},
 		"SendPasswordReset": {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTimeToken"},
 		"SendEmailVerification":   {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTimeToken"},
 		"VerifyEmail":    {"OneTimeToken", "UseOneTimeToken"},

@@ -79,7 +79,7 @@ func (s *Service) authenticate(ctx context.Context, l Credentials, key string) (
 	}
 	match, outdated, err := s.passwords.Verify(ctx, l.Password, user.PasswordHash)
 	if err != nil { // nothing was decided, so it was no attempt
-		s.settle(ctx, Settlement{Refund: attempt.reserved})
+		s.settle(ctx, AttemptResult{Refund: attempt.reserved})
 		return User{}, storeError(ctx, passwordError(err))
 	}
 	switch {

@@ -332,7 +332,7 @@ type namesOfThrottles struct {
 	names []string
 }
 
-func (s *namesOfThrottles) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (keyfold.Throttle, error) {
+func (s *namesOfThrottles) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (keyfold.Throttle, error) {
 	for _, reserved := range names {
 		s.names = append(s.names, reserved.Name)
 	}

@@ -82,7 +82,7 @@ func (s *Service) reserveMailFrom(ctx context.Context, purpose OneTimePurpose, a
 	if a.from == "" {
 		return nil
 	}
-	from := []Reservation{{a.name("mails", purpose.String()+"\x00"+a.from, strangeBytes), mailFromRule}}
+	from := []ThrottleReservation{{a.name("mails", purpose.String()+"\x00"+a.from, strangeBytes), mailFromRule}}
 	wait, _, err := s.reserveAll(ctx, a, from, s.now())
 	if err == nil && wait > 0 {
 		err = &limited{wait: wait}
@@ -114,13 +114,13 @@ func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login
 		err = s.opts.Mailer.SendOneTimeToken(ctx, mail)
 	}
 	if err != nil {
-		s.settle(ctx, Settlement{Refund: counted})
+		s.settle(ctx, AttemptResult{Refund: counted})
 	}
 	return err
 }
 
 // reserveMailTo counts a mail to a user, or returns nil when there were too many.
-func (s *Service) reserveMailTo(ctx context.Context, purpose OneTimePurpose, user *UserRecord, a *attempt) ([]Reservation, error) {
+func (s *Service) reserveMailTo(ctx context.Context, purpose OneTimePurpose, user *UserRecord, a *attempt) ([]ThrottleReservation, error) {
 	now, of := s.now(), purpose.String()+"\x00"+user.ID
 	if a.from != "" {
 		known, err := s.marked(ctx, a.knownName(a.account), now)
@@ -131,7 +131,7 @@ func (s *Service) reserveMailTo(ctx context.Context, purpose OneTimePurpose, use
 			of += "\x00" + a.from
 		}
 	}
-	mails := []Reservation{{a.name("mail", of, userBytes), mailToRule}}
+	mails := []ThrottleReservation{{a.name("mail", of, userBytes), mailToRule}}
 	wait, _, err := s.reserveAll(ctx, a, mails, now)
 	if err != nil {
 		return nil, err

@@ -18,24 +18,24 @@ import (
 var (
 	// loginRule holds for an account and for an address: five attempts are free,
 	// the next ones wait 30 seconds, doubling to an hour.
-	loginRule = ThrottleRule{Free: 5, First: 30 * time.Second, Longest: time.Hour, Forget: 24 * time.Hour}
+	loginRule = ThrottleRule{Burst: 5, InitialDelay: 30 * time.Second, MaxDelay: time.Hour, ResetAfter: 24 * time.Hour}
 
 	// freshRule bounds the attempts on an account that must wait, from networks
 	// that made fewer than networkRule.Free such attempts on it in a day. With it,
 	// a stranger who keeps an account waiting slows its user down at a new address
 	// and does not lock them out.
-	freshRule   = ThrottleRule{Free: 5, Every: 30 * time.Minute}
-	networkRule = ThrottleRule{Free: 3, First: 24 * time.Hour, Longest: 24 * time.Hour, Forget: 24 * time.Hour}
+	freshRule   = ThrottleRule{Burst: 5, RefillInterval: 30 * time.Minute}
+	networkRule = ThrottleRule{Burst: 3, InitialDelay: 24 * time.Hour, MaxDelay: 24 * time.Hour, ResetAfter: 24 * time.Hour}
 
 	// addressRule bounds the addresses that become known for a user in a day.
-	addressRule = ThrottleRule{Free: 20, First: 24 * time.Hour, Longest: 24 * time.Hour, Forget: 24 * time.Hour}
+	addressRule = ThrottleRule{Burst: 20, InitialDelay: 24 * time.Hour, MaxDelay: 24 * time.Hour, ResetAfter: 24 * time.Hour}
 
 	// mailFromRule bounds the mails that one address may ask for, for each purpose.
 	// It serves an office or a mobile network, where many people share an address.
-	mailFromRule = ThrottleRule{Free: 100, Every: 15 * time.Second}
+	mailFromRule = ThrottleRule{Burst: 100, RefillInterval: 15 * time.Second}
 
 	// mailToRule bounds the mails to one user, for each purpose.
-	mailToRule = ThrottleRule{Free: 5, Every: 3 * time.Hour}
+	mailToRule = ThrottleRule{Burst: 5, RefillInterval: 3 * time.Hour}
 )
 
 const (
@@ -61,7 +61,7 @@ type attempt struct {
 	from    string // the prefix of the address: /32 or /64; empty when unknown
 	network string // the network around it: /24 or /48
 
-	reserved []Reservation // the throttles that the attempt counts on
+	reserved []ThrottleReservation // the throttles that the attempt counts on
 	// blocked is the refusal where the throttles that strangers share block. Only
 	// the right password passes then, and only from an address that is known.
 	blocked error
@@ -132,22 +132,22 @@ func (a *attempt) oldPasswordName(user *UserRecord) string {
 func (a *attempt) usedName() string { return a.name("used", a.from, userBytes) }
 
 // shared returns the throttles that all strangers share.
-func (a *attempt) shared() []Reservation {
-	names := []Reservation{{a.accountName(a.account), loginRule}}
+func (a *attempt) shared() []ThrottleReservation {
+	names := []ThrottleReservation{{a.accountName(a.account), loginRule}}
 	if a.from != "" {
 		names = append(names, a.address())
 	}
 	return names
 }
 
-func (a *attempt) address() Reservation {
-	return Reservation{a.name("address", a.from, strangeBytes), loginRule}
+func (a *attempt) address() ThrottleReservation {
+	return ThrottleReservation{a.name("address", a.from, strangeBytes), loginRule}
 }
 
 // fresh returns the throttles of a network from which few attempts were made on
 // the account.
-func (a *attempt) fresh() []Reservation {
-	return []Reservation{
+func (a *attempt) fresh() []ThrottleReservation {
+	return []ThrottleReservation{
 		{a.freshName(a.account), freshRule},
 		{a.name("network", a.account+"\x00"+a.network, strangeBytes), networkRule},
 		a.address(),
@@ -200,7 +200,7 @@ func (s *Service) reserveBlocked(ctx context.Context, a *attempt, refusal error,
 		}
 		own = a.name("other", a.account+"\x00"+a.from, strangeBytes)
 	}
-	reserved := []Reservation{{own, loginRule}}
+	reserved := []ThrottleReservation{{own, loginRule}}
 	wait, _, err := s.reserveAll(ctx, a, reserved, now)
 	switch {
 	case err != nil:
@@ -223,14 +223,14 @@ func (s *Service) marked(ctx context.Context, name string, now time.Time) (bool,
 
 // reserveAll counts one attempt on all names, or on none and returns how long
 // to wait and for which of them.
-func (s *Service) reserveAll(ctx context.Context, a *attempt, names []Reservation, now time.Time) (wait time.Duration, name string, err error) {
+func (s *Service) reserveAll(ctx context.Context, a *attempt, names []ThrottleReservation, now time.Time) (wait time.Duration, name string, err error) {
 	for range 2 {
 		var blocking Throttle
 		blocking, err = s.store.ReserveAttempt(ctx, names, now)
 		if err != nil || !blocking.blocks(now) {
 			return 0, "", storeError(ctx, err)
 		}
-		at := slices.IndexFunc(names, func(r Reservation) bool { return r.Name == blocking.Name })
+		at := slices.IndexFunc(names, func(r ThrottleReservation) bool { return r.Name == blocking.Name })
 		rule := names[at].Rule
 		wait = min(blocking.BlockedUntil.Sub(now), rule.longest())
 		if blocking.BlockedUntil.Sub(now) <= rule.longest()+clockSkew && blocking.ExpiresAt.Sub(now) <= rule.life()+clockSkew {
@@ -258,7 +258,7 @@ func (s *Service) outwait(ctx context.Context, a *attempt, wrong *Throttle, rule
 		s.opts.Logger.Warn("keyfold: a log-in throttle was written by a process whose clock is wrong, or the clock of this process is",
 			slog.Time("expires", wrong.ExpiresAt), slog.Time("now", now))
 		// The mark outlives its end, for the process that looks at it next.
-		err = s.store.SettleAttempt(ctx, Settlement{Good: []string{seen}, GoodUntil: now.Add(2 * rule.longest())})
+		err = s.store.RecordAttemptResult(ctx, AttemptResult{Trusted: []string{seen}, TrustedUntil: now.Add(2 * rule.longest())})
 		return rule.longest(), storeError(ctx, err)
 	case err != nil:
 		return 0, storeError(ctx, err)
@@ -266,7 +266,7 @@ func (s *Service) outwait(ctx context.Context, a *attempt, wrong *Throttle, rule
 	if left := mark.ExpiresAt.Add(-rule.longest()).Sub(now); left > 0 {
 		return left, nil
 	}
-	return 0, storeError(ctx, s.store.SettleAttempt(ctx, Settlement{Forget: []string{wrong.Name, seen}}))
+	return 0, storeError(ctx, s.store.RecordAttemptResult(ctx, AttemptResult{Clear: []string{wrong.Name, seen}}))
 }
 
 // success returns what becomes of the throttles when the password was right. The
@@ -274,11 +274,11 @@ func (s *Service) outwait(ctx context.Context, a *attempt, wrong *Throttle, rule
 // the user logged in, and a stranger with an account of their own could clear the
 // count of their address. Without an address clients cannot be told apart, and
 // the count of the account starts again.
-func (s *Service) success(ctx context.Context, a *attempt, user *UserRecord) Settlement {
+func (s *Service) success(ctx context.Context, a *attempt, user *UserRecord) AttemptResult {
 	if a.from == "" {
-		return Settlement{Forget: []string{a.reserved[0].Name}}
+		return AttemptResult{Clear: []string{a.reserved[0].Name}}
 	}
-	settled := Settlement{Refund: a.reserved}
+	settled := AttemptResult{Refund: a.reserved}
 	now := s.now()
 	mark, err := s.store.Throttle(ctx, a.knownName(a.account))
 	if err == nil {
@@ -287,14 +287,14 @@ func (s *Service) success(ctx context.Context, a *attempt, user *UserRecord) Set
 		}
 	}
 	if mark.ExpiresAt.After(now) || s.mayKnow(ctx, a, user, now) {
-		settled.Good, settled.GoodUntil = a.marks(user), now.Add(knownFor)
+		settled.Trusted, settled.TrustedUntil = a.marks(user), now.Add(knownFor)
 	}
 	return settled
 }
 
 // mayKnow reports whether one more address may become known for the user.
 func (s *Service) mayKnow(ctx context.Context, a *attempt, user *UserRecord, now time.Time) bool {
-	addresses := []Reservation{{a.name("addresses", user.ID, userBytes), addressRule}}
+	addresses := []ThrottleReservation{{a.name("addresses", user.ID, userBytes), addressRule}}
 	wait, _, err := s.reserveAll(ctx, a, addresses, now)
 	return err == nil && wait == 0
 }
@@ -306,18 +306,18 @@ func (a *attempt) marks(user *UserRecord) []string {
 
 // cleared returns the settlement that clears the throttles of a user, by both
 // names, and makes the address known where there is one.
-func (a *attempt) cleared(user *UserRecord, now time.Time) Settlement {
-	settled := Settlement{Forget: []string{a.oldPasswordName(user)}}
+func (a *attempt) cleared(user *UserRecord, now time.Time) AttemptResult {
+	settled := AttemptResult{Clear: []string{a.oldPasswordName(user)}}
 	for _, account := range []string{user.UsernameKey, user.EmailKey} {
-		settled.Forget = append(settled.Forget, a.accountName(account), a.freshName(account))
+		settled.Clear = append(settled.Clear, a.accountName(account), a.freshName(account))
 		if a.from != "" {
-			settled.Forget = append(settled.Forget, a.ownName(account))
+			settled.Clear = append(settled.Clear, a.ownName(account))
 		}
 	}
-	slices.Sort(settled.Forget)
-	settled.Forget = slices.Compact(settled.Forget)
+	slices.Sort(settled.Clear)
+	settled.Clear = slices.Compact(settled.Clear)
 	if a.from != "" {
-		settled.Good, settled.GoodUntil = a.marks(user), now.Add(knownFor)
+		settled.Trusted, settled.TrustedUntil = a.marks(user), now.Add(knownFor)
 	}
 	return settled
 }
@@ -332,13 +332,13 @@ func (s *Service) proved(ctx context.Context, user *UserRecord, ip netip.Addr) e
 	if err == nil {
 		settled := a.cleared(user, now)
 		if a.from != "" && !s.mayKnow(ctx, &a, user, now) {
-			settled.Good = nil
+			settled.Trusted = nil
 		}
 		if !s.bound {
 			s.settle(ctx, settled)
 			return nil
 		}
-		err = storeError(ctx, s.store.SettleAttempt(ctx, settled))
+		err = storeError(ctx, s.store.RecordAttemptResult(ctx, settled))
 	}
 	if s.bound {
 		return err
@@ -373,10 +373,10 @@ func (s *Service) UnlockUser(ctx context.Context, id string, ip netip.Addr) erro
 
 // settle closes an attempt. If that fails, the attempt stays counted, which
 // does not lock the user out: it is one of several.
-func (s *Service) settle(ctx context.Context, settlement Settlement) {
+func (s *Service) settle(ctx context.Context, settlement AttemptResult) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	if err := s.store.SettleAttempt(ctx, settlement); err != nil {
+	if err := s.store.RecordAttemptResult(ctx, settlement); err != nil {
 		s.opts.Logger.Warn("keyfold: a log-in attempt stays counted", slog.Any("error", err))
 	}
 }

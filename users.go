@@ -302,7 +302,7 @@ func (s *Service) checkOldPassword(ctx context.Context, user *UserRecord, old st
 	if err != nil {
 		return err
 	}
-	reserved := []Reservation{{a.oldPasswordName(user), loginRule}}
+	reserved := []ThrottleReservation{{a.oldPasswordName(user), loginRule}}
 	wait, _, err := s.reserveAll(ctx, &a, reserved, s.now())
 	switch {
 	case err != nil:
@@ -313,14 +313,14 @@ func (s *Service) checkOldPassword(ctx context.Context, user *UserRecord, old st
 	match, _, err := s.passwords.Verify(ctx, old, user.PasswordHash)
 	switch {
 	case err != nil: // nothing was decided, so it was no attempt
-		s.settle(ctx, Settlement{Refund: reserved})
+		s.settle(ctx, AttemptResult{Refund: reserved})
 		return storeError(ctx, passwordError(err))
 	case !match:
 		return errWrongPassword
 	case !user.DisabledAt.IsZero():
 		return errDisabledLogin
 	}
-	s.settle(ctx, Settlement{Forget: []string{a.oldPasswordName(user)}})
+	s.settle(ctx, AttemptResult{Clear: []string{a.oldPasswordName(user)}})
 	return nil
 }
 

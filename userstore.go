@@ -150,11 +150,11 @@ func (t *Throttle) blocks(at time.Time) bool {
 // Every is set, the throttle is a bucket that holds Free attempts and regains one
 // each Every; the other fields are not used.
 type ThrottleRule struct {
-	Free    int64
-	First   time.Duration
-	Longest time.Duration
-	Forget  time.Duration
-	Every   time.Duration
+	Burst    int64
+	InitialDelay   time.Duration
+	MaxDelay time.Duration
+	ResetAfter  time.Duration
+	RefillInterval   time.Duration
 }
 
 // Next returns the throttle with one more attempt at that time.
@@ -164,21 +164,21 @@ func (r ThrottleRule) Next(t Throttle, at time.Time) Throttle {
 		t.Attempts, t.BlockedUntil = 0, time.Time{}
 	}
 	t.Attempts++
-	if r.Every > 0 {
+	if r.RefillInterval > 0 {
 		if expired {
 			t.ExpiresAt = at
 		}
-		t.ExpiresAt = t.ExpiresAt.Add(r.Every)
+		t.ExpiresAt = t.ExpiresAt.Add(r.RefillInterval)
 		t.BlockedUntil = r.emptyUntil(t)
 		return t
 	}
 	if t.Attempts == 1 {
-		t.ExpiresAt = at.Add(r.Forget)
+		t.ExpiresAt = at.Add(r.ResetAfter)
 	}
-	if over := t.Attempts - r.Free; over >= 0 {
-		wait := r.Longest
-		if over < 32 && r.First<<over>>over == r.First {
-			wait = min(wait, r.First<<over)
+	if over := t.Attempts - r.Burst; over >= 0 {
+		wait := r.MaxDelay
+		if over < 32 && r.InitialDelay<<over>>over == r.InitialDelay {
+			wait = min(wait, r.InitialDelay<<over)
 		}
 		t.BlockedUntil = at.Add(wait)
 	}
@@ -187,40 +187,40 @@ func (r ThrottleRule) Next(t Throttle, at time.Time) Throttle {
 
 // emptyUntil returns when a bucket that is full at ExpiresAt has one attempt.
 func (r ThrottleRule) emptyUntil(t Throttle) time.Time {
-	return t.ExpiresAt.Add(-time.Duration(max(r.Free, 1)-1) * r.Every)
+	return t.ExpiresAt.Add(-time.Duration(max(r.Burst, 1)-1) * r.RefillInterval)
 }
 
 // Refund returns the throttle as if one attempt had not been made. It does not
 // block: the attempt could not have been made if it had.
 func (r ThrottleRule) Refund(t Throttle) Throttle {
 	t.Attempts, t.BlockedUntil = max(0, t.Attempts-1), time.Time{}
-	if r.Every > 0 {
-		t.ExpiresAt = t.ExpiresAt.Add(-r.Every)
+	if r.RefillInterval > 0 {
+		t.ExpiresAt = t.ExpiresAt.Add(-r.RefillInterval)
 	}
 	return t
 }
 
 // longest returns the longest wait that the rule imposes.
-func (r ThrottleRule) longest() time.Duration { return max(r.Longest, r.Every) }
+func (r ThrottleRule) longest() time.Duration { return max(r.MaxDelay, r.RefillInterval) }
 
 // life returns how long a throttle lasts at most from its latest attempt on.
 func (r ThrottleRule) life() time.Duration {
-	return max(r.Forget, time.Duration(r.Free)*r.Every)
+	return max(r.ResetAfter, time.Duration(r.Burst)*r.RefillInterval)
 }
 
 // Reservation is a throttle that an attempt counts on, with its rule.
-type Reservation struct {
+type ThrottleReservation struct {
 	Name string
 	Rule ThrottleRule
 }
 
-// Settlement is what becomes of throttles when the outcome of an attempt is known.
-type Settlement struct {
-	Forget []string      // throttles to remove
-	Refund []Reservation // throttles that get one attempt back
-	// Good are throttles to overwrite: without attempts, to be kept until GoodUntil.
-	Good      []string
-	GoodUntil time.Time
+// AttemptResult is what becomes of throttles when the outcome of an attempt is known.
+type AttemptResult struct {
+	Clear []string      // throttles to remove
+	Refund []ThrottleReservation // throttles that get one attempt back
+	// Good are throttles to overwrite: without attempts, to be kept until TrustedUntil.
+	Trusted      []string
+	TrustedUntil time.Time
 }
 
 // ThrottleStore keeps throttles, shared by all processes. Except for UnlockUser,
@@ -240,17 +240,17 @@ type ThrottleStore interface {
 	// it must change nothing and return the one of those with the latest
 	// BlockedUntil; otherwise it must replace each by the Next of its rule and
 	// return the zero Throttle. Of racing reservations each must count.
-	ReserveAttempt(ctx context.Context, names []Reservation, at time.Time) (blocking Throttle, err error)
+	ReserveAttempt(ctx context.Context, names []ThrottleReservation, at time.Time) (blocking Throttle, err error)
 
-	// SettleAttempt must apply the settlement in one step. Throttles that are
+	// RecordAttemptResult must apply the settlement in one step. Throttles that are
 	// absent are passed over, but those of Good are written in any case. No name
 	// is given twice.
-	SettleAttempt(ctx context.Context, s Settlement) error
+	RecordAttemptResult(ctx context.Context, s AttemptResult) error
 
-	// UnlockUser must, in one step, apply the settlement as SettleAttempt does and
+	// UnlockUser must, in one step, apply the settlement as RecordAttemptResult does and
 	// write the change row and the audit row of m, or return ErrNotFound when there
 	// is no such user. It must not change the user.
-	UnlockUser(ctx context.Context, id string, s Settlement, m Mutation) error
+	UnlockUser(ctx context.Context, id string, s AttemptResult, m Mutation) error
 
 	// PruneThrottles must delete throttles whose ExpiresAt is not after at, at most
 	// about limit, and report how many.

@@ -146,7 +146,7 @@ func (c *cluster) conflicts(t *testing.T) {
 		t.Fatal(err)
 	}
 	const writers, writes = 4, 25
-	rule := keyfold.ThrottleRule{Free: 1 << 20, First: time.Second, Longest: time.Second, Forget: time.Hour}
+	rule := keyfold.ThrottleRule{Burst: 1 << 20, InitialDelay: time.Second, MaxDelay: time.Second, ResetAfter: time.Hour}
 	before := c.conflictsSoFar(t)
 	var repeated atomic.Int64
 	land := func(write func() error) error { // as a recorder does, and whoever logs in
@@ -170,7 +170,7 @@ func (c *cluster) conflicts(t *testing.T) {
 						return err
 					})
 					tried := land(func() error {
-						_, err := store.ReserveAttempt(t.Context(), []keyfold.Reservation{{Name: "hot", Rule: rule}}, at)
+						_, err := store.ReserveAttempt(t.Context(), []keyfold.ThrottleReservation{{Name: "hot", Rule: rule}}, at)
 						return err
 					})
 					if used != nil || tried != nil {

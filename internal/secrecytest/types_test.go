@@ -59,7 +59,7 @@ func subjects() []subject {
 		of[keyfold.NewUser](), of[keyfold.IssuedOneTimeToken](), of[keyfold.OneTimePurpose](), of[keyfold.OneTimeTokenRecord](), of[keyfold.OneTimeToken](),
 		of[keyfold.OneTimeTokenUse](), of[keyfold.Options](), of[keyfold.PasswordPolicy](), of[keyfold.Position](), of[keyfold.RefusalMinute](),
 		of[keyfold.RenewOptions](), of[keyfold.Request](), of[keyfold.ResetOptions](), of[keyfold.RotateOptions](), of[keyfold.Rotation](),
-		of[keyfold.SecretHash](), of[keyfold.Service](), of[keyfold.Reservation](), of[keyfold.Settlement](), of[keyfold.StateChange](), of[keyfold.Throttle](),
+		of[keyfold.SecretHash](), of[keyfold.Service](), of[keyfold.ThrottleReservation](), of[keyfold.AttemptResult](), of[keyfold.StateChange](), of[keyfold.Throttle](),
 		of[keyfold.ThrottleRule](), of[keyfold.Token](), of[keyfold.Tx](), of[keyfold.UsageBatch](), of[keyfold.UsageEvent](),
 		of[keyfold.UsageHour](), of[keyfold.UsageInterval](), of[keyfold.UsageMode](), of[keyfold.UsagePage](), of[keyfold.UsageQuery](),
 		of[keyfold.UsageReport](), of[keyfold.UsageReportQuery](), of[keyfold.UsageResult](), of[keyfold.UsageScan](), of[keyfold.UsageStats](),

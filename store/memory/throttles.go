@@ -26,7 +26,7 @@ func (s *Store) Throttle(ctx context.Context, name string) (row keyfold.Throttle
 }
 
 // ReserveAttempt counts one attempt on all names, or on none.
-func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
+func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	err = s.write(ctx, func(st *state) error {
 		for _, reserved := range names {
 			row, _ := st.throttles.get(reserved.Name)
@@ -50,8 +50,8 @@ func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation,
 	return blocking, nil
 }
 
-// SettleAttempt applies the settlement.
-func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement) error {
+// RecordAttemptResult applies the settlement.
+func (s *Store) RecordAttemptResult(ctx context.Context, settlement keyfold.AttemptResult) error {
 	return s.write(ctx, func(st *state) error {
 		st.settle(settlement)
 		return nil
@@ -59,7 +59,7 @@ func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement
 }
 
 // UnlockUser applies the settlement and notes it as a change.
-func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.Settlement, m keyfold.Mutation) error {
+func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.AttemptResult, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		if _, err := st.user(id); err != nil {
 			return err
@@ -71,8 +71,8 @@ func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.Se
 	})
 }
 
-func (s *state) settle(settlement keyfold.Settlement) {
-	for _, name := range settlement.Forget {
+func (s *state) settle(settlement keyfold.AttemptResult) {
+	for _, name := range settlement.Clear {
 		s.throttles.delete(name)
 	}
 	for _, refund := range settlement.Refund {
@@ -80,8 +80,8 @@ func (s *state) settle(settlement keyfold.Settlement) {
 			s.putThrottle(refund.Rule.Refund(row))
 		}
 	}
-	for _, name := range settlement.Good {
-		s.putThrottle(keyfold.Throttle{Name: name, ExpiresAt: settlement.GoodUntil})
+	for _, name := range settlement.Trusted {
+		s.putThrottle(keyfold.Throttle{Name: name, ExpiresAt: settlement.TrustedUntil})
 	}
 }
 

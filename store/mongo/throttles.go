@@ -63,7 +63,7 @@ func (s *Store) Throttle(ctx context.Context, name string) (keyfold.Throttle, er
 // the other; where one turns out to be blocked, those before it get their
 // attempt back. A call that is stopped in between leaves an attempt counted
 // that was not made, never one uncounted that was.
-func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
+func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	err = s.write(ctx, "reserve attempt", namesOf(names), func(ctx context.Context) error {
 		blocking, err = s.blocking(ctx, namesOf(names), at)
 		if err != nil || !blocking.BlockedUntil.IsZero() {
@@ -86,7 +86,7 @@ func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation,
 	return blocking, nil
 }
 
-func namesOf(reserved []keyfold.Reservation) []string {
+func namesOf(reserved []keyfold.ThrottleReservation) []string {
 	names := make([]string, len(reserved))
 	for i := range reserved {
 		names[i] = reserved[i].Name
@@ -113,7 +113,7 @@ func blocks(t keyfold.Throttle, at time.Time) bool {
 }
 
 // reserve counts an attempt under one name, or returns the throttle when it blocks.
-func (s *Store) reserve(ctx context.Context, r keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
+func (s *Store) reserve(ctx context.Context, r keyfold.ThrottleReservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	err = s.changeThrottle(ctx, r.Name, func(t keyfold.Throttle, _ bool) (keyfold.Throttle, bool) {
 		blocking = keyfold.Throttle{}
 		if blocks(t, at) {
@@ -157,9 +157,9 @@ func (s *Store) changeThrottle(ctx context.Context, name string, change func(key
 	return keyfold.ErrRetry
 }
 
-// SettleAttempt implements keyfold.ThrottleStore.
-func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement) error {
-	names := slices.Concat(settlement.Good, settlement.Forget, namesOf(settlement.Refund))
+// RecordAttemptResult implements keyfold.ThrottleStore.
+func (s *Store) RecordAttemptResult(ctx context.Context, settlement keyfold.AttemptResult) error {
+	names := slices.Concat(settlement.Trusted, settlement.Clear, namesOf(settlement.Refund))
 	return s.write(ctx, "settle attempt", names, func(ctx context.Context) error {
 		return s.settleThrottles(ctx, settlement)
 	})
@@ -168,32 +168,32 @@ func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement
 // UnlockUser implements keyfold.ThrottleStore. The change is written first: a
 // call that is stopped in between leaves an audit row of an unlock that may be
 // asked for again, never an unlock without an audit row.
-func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.Settlement, m keyfold.Mutation) error {
+func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.AttemptResult, m keyfold.Mutation) error {
 	err := s.changeUser(ctx, "unlock user", newChange(s.users, plain, m, id), func(context.Context, *userDoc) error { return nil })
 	if err != nil {
 		return err
 	}
-	return s.SettleAttempt(ctx, settlement)
+	return s.RecordAttemptResult(ctx, settlement)
 }
 
 // settleThrottles applies a settlement. The good throttles come first: a call that is
 // stopped in between then leaves attempts counted, and no more.
-func (s *Store) settleThrottles(ctx context.Context, settlement keyfold.Settlement) error {
-	for _, name := range settlement.Good {
-		good := throttleOf(keyfold.Throttle{Name: name, ExpiresAt: settlement.GoodUntil})
+func (s *Store) settleThrottles(ctx context.Context, settlement keyfold.AttemptResult) error {
+	for _, name := range settlement.Trusted {
+		good := throttleOf(keyfold.Throttle{Name: name, ExpiresAt: settlement.TrustedUntil})
 		if err := s.throttles.put(ctx, name, good); err != nil {
 			return err
 		}
 	}
-	if len(settlement.Forget) > 0 {
-		if _, err := s.throttles.remove(ctx, among(settlement.Forget)); err != nil {
+	if len(settlement.Clear) > 0 {
+		if _, err := s.throttles.remove(ctx, among(settlement.Clear)); err != nil {
 			return err
 		}
 	}
 	return s.refund(ctx, settlement.Refund)
 }
 
-func (s *Store) refund(ctx context.Context, names []keyfold.Reservation) error {
+func (s *Store) refund(ctx context.Context, names []keyfold.ThrottleReservation) error {
 	for _, r := range names {
 		err := s.changeThrottle(ctx, r.Name, func(t keyfold.Throttle, exists bool) (keyfold.Throttle, bool) {
 			return r.Rule.Refund(t), exists

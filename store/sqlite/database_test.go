@@ -205,8 +205,8 @@ func TestBlockedAttemptDoesNotWaitForTheWriter(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.SQLite(t))
 	at := time.Now()
-	rule := keyfold.ThrottleRule{Free: 1, First: time.Minute, Longest: time.Minute, Forget: time.Hour}
-	names := []keyfold.Reservation{{Name: "account.00", Rule: rule}, {Name: "address.00", Rule: rule}}
+	rule := keyfold.ThrottleRule{Burst: 1, InitialDelay: time.Minute, MaxDelay: time.Minute, ResetAfter: time.Hour}
+	names := []keyfold.ThrottleReservation{{Name: "account.00", Rule: rule}, {Name: "address.00", Rule: rule}}
 	for range 2 {
 		if _, err := store.ReserveAttempt(t.Context(), names[1:], at); err != nil {
 			t.Fatal(err)

@@ -289,11 +289,11 @@ type lostAttempts struct {
 
 func newLostAttempts() keyfold.Store { return &lostAttempts{Store: memory.New()} }
 
-func (s *lostAttempts) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (keyfold.Throttle, error) {
+func (s *lostAttempts) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (keyfold.Throttle, error) {
 	racing := s.racing.Add(1) > 1
 	defer s.racing.Add(-1)
 	time.Sleep(100 * time.Microsecond) // others read too
-	if racing && len(names) > 0 && names[0].Rule.Free > 1<<30 {
+	if racing && len(names) > 0 && names[0].Rule.Burst > 1<<30 {
 		return keyfold.Throttle{}, ctx.Err() // the count of another is written over this one
 	}
 	return s.Store.ReserveAttempt(ctx, names, at)
@@ -304,7 +304,7 @@ type halfReservation struct{ keyfold.Store }
 
 func newHalfReservation() keyfold.Store { return &halfReservation{memory.New()} }
 
-func (s *halfReservation) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (keyfold.Throttle, error) {
+func (s *halfReservation) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (keyfold.Throttle, error) {
 	var latest keyfold.Throttle
 	for i := range max(1, len(names)) {
 		blocking, err := s.Store.ReserveAttempt(ctx, names[i:min(i+1, len(names))], at)
@@ -332,11 +332,11 @@ type silentUnlock struct{ keyfold.Store }
 
 func newSilentUnlock() keyfold.Store { return &silentUnlock{memory.New()} }
 
-func (s *silentUnlock) UnlockUser(ctx context.Context, id string, settlement keyfold.Settlement, _ keyfold.Mutation) error {
+func (s *silentUnlock) UnlockUser(ctx context.Context, id string, settlement keyfold.AttemptResult, _ keyfold.Mutation) error {
 	if _, err := s.User(ctx, id); err != nil {
 		return err
 	}
-	return s.SettleAttempt(ctx, settlement)
+	return s.RecordAttemptResult(ctx, settlement)
 }
 
 // forcefulUnlock lifts the throttles of users who do not exist.
@@ -344,8 +344,8 @@ type forcefulUnlock struct{ keyfold.Store }
 
 func newForcefulUnlock() keyfold.Store { return &forcefulUnlock{memory.New()} }
 
-func (s *forcefulUnlock) UnlockUser(ctx context.Context, id string, settlement keyfold.Settlement, m keyfold.Mutation) error {
-	return errors.Join(s.SettleAttempt(ctx, settlement), s.Store.UnlockUser(ctx, id, keyfold.Settlement{}, m))
+func (s *forcefulUnlock) UnlockUser(ctx context.Context, id string, settlement keyfold.AttemptResult, m keyfold.Mutation) error {
+	return errors.Join(s.RecordAttemptResult(ctx, settlement), s.Store.UnlockUser(ctx, id, keyfold.AttemptResult{}, m))
 }
 
 // orphans takes the user from the keys and leaves them, as a foreign key does

@@ -115,11 +115,11 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 			_, err := s.ReserveAttempt(ctx, reservations(lax, on.throttle.Name), m.At)
 			return err
 		}},
-		{"SettleAttempt", func(ctx context.Context) error {
-			return s.SettleAttempt(ctx, keyfold.Settlement{Refund: reservations(lax, on.throttle.Name)})
+		{"RecordAttemptResult", func(ctx context.Context) error {
+			return s.RecordAttemptResult(ctx, keyfold.AttemptResult{Refund: reservations(lax, on.throttle.Name)})
 		}},
 		{"UnlockUser", func(ctx context.Context) error {
-			return s.UnlockUser(ctx, on.user.ID, keyfold.Settlement{Forget: []string{on.throttle.Name}}, m)
+			return s.UnlockUser(ctx, on.user.ID, keyfold.AttemptResult{Clear: []string{on.throttle.Name}}, m)
 		}},
 		{"PruneThrottles", func(ctx context.Context) error {
 			_, err := s.PruneThrottles(ctx, on.throttle.ExpiresAt, 10)

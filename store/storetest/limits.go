@@ -116,7 +116,7 @@ func longestUser(t *trial) {
 	t.hasToken(token)
 
 	name := "account." + strings.Repeat("f", 64)
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Good: []string{name}, GoodUntil: m.At}))
+	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Trusted: []string{name}, TrustedUntil: m.At}))
 	t.throttles("the longest name", keyfold.Throttle{Name: name, ExpiresAt: m.At})
 }
 

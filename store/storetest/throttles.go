@@ -56,16 +56,16 @@ func databaseID(t *trial) {
 }
 
 // lax is a rule that blocks nobody within a case.
-var lax = keyfold.ThrottleRule{Free: 1 << 40, First: time.Second, Longest: time.Minute, Forget: time.Hour}
+var lax = keyfold.ThrottleRule{Burst: 1 << 40, InitialDelay: time.Second, MaxDelay: time.Minute, ResetAfter: time.Hour}
 
 // strict blocks from the second attempt on.
-var strict = keyfold.ThrottleRule{Free: 2, First: 10 * time.Second, Longest: time.Minute, Forget: time.Hour}
+var strict = keyfold.ThrottleRule{Burst: 2, InitialDelay: 10 * time.Second, MaxDelay: time.Minute, ResetAfter: time.Hour}
 
 // reservations are names under one rule.
-func reservations(rule keyfold.ThrottleRule, names ...string) []keyfold.Reservation {
-	reserved := make([]keyfold.Reservation, len(names))
+func reservations(rule keyfold.ThrottleRule, names ...string) []keyfold.ThrottleReservation {
+	reserved := make([]keyfold.ThrottleReservation, len(names))
 	for i, name := range names {
-		reserved[i] = keyfold.Reservation{Name: name, Rule: rule}
+		reserved[i] = keyfold.ThrottleReservation{Name: name, Rule: rule}
 	}
 	return reserved
 }
@@ -136,19 +136,19 @@ func throttlesAreOpaque(t *trial) {
 		}
 	}
 	for i, name := range names {
-		t.throttles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 1), ExpiresAt: at.Add(lax.Forget)})
+		t.throttles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 1), ExpiresAt: at.Add(lax.ResetAfter)})
 	}
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Forget: names[:1], Refund: reservations(lax, names[1])}))
+	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Clear: names[:1], Refund: reservations(lax, names[1])}))
 	t.noThrottle(names[0])
 	for i, name := range names[2:] {
-		t.throttles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 3), ExpiresAt: at.Add(lax.Forget)})
+		t.throttles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 3), ExpiresAt: at.Add(lax.ResetAfter)})
 	}
 }
 
 func attemptsCount(t *trial) {
-	rule := keyfold.ThrottleRule{Free: 3, First: 20 * time.Second, Longest: time.Minute, Forget: 2 * time.Hour}
+	rule := keyfold.ThrottleRule{Burst: 3, InitialDelay: 20 * time.Second, MaxDelay: time.Minute, ResetAfter: 2 * time.Hour}
 	name, at := t.id(), t.now()
-	end := at.Add(rule.Forget) // a day begins with the first attempt
+	end := at.Add(rule.ResetAfter) // a day begins with the first attempt
 	for i, wait := range []time.Duration{0, 0, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
 		row := keyfold.Throttle{Name: name, Attempts: int64(i + 1), ExpiresAt: end}
 		if wait > 0 {
@@ -169,42 +169,42 @@ func expiredThrottle(t *trial) {
 		name, at := t.id(), t.now()
 		t.reserves(strict, at, name)
 		t.reserves(strict, at, name)
-		at = at.Add(strict.Forget + late)
+		at = at.Add(strict.ResetAfter + late)
 		t.reserves(strict, at, name)
-		t.throttles("begun anew", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.Forget)})
+		t.throttles("begun anew", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 	}
 	name, at := t.id(), t.now()
 	t.reserves(lax, at, name)
-	end := at.Add(lax.Forget)
+	end := at.Add(lax.ResetAfter)
 	t.reserves(lax, end.Add(-time.Millisecond), name)
 	t.throttles("just before it expires", keyfold.Throttle{Name: name, Attempts: 2, ExpiresAt: end})
 }
 
 func bucketDrips(t *trial) {
-	rule := keyfold.ThrottleRule{Free: 3, Every: time.Minute}
+	rule := keyfold.ThrottleRule{Burst: 3, RefillInterval: time.Minute}
 	name, at := t.id(), t.now()
 	row := func(attempts int64, full time.Duration) keyfold.Throttle {
 		full0 := at.Add(full)
-		return keyfold.Throttle{Name: name, Attempts: attempts, BlockedUntil: full0.Add(-2 * rule.Every), ExpiresAt: full0}
+		return keyfold.Throttle{Name: name, Attempts: attempts, BlockedUntil: full0.Add(-2 * rule.RefillInterval), ExpiresAt: full0}
 	}
 	for i := range 3 {
 		t.reserves(rule, at, name)
-		t.throttles("of a full bucket", row(int64(i+1), time.Duration(i+1)*rule.Every))
+		t.throttles("of a full bucket", row(int64(i+1), time.Duration(i+1)*rule.RefillInterval))
 	}
-	empty := row(3, 3*rule.Every)
+	empty := row(3, 3*rule.RefillInterval)
 	t.blocked(rule, at, empty, name)
-	t.blocked(rule, at.Add(rule.Every-time.Millisecond), empty, name)
-	t.reserves(rule, at.Add(rule.Every), name)
-	t.throttles("when one attempt came back", row(4, 4*rule.Every))
-	t.blocked(rule, at.Add(rule.Every), row(4, 4*rule.Every), name)
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Refund: reservations(rule, name)}))
-	refunded := row(3, 3*rule.Every)
+	t.blocked(rule, at.Add(rule.RefillInterval-time.Millisecond), empty, name)
+	t.reserves(rule, at.Add(rule.RefillInterval), name)
+	t.throttles("when one attempt came back", row(4, 4*rule.RefillInterval))
+	t.blocked(rule, at.Add(rule.RefillInterval), row(4, 4*rule.RefillInterval), name)
+	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Refund: reservations(rule, name)}))
+	refunded := row(3, 3*rule.RefillInterval)
 	refunded.BlockedUntil = time.Time{}
 	t.throttles("after a refund", refunded)
-	t.reserves(rule, at.Add(rule.Every), name)
-	at = at.Add(4 * rule.Every)
+	t.reserves(rule, at.Add(rule.RefillInterval), name)
+	at = at.Add(4 * rule.RefillInterval)
 	t.reserves(rule, at, name)
-	t.throttles("when it is full again", row(1, rule.Every))
+	t.throttles("when it is full again", row(1, rule.RefillInterval))
 }
 
 func blockedAttempt(t *trial) {
@@ -236,8 +236,8 @@ func blockedAttempt(t *trial) {
 	}
 	t.reserves(strict, at, free, fresh)
 	t.throttles("of two that are not blocked",
-		keyfold.Throttle{Name: free, Attempts: 2, BlockedUntil: at.Add(strict.First), ExpiresAt: rows[0].ExpiresAt},
-		keyfold.Throttle{Name: fresh, Attempts: 1, ExpiresAt: at.Add(strict.Forget)})
+		keyfold.Throttle{Name: free, Attempts: 2, BlockedUntil: at.Add(strict.InitialDelay), ExpiresAt: rows[0].ExpiresAt},
+		keyfold.Throttle{Name: fresh, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 }
 
 func blockEnds(t *trial) {
@@ -245,20 +245,20 @@ func blockEnds(t *trial) {
 	t.reserves(strict, at, name)
 	t.reserves(strict, at, name)
 	row := t.throttle(name)
-	end := at.Add(strict.First)
+	end := at.Add(strict.InitialDelay)
 	t.blocked(strict, end.Add(-time.Millisecond), row, name)
 	t.reserves(strict, end, name)
 	t.throttles("when the block has ended",
-		keyfold.Throttle{Name: name, Attempts: 3, BlockedUntil: end.Add(2 * strict.First), ExpiresAt: row.ExpiresAt})
+		keyfold.Throttle{Name: name, Attempts: 3, BlockedUntil: end.Add(2 * strict.InitialDelay), ExpiresAt: row.ExpiresAt})
 
 	// No rule leaves a block that outlives its throttle, but a store may find one.
-	short := keyfold.ThrottleRule{Free: 1, First: time.Hour, Longest: time.Hour, Forget: time.Minute}
+	short := keyfold.ThrottleRule{Burst: 1, InitialDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Minute}
 	name = t.id()
 	t.reserves(short, at, name)
-	t.blocked(short, at.Add(short.Forget-time.Millisecond), t.throttle(name), name)
-	t.reserves(lax, at.Add(short.Forget), name)
+	t.blocked(short, at.Add(short.ResetAfter-time.Millisecond), t.throttle(name), name)
+	t.reserves(lax, at.Add(short.ResetAfter), name)
 	t.throttles("when the throttle has ended",
-		keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(short.Forget + lax.Forget)})
+		keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(short.ResetAfter + lax.ResetAfter)})
 }
 
 // reserve counts an attempt that nothing blocks, as often as it takes until the
@@ -278,7 +278,7 @@ func racingAttempts(t *trial) {
 	name, at := t.id(), t.now()
 	errs := race(racers, func(int) error { return t.reserve(at, name) })
 	t.ok("racing reservations", errors.Join(errs...))
-	t.throttles("after racing reservations", keyfold.Throttle{Name: name, Attempts: int64(racers), ExpiresAt: at.Add(lax.Forget)})
+	t.throttles("after racing reservations", keyfold.Throttle{Name: name, Attempts: int64(racers), ExpiresAt: at.Add(lax.ResetAfter)})
 }
 
 func racingAttemptsOnNames(t *trial) {
@@ -300,7 +300,7 @@ func racingAttemptsOnNames(t *trial) {
 	})
 	t.ok("racing reservations", errors.Join(errs...))
 	for _, name := range names {
-		t.throttles("after racing reservations", keyfold.Throttle{Name: name, Attempts: racers * rounds, ExpiresAt: at.Add(lax.Forget)})
+		t.throttles("after racing reservations", keyfold.Throttle{Name: name, Attempts: racers * rounds, ExpiresAt: at.Add(lax.ResetAfter)})
 	}
 }
 
@@ -321,25 +321,25 @@ func racingAttemptsAreBlocked(t *trial) {
 			passed++
 			continue
 		}
-		t.same("the end of a racing reservation's block", row.BlockedUntil, at.Add(strict.First))
+		t.same("the end of a racing reservation's block", row.BlockedUntil, at.Add(strict.InitialDelay))
 	}
-	if passed != int(strict.Free) {
-		t.Errorf("%d of %d racing reservations passed, want %d", passed, racers, strict.Free)
+	if passed != int(strict.Burst) {
+		t.Errorf("%d of %d racing reservations passed, want %d", passed, racers, strict.Burst)
 	}
 	t.throttles("after racing reservations", keyfold.Throttle{
-		Name: name, Attempts: strict.Free, BlockedUntil: at.Add(strict.First), ExpiresAt: at.Add(strict.Forget),
+		Name: name, Attempts: strict.Burst, BlockedUntil: at.Add(strict.InitialDelay), ExpiresAt: at.Add(strict.ResetAfter),
 	})
 }
 
 func settlement(t *trial) {
 	at := t.now()
 	row := func(kind string, attempts int64) keyfold.Throttle {
-		row := keyfold.Throttle{Name: kind + " " + t.id(), Attempts: attempts, ExpiresAt: at.Add(strict.Forget - time.Duration(attempts-1)*time.Minute)}
+		row := keyfold.Throttle{Name: kind + " " + t.id(), Attempts: attempts, ExpiresAt: at.Add(strict.ResetAfter - time.Duration(attempts-1)*time.Minute)}
 		for n := range attempts {
 			t.reserves(strict, at.Add(-time.Duration(attempts-n-1)*time.Minute), row.Name)
 		}
-		if attempts >= strict.Free {
-			row.BlockedUntil = at.Add(strict.First << (attempts - strict.Free))
+		if attempts >= strict.Burst {
+			row.BlockedUntil = at.Add(strict.InitialDelay << (attempts - strict.Burst))
 		}
 		t.throttles("as it was", row)
 		return row
@@ -347,8 +347,8 @@ func settlement(t *trial) {
 	kept, forget, refund, blocked, good := row("kept", 1), row("forget", 3), row("refund", 2), row("blocked", 4), row("good", 2)
 	fresh := "fresh " + t.id()
 	until := at.Add(90*24*time.Hour + time.Millisecond)
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{
-		Forget: []string{forget.Name}, Refund: reservations(strict, refund.Name, blocked.Name), Good: []string{good.Name, fresh}, GoodUntil: until,
+	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
+		Clear: []string{forget.Name}, Refund: reservations(strict, refund.Name, blocked.Name), Trusted: []string{good.Name, fresh}, TrustedUntil: until,
 	}))
 	t.noThrottle(forget.Name)
 	// An attempt that was counted was not blocked, and so neither is one after it
@@ -358,20 +358,20 @@ func settlement(t *trial) {
 	t.throttles("after the settlement", kept, refund, blocked,
 		keyfold.Throttle{Name: good.Name, ExpiresAt: until}, keyfold.Throttle{Name: fresh, ExpiresAt: until})
 	t.reserves(strict, at, refund.Name, good.Name)
-	t.throttles("a good one after an attempt", keyfold.Throttle{Name: good.Name, Attempts: 1, ExpiresAt: at.Add(strict.Forget)})
+	t.throttles("a good one after an attempt", keyfold.Throttle{Name: good.Name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 }
 
 func settlementOfAbsent(t *trial) {
 	forget, refund, good := "forget "+t.id(), "refund "+t.id(), "good "+t.id()
 	until := t.now()
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{
-		Forget: []string{forget}, Refund: reservations(strict, refund), Good: []string{good}, GoodUntil: until,
+	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
+		Clear: []string{forget}, Refund: reservations(strict, refund), Trusted: []string{good}, TrustedUntil: until,
 	}))
 	t.noThrottle(forget)
 	t.noThrottle(refund)
 	t.throttles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
 	// Nothing has less than no attempts.
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Refund: reservations(strict, good)}))
+	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Refund: reservations(strict, good)}))
 	t.throttles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
 }
 
@@ -386,7 +386,7 @@ func racingRefunds(t *trial) {
 			if i%2 == 0 {
 				continue // one that fails
 			}
-			err := again(func() error { return t.store.SettleAttempt(t.ctx, keyfold.Settlement{Refund: reservations(lax, b, a)}) })
+			err := again(func() error { return t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Refund: reservations(lax, b, a)}) })
 			if err != nil {
 				return err
 			}
@@ -395,7 +395,7 @@ func racingRefunds(t *trial) {
 	})
 	t.ok("racing reservations and refunds", errors.Join(errs...))
 	for _, name := range []string{a, b} {
-		t.throttles("after racing refunds", keyfold.Throttle{Name: name, Attempts: racers / 2 * each, ExpiresAt: at.Add(lax.Forget)})
+		t.throttles("after racing refunds", keyfold.Throttle{Name: name, Attempts: racers / 2 * each, ExpiresAt: at.Add(lax.ResetAfter)})
 	}
 }
 
@@ -405,11 +405,11 @@ func unlockUser(t *trial) {
 	t.reserves(strict, at, forget, refund)
 	m := t.mutation(t.action(), user.ID)
 	cursor := t.cursor()
-	t.ok("UnlockUser", t.store.UnlockUser(t.ctx, user.ID, keyfold.Settlement{
-		Forget: []string{forget}, Refund: reservations(strict, refund), Good: []string{good}, GoodUntil: at,
+	t.ok("UnlockUser", t.store.UnlockUser(t.ctx, user.ID, keyfold.AttemptResult{
+		Clear: []string{forget}, Refund: reservations(strict, refund), Trusted: []string{good}, TrustedUntil: at,
 	}, m))
 	t.noThrottle(forget)
-	t.throttles("after the unlock", keyfold.Throttle{Name: refund, ExpiresAt: at.Add(strict.Forget)}, keyfold.Throttle{Name: good, ExpiresAt: at})
+	t.throttles("after the unlock", keyfold.Throttle{Name: refund, ExpiresAt: at.Add(strict.ResetAfter)}, keyfold.Throttle{Name: good, ExpiresAt: at})
 	t.wrote(cursor, m, user.ID)
 	t.shows("the user", user)
 }
@@ -420,7 +420,7 @@ func unlockUnknownUser(t *trial) {
 	row := t.throttle(name)
 	m := t.mutation(t.action(), t.id())
 	cursor := t.cursor()
-	err := t.store.UnlockUser(t.ctx, m.Target, keyfold.Settlement{Forget: []string{name}}, m)
+	err := t.store.UnlockUser(t.ctx, m.Target, keyfold.AttemptResult{Clear: []string{name}}, m)
 	t.fails("UnlockUser", err, keyfold.ErrNotFound)
 	t.throttles("of a user who does not exist", row)
 	t.wroteNothing(cursor, m)
@@ -430,15 +430,15 @@ func emptyAttempt(t *trial) {
 	name, at := t.id(), t.now()
 	t.reserves(strict, at, name)
 	t.reserves(strict, at)
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{GoodUntil: at}))
-	t.throttles("a throttle of nobody's", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.Forget)})
+	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{TrustedUntil: at}))
+	t.throttles("a throttle of nobody's", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 }
 
 func throttlesWriteNoRows(t *trial) {
 	cursor := t.cursor()
 	t.reserves(strict, t.now(), "a", "b", "c")
-	t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{
-		Forget: []string{"a"}, Refund: reservations(strict, "b"), Good: []string{"d"}, GoodUntil: t.now(),
+	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
+		Clear: []string{"a"}, Refund: reservations(strict, "b"), Trusted: []string{"d"}, TrustedUntil: t.now(),
 	}))
 	if deleted, err := t.store.PruneThrottles(t.ctx, t.now(), 10); err != nil || deleted != 1 {
 		t.Errorf("PruneThrottles deleted %d rows with error %v, want 1 and none", deleted, err)
@@ -456,7 +456,7 @@ func (t *trial) throttlesUntil(expire ...time.Time) []string {
 	names := make([]string, len(expire))
 	for i, at := range expire {
 		names[i] = t.id()
-		t.ok("SettleAttempt", t.store.SettleAttempt(t.ctx, keyfold.Settlement{Good: names[i : i+1], GoodUntil: at}))
+		t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Trusted: names[i : i+1], TrustedUntil: at}))
 	}
 	return names
 }

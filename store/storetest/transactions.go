@@ -130,10 +130,10 @@ func (t *trial) attemptOnUsers(tx keyfold.Store, on subjects, m keyfold.Mutation
 			return err
 		},
 		func() error {
-			return tx.SettleAttempt(t.ctx, keyfold.Settlement{Good: []string{on.newcomer.ID}, GoodUntil: m.At})
+			return tx.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Trusted: []string{on.newcomer.ID}, TrustedUntil: m.At})
 		},
 		func() error {
-			return tx.UnlockUser(t.ctx, on.newcomer.ID, keyfold.Settlement{Good: []string{on.user.ID}, GoodUntil: m.At}, m)
+			return tx.UnlockUser(t.ctx, on.newcomer.ID, keyfold.AttemptResult{Trusted: []string{on.user.ID}, TrustedUntil: m.At}, m)
 		},
 	} {
 		if err := step(); err != nil {

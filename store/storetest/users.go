@@ -558,7 +558,7 @@ func userVerbs() []userVerb {
 			return err
 		}},
 		{"UnlockUser", func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error {
-			return t.store.UnlockUser(t.ctx, user.ID, keyfold.Settlement{}, m)
+			return t.store.UnlockUser(t.ctx, user.ID, keyfold.AttemptResult{}, m)
 		}},
 		{"CreateOneTimeToken", func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error {
 			return t.store.CreateOneTimeToken(t.ctx, t.token(user, keyfold.PurposeResetPassword), m)

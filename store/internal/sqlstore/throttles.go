@@ -50,8 +50,8 @@ func throttleOf(row *model.Throttle) keyfold.Throttle {
 // of their names, so that two of these never wait for each other. An attempt that
 // is blocked when it comes writes nothing: clients that do not heed their wait
 // would otherwise keep the database busy.
-func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
-	names = slices.SortedFunc(slices.Values(names), func(a, b keyfold.Reservation) int { return strings.Compare(a.Name, b.Name) })
+func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (blocking keyfold.Throttle, err error) {
+	names = slices.SortedFunc(slices.Values(names), func(a, b keyfold.ThrottleReservation) int { return strings.Compare(a.Name, b.Name) })
 	if blocking, err = s.blocking(ctx, names, at); err != nil || !blocking.BlockedUntil.IsZero() {
 		return blocking, err
 	}
@@ -88,7 +88,7 @@ func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.Reservation,
 var errBlocked = errors.New("blocked")
 
 // blocking returns the throttle that blocks for longest, or the zero Throttle.
-func (s *Store) blocking(ctx context.Context, names []keyfold.Reservation, at time.Time) (blocking keyfold.Throttle, err error) {
+func (s *Store) blocking(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	err = s.readIn(ctx, laneAttempt, "read throttles", func(session *Session) error {
 		blocking = keyfold.Throttle{}
 		for _, reserved := range names {
@@ -137,15 +137,15 @@ func setThrottle(ctx context.Context, q Querier, t keyfold.Throttle) error {
 	return q.SetThrottle(ctx, t.Attempts, column.Used(t.BlockedUntil), t.ExpiresAt.UnixMilli(), t.Name)
 }
 
-// SettleAttempt implements keyfold.ThrottleStore.
-func (s *Store) SettleAttempt(ctx context.Context, settlement keyfold.Settlement) error {
+// RecordAttemptResult implements keyfold.ThrottleStore.
+func (s *Store) RecordAttemptResult(ctx context.Context, settlement keyfold.AttemptResult) error {
 	return s.writeIn(ctx, laneAttempt, "settle attempt", writeDeadline, func(ctx context.Context, session *Session) error {
 		return settle(ctx, session.Querier, settlement)
 	})
 }
 
 // UnlockUser implements keyfold.ThrottleStore.
-func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.Settlement, m keyfold.Mutation) error {
+func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.AttemptResult, m keyfold.Mutation) error {
 	return s.changeUser(ctx, "unlock user", id, m, func(ctx context.Context, q Querier) error {
 		if _, err := q.UserRow(ctx, id); err != nil {
 			return err
@@ -155,21 +155,21 @@ func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.Se
 }
 
 // settle applies a settlement, in the order of the names as ReserveAttempt does.
-func settle(ctx context.Context, q Querier, settlement keyfold.Settlement) error {
+func settle(ctx context.Context, q Querier, settlement keyfold.AttemptResult) error {
 	actions := make(map[string]func(keyfold.Throttle) error)
-	for _, name := range settlement.Forget {
+	for _, name := range settlement.Clear {
 		actions[name] = func(keyfold.Throttle) error { return q.DeleteThrottle(ctx, name) }
 	}
 	for _, refund := range settlement.Refund {
 		actions[refund.Name] = func(row keyfold.Throttle) error { return setThrottle(ctx, q, refund.Rule.Refund(row)) }
 	}
-	for _, name := range settlement.Good {
+	for _, name := range settlement.Trusted {
 		actions[name] = func(keyfold.Throttle) error {
-			return setThrottle(ctx, q, keyfold.Throttle{Name: name, ExpiresAt: settlement.GoodUntil})
+			return setThrottle(ctx, q, keyfold.Throttle{Name: name, ExpiresAt: settlement.TrustedUntil})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(actions)) {
-		row, err := lockThrottle(ctx, q, name, slices.Contains(settlement.Good, name))
+		row, err := lockThrottle(ctx, q, name, slices.Contains(settlement.Trusted, name))
 		if err == nil && row != nil {
 			err = actions[name](*row)
 		}

@@ -44,10 +44,10 @@ func TestAttemptsLeaveConnectionsToOthers(t *testing.T, store keyfold.Store, siz
 	key := Create(t, store)
 	l := Listen(t, store)
 	at := time.Now()
-	rule := keyfold.ThrottleRule{Free: 1000, First: time.Second, Longest: time.Second, Forget: time.Hour}
+	rule := keyfold.ThrottleRule{Burst: 1000, InitialDelay: time.Second, MaxDelay: time.Second, ResetAfter: time.Hour}
 	const name = "account.00"
 	reserve := func() error {
-		_, err := store.ReserveAttempt(t.Context(), []keyfold.Reservation{{Name: name, Rule: rule}}, at)
+		_, err := store.ReserveAttempt(t.Context(), []keyfold.ThrottleReservation{{Name: name, Rule: rule}}, at)
 		return err
 	}
 	if err := reserve(); err != nil {

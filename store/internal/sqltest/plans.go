@@ -81,8 +81,8 @@ func seedUser(t testing.TB, store keyfold.Store, n int, at time.Time) string {
 	token := keyfold.OneTimeTokenRecord{
 		Sum: sha256.Sum256([]byte(id)), Purpose: keyfold.PurposeVerifyEmail, UserID: id, EmailKey: user.EmailKey, CreatedAt: at, ExpiresAt: at.Add(time.Hour),
 	}
-	rule := keyfold.ThrottleRule{Free: 1, First: time.Minute, Longest: time.Minute, Forget: time.Hour}
-	_, err := store.ReserveAttempt(t.Context(), []keyfold.Reservation{{Name: "account." + id, Rule: rule}}, at)
+	rule := keyfold.ThrottleRule{Burst: 1, InitialDelay: time.Minute, MaxDelay: time.Minute, ResetAfter: time.Hour}
+	_, err := store.ReserveAttempt(t.Context(), []keyfold.ThrottleReservation{{Name: "account." + id, Rule: rule}}, at)
 	err = errors.Join(err, store.CreateUser(t.Context(), user, Mutation("user.create", id)),
 		store.CreateOneTimeToken(t.Context(), token, Mutation("user.one_time", id)))
 	if err != nil {
