@@ -9,7 +9,7 @@ import (
 // reads page by page: q.Limit is the length of a page, 200 by default, and q.Cursor
 // is where to start. After an error, which comes with the zero Key, it ends. Errors
 // are those of Service.Keys.
-func (s *Service) AllKeys(ctx context.Context, q KeysQuery) iter.Seq2[Key, error] {
+func (s *Service) AllKeys(ctx context.Context, q KeyQuery) iter.Seq2[Key, error] {
 	return everyPage(q.Cursor, func(cursor string) ([]Key, string, error) {
 		q.Cursor, q.Limit = cursor, pageLength(q.Limit)
 		page, err := s.Keys(ctx, q)
@@ -18,7 +18,7 @@ func (s *Service) AllKeys(ctx context.Context, q KeysQuery) iter.Seq2[Key, error
 }
 
 // AllUsers yields every user that matches, as [Service.AllKeys] does keys.
-func (s *Service) AllUsers(ctx context.Context, q UsersQuery) iter.Seq2[User, error] {
+func (s *Service) AllUsers(ctx context.Context, q UserQuery) iter.Seq2[User, error] {
 	return everyPage(q.Cursor, func(cursor string) ([]User, string, error) {
 		q.Cursor, q.Limit = cursor, pageLength(q.Limit)
 		page, err := s.Users(ctx, q)

@@ -33,13 +33,13 @@ func TestAllYieldsWhatThePagesHold(t *testing.T) {
 	}
 	for _, limit := range []int{0, 1, 3, 7, 200} {
 		counts := map[string]int{}
-		for key, err := range svc.AllKeys(ctx, keyfold.KeysQuery{OwnerID: keyfold.Only("o"), Limit: limit}) {
+		for key, err := range svc.AllKeys(ctx, keyfold.KeyQuery{OwnerID: keyfold.Only("o"), Limit: limit}) {
 			if err != nil || key.OwnerID != "o" {
 				t.Fatalf("a key of %q, %v", key.OwnerID, err)
 			}
 			counts["keys"]++
 		}
-		for user, err := range svc.AllUsers(ctx, keyfold.UsersQuery{Limit: limit}) {
+		for user, err := range svc.AllUsers(ctx, keyfold.UserQuery{Limit: limit}) {
 			if err != nil || user.ID == "" {
 				t.Fatalf("user %+v, %v", user, err)
 			}
@@ -72,7 +72,7 @@ func TestAllEndsWithAnErrorAndWhereTheCallerStops(t *testing.T) {
 		}
 	}
 	seen := 0
-	for range svc.AllKeys(t.Context(), keyfold.KeysQuery{Limit: 2}) {
+	for range svc.AllKeys(t.Context(), keyfold.KeyQuery{Limit: 2}) {
 		if seen++; seen == 3 {
 			break
 		}
@@ -81,7 +81,7 @@ func TestAllEndsWithAnErrorAndWhereTheCallerStops(t *testing.T) {
 		t.Errorf("%d keys were yielded after the caller stopped at 3", seen)
 	}
 	var failed []error
-	for key, err := range svc.AllKeys(t.Context(), keyfold.KeysQuery{OwnerID: keyfold.Only("")}) {
+	for key, err := range svc.AllKeys(t.Context(), keyfold.KeyQuery{OwnerID: keyfold.Only("")}) {
 		if key.ID != "" {
 			t.Errorf("a key comes with the error: %+v", key)
 		}

@@ -57,7 +57,7 @@ func New(store Store, options *Options) (*Service, error) {
 		now = options.Now
 	}
 	if store, ok := store.(LoggingStore); ok {
-		store.LogTo(opts.Logger)
+		store.SetLogger(opts.Logger)
 	}
 	s := &Service{opts: &opts, clock: clock.New(now), beside: &background{}}
 	s.checker = newChecker(store, s.opts, s.clock)
@@ -262,7 +262,7 @@ func (s *Service) decide(ctx context.Context, r *Request, now clock.Instant) (pr
 	if !match {
 		return principal{}, errWrongSecret
 	}
-	if s.opts.SignPepper != "" {
+	if s.opts.CurrentPepper != "" {
 		if move, ok := s.outdated(who, parts); ok {
 			s.recorder.rehash(move)
 		}

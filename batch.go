@@ -148,13 +148,13 @@ func count(batch *UsageBatch, tallies []tally) {
 			continue
 		}
 		used := time.UnixMilli(t.last).UTC()
-		if last := len(batch.Totals) - 1; last >= 0 && batch.Totals[last].KeyID == t.keyID {
-			batch.Totals[last].Uses += t.count
-			if used.After(batch.Totals[last].LastUsedAt) {
-				batch.Totals[last].LastUsedAt = used
+		if last := len(batch.Keys) - 1; last >= 0 && batch.Keys[last].KeyID == t.keyID {
+			batch.Keys[last].Uses += t.count
+			if used.After(batch.Keys[last].LastUsedAt) {
+				batch.Keys[last].LastUsedAt = used
 			}
 		} else {
-			batch.Totals = append(batch.Totals, UsageTotal{KeyID: t.keyID, Uses: t.count, LastUsedAt: used})
+			batch.Keys = append(batch.Keys, KeyUses{KeyID: t.keyID, Uses: t.count, LastUsedAt: used})
 		}
 	}
 }

@@ -287,7 +287,7 @@ func TestUsageIsKeptWhileTheCheckFails(t *testing.T) {
 		}
 		on(&store.check, refuseCheck)
 		time.Sleep(5 * time.Minute)
-		if got := svc.UsageStats(); got.BatchesAside != 0 {
+		if got := svc.UsageStats(); got.RejectedBatches != 0 {
 			t.Errorf("while the check fails: %+v, want no batch aside", got)
 		}
 		on(&store.check, nil)

@@ -21,7 +21,7 @@ func listed(t *testing.T, store keyfold.Store) (*keyfold.Service, string) {
 			t.Fatal(err)
 		}
 	}
-	page, err := svc.Keys(t.Context(), keyfold.KeysQuery{Limit: 1})
+	page, err := svc.Keys(t.Context(), keyfold.KeyQuery{Limit: 1})
 	if err != nil || page.Next == "" {
 		t.Fatalf("the first page: next %q, %v", page.Next, err)
 	}
@@ -39,12 +39,12 @@ func TestCursorThatWasEditedIsRefused(t *testing.T) {
 		edits = append(edits, next[:i]+string(other)+next[i+1:])
 	}
 	for _, edited := range edits {
-		_, err := svc.Keys(t.Context(), keyfold.KeysQuery{Limit: 1, Cursor: edited})
+		_, err := svc.Keys(t.Context(), keyfold.KeyQuery{Limit: 1, Cursor: edited})
 		if refused, ok := errors.AsType[*keyfold.InvalidError](err); !ok || refused.Field != "cursor" {
 			t.Errorf("the cursor %q, edited to %q: got %v, want an InvalidError", next, edited, err)
 		}
 	}
-	for name, q := range map[string]keyfold.KeysQuery{
+	for name, q := range map[string]keyfold.KeyQuery{
 		"another owner": {OwnerID: keyfold.Only("o"), Cursor: next}, "another state": {State: keyfold.KeyActive, Cursor: next},
 	} {
 		if _, err := svc.Keys(t.Context(), q); !errors.Is(err, keyfold.ErrInvalid) {
@@ -52,7 +52,7 @@ func TestCursorThatWasEditedIsRefused(t *testing.T) {
 		}
 	}
 	_, foreign := listed(t, memory.New())
-	if _, err := svc.Keys(t.Context(), keyfold.KeysQuery{Limit: 1, Cursor: foreign}); !errors.Is(err, keyfold.ErrInvalid) {
+	if _, err := svc.Keys(t.Context(), keyfold.KeyQuery{Limit: 1, Cursor: foreign}); !errors.Is(err, keyfold.ErrInvalid) {
 		t.Errorf("the cursor of another database: got %v, want an InvalidError", err)
 	}
 }
@@ -65,7 +65,7 @@ func TestCursorIsTakenByEveryProcess(t *testing.T) {
 	there := newService(t, open(), nil)
 	var pages [2][]string
 	for i, svc := range []*keyfold.Service{here, there} {
-		page, err := svc.Keys(t.Context(), keyfold.KeysQuery{Limit: 1, Cursor: next})
+		page, err := svc.Keys(t.Context(), keyfold.KeyQuery{Limit: 1, Cursor: next})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -157,7 +157,7 @@ func TestMillionVerifiesAreCountedExactly(t *testing.T) {
 				t.Errorf("key %d: %d uses and %d in hours, want %d", i, uses, hours, used[i].Load())
 			}
 		}
-		if stats := svc.UsageStats(); stats.PendingEvents != 0 || stats.LostUses != 0 || stats.BatchesAside != 0 {
+		if stats := svc.UsageStats(); stats.PendingEvents != 0 || stats.LostUses != 0 || stats.RejectedBatches != 0 {
 			t.Errorf("%+v after Close", stats)
 		}
 	})
@@ -195,7 +195,7 @@ type telling struct{ keyfold.Store }
 
 func (s telling) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyfold.UsageResult, error) {
 	var uses int64
-	for _, total := range batch.Totals {
+	for _, total := range batch.Keys {
 		uses += total.Uses
 	}
 	tell(sending, uses)
@@ -307,7 +307,7 @@ func TestKilledProcessLosesAtMostTheLastInterval(t *testing.T) {
 			// A COMMIT that was sent may still be at work. It holds the key's row, so
 			// this comes after it.
 			if _, err := store.RecordUsage(t.Context(), keyfold.UsageBatch{
-				RecorderID: recorder, Number: int64(round), At: time.Now(), Totals: []keyfold.UsageTotal{{KeyID: key.ID}},
+				RecorderID: recorder, Number: int64(round), At: time.Now(), Keys: []keyfold.KeyUses{{KeyID: key.ID}},
 			}); err != nil {
 				t.Fatal(err)
 			}

@@ -14,8 +14,8 @@ var (
 	ErrUnauthenticated = errors.New("keyfold: unauthenticated")
 	// ErrForbidden means that the key is good but not for this request: 403.
 	ErrForbidden = errors.New("keyfold: forbidden")
-	// ErrLimited means that the caller has to wait: 429. [RetryAfter] says how long.
-	ErrLimited = errors.New("keyfold: limited")
+	// ErrRateLimited means that the caller has to wait: 429. [RetryAfter] says how long.
+	ErrRateLimited = errors.New("keyfold: limited")
 	// ErrUnavailable means that the store could not answer in time: 503.
 	// Nothing was allowed.
 	ErrUnavailable = errors.New("keyfold: store unavailable")
@@ -197,7 +197,7 @@ func storeError(ctx context.Context, err error) error {
 		return nil
 	}
 	for _, known := range []error{
-		ErrNotFound, ErrConflict, ErrStale, ErrRetry, ErrInvalid, ErrUnavailable, ErrLimited, errors.ErrUnsupported,
+		ErrNotFound, ErrConflict, ErrStale, ErrRetry, ErrInvalid, ErrUnavailable, ErrRateLimited, errors.ErrUnsupported,
 	} {
 		if errors.Is(err, known) {
 			return err
@@ -209,13 +209,13 @@ func storeError(ctx context.Context, err error) error {
 	return &unavailable{cause: err}
 }
 
-// limited is an [ErrLimited] that says how long to wait.
+// limited is an [ErrRateLimited] that says how long to wait.
 type limited struct{ wait time.Duration }
 
 func (l *limited) Error() string {
-	return fmt.Sprintf("%v: try again in %v", ErrLimited, l.wait.Round(time.Second))
+	return fmt.Sprintf("%v: try again in %v", ErrRateLimited, l.wait.Round(time.Second))
 }
-func (l *limited) Unwrap() error             { return ErrLimited }
+func (l *limited) Unwrap() error             { return ErrRateLimited }
 func (l *limited) RetryAfter() time.Duration { return l.wait }
 
 // busy is a refusal because this process has enough to do: the caller has to
@@ -223,7 +223,7 @@ func (l *limited) RetryAfter() time.Duration { return l.wait }
 type busy string
 
 func (b busy) Error() string   { return string(b) }
-func (b busy) Unwrap() []error { return []error{ErrLimited, ErrUnavailable} }
+func (b busy) Unwrap() []error { return []error{ErrRateLimited, ErrUnavailable} }
 
 // OutcomeOf returns the outcome that err stands for: [OutcomeAllowed] for nil,
 // [OutcomeUnavailable] for every error that is not a decision.
@@ -248,7 +248,7 @@ func isForbidden(err error) bool {
 
 // RetryAfter returns how long a caller should wait before it tries again, and
 // zero when waiting does not help. It is one second for [ErrUnavailable], and
-// what is left of the wait for [ErrLimited]. An error of the host's own says it
+// what is left of the wait for [ErrRateLimited]. An error of the host's own says it
 // by a method RetryAfter() time.Duration.
 func RetryAfter(err error) time.Duration {
 	var waits interface{ RetryAfter() time.Duration }

@@ -160,7 +160,7 @@ func ExampleService_Keys() {
 	for i := range 5 {
 		_, _, _ = svc.CreateKey(ctx, keyfold.NewKey{Name: fmt.Sprint("key ", i), OwnerID: "cust_42"})
 	}
-	query, count := keyfold.KeysQuery{OwnerID: keyfold.Only("cust_42"), Limit: 2}, 0
+	query, count := keyfold.KeyQuery{OwnerID: keyfold.Only("cust_42"), Limit: 2}, 0
 	for {
 		page, err := svc.Keys(ctx, query)
 		if err != nil {

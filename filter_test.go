@@ -32,9 +32,9 @@ func TestFilterOfAnIdentityWithoutAnOwnerIsNeverAll(t *testing.T) {
 			field string
 			call  func() error
 		}{
-			"list by owner":   {"owner_id", func() error { _, err := svc.Keys(ctx, keyfold.KeysQuery{OwnerID: owner}); return err }},
-			"list by user":    {"user_id", func() error { _, err := svc.Keys(ctx, keyfold.KeysQuery{UserID: user}); return err }},
-			"list by tenant":  {"tenant", func() error { _, err := svc.Keys(ctx, keyfold.KeysQuery{Tenant: tenant}); return err }},
+			"list by owner":   {"owner_id", func() error { _, err := svc.Keys(ctx, keyfold.KeyQuery{OwnerID: owner}); return err }},
+			"list by user":    {"user_id", func() error { _, err := svc.Keys(ctx, keyfold.KeyQuery{UserID: user}); return err }},
+			"list by tenant":  {"tenant", func() error { _, err := svc.Keys(ctx, keyfold.KeyQuery{Tenant: tenant}); return err }},
 			"revoke by owner": {"owner_id", func() error { _, err := svc.RevokeKeys(ctx, keyfold.KeyFilter{OwnerID: owner}, ""); return err }},
 			"revoke ids of an owner": {"owner_id", func() error {
 				_, err := svc.RevokeKeys(ctx, keyfold.KeyFilter{IDs: []string{key.ID}, OwnerID: owner}, "")
@@ -44,7 +44,7 @@ func TestFilterOfAnIdentityWithoutAnOwnerIsNeverAll(t *testing.T) {
 			"usage of a key":    {"key_id", func() error { _, err := svc.Usage(ctx, keyfold.UsageQuery{KeyID: nobody}); return err }},
 			"usage of an owner": {"owner_id", func() error { _, err := svc.UsageTotals(ctx, keyfold.UsageQuery{OwnerID: owner}); return err }},
 			"report of a user":  {"user_id", func() error { _, err := svc.UsageReport(ctx, keyfold.UsageReportQuery{UserID: user}); return err }},
-			"users of a name":   {"username", func() error { _, err := svc.Users(ctx, keyfold.UsersQuery{Username: user}); return err }},
+			"users of a name":   {"username", func() error { _, err := svc.Users(ctx, keyfold.UserQuery{Username: user}); return err }},
 			"audit of a key":    {"target", func() error { _, err := svc.Audit(ctx, keyfold.AuditQuery{Target: nobody}); return err }},
 		} {
 			refused, ok := errors.AsType[*keyfold.InvalidError](row.call())
@@ -52,7 +52,7 @@ func TestFilterOfAnIdentityWithoutAnOwnerIsNeverAll(t *testing.T) {
 				t.Errorf("%s: got %v, want an InvalidError for %s", name, refused, row.field)
 			}
 		}
-		page, err := svc.Keys(t.Context(), keyfold.KeysQuery{State: keyfold.KeyActive})
+		page, err := svc.Keys(t.Context(), keyfold.KeyQuery{State: keyfold.KeyActive})
 		if err != nil || len(page.Keys) != 2 {
 			t.Errorf("%d keys are active, %v; want both", len(page.Keys), err)
 		}

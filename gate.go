@@ -194,7 +194,7 @@ func (g *gate) learn(ip netip.Addr, err error) {
 		g.state.failed.forget(network)
 		g.state.succeeded.add(network, now)
 	case errors.Is(err, ErrUnavailable):
-	case errors.Is(err, ErrUnauthenticated), errors.Is(err, ErrLimited):
+	case errors.Is(err, ErrUnauthenticated), errors.Is(err, ErrRateLimited):
 		if last := g.state.failed.get(network); last != nil && now.Sub(last.at) >= failureMemory {
 			g.state.failed.forget(network)
 		}

@@ -238,8 +238,8 @@ func TestPlaceIsTakenBeforeTheFirstStoreCallAndHeldUntilTheLast(t *testing.T) {
 					before, began := len(c.store.called("")), time.Now()
 					for name, other := range c.requests() {
 						err := other(places)
-						if !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) || keyfold.RetryAfter(err) <= 0 {
-							t.Errorf("%s without a place: %v, want ErrLimited and ErrUnavailable, to be tried again", name, err)
+						if !errors.Is(err, keyfold.ErrRateLimited) || !errors.Is(err, keyfold.ErrUnavailable) || keyfold.RetryAfter(err) <= 0 {
+							t.Errorf("%s without a place: %v, want ErrRateLimited and ErrUnavailable, to be tried again", name, err)
 						}
 						if waited := time.Since(began); waited != 2*time.Second {
 							t.Errorf("%s waited for %v, want 2 s", name, waited)
@@ -294,7 +294,7 @@ func TestCallerWhoGoesAwayTakesNoPlace(t *testing.T) {
 		defer cancel()
 		for range 2 * places {
 			_, err := c.Authenticate(gone, keyfold.Credentials{Identifier: "user5", Password: password})
-			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, keyfold.ErrLimited) {
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, keyfold.ErrRateLimited) {
 				t.Errorf("got %v, want the caller's own context.DeadlineExceeded", err)
 			}
 		}
@@ -382,8 +382,8 @@ func TestMailThatFindsNoRoomCostsNoStoreCall(t *testing.T) {
 			}
 		}
 		before := len(c.store.called(""))
-		if err := send(64); !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) {
-			t.Errorf("the 65th mail: %v, want ErrLimited and ErrUnavailable", err)
+		if err := send(64); !errors.Is(err, keyfold.ErrRateLimited) || !errors.Is(err, keyfold.ErrUnavailable) {
+			t.Errorf("the 65th mail: %v, want ErrRateLimited and ErrUnavailable", err)
 		}
 		if calls := c.store.called("")[before:]; len(calls) > 0 {
 			t.Errorf("it cost the store calls %q", calls)
@@ -560,8 +560,8 @@ func TestOnlyDecisionsMoveAnAddress(t *testing.T) {
 		go func() { _ = l.SetPassword(t.Context(), l.user, another) }() // takes the hash slot
 		synctest.Wait()
 		_, err = l.Authenticate(t.Context(), keyfold.Credentials{Identifier: "user0", Password: password, IP: netip.MustParseAddr("192.0.2.5")})
-		if !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) {
-			t.Errorf("got %v, want ErrLimited and ErrUnavailable", err)
+		if !errors.Is(err, keyfold.ErrRateLimited) || !errors.Is(err, keyfold.ErrUnavailable) {
+			t.Errorf("got %v, want ErrRateLimited and ErrUnavailable", err)
 		}
 		close(hashing)
 		must(t, l.SendPasswordReset(t.Context(), "user1", netip.MustParseAddr("192.0.2.6")))
@@ -572,8 +572,8 @@ func TestOnlyDecisionsMoveAnAddress(t *testing.T) {
 			limited = l.SendPasswordReset(t.Context(), fmt.Sprint("nobody", i), netip.MustParseAddr("192.0.2.7"))
 			synctest.Wait()
 		}
-		if !errors.Is(limited, keyfold.ErrLimited) {
-			t.Errorf("a thousand mails from one address: %v, want ErrLimited", limited)
+		if !errors.Is(limited, keyfold.ErrRateLimited) {
+			t.Errorf("a thousand mails from one address: %v, want ErrRateLimited", limited)
 		}
 		l.wants("throttled", l.order("throttled 192.0.2.7", "b 192.0.2.3"), "b", "throttled")
 	})

@@ -197,7 +197,7 @@ func TestJSONOfAKeyTellsTheStateByTheClockOfItsService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := svc.Keys(t.Context(), keyfold.KeysQuery{})
+	page, err := svc.Keys(t.Context(), keyfold.KeyQuery{})
 	if err != nil || len(page.Keys) != 1 {
 		t.Fatal(page, err)
 	}

@@ -262,10 +262,10 @@ func set[T any](field *T, value *T) {
 	}
 }
 
-// KeysQuery asks for a page of keys. Every field that is set must match:
+// KeyQuery asks for a page of keys. Every field that is set must match:
 //
-//	KeysQuery{OwnerID: keyfold.Only(id.OwnerID())}
-type KeysQuery struct {
+//	KeyQuery{OwnerID: keyfold.Only(id.OwnerID())}
+type KeyQuery struct {
 	OwnerID Filter
 	UserID  Filter
 	Tenant  Filter
@@ -289,7 +289,7 @@ type KeyPage struct {
 const maxStretch = 2000
 
 // Keys lists keys. Errors: [InvalidError], [ErrUnavailable].
-func (s *Service) Keys(ctx context.Context, q KeysQuery) (KeyPage, error) {
+func (s *Service) Keys(ctx context.Context, q KeyQuery) (KeyPage, error) {
 	now := s.now()
 	limit, err := checkLimit(q.Limit)
 	if err != nil {
@@ -339,7 +339,7 @@ func (s *Service) Keys(ctx context.Context, q KeysQuery) (KeyPage, error) {
 	return page, err
 }
 
-func (q *KeysQuery) check() error {
+func (q *KeyQuery) check() error {
 	if err := checkFilters(q.OwnerID, q.UserID, q.Tenant); err != nil {
 		return err
 	}
@@ -361,12 +361,12 @@ func checkFilters(owner, user, tenant Filter) error {
 	return tenant.checkText("tenant", maxTenant)
 }
 
-func (q *KeysQuery) filter() string {
+func (q *KeyQuery) filter() string {
 	return fmt.Sprintf("keys|%q|%s|%q|%s|%d", q.OwnerID.value, q.UserID.value, q.Tenant.value, q.State, q.ExpiringBefore.UnixMilli())
 }
 
 // scan picks the index that leads; what it does not decide, matches does.
-func (q *KeysQuery) scan(now time.Time) KeyScan {
+func (q *KeyQuery) scan(now time.Time) KeyScan {
 	switch {
 	case !q.ExpiringBefore.IsZero():
 		return KeyScan{Index: KeysExpiring, From: now.Add(time.Millisecond), To: q.ExpiringBefore}
@@ -381,7 +381,7 @@ func (q *KeysQuery) scan(now time.Time) KeyScan {
 }
 
 // leadsAlone reports whether the index decides everything.
-func (q *KeysQuery) leadsAlone() bool {
+func (q *KeyQuery) leadsAlone() bool {
 	filters := 0
 	for _, set := range []bool{q.OwnerID.set, q.UserID.set, q.Tenant.set, q.State != "", !q.ExpiringBefore.IsZero()} {
 		if set {
@@ -391,6 +391,6 @@ func (q *KeysQuery) leadsAlone() bool {
 	return filters == 0 || filters == 1 && q.State == ""
 }
 
-func (q *KeysQuery) matches(k *Key, now time.Time) bool {
+func (q *KeyQuery) matches(k *Key, now time.Time) bool {
 	return q.OwnerID.admits(k.OwnerID) && q.UserID.admits(k.UserID) && q.Tenant.admits(k.Tenant) && (q.State == "" || q.State == k.State(now))
 }

@@ -28,10 +28,10 @@ type Credentials struct {
 //   - an [ErrUnauthenticated]: no such user, a wrong password, or a user who is
 //     disabled; tell the caller no more than that ([OutcomeOf] is for the log). All
 //     of them cost one hash of a password, but for names that nobody can have;
-//   - an [ErrLimited]: too many attempts failed, on this account or from this
+//   - an [ErrRateLimited]: too many attempts failed, on this account or from this
 //     address; [RetryAfter] says how long to wait. The right password may pass
 //     earlier, from an address where the user logged in before;
-//   - an error that is both [ErrLimited] and [ErrUnavailable]: this process has
+//   - an error that is both [ErrRateLimited] and [ErrUnavailable]: this process has
 //     too many log-ins to do, and turned this one away without asking the store.
 //     Addresses from which users logged in go first, and those of recent failures
 //     last;

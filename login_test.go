@@ -64,7 +64,7 @@ func (d *door) refuses(what, login, from string) {
 func (d *door) waits(what, login, from string, want time.Duration) {
 	d.t.Helper()
 	err := d.try(login, password, from)
-	if got := keyfold.RetryAfter(err); got != want || !errors.Is(err, keyfold.ErrLimited) || errors.Is(err, keyfold.ErrUnavailable) {
+	if got := keyfold.RetryAfter(err); got != want || !errors.Is(err, keyfold.ErrRateLimited) || errors.Is(err, keyfold.ErrUnavailable) {
 		d.t.Errorf("%s: %v, to be tried again in %v; want a wait of %v", what, err, got, want)
 	}
 }
@@ -73,7 +73,7 @@ func (d *door) waits(what, login, from string, want time.Duration) {
 func (d *door) slips(what, login, from string, want time.Duration) {
 	d.t.Helper()
 	err := d.try(login, another, from)
-	if got := keyfold.RetryAfter(err); got != want || !errors.Is(err, keyfold.ErrLimited) || errors.Is(err, keyfold.ErrUnavailable) {
+	if got := keyfold.RetryAfter(err); got != want || !errors.Is(err, keyfold.ErrRateLimited) || errors.Is(err, keyfold.ErrUnavailable) {
 		d.t.Errorf("%s: %v, to be tried again in %v; want a wait of %v", what, err, got, want)
 	}
 }
@@ -280,9 +280,9 @@ func TestRacingGuessesAreAllCounted(t *testing.T) {
 			switch {
 			case keyfold.OutcomeOf(err) == keyfold.OutcomeWrongSecret:
 				looked++
-			case errors.Is(err, keyfold.ErrLimited) && errors.Is(err, keyfold.ErrUnavailable):
+			case errors.Is(err, keyfold.ErrRateLimited) && errors.Is(err, keyfold.ErrUnavailable):
 				busy++ // got its attempt back
-			case !errors.Is(err, keyfold.ErrLimited):
+			case !errors.Is(err, keyfold.ErrRateLimited):
 				d.t.Errorf("a racing guess: %v, want it refused", err)
 			}
 		}
@@ -405,7 +405,7 @@ func TestAttemptOfACallerWhoHungUpIsTakenBack(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		store.cancel.Store(&cancel)
 		_, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: password})
-		if errors.Is(err, keyfold.ErrLimited) {
+		if errors.Is(err, keyfold.ErrRateLimited) {
 			t.Fatalf("a caller who hung up is counted: %v", err)
 		}
 	}

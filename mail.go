@@ -14,8 +14,8 @@ import (
 // neither its answer nor its time tells whether there is such a user; failures
 // after that are logged. ip is the client's address; the zero Addr means that it
 // is unknown. Errors: [InvalidError] without an Options.Mailer or on a Service
-// that is bound to a transaction, [ErrLimited] after too many requests from this
-// address, [ErrUnavailable], which is an [ErrLimited] too when too many mails are
+// that is bound to a transaction, [ErrRateLimited] after too many requests from this
+// address, [ErrUnavailable], which is an [ErrRateLimited] too when too many mails are
 // being sent.
 //
 // One user is sent five mails for one purpose, and one more every three hours,

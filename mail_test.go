@@ -199,7 +199,7 @@ func TestMailsFromOneAddressAreLimitedWhoeverTheyAreFor(t *testing.T) {
 		}
 		for _, login := range []string{"ann", "ann@example.com", "nobody"} {
 			err := svc.SendPasswordReset(ctx, login, ip)
-			if got := keyfold.RetryAfter(err); !errors.Is(err, keyfold.ErrLimited) || errors.Is(err, keyfold.ErrUnavailable) || got != 15*time.Second {
+			if got := keyfold.RetryAfter(err); !errors.Is(err, keyfold.ErrRateLimited) || errors.Is(err, keyfold.ErrUnavailable) || got != 15*time.Second {
 				t.Errorf("one more for %q: %v, to be tried again in %v; want a wait of 15 s", login, err, got)
 			}
 		}
@@ -210,7 +210,7 @@ func TestMailsFromOneAddressAreLimitedWhoeverTheyAreFor(t *testing.T) {
 		}
 		clock.add(15 * time.Second)
 		must(t, svc.SendPasswordReset(ctx, "ann", ip))
-		wantErr(t, "one more", svc.SendPasswordReset(ctx, "ann", ip), keyfold.ErrLimited)
+		wantErr(t, "one more", svc.SendPasswordReset(ctx, "ann", ip), keyfold.ErrRateLimited)
 	})
 }
 
@@ -291,7 +291,7 @@ func TestMailsOnTheirWayAreBounded(t *testing.T) {
 		}
 		synctest.Wait()
 		err := send(64)
-		if !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) || keyfold.RetryAfter(err) != time.Second {
+		if !errors.Is(err, keyfold.ErrRateLimited) || !errors.Is(err, keyfold.ErrUnavailable) || keyfold.RetryAfter(err) != time.Second {
 			t.Errorf("the 65th at once: %v, to be tried again in %v; want it refused for a second", err, keyfold.RetryAfter(err))
 		}
 		close(goOn)

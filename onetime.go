@@ -240,7 +240,7 @@ type ResetOptions struct {
 // password and returns the user. The user's e-mail address is verified by that, and
 // waits are lifted as [Service.VerifyEmail] does. Errors: [InvalidError] for the
 // password, which leaves the token as it is; as [Service.VerifyEmail];
-// [ErrLimited] when too many passwords are being hashed.
+// [ErrRateLimited] when too many passwords are being hashed.
 func (s *Service) ResetPassword(ctx context.Context, token, password string, o ResetOptions) (User, error) {
 	leave, err := s.admitOneTime(ctx, token, o.IP)
 	if err != nil {

@@ -187,7 +187,7 @@ func TestOneOfFiftyRacingUsesWins(t *testing.T) {
 			_, err := d.use(keyfold.PurposeResetPassword, token)
 			return err
 		})
-		if busy := countErrors(errs, keyfold.ErrLimited); countErrors(errs, nil) != 1 || countErrors(errs, keyfold.ErrUnauthenticated)+busy != 49 {
+		if busy := countErrors(errs, keyfold.ErrRateLimited); countErrors(errs, nil) != 1 || countErrors(errs, keyfold.ErrUnauthenticated)+busy != 49 {
 			d.t.Errorf("%v: %v, want one to win and 49 refused", keyfold.PurposeResetPassword, errs)
 		}
 	})

@@ -119,10 +119,10 @@ type Options struct {
 	// in others decides nothing, see [ErrCheckFailed].
 	Peppers map[string][]byte
 
-	// SignPepper is the id of the pepper for new keys, and existing keys move
+	// CurrentPepper is the id of the pepper for new keys, and existing keys move
 	// to it when they are used. Set it once every process has that pepper in
 	// Peppers. Default none: new keys are hashed without a pepper.
-	SignPepper string
+	CurrentPepper string
 
 	// RequirePepper refuses keys that are hashed without a pepper.
 	RequirePepper bool
@@ -276,11 +276,11 @@ func (o *Options) checkPeppers() error {
 			return invalid("Options.Peppers["+id+"]", "at least 32 bytes")
 		}
 	}
-	if _, ok := o.Peppers[o.SignPepper]; o.SignPepper != "" && !ok {
-		return invalid("Options.SignPepper", "the id of one of Options.Peppers")
+	if _, ok := o.Peppers[o.CurrentPepper]; o.CurrentPepper != "" && !ok {
+		return invalid("Options.CurrentPepper", "the id of one of Options.Peppers")
 	}
-	if o.RequirePepper && o.SignPepper == "" {
-		return invalid("Options.RequirePepper", "only beside Options.SignPepper, or no key could be created")
+	if o.RequirePepper && o.CurrentPepper == "" {
+		return invalid("Options.RequirePepper", "only beside Options.CurrentPepper, or no key could be created")
 	}
 	return nil
 }

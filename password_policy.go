@@ -27,7 +27,7 @@ type PasswordPolicy struct {
 	MaxLength int
 
 	// Blocklist reports whether a password is too common. Default
-	// [CommonPassword]. It must be safe for concurrent use.
+	// [IsCommonPassword]. It must be safe for concurrent use.
 	Blocklist func(password string) bool
 
 	// AllowOwnName lets a password hold the user's name or e-mail address.
@@ -53,7 +53,7 @@ func (p PasswordPolicy) withDefaults(name string) (PasswordPolicy, error) {
 	orDefault(&p.MinLength, defaultMinPassword)
 	orDefault(&p.MaxLength, password.MaxLength)
 	if p.Blocklist == nil {
-		p.Blocklist = CommonPassword
+		p.Blocklist = IsCommonPassword
 	}
 	if p.MaxLength < leastMaxPassword || p.MaxLength > password.MaxLength {
 		return p, invalid(name+".MaxLength", fmt.Sprintf("%d to %d characters", leastMaxPassword, password.MaxLength))
@@ -102,7 +102,7 @@ func allowedBy(err error) string {
 	return err.Error()
 }
 
-// CommonPassword reports whether a password is among those that attackers try
+// IsCommonPassword reports whether a password is among those that attackers try
 // first. It is the default of [PasswordPolicy.Blocklist] and can be part of
 // another. Case and width do not matter, nor do spaces and punctuation between
 // words. Passwords that every policy refuses, of more than 256 characters or of
@@ -116,7 +116,7 @@ func allowedBy(err error) string {
 // ("Password2024!!!!", "letmein123456789").
 //
 // It answers in about a millisecond at worst, and takes no memory for the list.
-func CommonPassword(s string) bool { return password.IsCommon(s) }
+func IsCommonPassword(s string) bool { return password.IsCommon(s) }
 
 // errManyPasswords has both parents: the caller has to wait, and nothing is known
 // about the password.

@@ -98,7 +98,7 @@ func TestHostChangesThePolicy(t *testing.T) {
 	}
 
 	ours := keyfold.PasswordPolicy{Blocklist: func(password string) bool {
-		return keyfold.CommonPassword(password) || strings.Contains(password, "ACME")
+		return keyfold.IsCommonPassword(password) || strings.Contains(password, "ACME")
 	}}
 	wantRefused(t, keyfold.CheckPassword(ours, "ACME's best product"), "ACME's best product", "common password")
 	wantRefused(t, keyfold.CheckPassword(ours, "passwordpassword"), "passwordpassword", "common password")
@@ -154,9 +154,9 @@ func TestPolicyOutOfBoundsIsNamed(t *testing.T) {
 	}
 }
 
-func ExampleCommonPassword() {
+func ExampleIsCommonPassword() {
 	for _, password := range []string{"Password2024!!!!", "correct horse battery staple", "provolone satisfy swan teapot"} {
-		fmt.Println(keyfold.CommonPassword(password))
+		fmt.Println(keyfold.IsCommonPassword(password))
 	}
 	// Output:
 	// true
@@ -179,7 +179,7 @@ func FuzzPasswordPolicy(f *testing.F) {
 		}
 		// NFC makes one code point of four at most, and three of one.
 		if n := utf8.RuneCountInString(password); !utf8.ValidString(password) || n < 5 || n > 1024 || strings.ContainsFunc(password, unicode.IsControl) ||
-			keyfold.CommonPassword(password) || utf8.RuneCountInString(name) >= 4 && strings.Contains(password, name) {
+			keyfold.IsCommonPassword(password) || utf8.RuneCountInString(name) >= 4 && strings.Contains(password, name) {
 			t.Errorf("%q is allowed to %q, %q", password, name, email)
 		}
 	})

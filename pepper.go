@@ -27,7 +27,7 @@ type pepperChecks struct {
 
 // newPepperChecks must be given the options while they still have the peppers.
 func newPepperChecks(o *Options) *pepperChecks {
-	p := &pepperChecks{values: make(map[string]string, len(o.Peppers)), sign: o.SignPepper}
+	p := &pepperChecks{values: make(map[string]string, len(o.Peppers)), sign: o.CurrentPepper}
 	for id, pepper := range o.Peppers {
 		p.values[id] = pepperCheck(id, pepper)
 	}

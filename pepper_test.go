@@ -31,14 +31,14 @@ func TestProcessWhosePepperDiffersRehashesAndCreatesNothing(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
 		plain := newService(t, store, nil)
 		key, token := create(t, plain, keyfold.NewKey{Name: "n"})
-		right := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p": pepperOf("a")}, SignPepper: "p"})
+		right := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p": pepperOf("a")}, CurrentPepper: "p"})
 		_, peppered := create(t, right, keyfold.NewKey{Name: "peppered"})
 		before, err := store.Key(t.Context(), key.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 
-		typo := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p": pepperOf("b")}, SignPepper: "p"})
+		typo := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p": pepperOf("b")}, CurrentPepper: "p"})
 		for name, token := range map[string]string{"a key without a pepper": token, "a key with the pepper": peppered} {
 			_, err := typo.Verify(t.Context(), keyfold.Request{Token: token})
 			mustDisagree(t, "Verify of "+name, err, "p")
@@ -76,7 +76,7 @@ func TestPepperThatDiffersIsNoticedOnceAnotherProcessHashesWithIt(t *testing.T) 
 			if got := outcome(typo, token); got != keyfold.OutcomeAllowed {
 				t.Fatalf("before: %v", got)
 			}
-			right := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p": pepperOf("a")}, SignPepper: "p"})
+			right := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p": pepperOf("a")}, CurrentPepper: "p"})
 			create(t, right, keyfold.NewKey{Name: "n"})
 			for deadline := time.Now().Add(10 * time.Second); outcome(typo, token) == keyfold.OutcomeAllowed; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
@@ -95,7 +95,7 @@ func TestOfRacingProcessesWithDifferentPeppersOneWins(t *testing.T) {
 		var passed atomic.Int32
 		done := make(chan error, 8)
 		for i := range cap(done) {
-			svc := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p": bytes.Repeat([]byte{byte(i + 1)}, 32)}, SignPepper: "p"})
+			svc := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p": bytes.Repeat([]byte{byte(i + 1)}, 32)}, CurrentPepper: "p"})
 			go func() {
 				err := svc.Ping(context.Background())
 				if err == nil {

@@ -105,7 +105,7 @@ func TestPlaceholderIsNotAPassword(t *testing.T) {
 // Mutation tried: the caller's slices kept.
 func TestNewCopiesThePeppers(t *testing.T) {
 	t.Parallel()
-	options := &keyfold.Options{Peppers: map[string][]byte{"a": bytes.Repeat([]byte("p"), 32)}, SignPepper: "a", DisableCache: true}
+	options := &keyfold.Options{Peppers: map[string][]byte{"a": bytes.Repeat([]byte("p"), 32)}, CurrentPepper: "a", DisableCache: true}
 	svc := newService(t, newSpy(), options)
 	_, token, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
 	if err != nil {

@@ -284,7 +284,7 @@ func (r *recorder) rehash(move rehash) {
 // stats returns the state for [Service.UsageStats].
 func (r *recorder) stats() UsageStats {
 	r.room.Lock()
-	stats := UsageStats{PendingEvents: r.held.events, LostUses: r.lost, BatchesAside: r.aside}
+	stats := UsageStats{PendingEvents: r.held.events, LostUses: r.lost, RejectedBatches: r.aside}
 	r.room.Unlock()
 	for i := range r.shards {
 		s := &r.shards[i]

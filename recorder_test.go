@@ -299,7 +299,7 @@ func TestBatchThatIsRefusedForLongIsSetAsideAndNotLost(t *testing.T) {
 		if got, err := inner.Key(t.Context(), key.ID); err != nil || got.Uses < uses-3 || got.Uses >= uses {
 			t.Errorf("%d uses are stored, %v; want nearly all of %d", got.Uses, err, uses)
 		}
-		if stats := svc.UsageStats(); stats.BatchesAside != 1 || stats.DroppedEvents != 0 {
+		if stats := svc.UsageStats(); stats.RejectedBatches != 1 || stats.DroppedEvents != 0 {
 			t.Errorf("%+v, want one batch aside and nothing dropped", stats)
 		}
 		if err := svc.Flush(t.Context()); !errors.Is(err, keyfold.ErrUnavailable) {
@@ -330,7 +330,7 @@ func TestFullDiskSetsFewBatchesAsideAndLosesNone(t *testing.T) {
 			outcome(svc, token)
 			time.Sleep(time.Second)
 		}
-		if stats := svc.UsageStats(); stats.BatchesAside != 4 || stats.PendingEvents > 50 || stats.PendingEvents+stats.DroppedEvents != uses {
+		if stats := svc.UsageStats(); stats.RejectedBatches != 4 || stats.PendingEvents > 50 || stats.PendingEvents+stats.DroppedEvents != uses {
 			t.Errorf("%+v after an hour, want 4 batches aside, at most 50 events and the rest dropped", stats)
 		}
 		on(&store.record, nil)
@@ -340,7 +340,7 @@ func TestFullDiskSetsFewBatchesAsideAndLosesNone(t *testing.T) {
 		if got, err := store.Key(t.Context(), key.ID); err != nil || got.Uses != uses {
 			t.Errorf("%d uses, %v; want %d", got.Uses, err, uses)
 		}
-		if stats := svc.UsageStats(); stats.BatchesAside != 0 || stats.PendingEvents != 0 {
+		if stats := svc.UsageStats(); stats.RejectedBatches != 0 || stats.PendingEvents != 0 {
 			t.Errorf("%+v after Close, want nothing left", stats)
 		}
 	})
@@ -367,7 +367,7 @@ func TestBacklogIsWrittenInBatchesOfBoundedSize(t *testing.T) {
 		for _, hour := range batch.Hours {
 			hours += hour.Count
 		}
-		for _, total := range batch.Totals {
+		for _, total := range batch.Keys {
 			totals += total.Uses
 		}
 		if hours != totals || events > totals {

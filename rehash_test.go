@@ -153,7 +153,7 @@ func TestBusyHasherIsLimitedAndUnavailable(t *testing.T) {
 			"SetPassword":    func() error { return svc.SetPassword(t.Context(), ann.ID, another) },
 		} {
 			err := call()
-			if !errors.Is(err, keyfold.ErrLimited) || !errors.Is(err, keyfold.ErrUnavailable) || keyfold.RetryAfter(err) <= 0 ||
+			if !errors.Is(err, keyfold.ErrRateLimited) || !errors.Is(err, keyfold.ErrUnavailable) || keyfold.RetryAfter(err) <= 0 ||
 				err.Error() != "keyfold: too many passwords are being checked" {
 				t.Errorf("%s: %v, want an error that is limited and unavailable", what, err)
 			}

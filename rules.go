@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// KeyRules are the rules under which a program creates keys and users. A program
+// Rules are the rules under which a program creates keys and users. A program
 // that owns a database publishes its own, so that another one which only visits,
 // such as the keyfold command, can follow them.
-type KeyRules struct {
+type Rules struct {
 	Prefix      string
 	Environment string
 	KeyTTL      time.Duration // [Never] for no end
 	MaxOverlap  time.Duration
 	// Scopes are those that keys may be given; nil for any, and empty for none.
 	Scopes []string
-	// MinPassword and MaxPassword are the lengths of passwords, in characters. The
+	// MinPasswordLength and MaxPasswordLength are the lengths of passwords, in characters. The
 	// functions of a [PasswordPolicy] cannot be published.
-	MinPassword, MaxPassword int
+	MinPasswordLength, MaxPasswordLength int
 }
 
 // keyRulesSetting is the name of the setting that holds the published rules, and
@@ -42,21 +42,21 @@ type storedRules struct {
 	MaxPassword int      `json:"max_password"`
 }
 
-// KeyRules returns the rules of this Service, as its Options say.
-func (s *Service) KeyRules() KeyRules {
+// Rules returns the rules of this Service, as its Options say.
+func (s *Service) Rules() Rules {
 	o := s.opts
-	return KeyRules{
+	return Rules{
 		Prefix: o.Prefix, Environment: o.Environment, KeyTTL: o.KeyTTL, MaxOverlap: o.MaxOverlap,
-		Scopes: slices.Clone(o.Scopes), MinPassword: o.PasswordPolicy.MinLength, MaxPassword: o.PasswordPolicy.MaxLength,
+		Scopes: slices.Clone(o.Scopes), MinPasswordLength: o.PasswordPolicy.MinLength, MaxPasswordLength: o.PasswordPolicy.MaxLength,
 	}
 }
 
-// PublishKeyRules stores the rules of this Service in the database, with a row in
+// PublishRules stores the rules of this Service in the database, with a row in
 // the audit log if they differ from those that are published. A program calls it
 // when it owns the database; nothing publishes rules by itself. Errors:
 // [InvalidError] when the scopes are longer than 1 MiB, ctx's own, [ErrUnavailable].
-func (s *Service) PublishKeyRules(ctx context.Context) error {
-	rules := s.KeyRules()
+func (s *Service) PublishRules(ctx context.Context) error {
+	rules := s.Rules()
 	value, err := json.Marshal(rules.stored())
 	if err != nil {
 		return err // only strings and numbers get here
@@ -64,7 +64,7 @@ func (s *Service) PublishKeyRules(ctx context.Context) error {
 	if len(value) > maxKeyRules {
 		return invalid("Options.Scopes", "at most 1 MiB of scopes to be published")
 	}
-	before, err := s.PublishedKeyRules(ctx)
+	before, err := s.PublishedRules(ctx)
 	switch {
 	case errors.Is(err, ErrNotFound):
 	case err != nil:
@@ -81,24 +81,24 @@ func (s *Service) PublishKeyRules(ctx context.Context) error {
 	return storeError(ctx, s.store.SetSetting(ctx, keyRulesSetting, string(value), m))
 }
 
-// PublishedKeyRules returns the rules that were published last, or [ErrNotFound].
+// PublishedRules returns the rules that were published last, or [ErrNotFound].
 // Other errors: ctx's own, [ErrUnavailable].
-func (s *Service) PublishedKeyRules(ctx context.Context) (KeyRules, error) {
+func (s *Service) PublishedRules(ctx context.Context) (Rules, error) {
 	value, err := s.store.Setting(ctx, keyRulesSetting)
 	if err != nil {
-		return KeyRules{}, storeError(ctx, err)
+		return Rules{}, storeError(ctx, err)
 	}
 	var stored storedRules
 	if err := json.Unmarshal([]byte(value), &stored); err != nil {
-		return KeyRules{}, &unavailable{cause: fmt.Errorf("keyfold: the published key rules are damaged: %w", err)}
+		return Rules{}, &unavailable{cause: fmt.Errorf("keyfold: the published key rules are damaged: %w", err)}
 	}
 	return stored.rules(), nil
 }
 
-func (r *KeyRules) stored() storedRules {
+func (r *Rules) stored() storedRules {
 	stored := storedRules{
 		Prefix: r.Prefix, Environment: r.Environment, KeyTTL: r.KeyTTL.Milliseconds(), MaxOverlap: r.MaxOverlap.Milliseconds(),
-		Scopes: r.Scopes, MinPassword: r.MinPassword, MaxPassword: r.MaxPassword,
+		Scopes: r.Scopes, MinPassword: r.MinPasswordLength, MaxPassword: r.MaxPasswordLength,
 	}
 	if r.KeyTTL == Never {
 		stored.KeyTTL = -1
@@ -106,10 +106,10 @@ func (r *KeyRules) stored() storedRules {
 	return stored
 }
 
-func (r *storedRules) rules() KeyRules {
-	rules := KeyRules{
+func (r *storedRules) rules() Rules {
+	rules := Rules{
 		Prefix: r.Prefix, Environment: r.Environment, KeyTTL: time.Duration(r.KeyTTL) * time.Millisecond,
-		MaxOverlap: time.Duration(r.MaxOverlap) * time.Millisecond, Scopes: r.Scopes, MinPassword: r.MinPassword, MaxPassword: r.MaxPassword,
+		MaxOverlap: time.Duration(r.MaxOverlap) * time.Millisecond, Scopes: r.Scopes, MinPasswordLength: r.MinPassword, MaxPasswordLength: r.MaxPassword,
 	}
 	if r.KeyTTL < 0 {
 		rules.KeyTTL = Never
@@ -117,7 +117,7 @@ func (r *storedRules) rules() KeyRules {
 	return rules
 }
 
-func equalRules(a, b KeyRules) bool {
+func equalRules(a, b Rules) bool {
 	left, _ := json.Marshal(a.stored())
 	right, _ := json.Marshal(b.stored())
 	return string(left) == string(right)

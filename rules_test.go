@@ -20,25 +20,25 @@ func TestKeyRulesArePublishedOnPurposeAndComeBack(t *testing.T) {
 		})
 		visitor := newService(t, store, nil)
 		create(t, owner, keyfold.NewKey{Name: "n"})
-		if _, err := visitor.PublishedKeyRules(t.Context()); !errors.Is(err, keyfold.ErrNotFound) {
+		if _, err := visitor.PublishedRules(t.Context()); !errors.Is(err, keyfold.ErrNotFound) {
 			t.Errorf("before: %v, want ErrNotFound", err)
 		}
 		for range 2 { // the second changes nothing
-			if err := owner.PublishKeyRules(t.Context()); err != nil {
+			if err := owner.PublishRules(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		want := keyfold.KeyRules{
+		want := keyfold.Rules{
 			Prefix: "acme", Environment: "live", KeyTTL: keyfold.Never, MaxOverlap: time.Hour, Scopes: []string{"a:b", "c"},
-			MinPassword: 20, MaxPassword: 256,
+			MinPasswordLength: 20, MaxPasswordLength: 256,
 		}
-		if got, err := visitor.PublishedKeyRules(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := visitor.PublishedRules(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
 		}
-		if err := visitor.PublishKeyRules(t.Context()); err != nil {
+		if err := visitor.PublishRules(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := owner.PublishedKeyRules(t.Context()); err != nil || got.Prefix != "kf" || got.KeyTTL != 15*day || got.Scopes != nil {
+		if got, err := owner.PublishedRules(t.Context()); err != nil || got.Prefix != "kf" || got.KeyTTL != 15*day || got.Scopes != nil {
 			t.Errorf("published again: got %+v, %v", got, err)
 		}
 		page, err := owner.Audit(t.Context(), keyfold.AuditQuery{Target: keyfold.Only("key_rules")})
@@ -54,10 +54,10 @@ func TestKeyRulesOfAProgramWithoutScopesPermitNone(t *testing.T) {
 	t.Parallel()
 	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
 		owner := newService(t, store, &keyfold.Options{Scopes: []string{}})
-		if err := owner.PublishKeyRules(t.Context()); err != nil {
+		if err := owner.PublishRules(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		rules, err := owner.PublishedKeyRules(t.Context())
+		rules, err := owner.PublishedRules(t.Context())
 		if err != nil || rules.Scopes == nil || len(rules.Scopes) != 0 {
 			t.Errorf("got the scopes %#v, %v; want a list without any: nil means every scope", rules.Scopes, err)
 		}

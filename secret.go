@@ -58,11 +58,11 @@ func checkNobody(parts token.Parts) bool {
 
 // hashSecret hashes as new keys are hashed.
 func (s *Service) hashSecret(parts token.Parts) SecretHash {
-	if s.opts.SignPepper == "" {
+	if s.opts.CurrentPepper == "" {
 		return SecretHash{Alg: token.Plain.String(), Sum: parts.Sum()}
 	}
-	pepper, _ := s.peppers(s.opts.SignPepper) // checkPeppers has found it
-	return SecretHash{Alg: token.Peppered.String(), PepperID: s.opts.SignPepper, Sum: parts.PepperedSum(pepper)}
+	pepper, _ := s.peppers(s.opts.CurrentPepper) // checkPeppers has found it
+	return SecretHash{Alg: token.Peppered.String(), PepperID: s.opts.CurrentPepper, Sum: parts.PepperedSum(pepper)}
 }
 
 // rehash is the move of one key to the pepper that new keys get.
@@ -77,7 +77,7 @@ func (s *Service) outdated(who principal, parts token.Parts) (rehash, bool) {
 	if who.entry.alg == token.Peppered {
 		old.Alg, old.PepperID = token.Peppered.String(), who.rare().pepperID
 	}
-	if old.PepperID == s.opts.SignPepper {
+	if old.PepperID == s.opts.CurrentPepper {
 		return rehash{}, false
 	}
 	return rehash{keyID: who.keyID(), old: old, new: s.hashSecret(parts)}, true

@@ -230,7 +230,7 @@ type KeyStore interface {
 	// holds, all in one step: set RevokedAt or DisabledAt to m.At, with the reason,
 	// or clear both for EnableChange. Where it changed a key it must set UpdatedAt
 	// to m.At, raise the version, and write a feed row and an audit row, with
-	// m.Target replaced by the id. When more than [FlushThreshold] keys changed,
+	// m.Target replaced by the id. When more than [MaxFeedTargets] keys changed,
 	// one feed row with an empty target must stand for all. Ids that are unknown,
 	// or where the guard does not hold, are passed over. It must return the ids
 	// that changed, in the order of ids, each once.
@@ -246,9 +246,9 @@ type KeyStore interface {
 	RehashKey(ctx context.Context, id string, old, new SecretHash) error
 }
 
-// FlushThreshold is the number of keys in one state change above which the
+// MaxFeedTargets is the number of keys in one state change above which the
 // feed says "anything may have changed" instead of naming each.
-const FlushThreshold = 100
+const MaxFeedTargets = 100
 
 // UsageBatch is what a recorder gathered since its last flush. Totals, hours
 // and events of one verify are always in the same batch.
@@ -256,14 +256,14 @@ type UsageBatch struct {
 	RecorderID string
 	Number     int64 // 1, 2, 3, … per recorder
 	At         time.Time
-	Totals     []UsageTotal
+	Keys     []KeyUses
 	Hours      []UsageHour
 	Minutes    []RefusalMinute
 	Events     []UsageEvent
 }
 
-// UsageTotal adds to what a key was used.
-type UsageTotal struct {
+// KeyUses adds to what a key was used.
+type KeyUses struct {
 	KeyID      string
 	Uses       int64
 	LastUsedAt time.Time
@@ -391,11 +391,11 @@ type FeedListener interface {
 // LoggingStore is an optional interface of a Store that has messages of its
 // own, such as those of its database driver.
 type LoggingStore interface {
-	// LogTo must send these messages to logger from then on. [New] calls it with
+	// SetLogger must send these messages to logger from then on. [New] calls it with
 	// Options.Logger. It must be safe for concurrent use, because several
 	// Services may share a Store; the last logger counts. No message may hold a
 	// connection string or a secret, and a message that repeats must be limited.
-	LogTo(logger *slog.Logger)
+	SetLogger(logger *slog.Logger)
 }
 
 // AuditScan asks for one page of the audit log, newest first by Seq.

@@ -27,7 +27,7 @@ func newDoor(t *testing.T) (*door, *keyfold.KDFs) {
 func (d *door) answer(kdfs *keyfold.KDFs, login, secret, from string) string {
 	before := kdfs.Computed.Load()
 	err := d.try(login, secret, from)
-	return fmt.Sprintf("limited %t, unauthenticated %t, unavailable %t, after %v, %d hashes", errors.Is(err, keyfold.ErrLimited),
+	return fmt.Sprintf("limited %t, unauthenticated %t, unavailable %t, after %v, %d hashes", errors.Is(err, keyfold.ErrRateLimited),
 		errors.Is(err, keyfold.ErrUnauthenticated), errors.Is(err, keyfold.ErrUnavailable), keyfold.RetryAfter(err), kdfs.Computed.Load()-before)
 }
 
@@ -160,7 +160,7 @@ func TestGuessesADayAreAsDocumented(t *testing.T) {
 				for range 24 * 60 * 2 {
 					for {
 						tries++
-						if errors.Is(d.try(row.login(tries), another, row.from(tries)), keyfold.ErrLimited) {
+						if errors.Is(d.try(row.login(tries), another, row.from(tries)), keyfold.ErrRateLimited) {
 							break
 						}
 						looked++

@@ -181,7 +181,7 @@ func TestDeadlockInAHostsTransactionAsksForARetryAndLosesNothing(t *testing.T) {
 	if got := h.count(t); got != 1 {
 		t.Errorf("%d rows of the host, want the winner's one", got)
 	}
-	page, err := svc.Keys(t.Context(), keyfold.KeysQuery{})
+	page, err := svc.Keys(t.Context(), keyfold.KeyQuery{})
 	if err != nil || len(page.Keys) != 2 {
 		t.Errorf("%d keys, %v; a stray one was committed by itself", len(page.Keys), err)
 	}

@@ -178,7 +178,7 @@ type UsageStats struct {
 	PendingEvents int64 `json:"pending_events"` // not written yet
 	DroppedEvents int64 `json:"dropped_events"` // beyond the bounds of the Options; they are in the totals all the same
 	LostUses      int64 `json:"lost_uses"`      // of keys that were deleted before their last uses were written
-	BatchesAside  int64 `json:"batches_aside"`  // that the store refuses although it works; they are tried again, and no use of them is lost
+	RejectedBatches  int64 `json:"batches_aside"`  // that the store refuses although it works; they are tried again, and no use of them is lost
 }
 
 // UsageStats returns how the recording of usage is doing in this process.

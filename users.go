@@ -60,7 +60,7 @@ type NewUser struct {
 
 // CreateUser creates a user. Usernames and e-mail addresses are unique: when
 // several create the same at once, one succeeds. Errors: [InvalidError],
-// [ErrConflict] when the username or the address is taken, [ErrLimited] when
+// [ErrConflict] when the username or the address is taken, [ErrRateLimited] when
 // too many passwords are being hashed, [ErrUnavailable].
 func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
 	record := UserRecord{User: User{ID: token.Random(token.IDLen), Version: 1}}
@@ -246,7 +246,7 @@ func (u *UserUpdate) check(id string) error {
 // administrators; [Service.ChangePassword] asks the user for the old one.
 // Existing one-time tokens stop working; keys continue to work. The waits that failed
 // log-ins have put on the user are lifted. Errors: [InvalidError], [ErrNotFound],
-// [ErrLimited] when too many passwords are being hashed, [ErrUnavailable].
+// [ErrRateLimited] when too many passwords are being hashed, [ErrUnavailable].
 func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 	if err := s.CheckPassword(password); err != nil {
 		return err
@@ -271,7 +271,7 @@ func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 // so that the old password cannot be guessed here either. They have a count of
 // their own: strangers who fail to log in keep no user from changing the password.
 // Errors: [InvalidError] for the new password, [ErrNotFound], [ErrInvalidCredentials] when the old password is
-// incorrect or the user is disabled, [ErrLimited] after too many attempts, and
+// incorrect or the user is disabled, [ErrRateLimited] after too many attempts, and
 // [ErrUnavailable]. On a Service that is bound to a transaction it is an
 // InvalidError, as [Service.Authenticate] is.
 func (s *Service) ChangePassword(ctx context.Context, id, old, password string) error {
@@ -374,9 +374,9 @@ func userFields(u *User) fieldsOf {
 	return fields
 }
 
-// UsersQuery asks for a page of users, newest first. Every field that is set
+// UserQuery asks for a page of users, newest first. Every field that is set
 // must match.
-type UsersQuery struct {
+type UserQuery struct {
 	Username Filter    // exact, but for what [NewUser] says of names
 	Email    Filter    // exact, in the same sense
 	State    UserState // empty = any
@@ -392,7 +392,7 @@ type UserPage struct {
 }
 
 // Users lists users. Errors: [InvalidError], [ErrUnavailable].
-func (s *Service) Users(ctx context.Context, q UsersQuery) (UserPage, error) {
+func (s *Service) Users(ctx context.Context, q UserQuery) (UserPage, error) {
 	limit, err := checkLimit(q.Limit)
 	if err != nil {
 		return UserPage{}, err
@@ -440,7 +440,7 @@ func (s *Service) Users(ctx context.Context, q UsersQuery) (UserPage, error) {
 }
 
 // namedUser is the page of the one user that has those names, if there is one.
-func (s *Service) namedUser(ctx context.Context, q UsersQuery) (UserPage, error) {
+func (s *Service) namedUser(ctx context.Context, q UserQuery) (UserPage, error) {
 	var wanted UserRecord
 	if err := q.Username.check("username", wanted.setUsername); err != nil {
 		return UserPage{}, err

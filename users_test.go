@@ -162,9 +162,9 @@ func TestUsersThatCannotBeAreRefusedByField(t *testing.T) {
 		{"no id to enable", "id", func() error { return l.EnableUser(ctx, "") }},
 		{"no id to delete", "id", func() error { return l.DeleteUser(ctx, "*") }},
 		{"a long reason", "reason", func() error { return l.DisableUser(ctx, user.ID, strings.Repeat("x", 257)) }},
-		{"no state", "state", func() error { _, err := l.Users(ctx, keyfold.UsersQuery{State: "asleep"}); return err }},
+		{"no state", "state", func() error { _, err := l.Users(ctx, keyfold.UserQuery{State: "asleep"}); return err }},
 		{"a key of no id", "user_id", func() error { _, _, err := l.Service.CreateKey(ctx, keyfold.NewKey{UserID: "ann"}); return err }},
-		{"keys of no id", "user_id", func() error { _, err := l.Keys(ctx, keyfold.KeysQuery{UserID: keyfold.Only("ann")}); return err }},
+		{"keys of no id", "user_id", func() error { _, err := l.Keys(ctx, keyfold.KeyQuery{UserID: keyfold.Only("ann")}); return err }},
 		{"usage beside an owner", "user_id", func() error {
 			_, err := l.Usage(ctx, keyfold.UsageQuery{UserID: keyfold.Only(user.ID), OwnerID: keyfold.Only("o")})
 			return err
@@ -202,7 +202,7 @@ func TestCheckPasswordIsWhatCreateUserAsks(t *testing.T) {
 			must(t, svc.DeleteUser(t.Context(), user.ID))
 		}
 	}
-	page, err := svc.Users(t.Context(), keyfold.UsersQuery{})
+	page, err := svc.Users(t.Context(), keyfold.UserQuery{})
 	if err != nil || len(page.Users) != 0 {
 		t.Errorf("%d users are stored, %v", len(page.Users), err)
 	}
@@ -352,7 +352,7 @@ func TestDeletedUsersKeysAreUnknown(t *testing.T) {
 			wants(t, here, token, keyfold.OutcomeUnknown, "deleted, here")
 			wants(t, there, token, keyfold.OutcomeUnknown, "deleted, elsewhere")
 		}
-		page, err := here.Keys(t.Context(), keyfold.KeysQuery{UserID: keyfold.Only(user.ID)})
+		page, err := here.Keys(t.Context(), keyfold.KeyQuery{UserID: keyfold.Only(user.ID)})
 		if err != nil || len(page.Keys) != 0 {
 			t.Errorf("%d keys of a user who is gone, %v", len(page.Keys), err)
 		}
@@ -415,7 +415,7 @@ func TestIdentityNamesTheUserAndRotationKeepsIt(t *testing.T) {
 				}
 			}
 		}
-		page, err := svc.Keys(t.Context(), keyfold.KeysQuery{UserID: keyfold.Only(user.ID)})
+		page, err := svc.Keys(t.Context(), keyfold.KeyQuery{UserID: keyfold.Only(user.ID)})
 		if err != nil || len(page.Keys) != 2 || page.Keys[0].UserID != user.ID || page.Keys[1].UserID != user.ID {
 			t.Errorf("keys of the user: %+v, %v; want the key and its successor", page.Keys, err)
 		}
@@ -444,20 +444,20 @@ func TestUsersAreListedByPageStateAndName(t *testing.T) {
 		}
 		on := slices.DeleteFunc(slices.Clone(all), func(id string) bool { return slices.Contains(off, id) })
 		for _, row := range []struct {
-			query keyfold.UsersQuery
+			query keyfold.UserQuery
 			want  []string
 		}{
-			{keyfold.UsersQuery{}, all},
-			{keyfold.UsersQuery{Limit: 3}, all},
-			{keyfold.UsersQuery{Limit: 7}, all},
-			{keyfold.UsersQuery{State: keyfold.UserDisabled, Limit: 2}, off},
-			{keyfold.UsersQuery{State: keyfold.UserActive, Limit: 1}, on},
-			{keyfold.UsersQuery{Username: keyfold.Only("USER2")}, all[4:5]},
-			{keyfold.UsersQuery{Email: keyfold.Only("user2@example.com")}, all[4:5]},
-			{keyfold.UsersQuery{Username: keyfold.Only("user2"), Email: keyfold.Only("user2@example.com"), State: keyfold.UserActive}, all[4:5]},
-			{keyfold.UsersQuery{Username: keyfold.Only("user2"), Email: keyfold.Only("user3@example.com")}, nil},
-			{keyfold.UsersQuery{Username: keyfold.Only("user2"), State: keyfold.UserDisabled}, nil},
-			{keyfold.UsersQuery{Username: keyfold.Only("nobody")}, nil},
+			{keyfold.UserQuery{}, all},
+			{keyfold.UserQuery{Limit: 3}, all},
+			{keyfold.UserQuery{Limit: 7}, all},
+			{keyfold.UserQuery{State: keyfold.UserDisabled, Limit: 2}, off},
+			{keyfold.UserQuery{State: keyfold.UserActive, Limit: 1}, on},
+			{keyfold.UserQuery{Username: keyfold.Only("USER2")}, all[4:5]},
+			{keyfold.UserQuery{Email: keyfold.Only("user2@example.com")}, all[4:5]},
+			{keyfold.UserQuery{Username: keyfold.Only("user2"), Email: keyfold.Only("user2@example.com"), State: keyfold.UserActive}, all[4:5]},
+			{keyfold.UserQuery{Username: keyfold.Only("user2"), Email: keyfold.Only("user3@example.com")}, nil},
+			{keyfold.UserQuery{Username: keyfold.Only("user2"), State: keyfold.UserDisabled}, nil},
+			{keyfold.UserQuery{Username: keyfold.Only("nobody")}, nil},
 		} {
 			var got []string
 			for query := row.query; ; {
@@ -583,7 +583,7 @@ func TestChangePasswordNeedsTheOldOne(t *testing.T) {
 	for range 10 {
 		limited = l.ChangePassword(ctx, user.ID, "wrong horse battery", fresh)
 	}
-	wantErr(t, "ten wrong old passwords", limited, keyfold.ErrLimited)
+	wantErr(t, "ten wrong old passwords", limited, keyfold.ErrRateLimited)
 	none, err := l.CreateUser(ctx, keyfold.NewUser{Username: "dave"})
 	l.must(err)
 	wantErr(t, "a user without a password", l.ChangePassword(ctx, none.ID, "", fresh), keyfold.ErrInvalidCredentials)
@@ -603,13 +603,13 @@ func TestStrangersDoNotKeepAUserFromChangingThePassword(t *testing.T) {
 	for range 10 {
 		_, err = l.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: "wrong horse battery"})
 	}
-	wantErr(t, "ten guesses of a stranger", err, keyfold.ErrLimited)
+	wantErr(t, "ten guesses of a stranger", err, keyfold.ErrRateLimited)
 	l.must(l.ChangePassword(ctx, user.ID, old, fresh))
 
 	for range 10 {
 		err = l.ChangePassword(ctx, user.ID, old, fresh)
 	}
-	wantErr(t, "ten wrong old passwords", err, keyfold.ErrLimited)
+	wantErr(t, "ten wrong old passwords", err, keyfold.ErrRateLimited)
 	_, err = l.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: fresh})
 	l.must(err)
 	l.must(l.UnlockUser(ctx, user.ID, netip.Addr{}))

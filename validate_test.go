@@ -38,7 +38,7 @@ func TestNewNamesTheBadOption(t *testing.T) {
 		"Options.MaxPendingBytes":  {{MaxPendingBytes: -1}},
 		"Options.Peppers":          {{Peppers: map[string][]byte{"": pepper["p1"]}}, {Peppers: map[string][]byte{"a b": pepper["p1"]}}},
 		"Options.Peppers[short]":   {{Peppers: map[string][]byte{"short": []byte("x")}}},
-		"Options.SignPepper":       {{SignPepper: "p1"}, {Peppers: pepper, SignPepper: "p2"}},
+		"Options.CurrentPepper":       {{CurrentPepper: "p1"}, {Peppers: pepper, CurrentPepper: "p2"}},
 		"Options.RequirePepper":    {{Peppers: pepper, RequirePepper: true}},
 	} {
 		for _, options := range rows {
@@ -145,10 +145,10 @@ func TestEveryOtherInputIsCheckedBeforeTheStore(t *testing.T) {
 	_, _, rotate := svc.RotateKey(ctx, id, keyfold.RotateOptions{TTL: time.Hour, ExpiresAt: time.Now()})
 	_, bulk := svc.RevokeKeys(ctx, keyfold.KeyFilter{OwnerID: keyfold.Only("o")}, long)
 	_, ids := svc.DisableKeys(ctx, keyfold.KeyFilter{IDs: []string{id, "x"}}, "")
-	_, limit := svc.Keys(ctx, keyfold.KeysQuery{Limit: 201})
-	_, negative := svc.Keys(ctx, keyfold.KeysQuery{Limit: -1})
-	_, state := svc.Keys(ctx, keyfold.KeysQuery{State: "gone"})
-	_, cursor := svc.Keys(ctx, keyfold.KeysQuery{Cursor: "x"})
+	_, limit := svc.Keys(ctx, keyfold.KeyQuery{Limit: 201})
+	_, negative := svc.Keys(ctx, keyfold.KeyQuery{Limit: -1})
+	_, state := svc.Keys(ctx, keyfold.KeyQuery{State: "gone"})
+	_, cursor := svc.Keys(ctx, keyfold.KeyQuery{Cursor: "x"})
 	_, span := svc.Usage(ctx, keyfold.UsageQuery{From: time.Unix(2, 0), To: time.Unix(1, 0)})
 	_, both := svc.UsageTotals(ctx, keyfold.UsageQuery{KeyID: keyfold.Only(id), OwnerID: keyfold.Only("o")})
 	_, code := svc.Usage(ctx, keyfold.UsageQuery{Outcomes: []keyfold.Outcome{99}})
@@ -184,15 +184,15 @@ func TestCursorIsBoundToItsFilters(t *testing.T) {
 	for range 3 {
 		create(t, svc, keyfold.NewKey{OwnerID: "o"})
 	}
-	page, err := svc.Keys(t.Context(), keyfold.KeysQuery{OwnerID: keyfold.Only("o"), Limit: 2})
+	page, err := svc.Keys(t.Context(), keyfold.KeyQuery{OwnerID: keyfold.Only("o"), Limit: 2})
 	if err != nil || page.Next == "" {
 		t.Fatalf("next %q, %v", page.Next, err)
 	}
-	_, err = svc.Keys(t.Context(), keyfold.KeysQuery{Limit: 2, Cursor: page.Next})
+	_, err = svc.Keys(t.Context(), keyfold.KeyQuery{Limit: 2, Cursor: page.Next})
 	wantInvalid(t, "another filter", err, "cursor")
 	_, err = svc.Audit(t.Context(), keyfold.AuditQuery{Cursor: page.Next})
 	wantInvalid(t, "another list", err, "cursor")
-	last, err := svc.Keys(t.Context(), keyfold.KeysQuery{OwnerID: keyfold.Only("o"), Limit: 2, Cursor: page.Next})
+	last, err := svc.Keys(t.Context(), keyfold.KeyQuery{OwnerID: keyfold.Only("o"), Limit: 2, Cursor: page.Next})
 	if err != nil || len(last.Keys) != 1 || last.Next != "" {
 		t.Errorf("last page: %d keys, next %q, %v", len(last.Keys), last.Next, err)
 	}
@@ -206,7 +206,7 @@ func FuzzCursorNeverPanicsNorPasses(f *testing.F) {
 	f.Add("eyJmIjoxfQ")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
-		_, err := svc.Keys(context.Background(), keyfold.KeysQuery{Cursor: text})
+		_, err := svc.Keys(context.Background(), keyfold.KeyQuery{Cursor: text})
 		if err != nil && !errors.Is(err, keyfold.ErrInvalid) {
 			t.Errorf("cursor %q: %v", text, err)
 		}
@@ -237,21 +237,21 @@ func TestKeysAreListedByFilter(t *testing.T) {
 	l.must(l.DisableUser(t.Context(), user.ID, ""))
 	for _, row := range []struct {
 		name string
-		q    keyfold.KeysQuery
+		q    keyfold.KeyQuery
 		want string
 	}{
-		{"everything, newest first", keyfold.KeysQuery{}, "past theirs other revoked disabled expired active"},
-		{"an owner", keyfold.KeysQuery{OwnerID: keyfold.Only("o")}, "revoked disabled expired active"},
-		{"a tenant", keyfold.KeysQuery{Tenant: keyfold.Only("t")}, "revoked disabled expired active"},
-		{"owner and tenant", keyfold.KeysQuery{OwnerID: keyfold.Only("p"), Tenant: keyfold.Only("t")}, ""},
-		{"active", keyfold.KeysQuery{State: keyfold.KeyActive}, "other active"},
-		{"expired", keyfold.KeysQuery{State: keyfold.KeyExpired}, "expired"},
-		{"disabled", keyfold.KeysQuery{State: keyfold.KeyDisabled}, "disabled"},
-		{"of a disabled user", keyfold.KeysQuery{State: keyfold.KeyUserDisabled}, "past theirs"},
-		{"active of a disabled user", keyfold.KeysQuery{UserID: keyfold.Only(user.ID), State: keyfold.KeyActive}, ""},
-		{"revoked of an owner", keyfold.KeysQuery{OwnerID: keyfold.Only("o"), State: keyfold.KeyRevoked}, "revoked"},
-		{"expiring soon", keyfold.KeysQuery{ExpiringBefore: l.clock.now().Add(3 * day)}, "other"},
-		{"expiring, soonest first", keyfold.KeysQuery{ExpiringBefore: l.clock.now().Add(90 * day)}, "other theirs active disabled revoked"},
+		{"everything, newest first", keyfold.KeyQuery{}, "past theirs other revoked disabled expired active"},
+		{"an owner", keyfold.KeyQuery{OwnerID: keyfold.Only("o")}, "revoked disabled expired active"},
+		{"a tenant", keyfold.KeyQuery{Tenant: keyfold.Only("t")}, "revoked disabled expired active"},
+		{"owner and tenant", keyfold.KeyQuery{OwnerID: keyfold.Only("p"), Tenant: keyfold.Only("t")}, ""},
+		{"active", keyfold.KeyQuery{State: keyfold.KeyActive}, "other active"},
+		{"expired", keyfold.KeyQuery{State: keyfold.KeyExpired}, "expired"},
+		{"disabled", keyfold.KeyQuery{State: keyfold.KeyDisabled}, "disabled"},
+		{"of a disabled user", keyfold.KeyQuery{State: keyfold.KeyUserDisabled}, "past theirs"},
+		{"active of a disabled user", keyfold.KeyQuery{UserID: keyfold.Only(user.ID), State: keyfold.KeyActive}, ""},
+		{"revoked of an owner", keyfold.KeyQuery{OwnerID: keyfold.Only("o"), State: keyfold.KeyRevoked}, "revoked"},
+		{"expiring soon", keyfold.KeyQuery{ExpiringBefore: l.clock.now().Add(3 * day)}, "other"},
+		{"expiring, soonest first", keyfold.KeyQuery{ExpiringBefore: l.clock.now().Add(90 * day)}, "other theirs active disabled revoked"},
 	} {
 		for _, limit := range []int{1, 2, 50} {
 			q := row.q
@@ -282,7 +282,7 @@ func TestSparseFilterStillEnds(t *testing.T) {
 	for range 4500 {
 		l.create(keyfold.NewKey{})
 	}
-	q := keyfold.KeysQuery{State: keyfold.KeyRevoked}
+	q := keyfold.KeyQuery{State: keyfold.KeyRevoked}
 	found, pages := 0, 0
 	for {
 		page, err := l.Keys(t.Context(), q)

@@ -266,7 +266,7 @@ func TestPeppersKeyTheHash(t *testing.T) {
 	plain := newService(t, store, nil)
 	key, token := create(t, plain, keyfold.NewKey{})
 
-	peppered := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": one}, SignPepper: "p1"})
+	peppered := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": one}, CurrentPepper: "p1"})
 	key1, token1 := create(t, peppered, keyfold.NewKey{})
 	for name, tok := range map[string]string{"unpeppered": token, "peppered": token1} {
 		if got := outcome(peppered, tok); got != keyfold.OutcomeAllowed {
@@ -285,11 +285,11 @@ func TestPeppersKeyTheHash(t *testing.T) {
 			t.Errorf("key %s is stored under %q %q, %v; its use should have moved it to p1", id, record.Secret.Alg, record.Secret.PepperID, err)
 		}
 	}
-	both := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": one, "p2": two}, SignPepper: "p2", RequirePepper: true})
+	both := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": one, "p2": two}, CurrentPepper: "p2", RequirePepper: true})
 	if got := outcome(both, token); got != keyfold.OutcomeAllowed {
 		t.Errorf("after the move: %v", got)
 	}
-	wrong := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": two}, SignPepper: "p1"})
+	wrong := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": two}, CurrentPepper: "p1"})
 	if got := outcome(wrong, token1); got != keyfold.OutcomeUnavailable {
 		t.Errorf("another pepper under the same id: %v, want unavailable", got)
 	}

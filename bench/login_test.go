@@ -94,7 +94,7 @@ func BenchmarkLoginStorm(b *testing.B) {
 				for i := range n {
 					storm.Go(func() {
 						_, err := svc.Authenticate(context.Background(), keyfold.Credentials{Identifier: fmt.Sprint("user", i), Password: userPassword})
-						if errors.Is(err, keyfold.ErrLimited) {
+						if errors.Is(err, keyfold.ErrRateLimited) {
 							busy.Add(1)
 						} else {
 							checked.Add(1)

@@ -44,8 +44,8 @@ func (s *synthetic) VerifyKey(_ context.Context, id string) (keyfold.VerifyRecor
 
 func (s *synthetic) RecordUsage(_ context.Context, batch keyfold.UsageBatch) (keyfold.UsageResult, error) {
 	s.calls.Add(1)
-	for i := range batch.Totals {
-		s.uses.Add(batch.Totals[i].Uses)
+	for i := range batch.Keys {
+		s.uses.Add(batch.Keys[i].Uses)
 	}
 	s.events.Add(int64(len(batch.Events)))
 	return keyfold.UsageResult{}, nil

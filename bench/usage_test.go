@@ -164,20 +164,20 @@ func fillUsage(b *testing.B, d *database, n int) {
 	const size = 10_000
 	for from := 0; from < n; from += size {
 		batch := keyfold.UsageBatch{RecorderID: "bench", Number: int64(from/size + 1), At: time.Now().UTC()}
-		totals, hours := map[string]*keyfold.UsageTotal{}, map[string]map[time.Time]int64{}
+		totals, hours := map[string]*keyfold.KeyUses{}, map[string]map[time.Time]int64{}
 		for i := from; i < min(from+size, n); i++ {
 			at := keyset.Created.Add(time.Duration(i) * step).Truncate(time.Millisecond)
 			id := d.keys.ID(int(order[i&(len(order)-1)]))
 			batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: id, Route: "GET /reports/{id}", IP: "192.0.2.17"})
 			if totals[id] == nil {
-				totals[id], hours[id] = &keyfold.UsageTotal{KeyID: id}, map[time.Time]int64{}
+				totals[id], hours[id] = &keyfold.KeyUses{KeyID: id}, map[time.Time]int64{}
 			}
 			totals[id].Uses++
 			totals[id].LastUsedAt = at
 			hours[id][at.Truncate(time.Hour)]++
 		}
 		for id, total := range totals {
-			batch.Totals = append(batch.Totals, *total)
+			batch.Keys = append(batch.Keys, *total)
 			for hour, count := range hours[id] {
 				batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: id, HourAt: hour, Count: count})
 			}

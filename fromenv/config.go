@@ -62,17 +62,17 @@ func newConfig() *Config {
 }
 
 // FollowKeyRules sets the options that no variable sets as the rules of the program
-// say that owns the database, see [keyfold.Service.PublishKeyRules]. A variable
+// say that owns the database, see [keyfold.Service.PublishRules]. A variable
 // wins over the rules: FollowKeyRules returns the names of those that say otherwise.
-func (c *Config) FollowKeyRules(rules keyfold.KeyRules) (contradicting []string) {
+func (c *Config) FollowKeyRules(rules keyfold.Rules) (contradicting []string) {
 	o := &c.options
 	follow(&o.Prefix, rules.Prefix, "KEYFOLD_PREFIX", &contradicting)
 	follow(&o.Environment, rules.Environment, "KEYFOLD_ENVIRONMENT", &contradicting)
 	follow(&o.KeyTTL, rules.KeyTTL, "KEYFOLD_KEY_TTL", &contradicting)
 	follow(&o.MaxOverlap, rules.MaxOverlap, "KEYFOLD_MAX_OVERLAP", &contradicting)
-	follow(&c.PasswordPolicy.MinLength, rules.MinPassword, "KEYFOLD_PASSWORD_MIN_LENGTH", &contradicting)
+	follow(&c.PasswordPolicy.MinLength, rules.MinPasswordLength, "KEYFOLD_PASSWORD_MIN_LENGTH", &contradicting)
 	if c.PasswordPolicy.MaxLength == 0 {
-		c.PasswordPolicy.MaxLength = rules.MaxPassword
+		c.PasswordPolicy.MaxLength = rules.MaxPasswordLength
 	}
 	if o.Scopes == nil {
 		o.Scopes = slices.Clone(rules.Scopes)

@@ -91,7 +91,7 @@ func TestExampleFileShowsDefaults(t *testing.T) {
 			wantsError(t, err, name, "is set but blank") // and not a secret that everybody knows
 		case strings.HasSuffix(name, "_FILE"):
 			wantsError(t, err, name, "names a file that cannot be read")
-		case name == "KEYFOLD_SIGN_PEPPER":
+		case name == "KEYFOLD_CURRENT_PEPPER":
 			wantsError(t, err, name, "is invalid: the id of one of KEYFOLD_PEPPERS")
 		case err != nil:
 			t.Errorf("%s: %v", match[0], err)

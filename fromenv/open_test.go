@@ -244,7 +244,7 @@ func TestErrorsOfOpenersHoldNoPassword(t *testing.T) {
 func TestOpenLogsWarningsAndNoSecret(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	config := mustRead(t, "FASTAPI_AUTH_SECRET="+goodSecret[:12], "KEYFOLD_PEPPERS=a:"+otherSecret, "KEYFOLD_SIGN_PEPPER=a")
+	config := mustRead(t, "FASTAPI_AUTH_SECRET="+goodSecret[:12], "KEYFOLD_PEPPERS=a:"+otherSecret, "KEYFOLD_CURRENT_PEPPER=a")
 	config.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	app, err := config.Open(t.Context(), inMemory{engine: "sqlite"})
 	if err != nil {

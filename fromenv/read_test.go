@@ -60,8 +60,8 @@ var accepted = []struct {
 		"KEYFOLD_PEPPERS", "a:" + goodSecret + ",b-2:" + otherSecret, nil, func(c *fromenv.Config) any { return c.Options().Peppers },
 		map[string][]byte{"a": []byte(goodSecret), "b-2": []byte(otherSecret)},
 	},
-	{"KEYFOLD_SIGN_PEPPER", "a", []string{"KEYFOLD_PEPPERS=a:" + goodSecret}, func(c *fromenv.Config) any { return c.Options().SignPepper }, "a"},
-	{"KEYFOLD_REQUIRE_PEPPER", "1", []string{"KEYFOLD_PEPPERS=a:" + goodSecret, "KEYFOLD_SIGN_PEPPER=a"}, func(c *fromenv.Config) any { return c.Options().RequirePepper }, true},
+	{"KEYFOLD_CURRENT_PEPPER", "a", []string{"KEYFOLD_PEPPERS=a:" + goodSecret}, func(c *fromenv.Config) any { return c.Options().CurrentPepper }, "a"},
+	{"KEYFOLD_REQUIRE_PEPPER", "1", []string{"KEYFOLD_PEPPERS=a:" + goodSecret, "KEYFOLD_CURRENT_PEPPER=a"}, func(c *fromenv.Config) any { return c.Options().RequirePepper }, true},
 	{"KEYFOLD_VERIFY_TIMEOUT", "250ms", nil, func(c *fromenv.Config) any { return c.Options().VerifyTimeout }, 250 * time.Millisecond},
 	{"KEYFOLD_DISABLE_CACHE", "on", nil, func(c *fromenv.Config) any { return c.Options().DisableCache }, true},
 	{"KEYFOLD_PASSWORD_MIN_LENGTH", "12", nil, func(c *fromenv.Config) any { return c.Options().PasswordPolicy.MinLength }, 12},
@@ -118,7 +118,7 @@ func TestWideProxiesAreAWarning(t *testing.T) {
 func TestEveryOptionHasAVariable(t *testing.T) {
 	t.Parallel()
 	config := mustRead(t, "KEYFOLD_PREFIX=a", "KEYFOLD_ENVIRONMENT=a", "KEYFOLD_KEY_TTL=2d", "KEYFOLD_MAX_OVERLAP=2d", "KEYFOLD_SCOPES=a:b",
-		"KEYFOLD_PEPPERS=a:"+goodSecret, "KEYFOLD_SIGN_PEPPER=a", "KEYFOLD_REQUIRE_PEPPER=true", "KEYFOLD_VERIFY_TIMEOUT=2s", "KEYFOLD_DISABLE_CACHE=true",
+		"KEYFOLD_PEPPERS=a:"+goodSecret, "KEYFOLD_CURRENT_PEPPER=a", "KEYFOLD_REQUIRE_PEPPER=true", "KEYFOLD_VERIFY_TIMEOUT=2s", "KEYFOLD_DISABLE_CACHE=true",
 		"KEYFOLD_PASSWORD_MIN_LENGTH=12", "KEYFOLD_CACHE_ENTRIES=2", "KEYFOLD_CACHE_BYTES=2MiB", "KEYFOLD_CACHE_MAX_AGE=2s", "KEYFOLD_POLL_INTERVAL=2s", "KEYFOLD_MAX_STALENESS=3s",
 		"KEYFOLD_STALE_GRACE=2s", "KEYFOLD_USAGE=sync", "KEYFOLD_FLUSH_INTERVAL=2s", "KEYFOLD_DISABLE_EVENTS=true", "KEYFOLD_MAX_PENDING_EVENTS=2", "KEYFOLD_MAX_PENDING_BYTES=2",
 		"KEYFOLD_EVENT_RETENTION=2d", "KEYFOLD_HOUR_RETENTION=2d", "KEYFOLD_RECORD_REQUEST_ID=true", "KEYFOLD_RECORD_USER_AGENT=true")
@@ -152,9 +152,9 @@ func TestValueThatIsNotUnderstoodIsAnError(t *testing.T) {
 		{"KEYFOLD_PEPPERS", "wants id:secret", junk + " a:" + goodSecret + ",a:" + otherSecret},
 		{"KEYFOLD_PEPPERS", "has a pepper that is shorter than 32", "a:" + junk},
 		{"KEYFOLD_PEPPERS", "is invalid: ids", "a.b:" + goodSecret},
-		{"KEYFOLD_SIGN_PEPPER", "is invalid: the id of one of KEYFOLD_PEPPERS", junk},
+		{"KEYFOLD_CURRENT_PEPPER", "is invalid: the id of one of KEYFOLD_PEPPERS", junk},
 		{"KEYFOLD_REQUIRE_PEPPER", "wants true or false", junk},
-		{"KEYFOLD_REQUIRE_PEPPER", "is invalid: only beside KEYFOLD_SIGN_PEPPER", "true"},
+		{"KEYFOLD_REQUIRE_PEPPER", "is invalid: only beside KEYFOLD_CURRENT_PEPPER", "true"},
 		{"KEYFOLD_VERIFY_TIMEOUT", "wants a duration", junk},
 		{"KEYFOLD_VERIFY_TIMEOUT", "is invalid: 1 ms to 1 minute", "2m"},
 		{"KEYFOLD_DISABLE_CACHE", "wants true or false", junk},

@@ -104,7 +104,7 @@ func TestConfigHidesItsSecrets(t *testing.T) {
 	t.Parallel()
 	const canary = "c4n4ry"
 	secret := func(i int) string { return fmt.Sprintf("%d%s%s", i, canary, goodSecret) }
-	config := mustRead(t, "KEYFOLD_SECRET="+secret(1), "KEYFOLD_PREVIOUS_SECRET="+secret(2), "KEYFOLD_PEPPERS=a:"+secret(3), "KEYFOLD_SIGN_PEPPER=a",
+	config := mustRead(t, "KEYFOLD_SECRET="+secret(1), "KEYFOLD_PREVIOUS_SECRET="+secret(2), "KEYFOLD_PEPPERS=a:"+secret(3), "KEYFOLD_CURRENT_PEPPER=a",
 		"KEYFOLD_DATABASE_URL=postgres://"+canary+":"+secret(4)+"@h/d?password="+secret(5), "KEYFOLD_PREFIX=visible")
 	hidden := struct {
 		config  fromenv.Config

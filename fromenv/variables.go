@@ -129,8 +129,8 @@ func variables() []variable {
 			option:   "Peppers", read: readPeppers,
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_SIGN_PEPPER", Meaning: "id of the pepper for new keys"},
-			option:   "SignPepper", read: asText(func(c *Config) *string { return &c.options.SignPepper }),
+			Variable: Variable{Name: "KEYFOLD_CURRENT_PEPPER", Meaning: "id of the pepper for new keys"},
+			option:   "CurrentPepper", read: asText(func(c *Config) *string { return &c.options.CurrentPepper }),
 		},
 		{
 			Variable: Variable{Name: "KEYFOLD_REQUIRE_PEPPER", Default: "false", Meaning: "refuses keys that are hashed without a pepper"},

@@ -70,7 +70,7 @@ func TestOnlyBadKeysAreFailures(t *testing.T) {
 	}{
 		{"a key without the scope", keyfold.ErrForbidden, http.StatusForbidden},
 		{"a store that is away", keyfold.ErrUnavailable, http.StatusServiceUnavailable},
-		{"a process that has enough to do", fmt.Errorf("%w, %w", keyfold.ErrLimited, keyfold.ErrUnavailable), http.StatusServiceUnavailable},
+		{"a process that has enough to do", fmt.Errorf("%w, %w", keyfold.ErrRateLimited, keyfold.ErrUnavailable), http.StatusServiceUnavailable},
 	} {
 		h := httpadapter.RequireKey(&spy{err: test.err})(whose)
 		for i := range 20 {
@@ -132,7 +132,7 @@ func TestFailuresAreLimitedWithoutARequest(t *testing.T) {
 		}
 	}
 	err := httpadapter.LimitFailures(svc, client, bad)
-	if !errors.Is(err, keyfold.ErrLimited) || keyfold.RetryAfter(err) <= 0 || httpadapter.GRPCCode(err) != 8 {
+	if !errors.Is(err, keyfold.ErrRateLimited) || keyfold.RetryAfter(err) <= 0 || httpadapter.GRPCCode(err) != 8 {
 		t.Errorf("bad key 11: %v, retry after %v", err, keyfold.RetryAfter(err))
 	}
 	if w := from(httpadapter.RequireKey(svc)(whose), client.String(), madeUp("")); w.Code != http.StatusTooManyRequests {

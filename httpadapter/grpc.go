@@ -32,7 +32,7 @@ const (
 //	context.DeadlineExceeded     4  DEADLINE_EXCEEDED, if its deadline passed
 //	keyfold.ErrUnauthenticated   16 UNAUTHENTICATED
 //	keyfold.ErrForbidden         7  PERMISSION_DENIED
-//	keyfold.ErrLimited           8  RESOURCE_EXHAUSTED
+//	keyfold.ErrRateLimited           8  RESOURCE_EXHAUSTED
 //	keyfold.ErrUnavailable       14 UNAVAILABLE; ErrRetry and ErrClosed, too
 //	keyfold.ErrInvalid           3  INVALID_ARGUMENT; ErrAmbiguous, too
 //	keyfold.ErrNotFound          5  NOT_FOUND
@@ -58,7 +58,7 @@ func GRPCCode(err error) uint32 {
 		return grpcUnauthenticated
 	case is(keyfold.ErrForbidden):
 		return grpcPermissionDenied
-	case is(keyfold.ErrLimited) && !is(keyfold.ErrUnavailable):
+	case is(keyfold.ErrRateLimited) && !is(keyfold.ErrUnavailable):
 		return grpcResourceExhausted
 	case is(keyfold.ErrUnavailable, keyfold.ErrRetry, keyfold.ErrClosed):
 		return grpcUnavailable

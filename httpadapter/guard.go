@@ -145,7 +145,7 @@ func (g *guard) limit(r *http.Request, err error) error {
 }
 
 // LimitFailures counts a refusal of the Verifier against the client's address and
-// returns the error to answer with: err itself, or a [keyfold.ErrLimited] once the
+// returns the error to answer with: err itself, or a [keyfold.ErrRateLimited] once the
 // address has sent more than ten bad keys in a minute. [RequireKey] does this by
 // itself; LimitFailures is for gRPC interceptors and for frameworks that do not use
 // net/http. Both count together for one [keyfold.Service], in bounded memory.
@@ -173,13 +173,13 @@ func isBadKey(err error) bool {
 	return errors.Is(err, keyfold.ErrUnauthenticated) && keyfold.OutcomeOf(err) != keyfold.OutcomeMissing
 }
 
-// tooManyFailures is the [keyfold.ErrLimited] of an address that sends bad keys.
+// tooManyFailures is the [keyfold.ErrRateLimited] of an address that sends bad keys.
 type tooManyFailures struct{ wait time.Duration }
 
 func (t *tooManyFailures) Error() string {
 	return "keyfold: too many bad keys came from this address"
 }
-func (t *tooManyFailures) Unwrap() error             { return keyfold.ErrLimited }
+func (t *tooManyFailures) Unwrap() error             { return keyfold.ErrRateLimited }
 func (t *tooManyFailures) RetryAfter() time.Duration { return t.wait }
 
 // identify returns whose key the request presents; nobody's where it presents

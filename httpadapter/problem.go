@@ -49,7 +49,7 @@ const (
 //	keyfold.ErrUnauthenticated   401 invalid_token; ErrInvalidCredentials has invalid_credentials and
 //	                             ErrInvalidOneTimeToken invalid_one_time_token
 //	keyfold.ErrForbidden         403 scope, ip or, without a reason, forbidden
-//	keyfold.ErrLimited           429 rate_limited or credits
+//	keyfold.ErrRateLimited           429 rate_limited or credits
 //	keyfold.ErrUnavailable       503 unavailable; ErrRetry, ErrClosed and a context that ended, too
 //	ErrAmbiguous                 400 ambiguous_credentials
 //	keyfold.ErrInvalid           422 invalid, with the field
@@ -83,7 +83,7 @@ func ProblemOf(err error) Problem {
 		return p
 	case errors.Is(err, keyfold.ErrForbidden):
 		return forbidden(keyfold.OutcomeOf(err))
-	case errors.Is(err, keyfold.ErrLimited) && !errors.Is(err, keyfold.ErrUnavailable): // both: this process has enough to do
+	case errors.Is(err, keyfold.ErrRateLimited) && !errors.Is(err, keyfold.ErrUnavailable): // both: this process has enough to do
 		return limited(err)
 	case errors.Is(err, ErrAmbiguous):
 		p := problem(http.StatusBadRequest, "ambiguous_credentials", "Present one API key, not two different ones.")

@@ -105,7 +105,7 @@ func TestEveryOutcomeOnTheWire(t *testing.T) {
 	for err, want := range map[error]wire{
 		keyfold.ErrUnauthenticated: {401, "invalid_token", bad, "", ""},
 		keyfold.ErrForbidden:       {403, "forbidden", "", "", ""},
-		keyfold.ErrLimited:         {429, "rate_limited", "", "1", ""},
+		keyfold.ErrRateLimited:         {429, "rate_limited", "", "1", ""},
 		keyfold.ErrUnavailable:     {503, "unavailable", "", "1", ""},
 		keyfold.ErrRetry:           {503, "unavailable", "", "1", ""},
 		keyfold.ErrClosed:          {503, "unavailable", "", "1", ""},
@@ -280,7 +280,7 @@ func TestBodyEndsWithANewLine(t *testing.T) {
 func TestGRPCCodes(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]uint32{
-		nil: 0, context.Canceled: 1, context.DeadlineExceeded: 4, keyfold.ErrUnauthenticated: 16, keyfold.ErrForbidden: 7, keyfold.ErrLimited: 8,
+		nil: 0, context.Canceled: 1, context.DeadlineExceeded: 4, keyfold.ErrUnauthenticated: 16, keyfold.ErrForbidden: 7, keyfold.ErrRateLimited: 8,
 		keyfold.ErrUnavailable: 14, keyfold.ErrRetry: 14, keyfold.ErrClosed: 14, keyfold.ErrInvalid: 3, httpadapter.ErrAmbiguous: 3,
 		keyfold.ErrNotFound: 5, keyfold.ErrConflict: 9, keyfold.ErrStale: 10, errors.New("other"): 13,
 		&keyfold.InvalidError{Field: "name"}: 3,
@@ -292,7 +292,7 @@ func TestGRPCCodes(t *testing.T) {
 			t.Errorf("%v, wrapped: want %d", err, want)
 		}
 	}
-	busy := errors.Join(keyfold.ErrLimited, keyfold.ErrUnavailable) // this process has enough to do
+	busy := errors.Join(keyfold.ErrRateLimited, keyfold.ErrUnavailable) // this process has enough to do
 	if got := httpadapter.GRPCCode(busy); got != 14 {
 		t.Errorf("busy: got %d, want 14", got)
 	}

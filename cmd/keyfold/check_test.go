@@ -18,7 +18,7 @@ const (
 )
 
 func withPepper(db, pepper string) []string {
-	return append(environment(testSecret), "KEYFOLD_DATABASE_URL="+db, "KEYFOLD_PEPPERS="+pepper, "KEYFOLD_SIGN_PEPPER=p")
+	return append(environment(testSecret), "KEYFOLD_DATABASE_URL="+db, "KEYFOLD_PEPPERS="+pepper, "KEYFOLD_CURRENT_PEPPER=p")
 }
 
 // Mutation tried: an Open that does not run the check.
@@ -96,7 +96,7 @@ func TestCommandFollowsTheRulesOfTheProgramThatOwnsTheDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := svc.PublishKeyRules(t.Context()); err != nil {
+	if err := svc.PublishRules(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	got := execute(t, dir, env, "keys", "create", "--name", "n", "--scope", "reports:read")

@@ -28,7 +28,7 @@ func (c *command) keysList() *cobra.Command {
   keyfold keys list --all --json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := keyfold.KeysQuery{OwnerID: onlyIf(flags.owner), UserID: onlyIf(flags.user), Tenant: onlyIf(flags.tenant), State: keyfold.KeyState(flags.state)}
+			q := keyfold.KeyQuery{OwnerID: onlyIf(flags.owner), UserID: onlyIf(flags.user), Tenant: onlyIf(flags.tenant), State: keyfold.KeyState(flags.state)}
 			var err error
 			if q.ExpiringBefore, err = parseTimeIfSet(cmd, "expiring-before", flags.expiringBefore); err != nil {
 				return err
@@ -63,7 +63,7 @@ func (f *listFlags) check(cmd *cobra.Command) error {
 }
 
 // keyListing lists keys, with the states that they have at that time.
-func keyListing(svc *keyfold.Service, q keyfold.KeysQuery, now time.Time) listing[keyfold.Key] {
+func keyListing(svc *keyfold.Service, q keyfold.KeyQuery, now time.Time) listing[keyfold.Key] {
 	return listing[keyfold.Key]{
 		fetch: func(ctx context.Context, cursor string, limit int) ([]keyfold.Key, string, error) {
 			q.Cursor, q.Limit = cursor, limit

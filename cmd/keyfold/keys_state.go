@@ -135,7 +135,7 @@ its own, or of all keys of an owner, user or tenant how many were changed.`,
 // changeAll changes all keys of an owner, a tenant or both.
 func (c *command) changeAll(ctx context.Context, svc *keyfold.Service, s stateCommand, f *bulkFlags, reason string, asJSON bool) error {
 	if !f.yes {
-		count, err := countKeys(ctx, svc, keyfold.KeysQuery{OwnerID: onlyIf(f.owner), UserID: onlyIf(f.user), Tenant: onlyIf(f.tenant)}, s.left)
+		count, err := countKeys(ctx, svc, keyfold.KeyQuery{OwnerID: onlyIf(f.owner), UserID: onlyIf(f.user), Tenant: onlyIf(f.tenant)}, s.left)
 		if err == nil && count > 0 {
 			err = c.confirm(ctx, fmt.Sprintf("This will %s %s%s; %s.", s.verb, keysText(count), f.of(), s.finality))
 		}
@@ -184,7 +184,7 @@ func keysText(n int) string {
 }
 
 // countKeys counts the keys that match and are left.
-func countKeys(ctx context.Context, svc *keyfold.Service, q keyfold.KeysQuery, left func(*keyfold.Key) bool) (int, error) {
+func countKeys(ctx context.Context, svc *keyfold.Service, q keyfold.KeyQuery, left func(*keyfold.Key) bool) (int, error) {
 	count := 0
 	for q.Limit = maxPage; ; {
 		page, err := svc.Keys(ctx, q)

@@ -140,14 +140,14 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 // publishKeyRules says so where it replaces the rules of another program: from then
 // on the commands follow those of this server.
 func publishKeyRules(ctx context.Context, svc *keyfold.Service, log *slog.Logger) error {
-	before, err := svc.PublishedKeyRules(ctx)
-	replaces := err == nil && !reflect.DeepEqual(before, svc.KeyRules())
-	if err := svc.PublishKeyRules(keyfold.WithActor(ctx, keyfold.Actor{Name: "keyfold serve"})); err != nil {
+	before, err := svc.PublishedRules(ctx)
+	replaces := err == nil && !reflect.DeepEqual(before, svc.Rules())
+	if err := svc.PublishRules(keyfold.WithActor(ctx, keyfold.Actor{Name: "keyfold serve"})); err != nil {
 		return err
 	}
 	if replaces {
 		log.Warn("replaced the key rules that were published in this database; the audit log has the former ones",
-			"former_prefix", before.Prefix, "prefix", svc.KeyRules().Prefix)
+			"former_prefix", before.Prefix, "prefix", svc.Rules().Prefix)
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func (c *command) withService(cmd *cobra.Command, create bool, tell io.Writer, d
 // says so. Where none were, it names the rules of this command. A variable wins
 // over a rule.
 func followRules(ctx context.Context, app *fromenv.Opened, tell io.Writer) error {
-	rules, err := app.Service.PublishedKeyRules(ctx)
+	rules, err := app.Service.PublishedRules(ctx)
 	says := "following the key rules published in this database"
 	switch {
 	case errors.Is(err, keyfold.ErrNotFound):
@@ -67,12 +67,12 @@ func followRules(ctx context.Context, app *fromenv.Opened, tell io.Writer) error
 		}
 		app.Service = svc // the other one was not used, so there is nothing to close
 	}
-	fmt.Fprintf(tell, "keyfold: %s: %s\n", says, describeRules(app.Service.KeyRules()))
+	fmt.Fprintf(tell, "keyfold: %s: %s\n", says, describeRules(app.Service.Rules()))
 	return nil
 }
 
 // describeRules names what decides about new keys.
-func describeRules(rules keyfold.KeyRules) string {
+func describeRules(rules keyfold.Rules) string {
 	head := rules.Prefix
 	if rules.Environment != "" {
 		head += "_" + rules.Environment
@@ -84,7 +84,7 @@ func describeRules(rules keyfold.KeyRules) string {
 	if rules.Scopes != nil {
 		scopes = fmt.Sprintf("allowed scopes: %d", len(rules.Scopes))
 	}
-	return fmt.Sprintf("tokens begin with %s, keys %s, %s, passwords of %d characters or more", head, ttl, scopes, rules.MinPassword)
+	return fmt.Sprintf("tokens begin with %s, keys %s, %s, passwords of %d characters or more", head, ttl, scopes, rules.MinPasswordLength)
 }
 
 // printJSON writes v on one line of standard output.

@@ -86,7 +86,7 @@ func (c *command) usersList() *cobra.Command {
 			if err := noneEmpty(cmd, "username", "email", "state"); err != nil {
 				return err
 			}
-			q := keyfold.UsersQuery{Username: onlyIf(username), Email: onlyIf(email), State: keyfold.UserState(state)}
+			q := keyfold.UserQuery{Username: onlyIf(username), Email: onlyIf(email), State: keyfold.UserState(state)}
 			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
 				return userListing(svc, q).print(ctx, c, &page, flags.asJSON)
 			})
@@ -100,7 +100,7 @@ func (c *command) usersList() *cobra.Command {
 	return cmd
 }
 
-func userListing(svc *keyfold.Service, q keyfold.UsersQuery) listing[keyfold.User] {
+func userListing(svc *keyfold.Service, q keyfold.UserQuery) listing[keyfold.User] {
 	return listing[keyfold.User]{
 		fetch: func(ctx context.Context, cursor string, limit int) ([]keyfold.User, string, error) {
 			q.Cursor, q.Limit = cursor, limit
@@ -341,7 +341,7 @@ is given. With --json it prints the user as it was.`,
 }
 
 func (c *command) confirmDeletion(ctx context.Context, svc *keyfold.Service, user keyfold.User) error {
-	count, err := countKeys(ctx, svc, keyfold.KeysQuery{UserID: keyfold.Only(user.ID)}, func(*keyfold.Key) bool { return true })
+	count, err := countKeys(ctx, svc, keyfold.KeyQuery{UserID: keyfold.Only(user.ID)}, func(*keyfold.Key) bool { return true })
 	if err != nil {
 		return err
 	}

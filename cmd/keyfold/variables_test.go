@@ -17,7 +17,7 @@ func TestServeReadsDotEnv(t *testing.T) {
 	const secret, pepper = "garden gate 7", "9c1b7e60d4f2a8538be1c07d96f3a24e"
 	dir := t.TempDir()
 	err := os.WriteFile(filepath.Join(dir, ".env"), []byte("FASTAPI_AUTH_SECRET='"+secret+"'\nFASTAPI_AUTH_HIDE_DOCS=True\nFASTAPI_AUTH_DB_LOCATION=not-this.db\n"+
-		"FASTAPI_AUTH_AUTOMATIC_EXPIRATION=30\nKEYFOLD_PREFIX='acme'\nKEYFOLD_PEPPERS='a:"+pepper+"'\nKEYFOLD_SIGN_PEPPER='a'\nKEYFOLD_REQUIRE_PEPPER='true'\n"), 0o600)
+		"FASTAPI_AUTH_AUTOMATIC_EXPIRATION=30\nKEYFOLD_PREFIX='acme'\nKEYFOLD_PEPPERS='a:"+pepper+"'\nKEYFOLD_CURRENT_PEPPER='a'\nKEYFOLD_REQUIRE_PEPPER='true'\n"), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -140,7 +140,7 @@ func refuse(w http.ResponseWriter, err error) {
 	case errors.Is(err, keyfold.ErrUnauthenticated):
 		status = http.StatusUnauthorized
 	case errors.Is(err, keyfold.ErrUnavailable): // also "too many at once"
-	case errors.Is(err, keyfold.ErrLimited):
+	case errors.Is(err, keyfold.ErrRateLimited):
 		status = http.StatusTooManyRequests
 	}
 	if wait := keyfold.RetryAfter(err); wait > 0 {

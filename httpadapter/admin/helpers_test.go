@@ -207,7 +207,7 @@ func (f *fixture) create(body string) wire.CreatedKey {
 func (f *fixture) count() int {
 	f.t.Helper()
 	total := 0
-	for q := (keyfold.KeysQuery{Limit: 200}); ; {
+	for q := (keyfold.KeyQuery{Limit: 200}); ; {
 		page, err := f.svc.Keys(f.t.Context(), q)
 		if err != nil {
 			f.t.Fatalf("Keys: %v", err)

@@ -111,7 +111,7 @@ func (a *api) listKeys(ctx context.Context, in *listInput) (*listAnswer, error) 
 	if err != nil {
 		return nil, err
 	}
-	page, err := a.svc.Keys(ctx, keyfold.KeysQuery{
+	page, err := a.svc.Keys(ctx, keyfold.KeyQuery{
 		OwnerID: onlyIf(in.OwnerID), UserID: onlyIf(in.UserID), Tenant: onlyIf(in.Tenant), State: keyfold.KeyState(in.State), ExpiringBefore: before,
 		Cursor: in.Cursor, Limit: in.Limit,
 	})

@@ -231,7 +231,7 @@ func TestAdministratorsSideBySide(t *testing.T) {
 	if got, want := f.count(), 1+2*workers*rounds; got != want {
 		t.Errorf("%d keys are stored, want %d", got, want)
 	}
-	page, err := f.svc.Keys(t.Context(), keyfold.KeysQuery{State: keyfold.KeyRevoked, Limit: 200})
+	page, err := f.svc.Keys(t.Context(), keyfold.KeyQuery{State: keyfold.KeyRevoked, Limit: 200})
 	if err != nil || len(page.Keys) != workers*rounds {
 		t.Errorf("%d keys are revoked, %v, want %d", len(page.Keys), err, workers*rounds)
 	}

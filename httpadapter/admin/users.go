@@ -95,7 +95,7 @@ func answerUser(user keyfold.User, err error) (*userAnswer, error) {
 }
 
 func (a *api) listUsers(ctx context.Context, in *usersInput) (*userPageAnswer, error) {
-	page, err := a.svc.Users(ctx, keyfold.UsersQuery{
+	page, err := a.svc.Users(ctx, keyfold.UserQuery{
 		Username: onlyIf(in.Username), Email: onlyIf(in.Email), State: keyfold.UserState(in.State), Cursor: in.Cursor, Limit: in.Limit,
 	})
 	if err != nil {

@@ -116,7 +116,7 @@ func TestBadUsersAreRefusedByField(t *testing.T) {
 			t.Errorf("the answer repeats the password: %s", a.body)
 		}
 	}
-	if page, err := f.svc.Users(t.Context(), keyfold.UsersQuery{}); err != nil || len(page.Users) != 0 {
+	if page, err := f.svc.Users(t.Context(), keyfold.UserQuery{}); err != nil || len(page.Users) != 0 {
 		t.Errorf("%d users were stored (%v)", len(page.Users), err)
 	}
 }
@@ -141,7 +141,7 @@ func TestAuthenticateTellsNoReason(t *testing.T) {
 	user := f.olga()
 	f.createUser(`{"username":"without"}`)
 	f.createUser(`{"username":"disabled","password":"` + password + `"}`)
-	page, err := f.svc.Users(t.Context(), keyfold.UsersQuery{Username: keyfold.Only("disabled")})
+	page, err := f.svc.Users(t.Context(), keyfold.UserQuery{Username: keyfold.Only("disabled")})
 	if err != nil {
 		t.Fatal(err)
 	}

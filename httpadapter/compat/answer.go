@@ -59,7 +59,7 @@ func refusalOf(err error) *refusal {
 		return faulty(bad.Allowed, "value_error", "query", bad.Field)
 	}
 	p := httpadapter.ProblemOf(err)
-	if errors.Is(err, keyfold.ErrUnavailable) { // also where it is busy, and so an ErrLimited too
+	if errors.Is(err, keyfold.ErrUnavailable) { // also where it is busy, and so an ErrRateLimited too
 		p = httpadapter.ProblemOf(keyfold.ErrUnavailable)
 	}
 	if p.Detail == "" {

@@ -266,7 +266,7 @@ func (s *server) newKey(params ...string) (key, id string) {
 // stored returns the only key that there is, as Keyfold has it.
 func (s *server) stored() keyfold.Key {
 	s.t.Helper()
-	page, err := s.svc.Keys(s.t.Context(), keyfold.KeysQuery{})
+	page, err := s.svc.Keys(s.t.Context(), keyfold.KeyQuery{})
 	if err != nil || len(page.Keys) != 1 {
 		s.t.Fatalf("%d keys are stored, %v; want one", len(page.Keys), err)
 	}
@@ -276,11 +276,11 @@ func (s *server) stored() keyfold.Key {
 // counts returns how many keys and users there are.
 func (s *server) counts() (keys, users int) {
 	s.t.Helper()
-	k, err := s.svc.Keys(s.t.Context(), keyfold.KeysQuery{Limit: 200})
+	k, err := s.svc.Keys(s.t.Context(), keyfold.KeyQuery{Limit: 200})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	u, err := s.svc.Users(s.t.Context(), keyfold.UsersQuery{Limit: 200})
+	u, err := s.svc.Users(s.t.Context(), keyfold.UserQuery{Limit: 200})
 	if err != nil {
 		s.t.Fatal(err)
 	}

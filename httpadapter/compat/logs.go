@@ -67,7 +67,7 @@ func (h *handler) logs(w http.ResponseWriter, r *http.Request, _ params) error {
 
 // logPage returns the lines of one page, and the cursor of the next.
 func (h *handler) logPage(ctx context.Context, cursor string) (lines []logLine, next string, err error) {
-	page, err := h.svc.Keys(ctx, keyfold.KeysQuery{Cursor: cursor, Limit: logPage})
+	page, err := h.svc.Keys(ctx, keyfold.KeyQuery{Cursor: cursor, Limit: logPage})
 	if err != nil {
 		return nil, "", err
 	}

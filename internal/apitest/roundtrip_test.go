@@ -223,7 +223,7 @@ func (r *roundTrip) users() {
 // oneTimeTokens needs the user olga.
 func (r *roundTrip) oneTimeTokens() {
 	r.t.Helper()
-	olga, err := r.server.svc.Users(r.t.Context(), keyfold.UsersQuery{Username: keyfold.Only("olga")})
+	olga, err := r.server.svc.Users(r.t.Context(), keyfold.UserQuery{Username: keyfold.Only("olga")})
 	if err != nil || len(olga.Users) != 1 {
 		r.t.Fatalf("the user olga: %v, %v", olga.Users, err)
 	}

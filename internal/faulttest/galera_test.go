@@ -165,7 +165,7 @@ func (c *cluster) conflicts(t *testing.T) {
 					used := land(func() error {
 						_, err := store.RecordUsage(t.Context(), keyfold.UsageBatch{
 							RecorderID: fmt.Sprint(i, n), Number: int64(batch + 1), At: at,
-							Totals: []keyfold.UsageTotal{{KeyID: key.ID, Uses: 1, LastUsedAt: at}},
+							Keys: []keyfold.KeyUses{{KeyID: key.ID, Uses: 1, LastUsedAt: at}},
 						})
 						return err
 					})

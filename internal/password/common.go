@@ -50,7 +50,7 @@ const minRun = 6
 const maxDecoration = 8
 
 // IsCommon reports whether a password is among those that attackers try first:
-// what the root package says of CommonPassword.
+// what the root package says of IsCommonPassword.
 func IsCommon(password string) bool {
 	normal, ok := Normalize(password)
 	if !ok {

@@ -70,7 +70,7 @@ func newService(t *testing.T, c *canaries) *keyfold.Service {
 		return []byte(c.next("keyfold.Service.Peppers["+id+"]") + strings.Repeat("-", 32))
 	}
 	svc, err := keyfold.New(&hostStore{memory.New(), c.next("keyfold.Service.Store.DSN")}, &keyfold.Options{
-		Peppers: map[string][]byte{"a": pepper("a"), "b": pepper("b")}, SignPepper: "a",
+		Peppers: map[string][]byte{"a": pepper("a"), "b": pepper("b")}, CurrentPepper: "a",
 		Mailer: hostMailer{Password: c.next("keyfold.Service.Mailer.Password")},
 	})
 	if err != nil {
@@ -104,7 +104,7 @@ func newConfig(t *testing.T, c *canaries) *fromenv.Config {
 	secret := func(name string) string { return c.next("fromenv.Config."+name) + "f3a91c07d25e48b6a7c0e91f5d38b24c" }
 	config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{
 		"KEYFOLD_SECRET=" + secret("Secret"), "KEYFOLD_PREVIOUS_SECRET=" + secret("PreviousSecret"),
-		"KEYFOLD_PEPPERS=a:" + secret("peppers"), "KEYFOLD_SIGN_PEPPER=a",
+		"KEYFOLD_PEPPERS=a:" + secret("peppers"), "KEYFOLD_CURRENT_PEPPER=a",
 		"KEYFOLD_DATABASE_URL=postgres://" + secret("user") + ":" + secret("password") + "@h/d?password=" + secret("parameter"),
 	}})
 	if err != nil {

@@ -54,8 +54,8 @@ func subjects() []subject {
 	return []subject{
 		of[keyfold.Actor](), of[keyfold.AuditEntry](), of[keyfold.AuditPage](), of[keyfold.AuditQuery](), of[keyfold.AuditScan](),
 		of[keyfold.Change](), of[keyfold.Outcome](), of[keyfold.ConflictError](), of[keyfold.CreatedKey](), of[keyfold.EventPosition](), of[keyfold.Filter](), of[keyfold.Identity](), of[keyfold.InvalidError](), of[keyfold.Key](),
-		of[keyfold.KeyFilter](), of[keyfold.KeyIndex](), of[keyfold.KeyPage](), of[keyfold.KeyRecord](), of[keyfold.KeyRules](), of[keyfold.KeyScan](),
-		of[keyfold.KeyState](), of[keyfold.KeyUpdate](), of[keyfold.KeysQuery](), of[keyfold.Credentials](), of[keyfold.Mutation](), of[keyfold.NewKey](),
+		of[keyfold.KeyFilter](), of[keyfold.KeyIndex](), of[keyfold.KeyPage](), of[keyfold.KeyRecord](), of[keyfold.Rules](), of[keyfold.KeyScan](),
+		of[keyfold.KeyState](), of[keyfold.KeyUpdate](), of[keyfold.KeyQuery](), of[keyfold.Credentials](), of[keyfold.Mutation](), of[keyfold.NewKey](),
 		of[keyfold.NewUser](), of[keyfold.IssuedOneTimeToken](), of[keyfold.OneTimePurpose](), of[keyfold.OneTimeTokenRecord](), of[keyfold.OneTimeToken](),
 		of[keyfold.OneTimeTokenUse](), of[keyfold.Options](), of[keyfold.PasswordPolicy](), of[keyfold.Position](), of[keyfold.RefusalMinute](),
 		of[keyfold.RenewOptions](), of[keyfold.Request](), of[keyfold.ResetOptions](), of[keyfold.RotateOptions](), of[keyfold.Rotation](),
@@ -63,8 +63,8 @@ func subjects() []subject {
 		of[keyfold.ThrottleRule](), of[keyfold.Token](), of[keyfold.Tx](), of[keyfold.UsageBatch](), of[keyfold.UsageEvent](),
 		of[keyfold.UsageHour](), of[keyfold.UsageInterval](), of[keyfold.UsageMode](), of[keyfold.UsagePage](), of[keyfold.UsageQuery](),
 		of[keyfold.UsageReport](), of[keyfold.UsageReportQuery](), of[keyfold.UsageResult](), of[keyfold.UsageScan](), of[keyfold.UsageStats](),
-		of[keyfold.UsageTotal](), of[keyfold.UsageTotals](), of[keyfold.UsageUnit](), of[keyfold.User](), of[keyfold.UserPage](),
-		of[keyfold.UserRecord](), of[keyfold.UserScan](), of[keyfold.UserState](), of[keyfold.UserUpdate](), of[keyfold.UsersQuery](),
+		of[keyfold.KeyUses](), of[keyfold.UsageTotals](), of[keyfold.UsageUnit](), of[keyfold.User](), of[keyfold.UserPage](),
+		of[keyfold.UserRecord](), of[keyfold.UserScan](), of[keyfold.UserState](), of[keyfold.UserUpdate](), of[keyfold.UserQuery](),
 		of[keyfold.VerifyRecord](),
 
 		of[fromenv.Config](), of[fromenv.Database](), of[fromenv.Error](), of[fromenv.Opened](), of[fromenv.Secret](), of[fromenv.Setting](),

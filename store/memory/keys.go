@@ -174,12 +174,12 @@ func (s *Store) SetKeyState(ctx context.Context, ids []string, change keyfold.St
 			st.changeKey(record, m.At)
 			changed = append(changed, id)
 		}
-		if len(changed) > keyfold.FlushThreshold {
+		if len(changed) > keyfold.MaxFeedTargets {
 			st.tell(m, "")
 		}
 		for _, id := range changed {
 			m.Target = id
-			if len(changed) <= keyfold.FlushThreshold {
+			if len(changed) <= keyfold.MaxFeedTargets {
 				st.tell(m, id)
 			}
 			st.note(m)

@@ -36,7 +36,7 @@ func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (resu
 			return nil
 		}
 		st.claims.put(id, milli(batch.At))
-		for _, add := range batch.Totals {
+		for _, add := range batch.Keys {
 			if !st.hasKey(add.KeyID) {
 				result.LostUses += add.Uses
 				continue

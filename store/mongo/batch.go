@@ -100,7 +100,7 @@ func joinCounts(counts []countDoc) []countDoc {
 
 func dataOf(batch *keyfold.UsageBatch) *batchData {
 	data := &batchData{}
-	for _, total := range batch.Totals {
+	for _, total := range batch.Keys {
 		data.Totals = append(data.Totals, totalDoc{total.KeyID, total.Uses, column.Used(total.LastUsedAt)})
 	}
 	data.Totals = column.Merge(data.Totals, func(a, b totalDoc) int { return cmp.Compare(a.KeyID, b.KeyID) },

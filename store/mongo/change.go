@@ -189,7 +189,7 @@ func targetsOf(c *changeDoc, applied []string) []string {
 	switch {
 	case len(c.Subjects) == 1:
 		return c.Targets
-	case len(applied) > keyfold.FlushThreshold:
+	case len(applied) > keyfold.MaxFeedTargets:
 		return []string{""}
 	}
 	return applied

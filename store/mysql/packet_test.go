@@ -22,7 +22,7 @@ func largeBatch(key string) keyfold.UsageBatch {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	batch := keyfold.UsageBatch{
 		RecorderID: rand.Text(), Number: 1, At: now,
-		Totals: []keyfold.UsageTotal{{KeyID: key, Uses: 700, LastUsedAt: now}},
+		Keys: []keyfold.KeyUses{{KeyID: key, Uses: 700, LastUsedAt: now}},
 	}
 	for n := range 700 {
 		batch.Events = append(batch.Events, keyfold.UsageEvent{

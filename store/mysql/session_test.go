@@ -331,7 +331,7 @@ func TestTextInATransactionOfTheHostIsPrepared(t *testing.T) {
 				t.Errorf("the name of a key came back as %q, %v; want %q", got.Name, err, sleeper)
 			}
 			if _, err := store.RecordUsage(t.Context(), keyfold.UsageBatch{
-				RecorderID: "r", Number: 1, At: time.Now(), Totals: []keyfold.UsageTotal{{KeyID: stranger, Uses: 1}},
+				RecorderID: "r", Number: 1, At: time.Now(), Keys: []keyfold.KeyUses{{KeyID: stranger, Uses: 1}},
 			}); err != nil {
 				t.Errorf("RecordUsage: %v", err)
 			}

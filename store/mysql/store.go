@@ -250,9 +250,9 @@ func (p pool) VerifyRow(ctx context.Context, id string) (model.Verify, error) {
 // made, 0 where there was none, and the one that it has since then.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
-// LogTo implements [keyfold.LoggingStore]. The messages are those of the driver,
+// SetLogger implements [keyfold.LoggingStore]. The messages are those of the driver,
 // and about connections that the server refuses or that are replaced.
-func (s *Store) LogTo(logger *slog.Logger) { s.shared.log.LogTo(logger) }
+func (s *Store) SetLogger(logger *slog.Logger) { s.shared.log.SetLogger(logger) }
 
 // DB returns the pool of connections, for the program's own tables and for
 // transactions that Keyfold takes part in by [Tx]. It belongs to the Store,

@@ -270,9 +270,9 @@ func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) 
 // made, 0 where there was none, and the one that it has since then.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
-// LogTo implements [keyfold.LoggingStore]. The messages are about connections
+// SetLogger implements [keyfold.LoggingStore]. The messages are about connections
 // that the server refuses.
-func (s *Store) LogTo(logger *slog.Logger) { s.log.LogTo(logger) }
+func (s *Store) SetLogger(logger *slog.Logger) { s.log.SetLogger(logger) }
 
 // Pool returns the pool of connections, for the program's own use and for
 // transactions that Keyfold takes part in by [Tx]. It belongs to the Store,

@@ -71,7 +71,7 @@ func everyColumnComesBack(t *trial) {
 	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
 	_, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{
 		RecorderID: t.id(), Number: 1, At: t.now(),
-		Totals: []keyfold.UsageTotal{{KeyID: key.ID, Uses: key.Uses, LastUsedAt: key.LastUsedAt}},
+		Keys: []keyfold.KeyUses{{KeyID: key.ID, Uses: key.Uses, LastUsedAt: key.LastUsedAt}},
 	})
 	t.ok("RecordUsage", err)
 

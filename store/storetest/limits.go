@@ -156,7 +156,7 @@ func largestCounts(t *trial) {
 	const large = 1 << 60
 	key, batch := t.create(), t.batch()
 	hour, minute := time.UnixMilli(3_600_000).UTC(), time.UnixMilli(3_660_000).UTC()
-	batch.Totals = []keyfold.UsageTotal{{KeyID: key.ID, Uses: large, LastUsedAt: t.now()}}
+	batch.Keys = []keyfold.KeyUses{{KeyID: key.ID, Uses: large, LastUsedAt: t.now()}}
 	batch.Hours = []keyfold.UsageHour{{KeyID: key.ID, HourAt: hour, Outcome: 255, Count: large}}
 	batch.Minutes = []keyfold.RefusalMinute{{MinuteAt: minute, Outcome: 255, Count: large}}
 	t.records(batch)

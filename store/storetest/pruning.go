@@ -189,7 +189,7 @@ func (t *trial) pruneHours(before time.Time, limit int) int {
 func pruneHoursBound(t *trial) {
 	key, hour := t.create(), t.now().Truncate(time.Hour)
 	batch := t.batch()
-	batch.Totals = []keyfold.UsageTotal{{KeyID: key.ID, Uses: 8, LastUsedAt: hour}}
+	batch.Keys = []keyfold.KeyUses{{KeyID: key.ID, Uses: 8, LastUsedAt: hour}}
 	for n := range 4 {
 		at := hour.Add(time.Duration(n-2) * time.Hour)
 		batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at, Count: 2})

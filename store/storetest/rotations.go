@@ -40,7 +40,7 @@ func rotationReplaces(t *trial) {
 	t.ok("CreateKey", t.store.CreateKey(t.ctx, old, t.mutation("key.create", old.ID)))
 	_, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{
 		RecorderID: t.id(), Number: 1, At: t.now(),
-		Totals: []keyfold.UsageTotal{{KeyID: old.ID, Uses: 3, LastUsedAt: t.now()}},
+		Keys: []keyfold.KeyUses{{KeyID: old.ID, Uses: 3, LastUsedAt: t.now()}},
 	})
 	t.ok("RecordUsage", err)
 	old = t.key(old.ID)

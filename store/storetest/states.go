@@ -137,7 +137,7 @@ func stateWritesRows(t *trial) {
 }
 
 func stateAtThreshold(t *trial) {
-	ids := t.ids(t.createMany(keyfold.FlushThreshold))
+	ids := t.ids(t.createMany(keyfold.MaxFeedTargets))
 	m := t.mutation(t.action(), "")
 	cursor := t.cursor()
 	t.change(ids, keyfold.DisableChange, "", m)
@@ -145,7 +145,7 @@ func stateAtThreshold(t *trial) {
 }
 
 func stateAboveThreshold(t *trial) {
-	ids := t.ids(t.createMany(keyfold.FlushThreshold + 1))
+	ids := t.ids(t.createMany(keyfold.MaxFeedTargets + 1))
 	m := t.mutation(t.action(), "")
 	cursor := t.cursor()
 	if changed := t.change(ids, keyfold.RevokeChange, "closed", m); !slices.Equal(changed, ids) {

@@ -66,7 +66,7 @@ func (t *trial) useEach(ids []string) {
 	batch := keyfold.UsageBatch{RecorderID: t.id(), Number: 1, At: t.now()}
 	hour := t.now().Truncate(time.Hour)
 	for i, id := range ids {
-		batch.Totals = append(batch.Totals, keyfold.UsageTotal{KeyID: id, Uses: int64(i + 1), LastUsedAt: t.now()})
+		batch.Keys = append(batch.Keys, keyfold.KeyUses{KeyID: id, Uses: int64(i + 1), LastUsedAt: t.now()})
 		batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: id, HourAt: hour, Count: int64(i + 1)})
 		batch.Events = append(batch.Events, keyfold.UsageEvent{At: t.now(), KeyID: id})
 	}

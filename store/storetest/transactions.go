@@ -276,7 +276,7 @@ func txSeesItself(t *trial) {
 		record, err := tx.VerifyKey(t.ctx, created.ID)
 		t.ok("VerifyKey inside", err)
 		used := created
-		used.LastUsedAt, used.Uses = batch.Totals[0].LastUsedAt, 1
+		used.LastUsedAt, used.Uses = batch.Keys[0].LastUsedAt, 1
 		t.same("VerifyKey inside", record, verifyRecord(used))
 		keys, err := tx.Keys(t.ctx, keyfold.KeyScan{Index: keyfold.KeysByOwner, Value: owner, Limit: 10})
 		t.ok("Keys inside", err)

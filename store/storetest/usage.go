@@ -50,7 +50,7 @@ func day(at time.Time) keyfold.UsageScan {
 func (t *trial) used(ids ...string) keyfold.UsageBatch {
 	batch, at := t.batch(), t.now()
 	for _, id := range ids {
-		batch.Totals = append(batch.Totals, keyfold.UsageTotal{KeyID: id, Uses: 1, LastUsedAt: at})
+		batch.Keys = append(batch.Keys, keyfold.KeyUses{KeyID: id, Uses: 1, LastUsedAt: at})
 		batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: id, HourAt: at.Truncate(time.Hour), Count: 1})
 		batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: id, Route: "GET /"})
 	}
@@ -85,7 +85,7 @@ func totalsAreExact(t *trial) {
 		for n := range batches {
 			batch := t.used(ids...)
 			batch.RecorderID, batch.Number = recorder, int64(n+1)
-			last = batch.Totals[0].LastUsedAt
+			last = batch.Keys[0].LastUsedAt
 			all[i] = append(all[i], batch)
 		}
 	}
@@ -175,7 +175,7 @@ func lastUseMovesForward(t *trial) {
 	want := t.now()
 	for _, used := range []time.Time{want.Add(-time.Hour), want, want.Add(-time.Minute), want} {
 		batch := t.batch()
-		batch.Totals = []keyfold.UsageTotal{{KeyID: key.ID, Uses: 2, LastUsedAt: used}}
+		batch.Keys = []keyfold.KeyUses{{KeyID: key.ID, Uses: 2, LastUsedAt: used}}
 		t.records(batch)
 	}
 	if got := t.key(key.ID); !got.LastUsedAt.Equal(want) || got.Uses != 8 {
@@ -190,10 +190,10 @@ func repeatedRowsAreAdded(t *trial) {
 	batch.Minutes = []keyfold.RefusalMinute{
 		{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 2}, {MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 5},
 	}
-	batch.Totals[0].LastUsedAt = batch.Totals[0].LastUsedAt.Add(time.Hour)
+	batch.Keys[0].LastUsedAt = batch.Keys[0].LastUsedAt.Add(time.Hour)
 	t.records(batch)
 	t.counts("after a batch that names the key three times", key.ID, 3)
-	if got, want := t.key(key.ID).LastUsedAt, batch.Totals[0].LastUsedAt; !got.Equal(want) {
+	if got, want := t.key(key.ID).LastUsedAt, batch.Keys[0].LastUsedAt; !got.Equal(want) {
 		t.Errorf("last use is %v, want the latest given, %v", got, want)
 	}
 	minutes, err := t.store.RefusalMinutes(t.ctx, minute, minute.Add(time.Minute))
@@ -205,7 +205,7 @@ func lostUses(t *trial) {
 	kept, deleted, never := t.create(), t.create(), t.id()
 	t.delete(deleted.ID)
 	batch := t.used(deleted.ID, kept.ID, never)
-	batch.Totals[0].Uses, batch.Totals[2].Uses = 40, 2
+	batch.Keys[0].Uses, batch.Keys[2].Uses = 40, 2
 	sample := keyfold.UsageEvent{At: t.now(), Outcome: keyfold.OutcomeUnknown, Route: "sample " + never}
 	batch.Events = append(batch.Events, sample)
 	result, err := t.store.RecordUsage(t.ctx, batch)

@@ -336,7 +336,7 @@ func userDeletionWritesRows(t *trial) {
 
 func largeUserDeletion(t *trial) {
 	user := t.addUser()
-	keys := t.createMany(max(keyfold.FlushThreshold+1, t.few(3*keyfold.FlushThreshold)), of(user))
+	keys := t.createMany(max(keyfold.MaxFeedTargets+1, t.few(3*keyfold.MaxFeedTargets)), of(user))
 	m := t.mutation(t.action(), user.ID)
 	cursor := t.cursor()
 	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, m))

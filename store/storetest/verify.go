@@ -77,7 +77,7 @@ func verifyIsNotStale(t *trial) {
 	key.LastUsedAt = t.now()
 	_, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{
 		RecorderID: t.id(), Number: 1, At: t.now(),
-		Totals: []keyfold.UsageTotal{{KeyID: key.ID, Uses: 1, LastUsedAt: key.LastUsedAt}},
+		Keys: []keyfold.KeyUses{{KeyID: key.ID, Uses: 1, LastUsedAt: key.LastUsedAt}},
 	})
 	t.ok("RecordUsage", err)
 	t.verifies(key)
@@ -111,7 +111,7 @@ func lastUseForIdleTimeout(t *trial) {
 	used := t.now()
 	_, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{
 		RecorderID: t.id(), Number: 1, At: t.now(),
-		Totals: []keyfold.UsageTotal{
+		Keys: []keyfold.KeyUses{
 			{KeyID: idle.ID, Uses: 1, LastUsedAt: used}, {KeyID: other.ID, Uses: 1, LastUsedAt: used},
 		},
 	})

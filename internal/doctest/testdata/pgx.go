@@ -42,7 +42,7 @@ func Run(t *testing.T) {
 	if _, err := signUp(ctx, store.Pool(), svc, "cust_42"); err == nil {
 		t.Error("the same customer again: got no error")
 	}
-	page, err := svc.Keys(ctx, keyfold.KeysQuery{OwnerID: keyfold.Only("cust_42")})
+	page, err := svc.Keys(ctx, keyfold.KeyQuery{OwnerID: keyfold.Only("cust_42")})
 	if err != nil || len(page.Keys) != 1 {
 		t.Errorf("%d keys, %v; want the one of the sign-up that was committed", len(page.Keys), err)
 	}

@@ -263,7 +263,7 @@ func setState(ctx context.Context, q Querier, id string, change keyfold.StateCha
 }
 
 func tellAll(ctx context.Context, q Querier, ids []string, m keyfold.Mutation) error {
-	if len(ids) > keyfold.FlushThreshold {
+	if len(ids) > keyfold.MaxFeedTargets {
 		return tell(ctx, q, "", m)
 	}
 	for _, id := range ids {

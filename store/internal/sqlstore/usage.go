@@ -94,9 +94,9 @@ func addIfAny[T any](ctx context.Context, add func(context.Context, []T) error, 
 
 // keysOf returns the ids of the keys that a batch names, sorted.
 func keysOf(batch *keyfold.UsageBatch) []string {
-	seen := make(map[string]struct{}, len(batch.Totals))
-	for i := range batch.Totals {
-		seen[batch.Totals[i].KeyID] = struct{}{}
+	seen := make(map[string]struct{}, len(batch.Keys))
+	for i := range batch.Keys {
+		seen[batch.Keys[i].KeyID] = struct{}{}
 	}
 	for i := range batch.Hours {
 		seen[batch.Hours[i].KeyID] = struct{}{}
@@ -131,7 +131,7 @@ func rowsOf(batch *keyfold.UsageBatch, existing []string, seq func(*keyfold.Usag
 		exists[id] = true
 	}
 	var rows usageRows
-	rows.addTotals(batch.Totals, exists)
+	rows.addTotals(batch.Keys, exists)
 	rows.addHours(batch, exists)
 	rows.addMinutes(batch.Minutes)
 	rows.addSums()
@@ -139,7 +139,7 @@ func rowsOf(batch *keyfold.UsageBatch, existing []string, seq func(*keyfold.Usag
 	return rows
 }
 
-func (r *usageRows) addTotals(totals []keyfold.UsageTotal, exists map[string]bool) {
+func (r *usageRows) addTotals(totals []keyfold.KeyUses, exists map[string]bool) {
 	r.totals = make([]model.KeyTotal, 0, len(totals))
 	for _, total := range totals {
 		if !exists[total.KeyID] {

@@ -15,7 +15,7 @@ func TestLargeBatch(t *testing.T, store keyfold.Store) {
 	const events, page = 1234, 200
 	key, began := Create(t, store), time.Now().UTC().Truncate(time.Millisecond)
 	batch := keyfold.UsageBatch{
-		RecorderID: "first", Number: 1, At: began, Totals: []keyfold.UsageTotal{{KeyID: key.ID, Uses: events, LastUsedAt: began}},
+		RecorderID: "first", Number: 1, At: began, Keys: []keyfold.KeyUses{{KeyID: key.ID, Uses: events, LastUsedAt: began}},
 		Hours: []keyfold.UsageHour{{KeyID: key.ID, HourAt: began.Truncate(time.Hour), Count: events}},
 	}
 	want := map[string]int{}

@@ -13,7 +13,7 @@ import (
 // every is how often one message is written at most.
 const every = time.Minute
 
-// A Log takes the messages of one store. The zero Log drops them until LogTo is
+// A Log takes the messages of one store. The zero Log drops them until SetLogger is
 // called, because the errors of a store that no Service uses yet go to the
 // caller. It is safe for concurrent use.
 type Log struct {
@@ -25,8 +25,8 @@ type Log struct {
 	}
 }
 
-// LogTo implements keyfold.LoggingStore.
-func (l *Log) LogTo(logger *slog.Logger) { l.logger.Store(logger) }
+// SetLogger implements keyfold.LoggingStore.
+func (l *Log) SetLogger(logger *slog.Logger) { l.logger.Store(logger) }
 
 // Warn writes a message, at most once a minute: a server that is away would
 // otherwise cause one for every request. The number of omitted messages is

@@ -18,7 +18,7 @@ func TestAMessageIsWrittenOnceAMinute(t *testing.T) {
 		var log storelog.Log
 		var out bytes.Buffer
 		log.Warn("before there is a logger")
-		log.LogTo(slog.New(slog.NewTextHandler(&out, nil)))
+		log.SetLogger(slog.New(slog.NewTextHandler(&out, nil)))
 		for range 5 {
 			log.Warn("first", slog.Int("n", 1))
 		}
@@ -45,7 +45,7 @@ func TestLoggersMayBeChangedWhileMessagesAreWritten(t *testing.T) {
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() { log.Warn("a message") })
-		group.Go(func() { log.LogTo(slog.New(slog.DiscardHandler)) })
+		group.Go(func() { log.SetLogger(slog.New(slog.DiscardHandler)) })
 	}
 	group.Wait()
 }
