@@ -12,7 +12,7 @@ import (
 // them its sender meant cannot be told, and neither was verified.
 var ErrAmbiguous = errors.New("keyfold/httpadapter: two different keys in one request")
 
-// Extract returns the key that a request presents, as it was written, or "" when
+// ExtractToken returns the key that a request presents, as it was written, or "" when
 // it presents none. get returns all values of a header; it is called with the
 // canonical names "X-Api-Key", "Api-Key" and "Authorization", and need not be
 // case-insensitive if its headers are canonical, as those of net/http are.
@@ -29,7 +29,7 @@ var ErrAmbiguous = errors.New("keyfold/httpadapter: two different keys in one re
 //
 // The result shares memory with what get returned. A framework that reuses its
 // buffers for the next request has to return copies.
-func Extract(get func(header string) []string) (token string, err error) {
+func ExtractToken(get func(header string) []string) (token string, err error) {
 	var found credentials
 	found.fromHeaders(get)
 	return found.choose()

@@ -50,7 +50,7 @@ func TestExtractFindsTheKey(t *testing.T) {
 		{"two keys, the second again", headers{"X-Api-Key": {key, other, key}}, "", httpadapter.ErrAmbiguous},
 		{"a comma between two keys", headers{"X-Api-Key": {key + "," + other}}, key + "," + other, nil},
 	} {
-		got, err := httpadapter.Extract(func(name string) []string { return row.headers[name] })
+		got, err := httpadapter.ExtractToken(func(name string) []string { return row.headers[name] })
 		if got != row.want || !errors.Is(err, row.err) {
 			t.Errorf("%s: got %q, %v, want %q, %v", row.name, got, err, row.want, row.err)
 		}
@@ -59,7 +59,7 @@ func TestExtractFindsTheKey(t *testing.T) {
 
 func TestExtractAsksForCanonicalNames(t *testing.T) {
 	t.Parallel()
-	_, _ = httpadapter.Extract(func(name string) []string {
+	_, _ = httpadapter.ExtractToken(func(name string) []string {
 		if name != http.CanonicalHeaderKey(name) {
 			t.Errorf("got %q, want %q", name, http.CanonicalHeaderKey(name))
 		}
@@ -71,7 +71,7 @@ func TestExtractIsCheapWhateverItGets(t *testing.T) {
 	huge := strings.Repeat("k", 1<<20)
 	lines := slices.Repeat([]string{madeUp(""), huge, ""}, 1000)
 	got := testing.AllocsPerRun(10, func() {
-		_, _ = httpadapter.Extract(func(string) []string { return lines })
+		_, _ = httpadapter.ExtractToken(func(string) []string { return lines })
 	})
 	if got != 0 {
 		t.Errorf("got %v allocations, want none", got)
@@ -85,7 +85,7 @@ func FuzzExtract(f *testing.F) {
 	f.Add("Basic dTpw", " ", "\x00\xff")
 	f.Fuzz(func(t *testing.T, authorization, xAPIKey, apiKey string) {
 		header := http.Header{"Authorization": {authorization}, "X-Api-Key": {xAPIKey}, "Api-Key": {apiKey}}
-		got, err := httpadapter.Extract(func(name string) []string { return header[name] })
+		got, err := httpadapter.ExtractToken(func(name string) []string { return header[name] })
 		if err != nil {
 			if got != "" || !errors.Is(err, httpadapter.ErrAmbiguous) {
 				t.Errorf("got %q, %v", got, err)

@@ -9,7 +9,7 @@
 //
 // Every routed middleware has the signature func(http.Handler) http.Handler,
 // so it fits each router that is built on net/http. A framework that is not
-// uses [Extract], [ClientIP] and [Reply] around its own call of Verify.
+// uses [ExtractToken], [ClientIP] and [Response] around its own call of Verify.
 //
 // # What to know when deploying
 //

@@ -95,17 +95,17 @@ func ExampleScopes() {
 	// Output: 403 {"title":"Forbidden","status":403,"detail":"The key does not hold a scope that this needs.","code":"scope"}
 }
 
-func ExampleFromQuery() {
+func ExampleQueryParam() {
 	svc, token := exampleService("feed:read")
 	feed := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<rss/>") })
-	h := httpadapter.RequireKey(svc, httpadapter.FromQuery("key"), httpadapter.Scopes("feed:read"))(feed)
+	h := httpadapter.RequireKey(svc, httpadapter.QueryParam("key"), httpadapter.Scopes("feed:read"))(feed)
 	get(h, "/feed.xml?key="+token, "")
 	// Output: 200 <rss/>
 }
 
-func ExampleKeysFrom() {
+func ExampleKeyFunc() {
 	svc, token := exampleService("reports:read")
-	cookie := httpadapter.KeysFrom(func(r *http.Request) []string {
+	cookie := httpadapter.KeyFunc(func(r *http.Request) []string {
 		if c, err := r.Cookie("key"); err == nil {
 			return []string{c.Value}
 		}
@@ -131,20 +131,20 @@ func ExampleTrustedProxies() {
 	http.Handle("GET /behind-proxy", guard(http.NotFoundHandler()))
 }
 
-func ExampleRoute() {
+func ExampleRouteFunc() {
 	// For a router that keeps its pattern in the context.
 	type patternKey struct{}
 	svc, _ := exampleService("reports:read")
-	guard := httpadapter.RequireKey(svc, httpadapter.Route(func(r *http.Request) string {
+	guard := httpadapter.RequireKey(svc, httpadapter.RouteFunc(func(r *http.Request) string {
 		pattern, _ := r.Context().Value(patternKey{}).(string)
 		return pattern
 	}))
 	http.Handle("GET /other-router", guard(http.NotFoundHandler()))
 }
 
-func ExampleWithErrorHandler() {
+func ExampleErrorHandler() {
 	svc, _ := exampleService("reports:read")
-	h := httpadapter.RequireKey(svc, httpadapter.WithErrorHandler(func(w http.ResponseWriter, _ *http.Request, err error) {
+	h := httpadapter.RequireKey(svc, httpadapter.ErrorHandler(func(w http.ResponseWriter, _ *http.Request, err error) {
 		fmt.Println("log:", keyfold.OutcomeOf(err))
 		httpadapter.ProblemOf(err).Write(w)
 	}))(http.NotFoundHandler())
@@ -155,17 +155,17 @@ func ExampleWithErrorHandler() {
 }
 
 // A framework that is not net/http needs three calls.
-func ExampleExtract() {
+func ExampleExtractToken() {
 	svc, token := exampleService("reports:read")
 	header := http.Header{"X-Api-Key": {token}} // the framework's own
 
-	presented, err := httpadapter.Extract(func(name string) []string { return header[name] })
+	presented, err := httpadapter.ExtractToken(func(name string) []string { return header[name] })
 	var id keyfold.Identity
 	if err == nil {
 		id, err = svc.Verify(context.Background(), keyfold.Request{Token: presented, Route: "GET /reports"})
 	}
 	if err != nil {
-		status, header, body := httpadapter.Reply(err)
+		status, header, body := httpadapter.Response(err)
 		fmt.Println(status, header, body) // write them
 		return
 	}
@@ -173,8 +173,8 @@ func ExampleExtract() {
 	// Output: ci
 }
 
-func ExampleReply() {
-	status, header, body := httpadapter.Reply(keyfold.ErrUnauthenticated)
+func ExampleResponse() {
+	status, header, body := httpadapter.Response(keyfold.ErrUnauthenticated)
 	fmt.Println(status)
 	fmt.Println(header.Get("WWW-Authenticate"))
 	fmt.Println(string(body))

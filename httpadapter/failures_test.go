@@ -83,7 +83,7 @@ func TestOnlyBadKeysAreFailures(t *testing.T) {
 
 func TestNoFailureLimit(t *testing.T) {
 	t.Parallel()
-	h := httpadapter.RequireKey(newService(t, nil), httpadapter.NoFailureLimit())(whose)
+	h := httpadapter.RequireKey(newService(t, nil), httpadapter.DisableFailureLimit())(whose)
 	for i := range 20 {
 		if w := from(h, "198.51.100.7", madeUp("")); w.Code != http.StatusUnauthorized {
 			t.Fatalf("bad key %d: %d, want 401", i+1, w.Code)

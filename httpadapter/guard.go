@@ -30,7 +30,7 @@ type Verifier interface {
 //
 // An address (IPv6: its /64) that sends more than ten bad keys in a minute is
 // answered 429 for further ones, until the minute is over; good keys pass. It
-// tells clients that go on with a dead key to stop: see [NoFailureLimit].
+// tells clients that go on with a dead key to stop: see [DisableFailureLimit].
 //
 // Each request is one Verify; nothing is remembered between requests. A request
 // without a key is verified as well, so that it is counted. Only a request with
@@ -39,7 +39,7 @@ type Verifier interface {
 // The usage log names requests by their route. It is [http.Request.Pattern],
 // which a [http.ServeMux] sets before it calls the handlers registered with
 // it: wrap those, one by one. A middleware around the mux as a whole runs before
-// any route is known and records none. [Route] helps with other routers.
+// any route is known and records none. [RouteFunc] helps with other routers.
 //
 // RequireKey panics, at start rather than in requests, for a nil Verifier and for
 // a scope that no key can hold: one that is malformed, that holds a wildcard, or

@@ -147,7 +147,7 @@ func TestRequestWithoutKeyIsVerifiedSoThatItIsCounted(t *testing.T) {
 func TestTwoDifferentKeysAreRefusedUnverified(t *testing.T) {
 	t.Parallel()
 	verifier := &spy{id: somebody(t)}
-	h := httpadapter.RequireKey(verifier, httpadapter.FromQuery("key"))(whose)
+	h := httpadapter.RequireKey(verifier, httpadapter.QueryParam("key"))(whose)
 	one, other := madeUp(""), madeUp("BBBBBBBBBBBBBBBB")
 	for name, w := range map[string]*httptest.ResponseRecorder{
 		"in two headers":             send(h, "GET", "/", "X-API-Key", one, "Authorization", "Bearer "+other),
@@ -192,7 +192,7 @@ func TestOptionalKeyLetsStrangersInButNoBadKey(t *testing.T) {
 	}
 }
 
-// The mutation that made this fail: FromQuery's name defaulting to "api_key".
+// The mutation that made this fail: QueryParam's name defaulting to "api_key".
 func TestQueryHoldsNoKeyUnlessSwitchedOn(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, nil)
@@ -204,12 +204,12 @@ func TestQueryHoldsNoKeyUnlessSwitchedOn(t *testing.T) {
 		status  int
 	}{
 		{"off by default", nil, "api_key=" + token, 401},
-		{"an empty name leaves it off", []httpadapter.Option{httpadapter.FromQuery("")}, "=" + token + "&" + token, 401},
-		{"on", []httpadapter.Option{httpadapter.FromQuery("api_key")}, "a=b&api_key=" + token, 200},
-		{"on, escaped", []httpadapter.Option{httpadapter.FromQuery("api_key")}, "api%5Fkey=%20" + token + "+&x", 200},
-		{"another name", []httpadapter.Option{httpadapter.FromQuery("api_key")}, "key=" + token, 401},
-		{"bad escapes", []httpadapter.Option{httpadapter.FromQuery("api_key")}, "%zz=1&api_key=%zz&api_key", 401},
-		{"a semicolon", []httpadapter.Option{httpadapter.FromQuery("api_key")}, "api_key=" + token + ";", 401},
+		{"an empty name leaves it off", []httpadapter.Option{httpadapter.QueryParam("")}, "=" + token + "&" + token, 401},
+		{"on", []httpadapter.Option{httpadapter.QueryParam("api_key")}, "a=b&api_key=" + token, 200},
+		{"on, escaped", []httpadapter.Option{httpadapter.QueryParam("api_key")}, "api%5Fkey=%20" + token + "+&x", 200},
+		{"another name", []httpadapter.Option{httpadapter.QueryParam("api_key")}, "key=" + token, 401},
+		{"bad escapes", []httpadapter.Option{httpadapter.QueryParam("api_key")}, "%zz=1&api_key=%zz&api_key", 401},
+		{"a semicolon", []httpadapter.Option{httpadapter.QueryParam("api_key")}, "api_key=" + token + ";", 401},
 	} {
 		w := send(httpadapter.RequireKey(svc, row.options...)(whose), "GET", "/?"+row.query)
 		if w.Code != row.status {
@@ -239,18 +239,18 @@ func TestKeysFromTriesOneAfterTheOther(t *testing.T) {
 		{"there is none", nil, 401, ""},
 		{"all are empty", []string{"", ""}, 401, ""},
 	} {
-		read := httpadapter.KeysFrom(func(*http.Request) []string { return test.keys })
+		read := httpadapter.KeyFunc(func(*http.Request) []string { return test.keys })
 		h := httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"), read)(whose)
 		w := send(h, "GET", "/reports?key="+reader, "X-API-Key", reader) // neither is looked at
 		if w.Code != test.status || test.body != "" && w.Body.String() != test.body {
 			t.Errorf("%s: got %d %q, want %d %q", test.name, w.Code, w.Body, test.status, test.body)
 		}
 	}
-	none := httpadapter.KeysFrom(func(*http.Request) []string { return nil })
+	none := httpadapter.KeyFunc(func(*http.Request) []string { return nil })
 	if w := send(httpadapter.OptionalKey(svc, none)(whose), "GET", "/", "X-API-Key", reader); w.Body.String() != "stranger" {
 		t.Errorf("optional and none: got %d %q, want the handler without an identity", w.Code, w.Body)
 	}
-	if w := send(httpadapter.RequireKey(svc, httpadapter.KeysFrom(nil))(whose), "GET", "/", "X-API-Key", reader); w.Body.String() != "reader" {
+	if w := send(httpadapter.RequireKey(svc, httpadapter.KeyFunc(nil))(whose), "GET", "/", "X-API-Key", reader); w.Body.String() != "reader" {
 		t.Errorf("nil: got %d %q, want the key of the header", w.Code, w.Body)
 	}
 }
@@ -258,7 +258,7 @@ func TestKeysFromTriesOneAfterTheOther(t *testing.T) {
 func TestKeysFromStopsWhereNothingWasDecided(t *testing.T) {
 	t.Parallel()
 	verifier := &spy{err: keyfold.ErrUnavailable}
-	h := httpadapter.RequireKey(verifier, httpadapter.KeysFrom(func(*http.Request) []string { return []string{"a", "b"} }))(whose)
+	h := httpadapter.RequireKey(verifier, httpadapter.KeyFunc(func(*http.Request) []string { return []string{"a", "b"} }))(whose)
 	if w := send(h, "GET", "/"); w.Code != http.StatusServiceUnavailable || len(verifier.seen) != 1 {
 		t.Errorf("got %d after %d verifies, want 503 after one", w.Code, len(verifier.seen))
 	}
@@ -267,8 +267,8 @@ func TestKeysFromStopsWhereNothingWasDecided(t *testing.T) {
 func TestErrorHandlerAnswersInstead(t *testing.T) {
 	t.Parallel()
 	var got error
-	h := httpadapter.RequireKey(newService(t, nil), httpadapter.WithErrorHandler(nil),
-		httpadapter.WithErrorHandler(func(w http.ResponseWriter, r *http.Request, err error) {
+	h := httpadapter.RequireKey(newService(t, nil), httpadapter.ErrorHandler(nil),
+		httpadapter.ErrorHandler(func(w http.ResponseWriter, r *http.Request, err error) {
 			got = err
 			if _, ok := httpadapter.IdentityFrom(r.Context()); ok {
 				t.Error("got an Identity in the error handler")
@@ -322,7 +322,7 @@ func TestGuardAddsTwoAllocations(t *testing.T) {
 		{
 			"query and proxies", "/", "a=b&key=" + madeUp(""),
 			http.Header{"X-Forwarded-For": {"2001:db8::1, 192.0.2.7"}},
-			httpadapter.RequireKey(verifier, httpadapter.FromQuery("key"), httpadapter.TrustedProxies(proxies)),
+			httpadapter.RequireKey(verifier, httpadapter.QueryParam("key"), httpadapter.TrustedProxies(proxies)),
 		},
 	} {
 		r := httptest.NewRequest("GET", "/reports/7?"+row.query, nil)

@@ -165,10 +165,10 @@ func conflict(err error) Problem {
 	return p
 }
 
-// Reply returns the answer to a request that failed with err, for frameworks that
+// Response returns the answer to a request that failed with err, for frameworks that
 // are not net/http: status, headers and body of [ProblemOf]. The caller owns
 // them.
-func Reply(err error) (status int, header http.Header, body []byte) {
+func Response(err error) (status int, header http.Header, body []byte) {
 	p := ProblemOf(err)
 	return p.status(), p.Header(), p.Body()
 }

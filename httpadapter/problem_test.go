@@ -130,7 +130,7 @@ func TestEveryOutcomeOnTheWire(t *testing.T) {
 
 func checkWire(t *testing.T, err error, want wire) {
 	t.Helper()
-	status, header, body := httpadapter.Reply(err)
+	status, header, body := httpadapter.Response(err)
 	var problem httpadapter.Problem
 	if e := json.Unmarshal(body, &problem); e != nil {
 		t.Fatalf("%v: %v in %s", err, e, body)
@@ -162,14 +162,14 @@ func checkWire(t *testing.T, err error, want wire) {
 func TestUnauthenticatedReasonsCannotBeToldApart(t *testing.T) {
 	t.Parallel()
 	found := outcomes(t)
-	_, wantHeader, wantBody := httpadapter.Reply(found[keyfold.OutcomeUnknown])
+	_, wantHeader, wantBody := httpadapter.Response(found[keyfold.OutcomeUnknown])
 	seen := 0
 	for code, err := range found {
 		if !errors.Is(err, keyfold.ErrUnauthenticated) {
 			continue
 		}
 		seen++
-		status, header, body := httpadapter.Reply(err)
+		status, header, body := httpadapter.Response(err)
 		if status != 401 || !bytes.Equal(body, wantBody) {
 			t.Errorf("%v: got %d %s, want 401 %s", code, status, body, wantBody)
 		}
@@ -300,9 +300,9 @@ func TestGRPCCodes(t *testing.T) {
 
 func TestRepliesAreTheCallersOwn(t *testing.T) {
 	t.Parallel()
-	_, header, body := httpadapter.Reply(keyfold.ErrUnauthenticated)
+	_, header, body := httpadapter.Response(keyfold.ErrUnauthenticated)
 	header["Cache-Control"][0], body[0] = "public", '!'
-	if _, header, body := httpadapter.Reply(keyfold.ErrUnauthenticated); header.Get("Cache-Control") != "no-store" || body[0] != '{' {
+	if _, header, body := httpadapter.Response(keyfold.ErrUnauthenticated); header.Get("Cache-Control") != "no-store" || body[0] != '{' {
 		t.Errorf("got %v %s", header, body)
 	}
 }

@@ -47,8 +47,8 @@ func TestRouteIsEmptyAroundTheMux(t *testing.T) {
 func TestRouteOptionReplacesThePattern(t *testing.T) {
 	t.Parallel()
 	verifier := &spy{id: somebody(t)}
-	h := httpadapter.RequireKey(verifier, httpadapter.Route(nil),
-		httpadapter.Route(func(*http.Request) string { return "GET /from/{router}" }))(whose)
+	h := httpadapter.RequireKey(verifier, httpadapter.RouteFunc(nil),
+		httpadapter.RouteFunc(func(*http.Request) string { return "GET /from/{router}" }))(whose)
 	send(h, "GET", "/from/7")
 	if got := verifier.seen[0].Route; got != "GET /from/{router}" {
 		t.Errorf("got %q", got)

@@ -64,7 +64,7 @@ func routes(svc *keyfold.Service) http.Handler {
 	// Guarded together: these run before chi has found the route, so Route looks
 	// it up for the usage log.
 	r.Route("/reports", func(r chi.Router) {
-		r.Use(httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"), httpadapter.Route(pattern)))
+		r.Use(httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"), httpadapter.RouteFunc(pattern)))
 		r.Get("/{id}", report)
 	})
 	// Guarded one by one: chi has set http.Request.Pattern by then, and RequireKey

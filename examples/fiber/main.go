@@ -69,7 +69,7 @@ type identityKey struct{}
 // requireKey is httpadapter.RequireKey for Fiber: Extract, Verify, Reply.
 func requireKey(svc *keyfold.Service, scopes ...string) fiber.Handler {
 	return func(c fiber.Ctx) error {
-		token, err := httpadapter.Extract(func(name string) (values []string) {
+		token, err := httpadapter.ExtractToken(func(name string) (values []string) {
 			for _, value := range c.Request().Header.PeekAll(name) {
 				values = append(values, string(value)) // a copy: Fiber reuses its buffers
 			}
@@ -85,7 +85,7 @@ func requireKey(svc *keyfold.Service, scopes ...string) fiber.Handler {
 			})
 		}
 		if err != nil {
-			status, header, body := httpadapter.Reply(err)
+			status, header, body := httpadapter.Response(err)
 			for name := range header {
 				c.Set(name, header.Get(name))
 			}

@@ -563,7 +563,7 @@ func TestLifeOfKeysIsAnOption(t *testing.T) {
 
 func TestGuardTakesTheOptionsOfTheOther(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, changes{guard: []httpadapter.Option{httpadapter.Scopes("reports:read"), httpadapter.FromQuery("key")}})
+	s := newServer(t, changes{guard: []httpadapter.Option{httpadapter.Scopes("reports:read"), httpadapter.QueryParam("key")}})
 	_, token, err := s.svc.CreateKey(t.Context(), keyfold.NewKey{Name: "reader", Scopes: []string{"reports:read"}})
 	if err != nil {
 		t.Fatal(err)

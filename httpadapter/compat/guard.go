@@ -15,11 +15,11 @@ import (
 // [httpadapter.IdentityFrom] says whose key it was.
 //
 // The options are those of the package httpadapter, but for the sources of keys,
-// WithErrorHandler and the limit on failures, which the contract decides. A nil Verifier panics here,
+// ErrorHandler and the limit on failures, which the contract decides. A nil Verifier panics here,
 // at start.
 func RequireKey(v httpadapter.Verifier, opts ...httpadapter.Option) func(http.Handler) http.Handler {
 	all := append([]httpadapter.Option{}, opts...)
-	return httpadapter.RequireKey(v, append(all, httpadapter.KeysFrom(keysOf), httpadapter.WithErrorHandler(refuseKey), httpadapter.NoFailureLimit())...)
+	return httpadapter.RequireKey(v, append(all, httpadapter.KeyFunc(keysOf), httpadapter.ErrorHandler(refuseKey), httpadapter.DisableFailureLimit())...)
 }
 
 // keysOf returns the keys that a request presents, in the order of the contract.
