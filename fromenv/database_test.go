@@ -187,7 +187,7 @@ func TestCommonNamesSteerOnlyNextToThePredecessors(t *testing.T) {
 		"DATABASE_MODE=sqlite FASTAPI_SIMPLE_SECURITY_DB_LOCATION=/data/old.db":             "/data/old.db",
 		"FASTAPI_SIMPLE_SECURITY_DB_LOCATION=old.db FASTAPI_AUTH_DB_LOCATION=old.db":        "old.db",
 	} {
-		config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: strings.Split(environ, " ")})
+		config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: strings.Split(environ, " ")})
 		if err != nil {
 			t.Errorf("%s: %v", environ, err)
 			continue

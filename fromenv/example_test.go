@@ -17,7 +17,7 @@ import (
 )
 
 func ExampleRead() {
-	config, err := fromenv.Read(&fromenv.Source{
+	config, err := fromenv.ReadConfig(&fromenv.Source{
 		File:     os.DevNull, // no file
 		Environ:  []string{"KEYFOLD_DATABASE_URL=postgres://app:pa$WORD@db.example.com/keys", "KEYFOLD_KEY_TTL=30d"},
 		Settings: []fromenv.Setting{{Variable: "KEYFOLD_ADDR", Value: ":9090", From: "--addr"}},
@@ -28,7 +28,7 @@ func ExampleRead() {
 	fmt.Println(config.Database, config.Addr, config.Options().KeyTTL)
 	fmt.Println(config.Secret, config.Secret.IsSet())
 
-	_, err = fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_KEY_TTL=a month", "KEYFOLD_SECERT=x"}})
+	_, err = fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_KEY_TTL=a month", "KEYFOLD_SECERT=x"}})
 	fmt.Println(err)
 	// Output:
 	// postgres://db.example.com/keys :9090 720h0m0s
@@ -66,7 +66,7 @@ func ExampleConfig_Open() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	config, err := fromenv.Read(&fromenv.Source{
+	config, err := fromenv.ReadConfig(&fromenv.Source{
 		File: os.DevNull, Environ: []string{"KEYFOLD_DATABASE_URL=sqlite:" + filepath.Join(dir, "keys.db"), "KEYFOLD_PREFIX=acme"},
 	})
 	if err != nil {
@@ -85,7 +85,7 @@ func ExampleConfig_Open() {
 
 func ExampleConfig_Options() {
 	// A program that makes its Service itself, here with a store of its own.
-	config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_USAGE=sync"}})
+	config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_USAGE=sync"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func ExampleConfig_Options() {
 }
 
 func ExampleConfig_OpenStore() {
-	config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_DATABASE_URL=mysql://app:secret@h/keys"}})
+	config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_DATABASE_URL=mysql://app:secret@h/keys"}})
 	if err != nil {
 		log.Fatal(err)
 	}

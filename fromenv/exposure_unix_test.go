@@ -23,7 +23,7 @@ func warningsOf(t *testing.T, text string, mode os.FileMode, owner int, environ 
 			t.Fatal(err)
 		}
 	}
-	config, err := fromenv.Read(&fromenv.Source{File: path, Environ: append([]string{}, environ...)})
+	config, err := fromenv.ReadConfig(&fromenv.Source{File: path, Environ: append([]string{}, environ...)})
 	if err != nil {
 		t.Fatal(err)
 	}

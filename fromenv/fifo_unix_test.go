@@ -26,7 +26,7 @@ func TestFileThatIsAFIFOIsRefusedUnopened(t *testing.T) {
 	} {
 		read := make(chan error, 1)
 		go func() {
-			_, err := fromenv.Read(&source)
+			_, err := fromenv.ReadConfig(&source)
 			read <- err
 		}()
 		select {
@@ -56,7 +56,7 @@ func TestFileBehindLinksIsRead(t *testing.T) {
 	if err := os.Symlink(os.DevNull, null); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fromenv.Read(&fromenv.Source{File: null, Environ: []string{}}); err != nil {
+	if _, err := fromenv.ReadConfig(&fromenv.Source{File: null, Environ: []string{}}); err != nil {
 		t.Errorf("a link to the null device, which hides a file: %v", err)
 	}
 }

@@ -82,11 +82,11 @@ func TestMalformedFileIsAnErrorThatNamesTheLine(t *testing.T) {
 		"KEYFOLD_SECRET='hunter\\'\nKEYFOLD_PREFIX='kf'\n": "line 1,",
 	} {
 		path := write(t, ".env", text)
-		_, err := fromenv.Read(&fromenv.Source{File: path, Environ: []string{}})
+		_, err := fromenv.ReadConfig(&fromenv.Source{File: path, Environ: []string{}})
 		wantsError(t, err, path, line, "hunter")
 	}
 	path := write(t, ".env", strings.Repeat("A=1\n", 20_000))
-	_, err := fromenv.Read(&fromenv.Source{File: path, Environ: []string{}})
+	_, err := fromenv.ReadConfig(&fromenv.Source{File: path, Environ: []string{}})
 	wantsError(t, err, path, "more than 64 KiB")
 }
 

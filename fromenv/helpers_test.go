@@ -22,7 +22,7 @@ func read(environ ...string) (*fromenv.Config, error) {
 	if environ == nil {
 		environ = []string{}
 	}
-	return fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: environ, Compat: true})
+	return fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: environ, Compat: true})
 }
 
 // mustRead is read for variables that are good.
@@ -51,7 +51,7 @@ func readFile(t *testing.T, text string, environ ...string) (*fromenv.Config, er
 	if environ == nil {
 		environ = []string{}
 	}
-	return fromenv.Read(&fromenv.Source{File: write(t, ".env", text), Environ: environ, Compat: true})
+	return fromenv.ReadConfig(&fromenv.Source{File: write(t, ".env", text), Environ: environ, Compat: true})
 }
 
 // wantsError checks that the error is an [fromenv.Error] under that name, with

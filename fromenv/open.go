@@ -23,8 +23,8 @@ type Opener interface {
 	OpenStore(ctx context.Context, source string) (keyfold.Store, error)
 }
 
-// Opened is a Service with what belongs to it.
-type Opened struct {
+// App is a Service with what belongs to it.
+type App struct {
 	Service *keyfold.Service
 	Store   keyfold.Store // of the Service
 	Config  *Config
@@ -34,9 +34,9 @@ type Opened struct {
 // with the store of one of these openers. It returns an error if the Service must
 // not decide on that database, see [keyfold.ErrCheckFailed]. The caller must call
 // Close. For a file
-// of another name, flags, or options that no variable has, see [Read].
-func Open(ctx context.Context, opener Opener, more ...Opener) (*Opened, error) {
-	config, err := Read(nil)
+// of another name, flags, or options that no variable has, see [ReadConfig].
+func Open(ctx context.Context, opener Opener, more ...Opener) (*App, error) {
+	config, err := ReadConfig(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ const checkTimeout = 10 * time.Second
 
 // Open opens the Service, checks that it may decide on the database, see
 // [keyfold.ErrCheckFailed], and logs the warnings. The caller must call Close.
-func (c *Config) Open(ctx context.Context, opener Opener, more ...Opener) (*Opened, error) {
+func (c *Config) Open(ctx context.Context, opener Opener, more ...Opener) (*App, error) {
 	store, err := c.OpenStore(ctx, opener, more...)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (c *Config) Open(ctx context.Context, opener Opener, more ...Opener) (*Open
 	for _, warning := range c.Warnings {
 		log.Warn(warning)
 	}
-	return &Opened{Service: svc, Store: store, Config: c}, nil
+	return &App{Service: svc, Store: store, Config: c}, nil
 }
 
 // OpenStore opens the store alone, for a program that makes its Service itself.
@@ -98,7 +98,7 @@ func (c *Config) OpenStore(ctx context.Context, opener Opener, more ...Opener) (
 
 // Close closes the Service, which writes the last uses as its own Close does,
 // and then the store. A second Close returns nil.
-func (o *Opened) Close(ctx context.Context) error {
+func (o *App) Close(ctx context.Context) error {
 	served := o.Service.Close(ctx)
 	if served != nil {
 		served = fmt.Errorf("keyfold: the last usage was not written: %w", served)

@@ -43,7 +43,7 @@ func (o inMemory) OpenStore(_ context.Context, source string) (keyfold.Store, er
 // stored by opening again.
 func life(t *testing.T, config *fromenv.Config) {
 	t.Helper()
-	open := func() *fromenv.Opened {
+	open := func() *fromenv.App {
 		app, err := config.Open(t.Context(), sqlite.Opener{}, postgres.Opener{}, mysql.Opener{})
 		if err != nil {
 			t.Fatal(err)

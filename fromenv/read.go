@@ -38,9 +38,9 @@ type Setting struct {
 	From     string // what errors call it: "--addr"; the variable if empty
 }
 
-// Read reads the variables and checks them. It opens nothing and changes no
+// ReadConfig reads the variables and checks them. It opens nothing and changes no
 // environment. Its error joins an [Error] for everything that is wrong.
-func Read(source *Source) (*Config, error) {
+func ReadConfig(source *Source) (*Config, error) {
 	if source == nil {
 		source = &Source{}
 	}

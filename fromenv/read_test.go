@@ -90,7 +90,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 	tried := map[string]bool{}
 	for _, row := range accepted {
 		tried[row.name] = true
-		config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: append([]string{row.name + "=" + row.value}, row.with...)})
+		config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: append([]string{row.name + "=" + row.value}, row.with...)})
 		if err != nil {
 			t.Errorf("%s=%s: %v", row.name, row.value, err)
 			continue
@@ -217,7 +217,7 @@ func TestUntidyValuesAreErrors(t *testing.T) {
 	if _, err := read("KEYFOLD_ENV_FILE="); err != nil {
 		t.Errorf("KEYFOLD_ENV_FILE is read although Source.File is set: %v", err)
 	}
-	_, err := fromenv.Read(&fromenv.Source{Environ: []string{"KEYFOLD_ENV_FILE="}})
+	_, err := fromenv.ReadConfig(&fromenv.Source{Environ: []string{"KEYFOLD_ENV_FILE="}})
 	wantsError(t, err, "KEYFOLD_ENV_FILE", "is set but blank")
 }
 
@@ -296,7 +296,7 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 
 func TestSettingWinsOverVariableFileFormAndAlias(t *testing.T) {
 	t.Parallel()
-	config, err := fromenv.Read(&fromenv.Source{
+	config, err := fromenv.ReadConfig(&fromenv.Source{
 		File:    write(t, ".env", "KEYFOLD_ADDR='junk'\n"),
 		Environ: []string{"KEYFOLD_DATABASE_URL=junk", "KEYFOLD_DATABASE_URL_FILE=/no/such/file", "DATABASE_MODE=junk", "FASTAPI_AUTH_AUTOMATIC_EXPIRATION=junk"},
 		Settings: []fromenv.Setting{
@@ -308,12 +308,12 @@ func TestSettingWinsOverVariableFileFormAndAlias(t *testing.T) {
 	if err != nil || config.Database.Source() != "a.db" || config.Addr != ":1" || config.Options().KeyTTL != day {
 		t.Errorf("%+v, %v", config, err)
 	}
-	_, err = fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{}, Settings: []fromenv.Setting{
+	_, err = fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{}, Settings: []fromenv.Setting{
 		{Variable: "KEYFOLD_DATABASE_URL", Value: "hunter-two", From: "--db"}, {Variable: "KEYFOLD_PREFIX", Value: "HUNTER", From: "--prefix"}, {Variable: "KEYFOLD_ADDR", Value: ""},
 	}})
 	wantsError(t, err, "--db", "is no database", "hunter")
 	wantsError(t, err, "KEYFOLD_ADDR", "is set but blank")
-	_, err = fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{}, Settings: []fromenv.Setting{{Variable: "KEYFOLD_PREFIX", Value: "HUNTER", From: "--prefix"}}})
+	_, err = fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{}, Settings: []fromenv.Setting{{Variable: "KEYFOLD_PREFIX", Value: "HUNTER", From: "--prefix"}}})
 	wantsError(t, err, "--prefix", "is invalid: 1 to 16 bytes", "HUNTER")
 }
 
@@ -389,7 +389,7 @@ func TestReadChangesNoEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := os.Environ()
-	config, err := fromenv.Read(nil)
+	config, err := fromenv.ReadConfig(nil)
 	if err != nil || config.Addr != ":1" {
 		t.Fatalf("%+v, %v", config, err)
 	}
@@ -405,17 +405,17 @@ func TestFileIsFoundByNameAndByVariable(t *testing.T) {
 		":1": {File: a, Environ: []string{"KEYFOLD_ENV_FILE=" + b}},
 		":2": {Environ: []string{"KEYFOLD_ENV_FILE=" + b}},
 	} {
-		if config, err := fromenv.Read(&source); err != nil || config.Addr != want {
+		if config, err := fromenv.ReadConfig(&source); err != nil || config.Addr != want {
 			t.Errorf("%+v: %v, %v", source, config, err)
 		}
 	}
 	missing := filepath.Join(t.TempDir(), "missing.env")
-	_, err := fromenv.Read(&fromenv.Source{File: missing, Environ: []string{}})
+	_, err := fromenv.ReadConfig(&fromenv.Source{File: missing, Environ: []string{}})
 	wantsError(t, err, missing, "cannot be read: no such file")
-	_, err = fromenv.Read(&fromenv.Source{Environ: []string{"KEYFOLD_ENV_FILE=" + missing}})
+	_, err = fromenv.ReadConfig(&fromenv.Source{Environ: []string{"KEYFOLD_ENV_FILE=" + missing}})
 	wantsError(t, err, "KEYFOLD_ENV_FILE="+missing, "cannot be read: no such file")
 	malformed := write(t, "c.env", "hunter-two")
-	_, err = fromenv.Read(&fromenv.Source{Environ: []string{"KEYFOLD_ENV_FILE=" + malformed}})
+	_, err = fromenv.ReadConfig(&fromenv.Source{Environ: []string{"KEYFOLD_ENV_FILE=" + malformed}})
 	wantsError(t, err, "KEYFOLD_ENV_FILE="+malformed, "in line 1", "hunter-two")
 	_, err = readFile(t, "KEYFOLD_ENV_FILE='other.env'\n")
 	wantsError(t, err, "KEYFOLD_ENV_FILE", "is read from the environment")
@@ -423,15 +423,15 @@ func TestFileIsFoundByNameAndByVariable(t *testing.T) {
 
 func TestFileNamedDotEnvNeedNotExist(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if _, err := fromenv.Read(&fromenv.Source{Environ: []string{}}); err != nil {
+	if _, err := fromenv.ReadConfig(&fromenv.Source{Environ: []string{}}); err != nil {
 		t.Errorf("no .env: %v", err)
 	}
 	if err := os.Mkdir(".env", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fromenv.Read(&fromenv.Source{Environ: []string{}}); err != nil {
+	if _, err := fromenv.ReadConfig(&fromenv.Source{Environ: []string{}}); err != nil {
 		t.Errorf("a directory named .env, as Python has: %v", err)
 	}
-	_, err := fromenv.Read(&fromenv.Source{File: ".env", Environ: []string{}})
+	_, err := fromenv.ReadConfig(&fromenv.Source{File: ".env", Environ: []string{}})
 	wantsError(t, err, ".env", "is a directory")
 }

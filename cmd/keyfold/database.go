@@ -57,7 +57,7 @@ func (c *command) config(cmd *cobra.Command) (*fromenv.Config, error) {
 			source.Settings = append(source.Settings, fromenv.Setting{Variable: variable, Value: text, From: "--" + flag.Name})
 		}
 	})
-	config, err := fromenv.Read(source)
+	config, err := fromenv.ReadConfig(source)
 	return config, classify(err)
 }
 
@@ -67,7 +67,7 @@ func openStore(ctx context.Context, config *fromenv.Config) (keyfold.Store, erro
 }
 
 // open opens what the configuration names. Only create may make a SQLite file.
-func (c *command) open(ctx context.Context, config *fromenv.Config, create bool) (*fromenv.Opened, error) {
+func (c *command) open(ctx context.Context, config *fromenv.Config, create bool) (*fromenv.App, error) {
 	if d := config.Database; d.Engine() == "sqlite" && !create {
 		if _, err := os.Stat(d.Source()); errors.Is(err, fs.ErrNotExist) {
 			return nil, &failure{exitNotFound, fmt.Errorf(

@@ -26,7 +26,7 @@ func newRoutes(svc *keyfold.Service, api http.Handler, guard func(http.Handler) 
 }
 
 // addCompatible adds the routes of the predecessor.
-func addCompatible(mux *http.ServeMux, app *fromenv.Opened, log *slog.Logger) error {
+func addCompatible(mux *http.ServeMux, app *fromenv.App, log *slog.Logger) error {
 	c := app.Config
 	handler, err := compat.Handler(app.Service, compat.Options{
 		Secret: c.Secret.Reveal(), PreviousSecret: c.PreviousSecret.Reveal(), AllowShortSecrets: c.ShortSecret,

@@ -331,7 +331,7 @@ func TestSecretIsMadeOnSQLiteAndAskedForElsewhere(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for range 100 {
-		config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{}})
+		config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -341,7 +341,7 @@ func TestSecretIsMadeOnSQLiteAndAskedForElsewhere(t *testing.T) {
 			t.Fatalf("%v, %v, seen before: %v", made, err, seen[secret])
 		}
 		seen[secret] = true
-		read, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_SECRET=" + secret}})
+		read, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_SECRET=" + secret}})
 		if err != nil || read.Secret.Reveal() != secret {
 			t.Fatalf("a secret that was made is refused when it is set: %v", err)
 		}
@@ -350,7 +350,7 @@ func TestSecretIsMadeOnSQLiteAndAskedForElsewhere(t *testing.T) {
 		}
 	}
 	for _, db := range []string{"postgres://h/d", "mysql://h/d", "mongodb://h/d"} {
-		config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_DATABASE_URL=" + db}})
+		config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_DATABASE_URL=" + db}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,7 @@ func (c *command) withService(cmd *cobra.Command, create bool, tell io.Writer, d
 // followRules replaces the Service by one under the rules that were published, and
 // says so. Where none were, it names the rules of this command. A variable wins
 // over a rule.
-func followRules(ctx context.Context, app *fromenv.Opened, tell io.Writer) error {
+func followRules(ctx context.Context, app *fromenv.App, tell io.Writer) error {
 	rules, err := app.Service.PublishedRules(ctx)
 	says := "following the key rules published in this database"
 	switch {

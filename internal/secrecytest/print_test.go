@@ -56,8 +56,8 @@ func value(t *testing.T, s subject, c *canaries) any {
 		return newIdentity(t, c)
 	case reflect.TypeFor[fromenv.Config]():
 		return *newConfig(t, c)
-	case reflect.TypeFor[fromenv.Opened]():
-		return fromenv.Opened{Service: newService(t, c), Store: memory.New(), Config: newConfig(t, c)}
+	case reflect.TypeFor[fromenv.App]():
+		return fromenv.App{Service: newService(t, c), Store: memory.New(), Config: newConfig(t, c)}
 	}
 	v := reflect.New(s.typ).Elem()
 	c.fill(v, s.name(), 0)
@@ -102,7 +102,7 @@ func newIdentity(t *testing.T, c *canaries) keyfold.Identity {
 func newConfig(t *testing.T, c *canaries) *fromenv.Config {
 	t.Helper()
 	secret := func(name string) string { return c.next("fromenv.Config."+name) + "f3a91c07d25e48b6a7c0e91f5d38b24c" }
-	config, err := fromenv.Read(&fromenv.Source{File: os.DevNull, Environ: []string{
+	config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{
 		"KEYFOLD_SECRET=" + secret("Secret"), "KEYFOLD_PREVIOUS_SECRET=" + secret("PreviousSecret"),
 		"KEYFOLD_PEPPERS=a:" + secret("peppers"), "KEYFOLD_CURRENT_PEPPER=a",
 		"KEYFOLD_DATABASE_URL=postgres://" + secret("user") + ":" + secret("password") + "@h/d?password=" + secret("parameter"),

@@ -67,7 +67,7 @@ func subjects() []subject {
 		of[keyfold.UserRecord](), of[keyfold.UserScan](), of[keyfold.UserState](), of[keyfold.UserUpdate](), of[keyfold.UserQuery](),
 		of[keyfold.VerifyRecord](),
 
-		of[fromenv.Config](), of[fromenv.Database](), of[fromenv.Error](), of[fromenv.Opened](), of[fromenv.Secret](), of[fromenv.Setting](),
+		of[fromenv.Config](), of[fromenv.Database](), of[fromenv.Error](), of[fromenv.App](), of[fromenv.Secret](), of[fromenv.Setting](),
 		of[fromenv.Source](), of[fromenv.Variable](),
 
 		of[httpadapter.Problem](), of[httpadapter.Proxies](),
