@@ -99,13 +99,9 @@ func (k Key) MarshalJSON() ([]byte, error) { return encode(k.wire()) }
 // "idle_timeout", and those of encoding/json.
 func (k *Key) UnmarshalJSON(text []byte) error { return shape(text, k, readKey) }
 
-// wire is the shape of the key. The state is that of now, by the clock of the
-// Service that returned the key.
+// wire is the shape of the key. The state is that of the current time.
 func (k *Key) wire() wire.Key {
 	now := time.Now()
-	if k.clock != nil {
-		now = time.UnixMilli(k.clock.Read().Wall)
-	}
 	shown := wire.Key{
 		ID: k.ID, Hint: k.Hint, Prefix: k.Prefix, Environment: k.Environment,
 		Name: k.Name, Notes: k.Notes, OwnerID: k.OwnerID, UserID: wire.Text(k.UserID), UserDisabled: k.UserDisabled, Tenant: k.Tenant,

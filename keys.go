@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/keyfold/keyfold/internal/clock"
 	"github.com/keyfold/keyfold/internal/token"
 )
 
@@ -47,8 +46,6 @@ type Key struct {
 	Version    int64     // 1 at creation, one more with every change
 	Uses       int64     // verifies that were allowed, as of the last flush
 	LastUsedAt time.Time // zero = never used
-
-	clock *clock.Clock // by which MarshalJSON tells the state; nil: that of the system
 }
 
 // KeyState is what a key's fields amount to at one moment.
@@ -146,16 +143,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	if err := s.store.CreateKey(ctx, record, m); err != nil {
 		return Key{}, Token{}, unknownUser(ctx, err)
 	}
-	return s.shownKey(record.Key), token, nil
-}
-
-// shownKey is a key that is returned. Where Options.Now replaces the clock, the key
-// takes that along, so that its JSON tells the same state as the Service.
-func (s *Service) shownKey(key Key) Key {
-	if s.clock.IsReplaced() {
-		key.clock = s.clock
-	}
-	return key
+	return record.Key, token, nil
 }
 
 // unknownUser names the field where the store did not find the user of a new key.
@@ -181,7 +169,7 @@ func hint(parts token.Parts) string { return parts.Head + "_" + parts.ID[:4] + "
 // [ErrUnavailable].
 func (s *Service) Key(ctx context.Context, id string) (Key, error) {
 	record, err := s.key(ctx, id)
-	return s.shownKey(record.Key), err
+	return record.Key, err
 }
 
 func (s *Service) key(ctx context.Context, id string) (KeyRecord, error) {
@@ -236,7 +224,7 @@ func (s *Service) UpdateKey(ctx context.Context, id string, u KeyUpdate) (Key, e
 		return Key{}, storeError(ctx, err)
 	}
 	record.Version++
-	return s.shownKey(record.Key), nil
+	return record.Key, nil
 }
 
 func (u *KeyUpdate) apply(k *Key) {
@@ -322,7 +310,7 @@ func (s *Service) Keys(ctx context.Context, q KeyQuery) (KeyPage, error) {
 				scan.After.At = key.ExpiresAt
 			}
 			if q.matches(key, now) {
-				page.Keys = append(page.Keys, s.shownKey(*key))
+				page.Keys = append(page.Keys, *key)
 			}
 			if len(page.Keys) == limit {
 				break

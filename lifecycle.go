@@ -64,7 +64,7 @@ func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key,
 			return err
 		}
 		record.Version++
-		renewed = s.shownKey(record.Key)
+		renewed = record.Key
 		return nil
 	})
 	return renewed, err
@@ -150,7 +150,7 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 	if err != nil {
 		return Key{}, Token{}, err
 	}
-	return s.shownKey(successor.Key), token, nil
+	return successor.Key, token, nil
 }
 
 func (s *Service) overlap(wanted time.Duration) (time.Duration, error) {

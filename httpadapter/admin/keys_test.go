@@ -28,7 +28,7 @@ func TestCreateReturnsTheTokenAndEveryField(t *testing.T) {
 		t.Errorf("the token does not begin with the key's head and id")
 	}
 	if k.Name != "ci" || k.Notes != "line\nline" || k.OwnerID != "cust_42" || k.Tenant != "eu" || k.Environment != "live" ||
-		k.State != string(keyfold.KeyActive) || k.Version != 1 || k.Uses != 0 || k.LastUsedAt != nil || k.RevokedAt != nil ||
+		k.Version != 1 || k.Uses != 0 || k.LastUsedAt != nil || k.RevokedAt != nil ||
 		!slices.Equal(k.Scopes, []string{"reports:read"}) || !slices.Equal(k.Networks, []string{"192.0.2.0/24"}) ||
 		!maps.Equal(k.Metadata, map[string]string{"plan": "pro"}) {
 		t.Errorf("created %+v", k)

@@ -40,7 +40,7 @@ func TestRevokeIsFinal(t *testing.T) {
 func TestDisableAndEnable(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	created := f.create(`{}`)
+	created := f.create(`{"ttl":"never"}`) // the state in JSON is that of the system's clock
 	path := "/keys/" + created.Key.ID
 	k := decode[wire.Key](f.do("POST", path+"/disable", `{"reason":"abuse"}`).wants(http.StatusOK))
 	if k.State != string(keyfold.KeyDisabled) || k.DisabledReason == nil || *k.DisabledReason != "abuse" {
