@@ -35,7 +35,10 @@ func TestConflictsNameTheirField(t *testing.T) {
 	rotate := func(id string) error { _, _, err := l.RotateKey(ctx, id, keyfold.RotateOptions{}); return err }
 	renew := func(id string) error { _, err := l.RenewKey(ctx, id, keyfold.RenewOptions{}); return err }
 	create := func(n keyfold.NewUser) error { _, err := l.CreateUser(ctx, n); return err }
-	oneTime := func(id, email string) error { _, err := l.CreateOneTimeToken(ctx, keyfold.PurposeChangeEmail, id, email); return err }
+	oneTime := func(id, email string) error {
+		_, err := l.CreateOneTimeToken(ctx, keyfold.PurposeChangeEmail, id, email)
+		return err
+	}
 	_, used := l.ConfirmEmailChange(ctx, change.Token.Reveal(), netip.Addr{})
 	must(l.DisableUser(ctx, ann.ID, ""))
 

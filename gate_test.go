@@ -176,8 +176,8 @@ func (c *guests) requests() map[string]func(i int) error {
 			_, err := c.Authenticate(ctx, keyfold.Credentials{Identifier: fmt.Sprint("user", i), Password: password, IP: ip(i)})
 			return err
 		},
-		"SendPasswordReset": func(i int) error { return c.SendPasswordReset(ctx, fmt.Sprint("user", i), ip(i)) },
-		"SendEmailVerification":   func(i int) error { return c.SendEmailVerification(ctx, fmt.Sprint("user", i), ip(i)) },
+		"SendPasswordReset":     func(i int) error { return c.SendPasswordReset(ctx, fmt.Sprint("user", i), ip(i)) },
+		"SendEmailVerification": func(i int) error { return c.SendEmailVerification(ctx, fmt.Sprint("user", i), ip(i)) },
 		"VerifyEmail": func(i int) error {
 			_, err := c.VerifyEmail(ctx, c.tokens[keyfold.PurposeVerifyEmail][i], netip.Addr{})
 			return err
@@ -222,12 +222,12 @@ func (c *guests) fill(method string, request func(int) error) (leave func()) {
 func TestPlaceIsTakenBeforeTheFirstStoreCallAndHeldUntilTheLast(t *testing.T) {
 	t.Parallel()
 	for request, methods := range map[string][]string{
-		"Authenticate":      {"DatabaseID", "Throttle", "ReserveAttempt", "UserByUsername", "RecordAttemptResult"},
-		"SendPasswordReset": {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTimeToken"},
-		"SendEmailVerification":   {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTimeToken"},
-		"VerifyEmail":    {"OneTimeToken", "UseOneTimeToken"},
+		"Authenticate":          {"DatabaseID", "Throttle", "ReserveAttempt", "UserByUsername", "RecordAttemptResult"},
+		"SendPasswordReset":     {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTimeToken"},
+		"SendEmailVerification": {"DatabaseID", "ReserveAttempt", "UserByUsername", "CreateOneTimeToken"},
+		"VerifyEmail":           {"OneTimeToken", "UseOneTimeToken"},
 		"ConfirmEmailChange":    {"OneTimeToken", "UseOneTimeToken"},
-		"ResetPassword":  {"OneTimeToken", "InTx"},
+		"ResetPassword":         {"OneTimeToken", "InTx"},
 	} {
 		for _, method := range methods {
 			t.Run(request+" in "+method, func(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 // methods.
 type Credentials struct {
 	// Credentials is a username, or an e-mail address: what holds an "@" is one.
-	Identifier    string
-	Password string
+	Identifier string
+	Password   string
 	// IP is the client's address. Attempts are counted by account and by address.
 	// The zero Addr means that the address is unknown: only the account counts.
 	IP netip.Addr

@@ -20,8 +20,8 @@ import (
 // pepper id. The first process that hashes under that id writes it, and a process
 // with another value fails its check.
 type pepperChecks struct {
-	values map[string]string       // of this process, by the id of the pepper
-	sign   string                  // the id of the pepper that new keys are hashed with
+	values map[string]string             // of this process, by the id of the pepper
+	sign   string                        // the id of the pepper that new keys are hashed with
 	agreed atomic.Pointer[clock.Instant] // when each pepper was last found to agree
 }
 

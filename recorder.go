@@ -97,7 +97,7 @@ type useMore struct{ requestID, userAgent string }
 
 const codeBits = 8
 
-func (u *use) at() int64  { return u.when >> codeBits }
+func (u *use) at() int64     { return u.when >> codeBits }
 func (u *use) code() Outcome { return Outcome(u.when & (1<<codeBits - 1)) }
 
 type hourOf struct {

@@ -52,7 +52,7 @@ type UsageReportQuery struct {
 	UserID   Filter    // keys of this user that exist now; not together with the two above
 	From     time.Time // zero = 24 hours before To, by day 30 days
 	To       time.Time // exclusive; zero = now
-	Outcomes []Outcome    // empty = all
+	Outcomes []Outcome // empty = all
 	By       UsageUnit // zero = UsageByHour
 }
 

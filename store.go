@@ -256,7 +256,7 @@ type UsageBatch struct {
 	RecorderID string
 	Number     int64 // 1, 2, 3, … per recorder
 	At         time.Time
-	Keys     []KeyUses
+	Keys       []KeyUses
 	Hours      []UsageHour
 	Minutes    []RefusalMinute
 	Events     []UsageEvent
@@ -271,17 +271,17 @@ type KeyUses struct {
 
 // UsageHour counts one outcome of one key in one hour.
 type UsageHour struct {
-	KeyID  string
-	HourAt time.Time // start of the hour, UTC
-	Outcome   Outcome
-	Count  int64
+	KeyID   string
+	HourAt  time.Time // start of the hour, UTC
+	Outcome Outcome
+	Count   int64
 }
 
 // RefusalMinute counts refusals that no key can be held to: tokens that are
 // missing, malformed, unknown or wrong, and calls that the store failed.
 type RefusalMinute struct {
 	MinuteAt time.Time // start of the minute, UTC
-	Outcome     Outcome
+	Outcome  Outcome
 	Count    int64
 }
 
@@ -295,14 +295,14 @@ type UsageResult struct {
 
 // UsageScan asks for usage events or counts.
 type UsageScan struct {
-	KeyID   string // empty for all
-	OwnerID string // keys of this owner that exist now; empty for all; not beside KeyID
-	UserID  string // keys of this user that exist now; empty for all; not beside the two above
-	From    time.Time
-	To      time.Time // exclusive
-	Outcomes   []Outcome    // empty for all
-	After   EventPosition
-	Limit   int
+	KeyID    string // empty for all
+	OwnerID  string // keys of this owner that exist now; empty for all; not beside KeyID
+	UserID   string // keys of this user that exist now; empty for all; not beside the two above
+	From     time.Time
+	To       time.Time // exclusive
+	Outcomes []Outcome // empty for all
+	After    EventPosition
+	Limit    int
 }
 
 // EventPosition is a place in a scan over events, newest first.

@@ -12,13 +12,13 @@ import (
 // at most 100 at once. Counts are exact for all.
 type UsageEvent struct {
 	At        time.Time
-	Seq       int64  // orders events of one millisecond; no other meaning
-	KeyID     string // empty for a sampled refusal that no key can be held to
-	Outcome      Outcome   // what was decided
-	Route     string // as given in Request.Route: "GET /reports"
-	IP        string // as given in Request.IP
-	RequestID string // empty unless Options.RecordRequestID, and in samples
-	UserAgent string // empty unless Options.RecordUserAgent, and in samples
+	Seq       int64   // orders events of one millisecond; no other meaning
+	KeyID     string  // empty for a sampled refusal that no key can be held to
+	Outcome   Outcome // what was decided
+	Route     string  // as given in Request.Route: "GET /reports"
+	IP        string  // as given in Request.IP
+	RequestID string  // empty unless Options.RecordRequestID, and in samples
+	UserAgent string  // empty unless Options.RecordUserAgent, and in samples
 }
 
 // UsageQuery names usage. Every field that is set must match.
@@ -28,7 +28,7 @@ type UsageQuery struct {
 	UserID   Filter    // keys of this user that exist now; not together with the two above
 	From     time.Time // inclusive; zero = To - 24 hours
 	To       time.Time // exclusive; zero = now
-	Outcomes []Outcome    // empty = all
+	Outcomes []Outcome // empty = all
 	Cursor   string    // UsagePage.Next of the page before; empty starts
 	Limit    int       // 1 to 200; zero = 50
 }
@@ -175,10 +175,10 @@ const pruneStep = 5000
 
 // UsageStats says how the recording of usage is doing in this process.
 type UsageStats struct {
-	PendingEvents int64 `json:"pending_events"` // not written yet
-	DroppedEvents int64 `json:"dropped_events"` // beyond the bounds of the Options; they are in the totals all the same
-	LostUses      int64 `json:"lost_uses"`      // of keys that were deleted before their last uses were written
-	RejectedBatches  int64 `json:"batches_aside"`  // that the store refuses although it works; they are tried again, and no use of them is lost
+	PendingEvents   int64 `json:"pending_events"` // not written yet
+	DroppedEvents   int64 `json:"dropped_events"` // beyond the bounds of the Options; they are in the totals all the same
+	LostUses        int64 `json:"lost_uses"`      // of keys that were deleted before their last uses were written
+	RejectedBatches int64 `json:"batches_aside"`  // that the store refuses although it works; they are tried again, and no use of them is lost
 }
 
 // UsageStats returns how the recording of usage is doing in this process.

@@ -150,11 +150,11 @@ func (t *Throttle) blocks(at time.Time) bool {
 // Every is set, the throttle is a bucket that holds Free attempts and regains one
 // each Every; the other fields are not used.
 type ThrottleRule struct {
-	Burst    int64
+	Burst          int64
 	InitialDelay   time.Duration
-	MaxDelay time.Duration
-	ResetAfter  time.Duration
-	RefillInterval   time.Duration
+	MaxDelay       time.Duration
+	ResetAfter     time.Duration
+	RefillInterval time.Duration
 }
 
 // Next returns the throttle with one more attempt at that time.
@@ -216,7 +216,7 @@ type ThrottleReservation struct {
 
 // AttemptResult is what becomes of throttles when the outcome of an attempt is known.
 type AttemptResult struct {
-	Clear []string      // throttles to remove
+	Clear  []string              // throttles to remove
 	Refund []ThrottleReservation // throttles that get one attempt back
 	// Good are throttles to overwrite: without attempts, to be kept until TrustedUntil.
 	Trusted      []string

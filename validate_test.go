@@ -38,7 +38,7 @@ func TestNewNamesTheBadOption(t *testing.T) {
 		"Options.MaxPendingBytes":  {{MaxPendingBytes: -1}},
 		"Options.Peppers":          {{Peppers: map[string][]byte{"": pepper["p1"]}}, {Peppers: map[string][]byte{"a b": pepper["p1"]}}},
 		"Options.Peppers[short]":   {{Peppers: map[string][]byte{"short": []byte("x")}}},
-		"Options.CurrentPepper":       {{CurrentPepper: "p1"}, {Peppers: pepper, CurrentPepper: "p2"}},
+		"Options.CurrentPepper":    {{CurrentPepper: "p1"}, {Peppers: pepper, CurrentPepper: "p2"}},
 		"Options.RequirePepper":    {{Peppers: pepper, RequirePepper: true}},
 	} {
 		for _, options := range rows {

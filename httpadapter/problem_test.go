@@ -105,7 +105,7 @@ func TestEveryOutcomeOnTheWire(t *testing.T) {
 	for err, want := range map[error]wire{
 		keyfold.ErrUnauthenticated: {401, "invalid_token", bad, "", ""},
 		keyfold.ErrForbidden:       {403, "forbidden", "", "", ""},
-		keyfold.ErrRateLimited:         {429, "rate_limited", "", "1", ""},
+		keyfold.ErrRateLimited:     {429, "rate_limited", "", "1", ""},
 		keyfold.ErrUnavailable:     {503, "unavailable", "", "1", ""},
 		keyfold.ErrRetry:           {503, "unavailable", "", "1", ""},
 		keyfold.ErrClosed:          {503, "unavailable", "", "1", ""},

@@ -442,7 +442,7 @@ func (r *rig) stoppedBatch(n int, f fault) bool {
 	minute := hour.Add(-time.Duration(n) * time.Minute)
 	batch := keyfold.UsageBatch{
 		RecorderID: r.id("recorder"), Number: 7, At: time.Now(),
-		Keys:  []keyfold.KeyUses{{KeyID: key, Uses: 3, LastUsedAt: hour}, {KeyID: "nobody", Uses: 9}},
+		Keys:    []keyfold.KeyUses{{KeyID: key, Uses: 3, LastUsedAt: hour}, {KeyID: "nobody", Uses: 9}},
 		Hours:   []keyfold.UsageHour{{KeyID: key, HourAt: hour, Count: 3}},
 		Minutes: []keyfold.RefusalMinute{{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 5}},
 		Events:  []keyfold.UsageEvent{{At: hour, KeyID: key, Route: strings.Repeat("r", 200)}, {At: hour, KeyID: key}},

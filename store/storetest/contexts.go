@@ -108,7 +108,10 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 			return err
 		}},
 		{"DeleteUser", func(ctx context.Context) error { return s.DeleteUser(ctx, on.user.ID, m) }},
-		{"PruneOneTimeTokens", func(ctx context.Context) error { _, err := s.PruneOneTimeTokens(ctx, on.token.ExpiresAt, 10); return err }},
+		{"PruneOneTimeTokens", func(ctx context.Context) error {
+			_, err := s.PruneOneTimeTokens(ctx, on.token.ExpiresAt, 10)
+			return err
+		}},
 		{"DatabaseID", func(ctx context.Context) error { _, err := s.DatabaseID(ctx); return err }},
 		{"Throttle", func(ctx context.Context) error { _, err := s.Throttle(ctx, on.throttle.Name); return err }},
 		{"ReserveAttempt", func(ctx context.Context) error {

@@ -386,7 +386,9 @@ func racingRefunds(t *trial) {
 			if i%2 == 0 {
 				continue // one that fails
 			}
-			err := again(func() error { return t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Refund: reservations(lax, b, a)}) })
+			err := again(func() error {
+				return t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Refund: reservations(lax, b, a)})
+			})
 			if err != nil {
 				return err
 			}

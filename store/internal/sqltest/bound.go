@@ -40,7 +40,7 @@ func TestHostTransaction(t *testing.T, store keyfold.Store, begin Begin) {
 	}
 	batch := keyfold.UsageBatch{
 		RecorderID: key.ID, Number: 1, At: key.CreatedAt,
-		Keys: []keyfold.KeyUses{{KeyID: key.ID, Uses: 3}, {KeyID: `no"bo\dy,{}`, Uses: 4}},
+		Keys:   []keyfold.KeyUses{{KeyID: key.ID, Uses: 3}, {KeyID: `no"bo\dy,{}`, Uses: 4}},
 		Events: []keyfold.UsageEvent{{At: key.CreatedAt, KeyID: key.ID, Route: `a "quoted\" {route},`}},
 	}
 	result, err := tx.Store.RecordUsage(t.Context(), batch)
