@@ -6,13 +6,6 @@ import (
 	"github.com/keyfold/keyfold/internal/password/passwordtest"
 )
 
-// What tests of other packages may not call, and this package's do by these names.
-var (
-	CanonicalUsername = canonicalUsername
-	CanonicalEmail    = canonicalEmail
-	LoginKey          = loginKey
-)
-
 // CheckPassword is what a Service does with its policy.
 func CheckPassword(policy PasswordPolicy, password string, own ...string) error {
 	policy, err := policy.withDefaults("policy")

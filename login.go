@@ -10,13 +10,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/identifier"
 )
 
 // Credentials is an attempt to log in. Printing, logging or encoding it hides the
 // password, except in an unexported field of another struct, where fmt calls no
 // methods.
 type Credentials struct {
-	// Credentials is a username, or an e-mail address: what holds an "@" is one.
+	// Identifier is a username or an e-mail address: a text that contains an "@"
+	// is an address.
 	Identifier string
 	Password   string
 	// IP is the client's address. Attempts are counted by account and by address.
@@ -50,7 +53,7 @@ func (s *Service) Authenticate(ctx context.Context, l Credentials) (User, error)
 	if s.bound {
 		return User{}, errBound
 	}
-	_, key, ok := loginKey(l.Identifier)
+	_, key, ok := identifier.LoginKey(l.Identifier)
 	if !ok {
 		return User{}, errUnknownLogin // no user can have this name
 	}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/identifier"
 )
 
 // SendPasswordReset mails a token for [PurposeResetPassword] to the user of that
@@ -39,7 +41,7 @@ func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login
 	if s.bound {
 		return errBound
 	}
-	_, key, ok := loginKey(login)
+	_, key, ok := identifier.LoginKey(login)
 	if !ok {
 		return nil // nobody can be called so, and nobody is told
 	}

@@ -158,7 +158,7 @@ func (s *Service) CreateOneTimeToken(ctx context.Context, purpose OneTimePurpose
 	if (email != "") != (purpose == PurposeChangeEmail) {
 		return IssuedOneTimeToken{}, invalid("email", "the new address for change_email, and empty for other purposes")
 	}
-	if _, _, err := canonicalEmail(email); email != "" && err != nil {
+	if _, _, err := checkedEmail(email); email != "" && err != nil {
 		return IssuedOneTimeToken{}, err
 	}
 	user, err := s.user(ctx, userID)
@@ -180,7 +180,7 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 		return IssuedOneTimeToken{}, conflict("disabled_at", "user %s is disabled", user.ID)
 	case purpose == PurposeChangeEmail:
 		var err error
-		if record.NewEmail, record.NewEmailKey, err = canonicalEmail(email); err != nil {
+		if record.NewEmail, record.NewEmailKey, err = checkedEmail(email); err != nil {
 			return IssuedOneTimeToken{}, err
 		}
 		other, err := s.store.UserByEmail(ctx, record.NewEmailKey)

@@ -131,6 +131,13 @@ type Options struct {
 	// 15 to 256 characters that are not among the common ones.
 	PasswordPolicy PasswordPolicy
 
+	// SingleScriptUsernames refuses new usernames with letters of several scripts,
+	// such as a Latin name with a Cyrillic "а" in it (UTS #39, Single Script).
+	// Digits and punctuation go with any script. Han goes with Hiragana and
+	// Katakana, with Hangul, or with Bopomofo. Names of users that exist already
+	// keep working. Default off.
+	SingleScriptUsernames bool
+
 	// Mailer, if set, delivers one-time tokens for [Service.SendPasswordReset]
 	// and [Service.SendEmailVerification].
 	Mailer Mailer

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/keyfold/keyfold/internal/identifier"
 	"github.com/keyfold/keyfold/internal/token"
 )
 
@@ -47,8 +48,10 @@ func (u *User) State() UserState {
 // address. Printing, logging or encoding it hides the password, except in an
 // unexported field of another struct, where fmt calls no methods.
 type NewUser struct {
-	// Username is 1 to 64 letters, digits, ".", "_" and "-" of any script. Names
-	// that differ in case or width only are one name (RFC 8265, UsernameCaseMapped).
+	// Username is 1 to 64 letters, digits, ".", "_" and "-" of any script, or of
+	// one script with [Options.SingleScriptUsernames]. Names that differ only in
+	// case or width are one name: they are compared with full case folding, in
+	// NFKC. The case is kept for display (RFC 8265, UsernameCasePreserved).
 	Username string
 	// Email is an address of at most 254 bytes (RFC 5321 section 4.5.3.1.3 less
 	// the brackets). It counts as not verified.
@@ -68,6 +71,9 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
 		return User{}, invalid("username", "a username or an e-mail address; one of them is needed")
 	}
 	if err := record.setUsername(n.Username); err != nil {
+		return User{}, err
+	}
+	if err := s.checkScript(&record.User); err != nil {
 		return User{}, err
 	}
 	if err := record.setEmail(n.Email); err != nil {
@@ -92,12 +98,33 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
 }
 
 // setUsername sets the name, and what it is compared by.
-func (u *UserRecord) setUsername(name string) (err error) {
+func (u *UserRecord) setUsername(name string) error {
 	u.Username, u.UsernameKey = "", "-"+u.ID
 	if name != "" {
-		u.Username, u.UsernameKey, err = canonicalUsername(name)
+		var ok bool
+		if u.Username, u.UsernameKey, ok = identifier.Username(name); !ok {
+			return invalid("username", identifier.AllowedUsername)
+		}
 	}
-	return err
+	return nil
+}
+
+// checkedEmail returns an address as it is shown and as it is compared.
+func checkedEmail(address string) (display, key string, err error) {
+	display, key, ok := identifier.Email(address)
+	if !ok {
+		err = invalid("email", identifier.AllowedEmail)
+	}
+	return display, key, err
+}
+
+// checkScript refuses a new username of several scripts, if an option says so.
+// Names that exist already are not asked about, so their users can still log in.
+func (s *Service) checkScript(u *User) error {
+	if s.opts.SingleScriptUsernames && !identifier.HasOneScript(u.Username) {
+		return invalid("username", identifier.AllowedOneScript)
+	}
+	return nil
 }
 
 // setEmail sets the address, which nobody has verified, and what it is compared by.
@@ -105,7 +132,7 @@ func (u *UserRecord) setEmail(address string) (err error) {
 	key := u.EmailKey
 	u.Email, u.EmailKey = "", "-"+u.ID
 	if address != "" {
-		u.Email, u.EmailKey, err = canonicalEmail(address)
+		u.Email, u.EmailKey, err = checkedEmail(address)
 	}
 	if u.EmailKey != key {
 		u.EmailVerifiedAt = time.Time{}
@@ -167,7 +194,7 @@ func (s *Service) UserByIdentifier(ctx context.Context, login string) (User, err
 }
 
 func (s *Service) userByLogin(ctx context.Context, login string) (UserRecord, error) {
-	byEmail, key, ok := loginKey(login)
+	byEmail, key, ok := identifier.LoginKey(login)
 	if !ok {
 		return UserRecord{}, ErrNotFound
 	}
@@ -207,8 +234,14 @@ func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User
 	}
 	before := userFields(&record.User)
 	if u.Username != nil {
+		key := record.UsernameKey
 		if err := record.setUsername(*u.Username); err != nil {
 			return User{}, err
+		}
+		if record.UsernameKey != key { // otherwise the user has the name already
+			if err := s.checkScript(&record.User); err != nil {
+				return User{}, err
+			}
 		}
 	}
 	if u.Email != nil {

@@ -615,3 +615,70 @@ func TestStrangersDoNotKeepAUserFromChangingThePassword(t *testing.T) {
 	l.must(l.UnlockUser(ctx, user.ID, netip.Addr{}))
 	l.must(l.ChangePassword(ctx, user.ID, fresh, old))
 }
+
+// Full case folding, as by internal/casefold. Tried: lower case in its place.
+func TestUsersWhoseNamesDifferInCaseAreOne(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		svc := newService(t, store, nil)
+		for name, others := range map[string][]string{
+			"Σίσυφος": {"ΣΊΣΥΦΟΣ", "Σίσυφοσ"},
+			"Straße":  {"STRASSE", "strasse"},
+			"ᎠᏰᎠ":     {"ꭰᏸꭰ"},
+			"ısık":    {"ISIK"},
+		} {
+			user := join(t, svc, keyfold.NewUser{Username: name, Email: name + "@example.com"})
+			if user.Username != name {
+				t.Errorf("%q is shown as %q", name, user.Username)
+			}
+			for _, other := range others {
+				for _, login := range []string{other, other + "@Example.com"} {
+					if found, err := svc.UserByIdentifier(t.Context(), login); err != nil || found.ID != user.ID {
+						t.Errorf("%q logs in as %q, %v; want %q", login, found.Username, err, name)
+					}
+				}
+				for _, again := range []keyfold.NewUser{{Username: other}, {Email: other + "@example.com"}} {
+					if _, err := svc.CreateUser(t.Context(), again); !errors.Is(err, keyfold.ErrConflict) {
+						t.Errorf("%q next to %q: %v, want ErrConflict", other, name, err)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestNewNamesAreOfOneScriptIfTheOptionSaysSo(t *testing.T) {
+	t.Parallel()
+	const mixed = "аdmin" // with a Cyrillic а
+	store := memory.New()
+	lenient := newService(t, store, nil)
+	old := join(t, lenient, keyfold.NewUser{Username: mixed, Password: password})
+	strict := newService(t, store, &keyfold.Options{SingleScriptUsernames: true})
+	wantOneScript := func(what string, err error) {
+		t.Helper()
+		wantInvalid(t, what, err, "username")
+		if err != nil && !strings.Contains(err.Error(), "letters of one script only") {
+			t.Errorf("%s: %v, which does not say what the name must be", what, err)
+		}
+	}
+	_, err := strict.CreateUser(t.Context(), keyfold.NewUser{Username: "pаypal"})
+	wantOneScript("create", err)
+	fine := join(t, strict, keyfold.NewUser{Username: "山田たろう", Email: "аdmin@example.com"})
+	other := mixed + "2"
+	_, err = strict.UpdateUser(t.Context(), fine.ID, keyfold.UserUpdate{Version: fine.Version, Username: &other})
+	wantOneScript("update", err)
+
+	// Existing names work, and can be sent back or dropped.
+	if _, err := strict.Authenticate(t.Context(), keyfold.Credentials{Identifier: mixed, Password: password}); err != nil {
+		t.Errorf("log-in: %v", err)
+	}
+	same := strings.ToUpper(mixed)
+	old, err = strict.UpdateUser(t.Context(), old.ID, keyfold.UserUpdate{Version: old.Version, Username: &same})
+	if err != nil || old.Username != same {
+		t.Errorf("the same name in capitals: %q, %v", old.Username, err)
+	}
+	none, address := "", "old@example.com"
+	if _, err := strict.UpdateUser(t.Context(), old.ID, keyfold.UserUpdate{Version: old.Version, Username: &none, Email: &address}); err != nil {
+		t.Errorf("no name: %v", err)
+	}
+}

@@ -65,6 +65,7 @@ var accepted = []struct {
 	{"KEYFOLD_VERIFY_TIMEOUT", "250ms", nil, func(c *fromenv.Config) any { return c.Options().VerifyTimeout }, 250 * time.Millisecond},
 	{"KEYFOLD_DISABLE_CACHE", "on", nil, func(c *fromenv.Config) any { return c.Options().DisableCache }, true},
 	{"KEYFOLD_PASSWORD_MIN_LENGTH", "12", nil, func(c *fromenv.Config) any { return c.Options().PasswordPolicy.MinLength }, 12},
+	{"KEYFOLD_SINGLE_SCRIPT_USERNAMES", "true", nil, func(c *fromenv.Config) any { return c.Options().SingleScriptUsernames }, true},
 	{"KEYFOLD_CACHE_ENTRIES", "5000", nil, func(c *fromenv.Config) any { return c.Options().CacheEntries }, 5000},
 	{"KEYFOLD_CACHE_BYTES", "4096", nil, func(c *fromenv.Config) any { return c.Options().CacheBytes }, 4096},
 	{"KEYFOLD_CACHE_BYTES", "1GiB", nil, func(c *fromenv.Config) any { return c.Options().CacheBytes }, 1 << 30},
@@ -119,7 +120,7 @@ func TestEveryOptionHasAVariable(t *testing.T) {
 	t.Parallel()
 	config := mustRead(t, "KEYFOLD_PREFIX=a", "KEYFOLD_ENVIRONMENT=a", "KEYFOLD_KEY_TTL=2d", "KEYFOLD_MAX_OVERLAP=2d", "KEYFOLD_SCOPES=a:b",
 		"KEYFOLD_PEPPERS=a:"+goodSecret, "KEYFOLD_CURRENT_PEPPER=a", "KEYFOLD_REQUIRE_PEPPER=true", "KEYFOLD_VERIFY_TIMEOUT=2s", "KEYFOLD_DISABLE_CACHE=true",
-		"KEYFOLD_PASSWORD_MIN_LENGTH=12", "KEYFOLD_CACHE_ENTRIES=2", "KEYFOLD_CACHE_BYTES=2MiB", "KEYFOLD_CACHE_MAX_AGE=2s", "KEYFOLD_POLL_INTERVAL=2s", "KEYFOLD_MAX_STALENESS=3s",
+		"KEYFOLD_PASSWORD_MIN_LENGTH=12", "KEYFOLD_SINGLE_SCRIPT_USERNAMES=true", "KEYFOLD_CACHE_ENTRIES=2", "KEYFOLD_CACHE_BYTES=2MiB", "KEYFOLD_CACHE_MAX_AGE=2s", "KEYFOLD_POLL_INTERVAL=2s", "KEYFOLD_MAX_STALENESS=3s",
 		"KEYFOLD_STALE_GRACE=2s", "KEYFOLD_USAGE=sync", "KEYFOLD_FLUSH_INTERVAL=2s", "KEYFOLD_DISABLE_EVENTS=true", "KEYFOLD_MAX_PENDING_EVENTS=2", "KEYFOLD_MAX_PENDING_BYTES=2",
 		"KEYFOLD_EVENT_RETENTION=2d", "KEYFOLD_HOUR_RETENTION=2d", "KEYFOLD_RECORD_REQUEST_ID=true", "KEYFOLD_RECORD_USER_AGENT=true")
 	options := reflect.ValueOf(*config.Options())
@@ -160,6 +161,7 @@ func TestValueThatIsNotUnderstoodIsAnError(t *testing.T) {
 		{"KEYFOLD_DISABLE_CACHE", "wants true or false", junk},
 		{"KEYFOLD_PASSWORD_MIN_LENGTH", "wants a whole number", junk + " 0 -1 1e3"},
 		{"KEYFOLD_PASSWORD_MIN_LENGTH", "is invalid: 8 to 256 characters", "7 257"},
+		{"KEYFOLD_SINGLE_SCRIPT_USERNAMES", "wants true or false", junk},
 		{"KEYFOLD_CACHE_ENTRIES", "wants a whole number", junk + " 0 -1 1e3 1.5 99999999999"},
 		{"KEYFOLD_CACHE_BYTES", "wants a number of bytes", junk + " 0 -1 64MB 9999999999999GiB MiB"},
 		{"KEYFOLD_CACHE_MAX_AGE", "is invalid: 1 s to 1 hour", "2h"},

@@ -142,6 +142,10 @@ func variables() []variable {
 			option:   "PasswordPolicy.MinLength", read: asNumber(func(c *Config) *int { return &c.PasswordPolicy.MinLength }),
 		},
 		{
+			Variable: Variable{Name: "KEYFOLD_SINGLE_SCRIPT_USERNAMES", Default: "false", Meaning: "refuses new usernames that mix scripts, such as Latin and Cyrillic"},
+			option:   "SingleScriptUsernames", read: asBool(func(c *Config) *bool { return &c.options.SingleScriptUsernames }),
+		},
+		{
 			Variable: Variable{Name: "KEYFOLD_VERIFY_TIMEOUT", Default: "1s", Meaning: "longest that a verify may take"},
 			option:   "VerifyTimeout", read: asPeriod(func(c *Config) *time.Duration { return &c.options.VerifyTimeout }),
 		},

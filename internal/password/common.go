@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/keyfold/keyfold/internal/casefold"
 )
 
 // blocklist holds common passwords, in lower case, as a set of 32-bit hashes:
@@ -56,7 +58,7 @@ func IsCommon(password string) bool {
 	if !ok {
 		return false
 	}
-	folded := fold(normal)
+	folded := casefold.String(normal)
 	if isGuessed(folded) {
 		return true
 	}

@@ -5,8 +5,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/keyfold/keyfold/internal/casefold"
 )
 
 // MaxLength is the length of the longest password, in code points of its NFC
@@ -39,10 +40,10 @@ const minWord = 4
 // contains "john.smith". Of an address, the part before the "@" is enough. Names
 // shorter than four code points are not looked for.
 func ContainsAny(password string, names []string) bool {
-	folded := fold(password)
+	folded := casefold.String(password)
 	words := onlyWords(folded)
 	for _, name := range names {
-		name = fold(name)
+		name = casefold.String(name)
 		local, _, _ := strings.Cut(name, "@")
 		for _, part := range []string{name, local} {
 			if contains(folded, part) || contains(words, onlyWords(part)) {
@@ -56,9 +57,6 @@ func ContainsAny(password string, names []string) bool {
 func contains(password, name string) bool {
 	return utf8.RuneCountInString(name) >= minWord && strings.Contains(password, name)
 }
-
-// fold maps texts that people take for the same to one.
-func fold(s string) string { return cases.Fold().String(norm.NFKC.String(s)) }
 
 // onlyWords returns the letters, marks and digits of s.
 func onlyWords(s string) string {
