@@ -28,6 +28,8 @@ VOLUME ["/data"]
 EXPOSE 8080
 # The health check goes where this says, too.
 ENV KEYFOLD_ADDR=0.0.0.0:8080
+# It asks /readyz; an orchestrator that restarts unhealthy containers should ask
+# /healthz instead, because a restart does not repair a database.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s --retries=3 CMD ["/keyfold", "healthcheck"]
 ENTRYPOINT ["/keyfold"]
 CMD ["serve"]

@@ -22,6 +22,7 @@ type Service struct {
 	cache    *cache   // nil: every verify reads the store
 	watcher  *watcher // nil without a cache
 	checker  *checker
+	changes  *changesState
 	beside   *background
 	outbox   *outbox
 	logins   *logins
@@ -62,7 +63,8 @@ func New(store Store, options *Options) (*Service, error) {
 	s := &Service{opts: &opts, clock: clock.New(now), beside: &background{}}
 	s.checker = newChecker(store, s.opts, s.clock)
 	s.peppers = opts.takePeppers()
-	s.store = checked{store, s.checker, false}
+	s.changes = &changesState{store: store, opts: s.opts}
+	s.store = checked{store, s.checker, s.changes, false}
 	s.beside.work = append(s.beside.work, janitor{s.store, s.opts}.run)
 	s.recorder = newRecorder(s.store, s.opts)
 	slots := max(1, runtime.GOMAXPROCS(0)-1)
@@ -103,7 +105,8 @@ func (s *Service) Close(ctx context.Context) error {
 
 // Ping checks that the store works and that this process may decide on it. It
 // returns nil, ctx's error, or an [ErrUnavailable], which is an [ErrCheckFailed] too
-// if the store works and the process must not decide.
+// if the store works and the process must not decide. [Service.Ready] also tells
+// whether changes and usage are stored.
 func (s *Service) Ping(ctx context.Context) error {
 	check := s.checker.run
 	if s.bound {
@@ -161,7 +164,7 @@ func (s *Service) InTx(ctx context.Context, fn func(*Service) error) error {
 // and must not be used after the transaction has ended.
 func (s *Service) With(tx Tx) *Service {
 	bound := *s
-	bound.store, bound.bound = checked{tx.Store, s.checker, true}, true
+	bound.store, bound.bound = checked{tx.Store, s.checker, nil, true}, true
 	return &bound
 }
 

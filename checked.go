@@ -11,7 +11,8 @@ import (
 type checked struct {
 	Store
 	checker *checker
-	bound   bool // the Store is bound to a transaction
+	changes *changesState // nil in a transaction, whose end tells more
+	bound   bool          // the Store is bound to a transaction
 }
 
 func (c checked) mayDecide(ctx context.Context) error {
@@ -26,7 +27,15 @@ func (c checked) change(ctx context.Context, fn func() error) error {
 	if err := c.mayDecide(ctx); err != nil {
 		return err
 	}
-	return fn()
+	err := fn()
+	c.note(ctx, err)
+	return err
+}
+
+func (c checked) note(ctx context.Context, err error) {
+	if c.changes != nil {
+		c.changes.note(ctx, err)
+	}
 }
 
 // changed is change for a method that returns a value too.
@@ -35,11 +44,20 @@ func changed[T any](ctx context.Context, c checked, fn func() (T, error)) (T, er
 		var none T
 		return none, err
 	}
-	return fn()
+	value, err := fn()
+	c.note(ctx, err)
+	return value, err
 }
 
 func (c checked) InTx(ctx context.Context, fn func(Store) error) error {
-	return c.change(ctx, func() error { return c.Store.InTx(ctx, fn) })
+	if err := c.mayDecide(ctx); err != nil {
+		return err
+	}
+	err := c.Store.InTx(ctx, fn)
+	if c.changes != nil {
+		c.changes.noteTx(ctx, err)
+	}
+	return err
 }
 
 func (c checked) CreateKey(ctx context.Context, key KeyRecord, m Mutation) error {
@@ -123,7 +141,10 @@ func (c checked) PruneThrottles(ctx context.Context, at time.Time, limit int) (i
 }
 
 func (c checked) RecordUsage(ctx context.Context, batch UsageBatch) (UsageResult, error) {
-	return changed(ctx, c, func() (UsageResult, error) { return c.Store.RecordUsage(ctx, batch) })
+	if err := c.mayDecide(ctx); err != nil {
+		return UsageResult{}, err
+	}
+	return c.Store.RecordUsage(ctx, batch) // the recorder knows whether it fails
 }
 
 func (c checked) PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {

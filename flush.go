@@ -135,6 +135,7 @@ func (r *recorder) deliver(ctx context.Context) (away bool, err error) {
 	for i := range r.shards {
 		r.collect(&r.shards[i])
 	}
+	defer func() { r.noteFlush(ctx, away, err) }()
 	away, err = r.write(ctx, 0)
 	if away {
 		return true, err
@@ -149,6 +150,16 @@ func (r *recorder) deliver(ctx context.Context) (away bool, err error) {
 		r.rehashKeys(ctx)
 	}
 	return away, err
+}
+
+// noteFlush keeps why the store takes no usage, for [Service.Ready].
+func (r *recorder) noteFlush(ctx context.Context, away bool, err error) {
+	switch {
+	case !away:
+		r.failed.Store(nil)
+	case ctx.Err() == nil:
+		r.failed.Store(&err)
+	}
 }
 
 // collect moves the counts out of a shard, so that they are kept once while

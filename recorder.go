@@ -48,6 +48,8 @@ type recorder struct {
 	moves    []rehash
 	number   int64 // of the batch made last
 
+	failed atomic.Pointer[error] // of the last flush; nil if the store took it
+
 	wake chan struct{} // there is a batch's worth of events, or somebody waits
 	stop chan struct{}
 	done chan struct{}

@@ -59,13 +59,13 @@ func TestServerStopsDecidingUnderANewerSchemaAndTells(t *testing.T) {
 	}
 	set("schema_version = 99, oldest_version = 99")
 	s.awaitStatus("/secure", http.StatusServiceUnavailable, "Authorization", "Bearer "+token)
-	s.awaitStatus("/healthz", http.StatusServiceUnavailable)
+	s.awaitStatus("/readyz", http.StatusServiceUnavailable)
 	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "must not use its database; its log says why") {
 		t.Errorf("healthcheck: %+v", got)
 	}
 	set("schema_version = 99, oldest_version = 1")
 	s.awaitStatus("/secure", http.StatusOK, "Authorization", "Bearer "+token)
-	s.awaitStatus("/healthz", http.StatusOK)
+	s.awaitStatus("/readyz", http.StatusOK)
 	s.stop()
 	log := s.stderr.String()
 	if strings.Count(log, "refuses every request until the check") != 1 || strings.Count(log, "check of the database passes again") != 1 ||

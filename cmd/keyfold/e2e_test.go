@@ -76,8 +76,10 @@ func TestLifeOfAKey(t *testing.T) {
 			s := startServer(t, dir, db, engine.secret)
 			secret := s.secret
 
-			if status := s.get("/healthz"); status != http.StatusOK {
-				t.Errorf("/healthz: %d", status)
+			for _, path := range []string{"/healthz", "/readyz"} {
+				if status := s.get(path); status != http.StatusOK {
+					t.Errorf("%s: %d", path, status)
+				}
 			}
 			if open, closed := s.get("/unsecure"), s.get("/secure"); open != http.StatusOK || closed != http.StatusUnauthorized {
 				t.Errorf("without a key: /unsecure %d, /secure %d", open, closed)

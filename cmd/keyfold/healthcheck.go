@@ -56,14 +56,14 @@ with, such as a container.`,
 	return cmd
 }
 
-// ask asks for /healthz and wants 200. It goes by no proxy and follows nothing.
+// ask asks for /readyz and wants 200. It goes by no proxy and follows nothing.
 func ask(ctx context.Context, addr string) error {
 	client := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	address := reachable(addr)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/healthz", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
 	if err != nil || r.URL.Host != address { // a/b:80
 		return usage("--addr wants host:port: 127.0.0.1:8080")
 	}
@@ -75,13 +75,17 @@ func ask(ctx context.Context, addr string) error {
 		return fmt.Errorf("no answer from %s: %w", address, withoutAddress(err))
 	}
 	defer answer.Body.Close()
-	var body struct{ Status string }
+	var body struct{ Code string }
 	_ = json.NewDecoder(io.LimitReader(answer.Body, 1<<10)).Decode(&body) // a proxy's 503 has another body
 	switch {
 	case answer.StatusCode == http.StatusOK:
 		return nil
-	case answer.StatusCode == http.StatusServiceUnavailable && body.Status == checkFailed:
+	case answer.StatusCode == http.StatusServiceUnavailable && body.Code == "check_failed":
 		return fmt.Errorf("%s answers that it must not use its database; its log says why", address)
+	case answer.StatusCode == http.StatusServiceUnavailable && body.Code == "changes_refused":
+		return fmt.Errorf("%s answers that changes fail; its log says why", address)
+	case answer.StatusCode == http.StatusServiceUnavailable && body.Code == "usage_not_stored":
+		return fmt.Errorf("%s answers that usage cannot be stored; its log says why", address)
 	case answer.StatusCode == http.StatusServiceUnavailable:
 		return fmt.Errorf("%s answers that its database does not", address)
 	}

@@ -43,7 +43,7 @@ func TestHealthcheckFailsWhileTheDatabaseIsAway(t *testing.T) {
 	s := startServer(t, t.TempDir(), db, testSecret)
 	addr := strings.TrimPrefix(s.url, "http://")
 	way.Cut(true)
-	s.awaitStatus("/healthz", http.StatusServiceUnavailable)
+	s.awaitStatus("/readyz", http.StatusServiceUnavailable)
 	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "answers that its database does not") {
 		t.Errorf("%+v", got)
 	}

@@ -21,7 +21,7 @@ func TestServerOutlivesItsDatabase(t *testing.T) {
 			var created wire.CreatedKey
 			s.admin("POST", "/keys", `{}`, http.StatusCreated, &created)
 			way.Cut(true)
-			s.awaitStatus("/healthz", http.StatusServiceUnavailable)
+			s.awaitStatus("/readyz", http.StatusServiceUnavailable)
 			for _, request := range [][]string{
 				{"GET", "/auth/keys/" + created.Key.ID, "secret-key", s.secret},
 				{"POST", "/auth/keys/" + created.Key.ID + "/revoke", "secret-key", s.secret},
@@ -33,7 +33,7 @@ func TestServerOutlivesItsDatabase(t *testing.T) {
 				}
 			}
 			way.Cut(false)
-			s.awaitStatus("/healthz", http.StatusOK)
+			s.awaitStatus("/readyz", http.StatusOK)
 			s.awaitStatus("/secure", http.StatusOK, "X-API-Key", created.Token)
 			s.admin("POST", "/keys/"+created.Key.ID+"/revoke", "", http.StatusOK, nil)
 			s.awaitStatus("/secure", http.StatusUnauthorized, "X-API-Key", created.Token)

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
-	"time"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/fromenv"
@@ -19,7 +15,8 @@ import (
 func newRoutes(svc *keyfold.Service, api http.Handler, guard func(http.Handler) http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", http.StripPrefix("/auth", api))
-	mux.Handle("GET /healthz", &health{ping: svc.Ping})
+	mux.HandleFunc("GET /healthz", alive)
+	mux.Handle("GET /readyz", httpadapter.Readiness(svc))
 	mux.Handle("GET /secure", guard(http.HandlerFunc(secure)))
 	mux.HandleFunc("GET /unsecure", unsecure)
 	return mux
@@ -41,6 +38,11 @@ func addCompatible(mux *http.ServeMux, app *fromenv.App, log *slog.Logger) error
 	return nil
 }
 
+// alive asks nothing: a server that answers at all is not helped by a restart.
+func alive(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
 func unsecure(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, map[string]string{"message": "this route needs no key"})
 }
@@ -52,50 +54,6 @@ func secure(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, map[string]string{"key_id": id.KeyID(), "name": id.Name(), "owner_id": id.OwnerID()})
-}
-
-// health answers whether the database does and may be decided on. It asks once a second at most,
-// however often it is asked: it is open to everybody.
-type health struct {
-	ping func(context.Context) error
-
-	mu    sync.Mutex
-	asked time.Time
-	err   error
-}
-
-const (
-	healthAge     = time.Second
-	healthTimeout = 2 * time.Second
-
-	// checkFailed is the status of a server that must not decide on its database.
-	// The reason is in its log only, because any client can ask for the status.
-	checkFailed = "check_failed"
-)
-
-func (h *health) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	switch err := h.check(); {
-	case errors.Is(err, keyfold.ErrCheckFailed):
-		answer(w, http.StatusServiceUnavailable, map[string]string{"status": checkFailed})
-		return
-	case err != nil:
-		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "unavailable"})
-		return
-	}
-	answer(w, http.StatusOK, map[string]string{"status": "ok"})
-}
-
-func (h *health) check() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.asked.IsZero() || time.Since(h.asked) >= healthAge {
-		// Not the request's context: others wait for the same answer.
-		ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
-		defer cancel()
-		h.err = h.ping(ctx)
-		h.asked = time.Now()
-	}
-	return h.err
 }
 
 func answer(w http.ResponseWriter, status int, body map[string]string) {

@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -357,21 +354,5 @@ func TestSecretIsMadeOnSQLiteAndAskedForElsewhere(t *testing.T) {
 		if made, err := ensureSecret(config); made || err == nil || !strings.Contains(err.Error(), "KEYFOLD_SECRET must be set") {
 			t.Errorf("%s: %v, %v", db, made, err)
 		}
-	}
-}
-
-func TestHealthAsksOnceASecond(t *testing.T) {
-	t.Parallel()
-	asked := 0
-	h := &health{ping: func(context.Context) error { asked++; return errors.New("down") }}
-	for range 10 {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", "/healthz", nil))
-		if w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "down") {
-			t.Errorf("%d %s", w.Code, w.Body)
-		}
-	}
-	if asked != 1 {
-		t.Errorf("the database was asked %d times at once, want once", asked)
 	}
 }

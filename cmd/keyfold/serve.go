@@ -41,7 +41,8 @@ func (c *command) serve() *cobra.Command {
 		Long: `Serve over HTTP:
 
   /auth      the admin API; /auth/docs shows it, from /auth/openapi.json
-  /healthz   200 while the database answers, 503 otherwise
+  /healthz   200 while the server answers: for a liveness check
+  /readyz    200 while all of it works, otherwise 503 and what does not
   /secure    a route that needs a key, to try keys with
   /unsecure  a route that needs none
 

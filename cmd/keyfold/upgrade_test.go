@@ -102,7 +102,7 @@ func TestOlderProcessDecidesOnlyWhileTheSchemaAllowsIt(t *testing.T) {
 				t.Fatalf("migrate by the release after that: %v: %s", err, out)
 			}
 			old.awaitStatus("/secure", http.StatusServiceUnavailable, bearer...)
-			old.awaitStatus("/healthz", http.StatusServiceUnavailable)
+			old.awaitStatus("/readyz", http.StatusServiceUnavailable)
 			if out, err := run(binary, "keys", "list"); err == nil || !strings.Contains(out, "newer than this build") {
 				t.Errorf("a process that starts and is too old: %v: %s", err, out)
 			}

@@ -10,16 +10,16 @@ import (
 	"github.com/keyfold/keyfold/internal/faulttest"
 )
 
-// await waits until a process answers /healthz with that status, and returns how
+// await waits until a process answers /readyz with that status, and returns how
 // long that took.
 func (r *run) await(m *member, status int) time.Duration {
 	began := time.Now()
 	for got := 0; got != status; {
 		if time.Since(began) > patience {
-			r.t.Errorf("/healthz: %d after %v, want %d: %s", got, patience, status, m.log)
+			r.t.Errorf("/readyz: %d after %v, want %d: %s", got, patience, status, m.log)
 			return patience
 		}
-		got, _, _ = r.mix.send(r.t.Context(), m, http.MethodGet, "/healthz", "")
+		got, _, _ = r.mix.send(r.t.Context(), m, http.MethodGet, "/readyz", "")
 		time.Sleep(20 * time.Millisecond)
 	}
 	return time.Since(began)

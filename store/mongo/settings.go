@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/keyfold/keyfold"
 )
@@ -69,4 +70,18 @@ func (s *Store) SetSetting(ctx context.Context, name, value string, m keyfold.Mu
 		}
 		return keyfold.ErrRetry
 	})
+}
+
+const (
+	probeName = "probe" // one for all processes, so that a crash leaves one document at most
+	probeSize = 16 << 10
+)
+
+// Probe implements [keyfold.ProbingStore].
+func (s *Store) Probe(ctx context.Context) error {
+	err := s.settings.put(ctx, probeName, newSettingDoc(probeName, strings.Repeat("x", probeSize)))
+	if err == nil {
+		_, err = s.settings.remove(ctx, byID(probeName))
+	}
+	return wrap("probe", err)
 }

@@ -200,5 +200,19 @@ func wrap(what string, err error) error {
 	case err == keyfold.ErrNotFound, err == keyfold.ErrConflict, err == keyfold.ErrStale:
 		return err
 	}
+	if server, ok := errors.AsType[mongo.ServerError](err); ok {
+		switch {
+		case server.HasErrorCode(codeOutOfDiskSpace):
+			err = fmt.Errorf("%w: %w", keyfold.ErrNoSpace, err)
+		case server.HasErrorCode(codeNotWritablePrimary):
+			err = fmt.Errorf("%w: %w", keyfold.ErrReadOnly, err)
+		}
+	}
 	return fmt.Errorf("%s: %s: %w", name, what, err)
 }
+
+// Codes of the server.
+const (
+	codeNotWritablePrimary = 10107
+	codeOutOfDiskSpace     = 14031
+)

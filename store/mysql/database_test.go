@@ -268,3 +268,9 @@ func TestAttemptsLeaveConnectionsOfAPoolOfTheProgram(t *testing.T) {
 	sqltest.TestAttemptsLeaveConnectionsToOthers(t, store, size, func() int { return db.Stats().InUse },
 		sqltest.LockThrottle(t, engine().SQL(t, dsn)))
 }
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.MariaDB(t))
+	sqltest.TestProbe(t, store, store.DB())
+}

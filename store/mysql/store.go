@@ -250,6 +250,9 @@ func (p pool) VerifyRow(ctx context.Context, id string) (model.Verify, error) {
 // made, 0 where there was none, and the one that it has since then.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
+// Probe implements [keyfold.ProbingStore].
+func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
+
 // SetLogger implements [keyfold.LoggingStore]. The messages are those of the driver,
 // and about connections that the server refuses or that are replaced.
 func (s *Store) SetLogger(logger *slog.Logger) { s.shared.log.SetLogger(logger) }
@@ -319,6 +322,8 @@ const (
 	codeConflictLate  = 8002 // of TiDB, and the next two as well
 	codeRolledBack    = 8022
 	codeWriteConflict = 9007
+	codeDiskFull      = 1021 // ER_DISK_FULL
+	codeTableFull     = 1114 // ER_RECORD_FILE_FULL: the tablespace or its disk
 )
 
 func class(err error) sqlstore.Class {
@@ -333,6 +338,10 @@ func class(err error) sqlstore.Class {
 		return sqlstore.Conflict
 	case codeRowChanged, codeLockTimeout, codeDeadlock, codeUnknown, codeConflictLate, codeRolledBack, codeWriteConflict:
 		return sqlstore.Lost
+	case codeDiskFull, codeTableFull:
+		return sqlstore.NoSpace
+	case codeReadOnly, codeReadOnlyTx, codeReadOnlyEngine, codeInnoDBReadOnly:
+		return sqlstore.ReadOnly
 	}
 	return sqlstore.Other
 }

@@ -259,3 +259,14 @@ func TestAttemptsLeaveConnectionsOfAPoolOfTheProgram(t *testing.T) {
 	sqltest.TestAttemptsLeaveConnectionsToOthers(t, store, size, func() int { return int(db.Stat().AcquiredConns()) },
 		sqltest.LockThrottle(t, engine().SQL(t, dsn)))
 }
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.Postgres(t)
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	sqltest.TestProbe(t, openMode(t, dsn, modes()[0]), db)
+}

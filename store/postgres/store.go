@@ -270,6 +270,9 @@ func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) 
 // made, 0 where there was none, and the one that it has since then.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
+// Probe implements [keyfold.ProbingStore].
+func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
+
 // SetLogger implements [keyfold.LoggingStore]. The messages are about connections
 // that the server refuses.
 func (s *Store) SetLogger(logger *slog.Logger) { s.log.SetLogger(logger) }
@@ -351,6 +354,10 @@ func class(err error) sqlstore.Class {
 		return sqlstore.Full
 	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
 		return sqlstore.Lost
+	case "53100": // disk_full
+		return sqlstore.NoSpace
+	case "25006": // read_only_sql_transaction
+		return sqlstore.ReadOnly
 	}
 	return sqlstore.Other
 }

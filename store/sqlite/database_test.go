@@ -223,3 +223,9 @@ func TestBlockedAttemptDoesNotWaitForTheWriter(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.SQLite(t))
+	sqltest.TestProbe(t, store, store.DB())
+}

@@ -256,6 +256,9 @@ func start(ctx context.Context, from source, closeAll func() error) (*Store, err
 // made, 0 where there was none, and the one that it has since then.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
+// Probe implements [keyfold.ProbingStore].
+func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
+
 // DB returns the pool that writes, for the program's own tables and for
 // transactions that Keyfold takes part in by [Tx]. It holds one connection: a
 // transaction that is not ended stops every write, and a call of this Store
@@ -333,6 +336,7 @@ const (
 	codeReadOnly             = 8
 	codeIO                   = 10
 	codeCorrupt              = 11
+	codeFull                 = 13
 	codeCannotOpen           = 14
 	codeNotADatabase         = 26
 	codeConstraintPrimaryKey = 1555
@@ -349,6 +353,10 @@ func class(err error) sqlstore.Class {
 		return sqlstore.Conflict
 	case code&0xff == codeBusy, code&0xff == codeLocked:
 		return sqlstore.Lost
+	case code&0xff == codeFull:
+		return sqlstore.NoSpace
+	case code&0xff == codeReadOnly:
+		return sqlstore.ReadOnly
 	}
 	return sqlstore.Other
 }

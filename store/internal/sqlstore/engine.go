@@ -25,6 +25,8 @@ const (
 	Other    Class = iota // the database could not do its work
 	Conflict              // a unique value exists already
 	Lost                  // the database gave the transaction up; running it again may succeed
+	NoSpace               // the disk of the database is full, or the space that it may use
+	ReadOnly              // the database refuses every change
 	Full                  // the server refuses a further connection; one of the open ones will be free
 )
 

@@ -351,6 +351,12 @@ func (s *Store) wrap(what string, err error) error {
 	case Lost:
 		return fmt.Errorf("%s: %s: %w: %w", s.engine.Name, what, keyfold.ErrRetry, err)
 	}
+	switch s.engine.class(err) {
+	case NoSpace:
+		err = fmt.Errorf("%w: %w", keyfold.ErrNoSpace, err)
+	case ReadOnly:
+		err = fmt.Errorf("%w: %w", keyfold.ErrReadOnly, err)
+	}
 	if s.engine.Hint != nil {
 		if hint := s.engine.Hint(err); hint != "" {
 			return fmt.Errorf("%s: %s: %w (%s)", s.engine.Name, what, err, hint)

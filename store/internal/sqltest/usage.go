@@ -1,6 +1,7 @@
 package sqltest
 
 import (
+	"database/sql"
 	"fmt"
 	"testing"
 	"time"
@@ -58,5 +59,23 @@ func TestLargeBatch(t *testing.T, store keyfold.Store) {
 	}
 	if got, err := store.Key(t.Context(), key.ID); err != nil || got.Uses != 2*events {
 		t.Errorf("the key has %d uses (%v), want %d", got.Uses, err, 2*events)
+	}
+}
+
+// TestProbe wants a Probe that leaves nothing behind, also when several run at once.
+func TestProbe(t *testing.T, store keyfold.Store, db *sql.DB) {
+	t.Helper()
+	done := make(chan error)
+	for range 4 {
+		go func() { done <- store.(keyfold.ProbingStore).Probe(t.Context()) }()
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Errorf("Probe: %v", err)
+		}
+	}
+	var left int
+	if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM keyfold_settings").Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d settings are left (%v)", left, err)
 	}
 }
