@@ -41,7 +41,6 @@ func wantNotReady(t *testing.T, svc *keyfold.Service, part keyfold.ReadyPart, ca
 	}
 }
 
-// Mutations tried: changes without a note; a probe at every call.
 func TestReadyTellsThatChangesFailAndProbesRarely(t *testing.T) {
 	t.Parallel()
 	store := &probingSpy{spy: newSpy()}

@@ -18,8 +18,6 @@ const (
 	windows = true
 )
 
-// Mutation tried: a path of Windows that is taken as one of Unix, which makes an
-// authority of its drive or server.
 func TestURI(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {

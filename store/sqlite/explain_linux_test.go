@@ -68,7 +68,6 @@ func strangersDir(t *testing.T) string {
 	return dir
 }
 
-// Mutations tried: each of the checks of obstacle left out in turn.
 func TestOpenSaysWhichPermissionIsMissing(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -180,7 +179,6 @@ func TestOpenFailsWithTheErrorOfTheFileSystem(t *testing.T) {
 	}
 }
 
-// Mutation tried: SQLITE_CORRUPT without an explanation.
 func TestOpenSaysThatTheFileIsDamaged(t *testing.T) {
 	t.Parallel()
 	path := testdb.SQLite(t)

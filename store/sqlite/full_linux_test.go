@@ -43,7 +43,6 @@ func smallDisk(t *testing.T) (store *sqlite.Store, fill, empty func()) {
 	return store, bound("PRAGMA max_page_count = 1"), bound("PRAGMA max_page_count = 1000000") // 1: as many as there are
 }
 
-// Mutations tried: a Probe that writes nothing; SQLITE_FULL as any other error.
 func TestReadyTellsThatTheDiskIsFull(t *testing.T) {
 	t.Parallel()
 	store, fill, empty := smallDisk(t)

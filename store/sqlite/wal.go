@@ -11,10 +11,10 @@ import (
 )
 
 // LogLimit is the size in bytes, 8 MiB, above which the log of a database, the file
-// that ends in -wal, is emptied after a commit. The log is larger than that by one
-// transaction at most, unless a read of another transaction lasts for longer than
-// about a second: it needs the log as it was when it began. Once such a read has
-// ended, the next change empties the log.
+// that ends in -wal, is emptied after a commit. It is not a hard bound: a read needs
+// the log as it was when it began, and if reads do not end in time, the log grows until
+// the next try, at first two seconds later and at most twenty. After a read that takes
+// longer than that, such as a backup, a later change empties the log.
 //
 // SQLite itself copies the log to the database once it has 1000 pages (4 MiB), but
 // it begins again at the start of the file only when a commit finds no read at work.
