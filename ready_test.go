@@ -54,8 +54,8 @@ func TestReadyTellsThatChangesFailAndProbesRarely(t *testing.T) {
 		t.Errorf("%d probes of a store that nothing is known about, want one", store.probes)
 	}
 	store.full = true
-	if err := svc.PublishKeyRules(t.Context()); !errors.Is(err, keyfold.ErrUnavailable) {
-		t.Fatalf("PublishKeyRules: %v", err)
+	if err := svc.PublishRules(t.Context()); !errors.Is(err, keyfold.ErrUnavailable) {
+		t.Fatalf("PublishRules: %v", err)
 	}
 	for range 5 {
 		wantNotReady(t, svc, keyfold.PartChanges, keyfold.ErrNoSpace)
@@ -64,7 +64,7 @@ func TestReadyTellsThatChangesFailAndProbesRarely(t *testing.T) {
 		t.Errorf("%d probes right after a change that failed, want no further one", store.probes)
 	}
 	store.full = false
-	if err := svc.PublishKeyRules(t.Context()); err != nil {
+	if err := svc.PublishRules(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := svc.Ready(t.Context()); err != nil {
