@@ -1,6 +1,6 @@
 // Chi guards a chi router with API keys that are kept in keyfold.db.
 //
-//	go run ./chi key    # makes a key and prints its token, once
+//	go run ./chi key    # creates a key and prints its token, once
 //	go run ./chi        # serves on localhost:8080
 //	curl -H "Authorization: Bearer $TOKEN" localhost:8080/reports/7
 package main
@@ -46,7 +46,7 @@ func run(ctx context.Context, newKey bool) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println(token.Reveal()) // the only time that it can be seen
+		fmt.Println(token.Reveal()) // this is the only time that the token is shown
 		return nil
 	}
 	server := &http.Server{Addr: "localhost:8080", Handler: routes(svc), ReadHeaderTimeout: 5 * time.Second}
@@ -55,25 +55,25 @@ func run(ctx context.Context, newKey bool) error {
 	if err := server.ListenAndServe(); err != http.ErrServerClosed {
 		return err
 	}
-	return <-stopped // the requests that were under way are answered
+	return <-stopped // waits for the requests in progress
 }
 
 func routes(svc *keyfold.Service) http.Handler {
 	r := chi.NewRouter()
 
-	// Guarded together: these run before chi has found the route, so Route looks
-	// it up for the usage log.
+	// These routes are guarded together. The guard runs before chi has found the
+	// route, so RouteFunc looks it up for the usage log.
 	r.Route("/reports", func(r chi.Router) {
 		r.Use(httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"), httpadapter.RouteFunc(pattern)))
 		r.Get("/{id}", report)
 	})
-	// Guarded one by one: chi has set http.Request.Pattern by then, and RequireKey
-	// reads it. The same goes for r.Group.
+	// This route is guarded by itself. The guard runs after chi has set
+	// http.Request.Pattern, which RequireKey reads. This also works with r.Group.
 	r.With(httpadapter.RequireKey(svc, httpadapter.Scopes("invoices:read"))).Get("/invoices/{id}", report)
 	return r
 }
 
-// pattern returns "GET /reports/{id}", and nothing for what chi will not find.
+// pattern returns a name such as "GET /reports/{id}", or "" if chi has no such route.
 func pattern(r *http.Request) string {
 	found := chi.RouteContext(r.Context()).Routes.Find(chi.NewRouteContext(), r.Method, r.URL.Path)
 	if found == "" {

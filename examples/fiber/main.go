@@ -1,7 +1,7 @@
 // Fiber guards a Fiber app, which is not built on net/http, with API keys that
 // are kept in keyfold.db.
 //
-//	go run ./fiber key    # makes a key and prints its token, once
+//	go run ./fiber key    # creates a key and prints its token, once
 //	go run ./fiber        # serves on localhost:8080
 //	curl -H "Authorization: Bearer $TOKEN" localhost:8080/reports/7
 package main
@@ -45,7 +45,7 @@ func run(ctx context.Context, newKey bool) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println(token.Reveal()) // the only time that it can be seen
+		fmt.Println(token.Reveal()) // this is the only time that the token is shown
 		return nil
 	}
 	app := routes(svc)
@@ -54,7 +54,7 @@ func run(ctx context.Context, newKey bool) error {
 	if err := app.Listen("localhost:8080"); err != nil {
 		return err
 	}
-	return <-stopped // the requests that were under way are answered
+	return <-stopped // waits for the requests in progress
 }
 
 func routes(svc *keyfold.Service) *fiber.App {
@@ -66,7 +66,7 @@ func routes(svc *keyfold.Service) *fiber.App {
 
 type identityKey struct{}
 
-// requireKey is httpadapter.RequireKey for Fiber: Extract, Verify, Reply.
+// requireKey does in Fiber what httpadapter.RequireKey does in net/http.
 func requireKey(svc *keyfold.Service, scopes ...string) fiber.Handler {
 	return func(c fiber.Ctx) error {
 		token, err := httpadapter.ExtractToken(func(name string) (values []string) {
@@ -75,16 +75,17 @@ func requireKey(svc *keyfold.Service, scopes ...string) fiber.Handler {
 			}
 			return values
 		})
+		client := httpadapter.ClientIP(c.RequestCtx().RemoteAddr().String(), nil, httpadapter.Proxies{})
 		var id keyfold.Identity
 		if err == nil {
 			id, err = svc.Verify(c.Context(), keyfold.Request{
 				Token:  token,
 				Scopes: scopes,
-				IP:     httpadapter.ClientIP(c.RequestCtx().RemoteAddr().String(), nil, httpadapter.Proxies{}),
+				IP:     client,
 				Route:  c.Method() + " " + c.FullPath(), // the pattern, not the path
 			})
 		}
-		if err != nil {
+		if err = httpadapter.LimitFailures(svc, client, err); err != nil {
 			status, header, body := httpadapter.Response(err)
 			for name := range header {
 				c.Set(name, header.Get(name))

@@ -1,6 +1,6 @@
 // Nethttp guards a net/http server with API keys that are kept in keyfold.db.
 //
-//	go run ./nethttp key    # makes a key and prints its token, once
+//	go run ./nethttp key    # creates a key and prints its token, once
 //	go run ./nethttp        # serves on localhost:8080
 //	curl -H "Authorization: Bearer $TOKEN" localhost:8080/reports/7
 package main
@@ -44,7 +44,7 @@ func run(ctx context.Context, newKey bool) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println(token.Reveal()) // the only time that it can be seen
+		fmt.Println(token.Reveal()) // this is the only time that the token is shown
 		return nil
 	}
 	server := &http.Server{Addr: "localhost:8080", Handler: routes(svc), ReadHeaderTimeout: 5 * time.Second}
@@ -53,7 +53,7 @@ func run(ctx context.Context, newKey bool) error {
 	if err := server.ListenAndServe(); err != http.ErrServerClosed {
 		return err
 	}
-	return <-stopped // the requests that were under way are answered
+	return <-stopped // waits for the requests in progress
 }
 
 // routes guards each route by itself, so that each can ask for its own scopes.
