@@ -62,7 +62,7 @@ func build(t *testing.T, all []*page) binaries {
 	for _, p := range all {
 		for _, b := range p.blocks {
 			switch {
-			case b.tag != "go":
+			case b.tag != "go" || b.has("from"):
 			case b.isProgram():
 				lay(b.id+"/main.go", p.substitutions(nil).Replace(b.text))
 				built.programs[b] = filepath.Join(dir, b.id)
@@ -139,7 +139,7 @@ func (b *block) wrap(t *testing.T) string {
 		t.Fatalf("%s has no line // BLOCK", name)
 	}
 	rest := bytes.Count(wrapper[:at[1]], []byte("\n")) + 2
-	text := string(wrapper[:at[0]]) + fmt.Sprintf("//line %s:%d\n%s//line %s:%d\n", b.page.name, b.line, b.text, name, rest-1)
+	text := strings.Replace(string(wrapper[:at[0]]), "RUN(", b.words["run"]+"(", 1) + fmt.Sprintf("//line %s:%d\n%s//line %s:%d\n", b.page.name, b.line, b.text, name, rest-1)
 	for variable := range strings.SplitSeq(b.words["use"], ",") {
 		switch variable {
 		case "":

@@ -14,10 +14,12 @@
 // A block with another tag fails, and so does a fragment that names no file. An
 // HTML comment on the line before a block, which readers do not see, says more:
 //
-//	<!-- doctest: in=service use=key,err -->   the file for a fragment; variables that it leaves
-//	<!-- doctest: program -->                  what "go run ." starts from here on; built, not run
-//	<!-- doctest: stays -->                    stays in the foreground of a terminal of its own
-//	<!-- doctest: again -->                    typed again until the output is as it is shown
+//	<!-- doctest: in=service use=key,err -->      the file for a fragment; variables that it leaves
+//	<!-- doctest: in=testing run=TestReports -->  the function of the fragment that the file calls
+//	<!-- doctest: from=examples/gin/main.go -->   an excerpt of that file, which has tests of its own
+//	<!-- doctest: program -->                     what "go run ." starts from here on; built, not run
+//	<!-- doctest: stays -->                       stays in the foreground of a terminal of its own
+//	<!-- doctest: again -->                       typed again until the output is as it is shown
 //
 // Two things differ from what a reader types, see [page.substitutions]: the
 // port, and the binary in place of "go run".
@@ -93,7 +95,7 @@ var (
 	comment = regexp.MustCompile(`^<!-- doctest: (.*) -->$`)
 	fence   = regexp.MustCompile("^\\s*(```|~~~)")
 	words   = map[string]map[string]bool{ // allowed, by tag
-		"go":   {"in": true, "use": true, "program": true},
+		"go":   {"in": true, "use": true, "run": true, "from": true, "program": true},
 		"sh":   {"stays": true, "again": true},
 		"text": {}, "json": {},
 	}
@@ -143,14 +145,14 @@ func (p *page) parse() error {
 
 // add takes a block in, or notes it as the output of the one before.
 func (p *page) add(b *block) error {
-	if b.tag == "go" && !b.isProgram() && b.words["in"] == "" {
+	if b.tag == "go" && !b.isProgram() && b.words["in"] == "" && b.words["from"] == "" {
 		return fmt.Errorf("%v: a fragment needs a comment: <!-- doctest: in=… -->", b)
 	}
 	if b.tag != "text" && b.tag != "json" {
 		p.blocks = append(p.blocks, b)
 		return nil
 	}
-	if len(p.blocks) == 0 || p.blocks[len(p.blocks)-1].output != nil {
+	if len(p.blocks) == 0 || p.blocks[len(p.blocks)-1].output != nil || p.blocks[len(p.blocks)-1].has("from") {
 		return fmt.Errorf("%v: there is no block before whose output this could be", b)
 	}
 	p.blocks[len(p.blocks)-1].output = b
@@ -254,6 +256,39 @@ func anchors(text []byte) map[string]bool {
 	return found
 }
 
+// Code that needs a module of its own, such as that of a web framework, is shown as
+// an excerpt of a file that the tests of that module run.
+func TestExcerptsAreInTheirFiles(t *testing.T) {
+	t.Parallel()
+	for _, p := range pages(t) {
+		for _, b := range p.blocks {
+			if !b.has("from") {
+				continue
+			}
+			if err := b.isExcerpt(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	altered := &block{page: &page{name: "page.md"}, text: "module github.com/keyfold/another\n", words: map[string]string{"from": "go.mod"}}
+	if altered.isExcerpt() == nil {
+		t.Error("a block that differs from its file: got no error")
+	}
+}
+
+// isExcerpt reports an error if the block is not part of the file that its comment
+// names.
+func (b *block) isExcerpt() error {
+	source, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(b.words["from"])))
+	if err != nil {
+		return fmt.Errorf("%v: %w", b, err)
+	}
+	if !strings.Contains("\n"+string(source), "\n"+b.text) {
+		return fmt.Errorf("%v: the block must be an excerpt of %s", b, b.words["from"])
+	}
+	return nil
+}
+
 // A page that says where something is tested must not outlive the test.
 func TestTestsThatPagesNameExist(t *testing.T) {
 	t.Parallel()
@@ -292,6 +327,7 @@ func TestBlocksThatAreNotUnderstoodFail(t *testing.T) {
 		"an unknown word":               "<!-- doctest: skip -->\n```sh\nls\n```\n",
 		"a comment before prose":        "<!-- doctest: again -->\n\n```sh\nls\n```\n",
 		"a comment that is misspelt":    "<!--doctest: again-->\n```sh\nls\n```\n",
+		"output of an excerpt":          "<!-- doctest: from=go.mod -->\n```go\nx\n```\n```text\na\n```\n",
 		"output of nothing":             "```text\nhello\n```\n",
 		"a block that does not end":     "```sh\nls\n",
 		"output of a block that has it": "```sh\nls\n```\n```text\na\n```\n```text\nb\n```\n",

@@ -42,6 +42,7 @@ func (p *page) try(t *testing.T, built binaries) {
 		switch program := built.programs[b]; {
 		case b.tag == "sh":
 			r.types(b)
+		case b.has("from"): // see TestExcerptsAreInTheirFiles
 		case b.has("program"):
 			r.program = program
 		case program != "":
