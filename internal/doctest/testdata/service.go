@@ -4,6 +4,7 @@ package wrapper
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
