@@ -3,37 +3,39 @@ package keyfold
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"runtime"
 	"time"
 
 	"github.com/keyfold/keyfold/internal/clock"
+	"github.com/keyfold/keyfold/internal/keycache"
 	"github.com/keyfold/keyfold/internal/password"
 )
 
 // Service is the whole of Keyfold: it verifies tokens, and keeps keys and users. Make
 // one with [New] and share it; it is safe for concurrent use.
 type Service struct {
-	store    Store
-	opts     *Options // without Peppers
-	peppers  peppers
-	clock    *clock.Clock
-	recorder *recorder
-	cache    *cache   // nil: every verify reads the store
-	watcher  *watcher // nil without a cache
-	checker  *checker
-	changes  *changesState
-	beside   *background
-	outbox   *outbox
-	logins   *logins
-	outages  *outages
-	gate     *gate
+	store      checked
+	opts       *Options // without Peppers
+	secrets    *secrets
+	clock      *clock.Clock
+	recorder   *recorder       // of usage
+	delivery   *delivery       // of what was recorded
+	waitForUse bool            // until the use of a key is stored
+	cache      *keycache.Cache // nil: every verify reads the store
+	watcher    *watcher        // nil without a cache
+	background *background     // nil in a transaction
+	gate       *gate           // likewise
+	outages    *outages
+	passwords  *password.Hasher
+	logins     *logins
+	outbox     *outbox
 
-	passwords *password.Hasher
-
-	bound   bool     // to a transaction, of InTx or of the caller
-	touched *touched // what a transaction of InTx changed
+	bound   bool              // to a transaction, of InTx or of the caller
+	pending *pendingEvictions // of a transaction of InTx; nil outside
 }
+
+// passwordWait is how long a log-in waits for others to be checked.
+const passwordWait = 2 * time.Second
 
 // New returns a Service on that store. Nil options mean the defaults. It
 // validates the options, with an [InvalidError] naming the field, and touches
@@ -60,22 +62,22 @@ func New(store Store, options *Options) (*Service, error) {
 	if store, ok := store.(LoggingStore); ok {
 		store.SetLogger(opts.Logger)
 	}
-	s := &Service{opts: &opts, clock: clock.New(now), beside: &background{}}
-	s.checker = newChecker(store, s.opts, s.clock)
-	s.peppers = opts.takePeppers()
-	s.changes = &changesState{store: store, opts: s.opts}
-	s.store = checked{store, s.checker, s.changes, false}
-	s.beside.work = append(s.beside.work, janitor{s.store, s.opts}.run)
-	s.recorder = newRecorder(s.store, s.opts)
+	s := &Service{opts: &opts, clock: clock.New(now), background: &background{}}
+	check := newChecker(store, s.opts, s.clock)
+	s.secrets = opts.takeSecrets()
+	s.store = checked{store, check, &changeHealth{store: store, opts: s.opts}, false}
+	s.background.work = append(s.background.work, janitor{s.store, s.opts}.run)
+	s.recorder, s.waitForUse = newRecorder(s.opts), opts.Usage == UsageSync
+	s.delivery = newDelivery(s.store, s.opts, s.recorder)
 	slots := max(1, runtime.GOMAXPROCS(0)-1)
 	s.passwords, s.outbox = password.New(slots, passwordWait), newOutbox(opts.Logger)
 	s.logins, s.outages, s.gate = new(logins), new(outages), newGate(placesPerSlot*slots, s.now)
 	if !opts.DisableCache {
-		s.cache = newCache(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
-		s.watcher = newWatcher(store, s.opts, s.cache, s.clock, s.checker)
-		s.beside.work = append(s.beside.work, s.watcher.follow)
+		s.cache = keycache.New(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
+		s.watcher = newWatcher(store, s.opts, s.cache, s.clock, check)
+		s.background.work = append(s.background.work, s.watcher.follow)
 	} else {
-		s.beside.work = append(s.beside.work, s.checker.follow)
+		s.background.work = append(s.background.work, check.follow)
 	}
 	return s, nil
 }
@@ -97,8 +99,8 @@ func (s *Service) Close(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeBudget)
 		defer cancel()
 	}
-	s.beside.close()
-	err := s.recorder.close(ctx)
+	s.background.close()
+	err := s.delivery.close(ctx)
 	s.outbox.close(ctx)
 	return err
 }
@@ -108,11 +110,7 @@ func (s *Service) Close(ctx context.Context) error {
 // if the store works and the process must not decide. [Service.Ready] also tells
 // whether changes and usage are stored.
 func (s *Service) Ping(ctx context.Context) error {
-	check := s.checker.run
-	if s.bound {
-		check = s.mayDecide
-	}
-	if err := check(ctx); err != nil {
+	if err := s.store.recheck(ctx); err != nil {
 		return storeError(ctx, err)
 	}
 	return storeError(ctx, s.store.Ping(ctx))
@@ -121,7 +119,7 @@ func (s *Service) Ping(ctx context.Context) error {
 // Flush writes the usage gathered so far and returns when it is stored. The
 // Service does this by itself, every Options.FlushInterval.
 func (s *Service) Flush(ctx context.Context) error {
-	return storeError(ctx, s.recorder.flush(ctx))
+	return storeError(ctx, s.delivery.flush(ctx))
 }
 
 // InTx runs fn with a Service whose changes take effect together when fn
@@ -139,11 +137,11 @@ func (s *Service) InTx(ctx context.Context, fn func(*Service) error) error {
 		return fn(s)
 	}
 	var refused error
-	var touched touched
-	defer touched.forget(s.cache)
+	var pending pendingEvictions
+	defer func() { pending.evict(s.cache) }()
 	err := s.store.InTx(ctx, func(tx Store) error {
 		bound := s.With(Tx{Store: tx})
-		bound.touched = &touched
+		bound.pending = &pending
 		refused = fn(bound)
 		return refused
 	})
@@ -164,174 +162,72 @@ func (s *Service) InTx(ctx context.Context, fn func(*Service) error) error {
 // and must not be used after the transaction has ended.
 func (s *Service) With(tx Tx) *Service {
 	bound := *s
-	bound.store, bound.bound = checked{tx.Store, s.checker, nil, true}, true
+	bound.store, bound.bound = s.store.within(tx.Store), true
+	// What a transaction reads may never be committed, so it is not cached, and the
+	// background work belongs to the Service outside. The gate protects the store
+	// from new requests; the caller holds a connection already, which other requests
+	// may wait for. The write of a use may wait for the transaction, so a verify must
+	// not wait for that write.
+	bound.cache, bound.watcher, bound.background, bound.gate, bound.waitForUse = nil, nil, nil, nil, false
 	return &bound
 }
 
-// Request is what [Service.Verify] decides on.
-//
-// Printing, logging or encoding a Request shows the id of the key in place of the
-// token. It is a plain value, so fmt shows the whole token where it calls no
-// methods: in an unexported field of another struct, and for the verbs %p and %w.
-type Request struct {
-	// Token is the credential as it was presented.
-	Token string
-	// Scopes are the scopes that the key must hold, all of them. None holds a
-	// wildcard. Empty: any good key will do.
-	Scopes []string
-	// IP is the client's address, for keys that are bound to networks and for
-	// the usage log. The zero Addr is "unknown": keys bound to networks refuse it.
-	IP netip.Addr
-	// Route is the pattern that the request matched, never its path: "GET /reports/{id}".
-	Route string
-	// RequestID and UserAgent are kept only if the Options say so.
-	RequestID string
-	UserAgent string
+// Sync returns once this Service acts on everything that was committed before
+// the call. Call it after committing a transaction that [Service.With] worked
+// in; otherwise this process hears of it as every other does, within
+// Options.PollInterval. Errors: ctx's own, [ErrUnavailable].
+func (s *Service) Sync(ctx context.Context) error {
+	if s.watcher == nil {
+		return nil // every verify reads the store
+	}
+	return storeError(ctx, s.watcher.poll(ctx))
 }
 
-// Verify decides whether the token may do what the request wants. It returns
-//   - a nil error and who it is;
-//   - an [ErrUnauthenticated]: no token, not a good one, or one whose time is
-//     over; tell the caller no more than that ([OutcomeOf] is for the log);
-//   - an [ErrForbidden] beside a valid Identity: a good key without a scope, or
-//     used from outside its networks;
-//   - an [ErrUnavailable]: the store could not answer within
-//     Options.VerifyTimeout. Refuse the request: nothing was decided;
-//   - an [InvalidError] for the field "scopes[0]" when the request asks for a
-//     scope that is malformed or holds a wildcard, which is a mistake of the
-//     program: nothing was decided, and nothing is counted;
-//   - ctx's own error when the caller went away.
-//
-// A malformed token costs no store call. Each call is counted, whatever its
-// outcome, without waiting for the store unless Options.Usage says so.
-func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
-	if err := ctx.Err(); err != nil {
-		return Identity{}, err
+// Staleness returns how long ago this process last heard what changed: the
+// bound within which a change made elsewhere may still be unknown here. It is
+// zero while nothing is remembered: before the first verify, and with
+// Options.DisableCache.
+func (s *Service) Staleness() time.Duration {
+	if s.watcher == nil {
+		return 0
 	}
-	if err := checkConcrete(r.Scopes); err != nil {
-		return Identity{}, err
-	}
-	var limit time.Time
-	if s.opts.Usage == UsageSync {
-		limit = time.Now().Add(s.opts.VerifyTimeout)
-	}
-	now := s.clock.Read()
-	who, err := s.decide(ctx, &r, now)
-	code := OutcomeAllowed
-	if err != nil {
-		if gone := ctx.Err(); gone != nil && errors.Is(err, gone) {
-			return Identity{}, gone // not a verdict, so it is not counted
-		}
-		if code = OutcomeOf(err); code == OutcomeUnavailable {
-			s.outages.report(ctx, s.opts.Logger, now.Wall, err)
-		}
-	}
-	use, ok := s.recorder.record(who, code, &r, now.Wall)
-	if !ok {
-		err := &unavailable{cause: ErrClosed}
-		s.outages.report(ctx, s.opts.Logger, now.Wall, err)
-		return Identity{}, err
-	}
-	if use != nil && !s.bound {
-		if err := use.wait(ctx, limit); err != nil {
-			s.outages.report(ctx, s.opts.Logger, now.Wall, err)
-			return Identity{}, err
-		}
-	}
-	if err != nil && !isForbidden(err) {
-		return Identity{}, err
-	}
-	return Identity{who}, err
+	behind, _ := s.watcher.behind(s.clock.Read())
+	return behind
 }
 
-// decide returns the key whose secret was right, if it was, and the verdict.
-func (s *Service) decide(ctx context.Context, r *Request, now clock.Instant) (principal, error) {
-	parts, err := parseToken(r.Token)
-	if err != nil {
-		return principal{}, err
+// changed evicts keys from the cache, whether a change of them succeeded or failed:
+// a failed one may have been committed before its answer was lost.
+func (s *Service) changed(ids ...string) {
+	switch {
+	case s.pending != nil:
+		s.pending.keys = append(s.pending.keys, ids...) // InTx evicts them after its commit
+	case s.cache != nil:
+		s.cache.Evict(ids...)
 	}
-	who, err := s.lookUp(ctx, parts.ID, now)
-	if err != nil {
-		if errors.Is(err, ErrNotFound) {
-			_ = checkNobody(parts)
-			return principal{}, errUnknown
-		}
-		return principal{}, err
-	}
-	match, err := s.checkSecret(who, parts)
-	if err != nil {
-		return principal{}, err
-	}
-	if !match {
-		return principal{}, errWrongSecret
-	}
-	if s.opts.CurrentPepper != "" {
-		if move, ok := s.outdated(who, parts); ok {
-			s.recorder.rehash(move)
-		}
-	}
-	verdict := who.admit(r, now.Wall)
-	if verdict == error(errIdle) && s.cache != nil && !s.bound {
-		// What is remembered does not tell of uses since: ask again before refusing.
-		s.cache.evict(parts.ID)
-		if who, err = s.lookUp(ctx, parts.ID, now); err != nil {
-			return principal{}, err
-		}
-		verdict = who.admit(r, now.Wall)
-	}
-	return who, verdict
 }
 
-// lookUp returns the key that a verify decides on: the one remembered, while
-// the change feed is heard, or the one in the store.
-func (s *Service) lookUp(ctx context.Context, id string, now clock.Instant) (principal, error) {
-	if !s.bound {
-		s.beside.start()
+// changedUser is changed for all keys of a user.
+func (s *Service) changedUser(id string) {
+	switch {
+	case s.pending != nil:
+		s.pending.users = append(s.pending.users, id)
+	case s.cache != nil:
+		s.cache.EvictUsers(map[string]bool{id: true})
 	}
-	if s.cache == nil || s.bound {
-		bounded, cancel := context.WithTimeout(ctx, s.opts.VerifyTimeout)
-		defer cancel()
-		return s.read(bounded, id)
-	}
-	wait := s.opts.VerifyTimeout
-	if s.watcher.fresh(now, 0) {
-		if who := s.cache.get(id, now.Wall); !who.isNobody() {
-			return who, nil
-		}
-	} else if _, heard := s.watcher.behind(now); heard {
-		wait = min(wait, staleWait)
-	}
-	who, err := s.cache.load(ctx, id, wait, func(ctx context.Context) (principal, error) { return s.read(ctx, id) })
-	if s.opts.StaleGrace > 0 && errors.Is(err, ErrUnavailable) && s.watcher.fresh(now, s.opts.StaleGrace) {
-		if old := s.cache.peek(id); !old.isNobody() {
-			return old, nil
-		}
-	}
-	return who, err
 }
 
-// passwordWait is how long a log-in waits for others to be checked.
-const passwordWait = 2 * time.Second
+// pendingEvictions are what a transaction of InTx has changed.
+type pendingEvictions struct{ keys, users []string }
 
-// staleWait bounds the wait for the store while the change feed is not heard.
-const staleWait = 250 * time.Millisecond
-
-// read asks the store for a key, once the check has passed.
-func (s *Service) read(ctx context.Context, id string) (principal, error) {
-	if err := s.mayDecide(ctx); err != nil {
-		return principal{}, storeError(context.WithoutCancel(ctx), err)
+// evict is called once the transaction has ended.
+func (p *pendingEvictions) evict(c *keycache.Cache) {
+	if c == nil {
+		return
 	}
-	began := s.clock.Read().Wall
-	record, err := s.store.VerifyKey(ctx, id)
-	if err != nil {
-		return principal{}, storeError(context.WithoutCancel(ctx), err)
+	c.Evict(p.keys...)
+	users := map[string]bool{}
+	for _, id := range p.users {
+		users[id] = true
 	}
-	who, err := newPrincipal(&record)
-	if err != nil {
-		return principal{}, &unavailable{cause: err}
-	}
-	if s.cache != nil {
-		who.chunk.base = s.cache.staleAt(began)
-	}
-	return who, nil
+	c.EvictUsers(users)
 }

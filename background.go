@@ -23,7 +23,7 @@ type background struct {
 
 // start begins the work. Calling it again does nothing.
 func (b *background) start() {
-	if b.started.Load() {
+	if b == nil || b.started.Load() {
 		return
 	}
 	b.mu.Lock()

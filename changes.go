@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold/internal/clock"
+	"github.com/keyfold/keyfold/internal/keycache"
 )
 
 // watcher tails the store's change feed and evicts what changed from the cache.
@@ -20,7 +21,7 @@ import (
 type watcher struct {
 	store   Store
 	opts    *Options
-	cache   *cache
+	cache   *keycache.Cache
 	clock   *clock.Clock
 	checker *checker
 
@@ -37,7 +38,7 @@ const (
 	retryInterval = time.Second           // after a poll that failed, if PollInterval is not shorter
 )
 
-func newWatcher(store Store, opts *Options, c *cache, clk *clock.Clock, check *checker) *watcher {
+func newWatcher(store Store, opts *Options, c *keycache.Cache, clk *clock.Clock, check *checker) *watcher {
 	w := &watcher{
 		store: store, opts: opts, cache: c, clock: clk, checker: check,
 		polling: make(chan struct{}, 1), wake: make(chan struct{}, 1),
@@ -86,9 +87,9 @@ func (w *watcher) poll(ctx context.Context) error {
 		return err
 	}
 	if w.cursor == "" {
-		w.cache.flush() // what was read before the feed was followed may have changed unheard
+		w.cache.Flush() // what was read before the feed was followed may have changed unheard
 	}
-	w.cache.forget(changes)
+	evictChanged(w.cache, changes)
 	w.cursor = next
 	w.heard.Store(&began)
 	if w.checker.failing() { // a verify ran the check after this poll did
@@ -179,66 +180,6 @@ func notify(wake chan<- struct{}) {
 	}
 }
 
-// Sync returns once this Service acts on everything that was committed before
-// the call. Call it after committing a transaction that [Service.With] worked
-// in; otherwise this process hears of it as every other does, within
-// Options.PollInterval. Errors: ctx's own, [ErrUnavailable].
-func (s *Service) Sync(ctx context.Context) error {
-	if s.watcher == nil {
-		return nil // every verify reads the store
-	}
-	return storeError(ctx, s.watcher.poll(ctx))
-}
-
-// Staleness returns how long ago this process last heard what changed: the
-// bound within which a change made elsewhere may still be unknown here. It is
-// zero while nothing is remembered: before the first verify, and with
-// Options.DisableCache.
-func (s *Service) Staleness() time.Duration {
-	if s.watcher == nil {
-		return 0
-	}
-	behind, _ := s.watcher.behind(s.clock.Read())
-	return behind
-}
-
-// changed makes this process forget keys, whether a change of them succeeded or
-// failed: a failed one may have been committed before its answer was lost.
-func (s *Service) changed(ids ...string) {
-	switch {
-	case s.touched != nil:
-		s.touched.keys = append(s.touched.keys, ids...) // InTx forgets them after its commit
-	case s.cache != nil && !s.bound:
-		s.cache.evict(ids...)
-	}
-}
-
-// changedUser is changed for all keys of a user.
-func (s *Service) changedUser(id string) {
-	switch {
-	case s.touched != nil:
-		s.touched.users = append(s.touched.users, id)
-	case s.cache != nil && !s.bound:
-		s.cache.evictUsers(map[string]bool{id: true})
-	}
-}
-
-// touched is what was changed in a transaction of InTx.
-type touched struct{ keys, users []string }
-
-// forget is called once the transaction has ended.
-func (t *touched) forget(c *cache) {
-	if c == nil {
-		return
-	}
-	c.evict(t.keys...)
-	users := map[string]bool{}
-	for _, id := range t.users {
-		users[id] = true
-	}
-	c.evictUsers(users)
-}
-
 // The changes of users that keys depend on. Other actions on users, such as a
 // new password, leave their keys as they are.
 const (
@@ -247,21 +188,21 @@ const (
 	actionUserDelete  = "user.delete"
 )
 
-// forget evicts what the changes say.
-func (c *cache) forget(changes []Change) {
+// evictChanged evicts the keys that have changed.
+func evictChanged(c *keycache.Cache, changes []Change) {
 	users := map[string]bool{}
 	for i := range changes {
 		target := changes[i].Target
 		if target == "" {
-			c.flush()
+			c.Flush()
 			return
 		}
 		switch action := changes[i].Action; {
 		case action == actionUserDisable, action == actionUserEnable, action == actionUserDelete:
 			users[target] = true
 		case !strings.HasPrefix(action, "user."):
-			c.evict(target)
+			c.Evict(target)
 		}
 	}
-	c.evictUsers(users)
+	c.EvictUsers(users)
 }

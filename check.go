@@ -2,8 +2,14 @@ package keyfold
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,10 +127,247 @@ func (c *checker) follow(ctx context.Context) {
 	}
 }
 
-// mayDecide returns nil if this Service may decide and write now.
-func (s *Service) mayDecide(ctx context.Context) error {
-	if s.bound {
-		return s.checker.mayDecide(ctx, s.store)
+// pepperChecks finds peppers that differ between processes. A pepper with a typo
+// would make keys that no other process accepts, for good:
+// each rehashed key would be lost. So the database holds a check value for each
+// pepper id. The first process that hashes under that id writes it, and a process
+// with another value fails its check.
+type pepperChecks struct {
+	values map[string]string             // of this process, by the id of the pepper
+	sign   string                        // the id of the pepper that new keys are hashed with
+	agreed atomic.Pointer[clock.Instant] // when each pepper was last found to agree
+}
+
+// newPepperChecks must be given the options while they still have the peppers.
+func newPepperChecks(o *Options) *pepperChecks {
+	p := &pepperChecks{values: make(map[string]string, len(o.Peppers)), sign: o.CurrentPepper}
+	for id, pepper := range o.Peppers {
+		p.values[id] = pepperCheck(id, pepper)
 	}
-	return s.checker.mayDecide(ctx, nil)
+	return p
+}
+
+// pepperRecheck is how long an agreement is relied on. A check value does not
+// change, unless it is removed by hand or another database is restored.
+const pepperRecheck = time.Minute
+
+// pepperSetting is the name of the setting that holds the check value of a pepper.
+func pepperSetting(id string) string { return "pepper." + id }
+
+// pepperCheck returns the check value of a pepper. It says no more about the
+// pepper than the hash of a key does, because it is hashed in the same way. The
+// label is shorter than what keys are hashed as, so it is the hash of none.
+func pepperCheck(id string, pepper []byte) string {
+	mac := hmac.New(sha256.New, pepper)
+	mac.Write([]byte("keyfold pepper\x00" + id))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// check compares all peppers. A pepper that this process only verifies with has no
+// check value until another process hashes with it, so it is looked for each time.
+func (p *pepperChecks) check(ctx context.Context, store Store, now clock.Instant) error {
+	if at := p.agreed.Load(); len(p.values) == 0 || at != nil && at.Age(now) < pepperRecheck {
+		return nil
+	}
+	complete := true
+	for _, id := range slices.Sorted(maps.Keys(p.values)) {
+		value := p.values[id]
+		stored, err := store.Setting(ctx, pepperSetting(id))
+		if errors.Is(err, ErrNotFound) {
+			if id != p.sign {
+				complete = false
+				continue
+			}
+			stored, err = store.AddSetting(ctx, pepperSetting(id), value)
+		}
+		if err != nil {
+			return err
+		}
+		if !hmac.Equal([]byte(stored), []byte(value)) {
+			p.agreed.Store(nil)
+			return fmt.Errorf("%w: the pepper %q has another value in this process than in the process that used it first",
+				ErrCheckFailed, id)
+		}
+	}
+	if complete {
+		p.agreed.Store(&now)
+	}
+	return nil
+}
+
+// checked is a Store that changes nothing unless the check of the database has
+// passed: a process that does not understand the database must not write to it
+// either. Reads pass, except the one of a verify, which [Service.Verify] checks.
+type checked struct {
+	Store
+	checker *checker
+	changes *changeHealth
+	bound   bool // the Store is bound to a transaction, whose outcome says more than its changes
+}
+
+func (c checked) mayDecide(ctx context.Context) error {
+	if c.bound {
+		return c.checker.mayDecide(ctx, c.Store)
+	}
+	return c.checker.mayDecide(ctx, nil)
+}
+
+// within returns the Store of a transaction, with the same check.
+func (c checked) within(tx Store) checked { return checked{tx, c.checker, c.changes, true} }
+
+// recheck asks the database, whatever the last answer was. A transaction may hold
+// the only connection, so in one the last answer will do.
+func (c checked) recheck(ctx context.Context) error {
+	if c.bound {
+		return c.mayDecide(ctx)
+	}
+	return c.checker.run(ctx)
+}
+
+// change calls fn if the check has passed.
+func (c checked) change(ctx context.Context, fn func() error) error {
+	if err := c.mayDecide(ctx); err != nil {
+		return err
+	}
+	err := fn()
+	c.observe(ctx, err)
+	return err
+}
+
+// observe remembers the outcome of a change.
+func (c checked) observe(ctx context.Context, err error) {
+	if !c.bound {
+		c.changes.observe(ctx, err)
+	}
+}
+
+// changed is change for a method that returns a value too.
+func changed[T any](ctx context.Context, c checked, fn func() (T, error)) (T, error) {
+	if err := c.mayDecide(ctx); err != nil {
+		var zero T
+		return zero, err
+	}
+	value, err := fn()
+	c.observe(ctx, err)
+	return value, err
+}
+
+func (c checked) InTx(ctx context.Context, fn func(Store) error) error {
+	if err := c.mayDecide(ctx); err != nil {
+		return err
+	}
+	err := c.Store.InTx(ctx, fn)
+	if !c.bound {
+		c.changes.observeTx(ctx, err)
+	}
+	return err
+}
+
+func (c checked) CreateKey(ctx context.Context, key KeyRecord, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.CreateKey(ctx, key, m) })
+}
+
+func (c checked) UpdateKey(ctx context.Context, key KeyRecord, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.UpdateKey(ctx, key, m) })
+}
+
+func (c checked) RenewKey(ctx context.Context, id string, version int64, expiresAt time.Time, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.RenewKey(ctx, id, version, expiresAt, m) })
+}
+
+func (c checked) RotateKey(ctx context.Context, r Rotation, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.RotateKey(ctx, r, m) })
+}
+
+func (c checked) SetKeyState(ctx context.Context, ids []string, change StateChange, reason string, m Mutation) ([]string, error) {
+	return changed(ctx, c, func() ([]string, error) { return c.Store.SetKeyState(ctx, ids, change, reason, m) })
+}
+
+func (c checked) DeleteKey(ctx context.Context, id string, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.DeleteKey(ctx, id, m) })
+}
+
+func (c checked) RehashKey(ctx context.Context, id string, old, new SecretHash) error {
+	return c.change(ctx, func() error { return c.Store.RehashKey(ctx, id, old, new) })
+}
+
+func (c checked) CreateUser(ctx context.Context, user UserRecord, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.CreateUser(ctx, user, m) })
+}
+
+func (c checked) UpdateUser(ctx context.Context, user UserRecord, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.UpdateUser(ctx, user, m) })
+}
+
+func (c checked) SetPassword(ctx context.Context, id, hash string, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.SetPassword(ctx, id, hash, m) })
+}
+
+func (c checked) RehashPassword(ctx context.Context, id, old, new string) error {
+	return c.change(ctx, func() error { return c.Store.RehashPassword(ctx, id, old, new) })
+}
+
+func (c checked) SetUserState(ctx context.Context, id string, change StateChange, reason string, m Mutation) (bool, error) {
+	return changed(ctx, c, func() (bool, error) { return c.Store.SetUserState(ctx, id, change, reason, m) })
+}
+
+func (c checked) DeleteUser(ctx context.Context, id string, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.DeleteUser(ctx, id, m) })
+}
+
+func (c checked) CreateOneTimeToken(ctx context.Context, token OneTimeTokenRecord, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.CreateOneTimeToken(ctx, token, m) })
+}
+
+func (c checked) UseOneTimeToken(ctx context.Context, use OneTimeTokenUse, m Mutation) (UserRecord, error) {
+	return changed(ctx, c, func() (UserRecord, error) { return c.Store.UseOneTimeToken(ctx, use, m) })
+}
+
+func (c checked) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (int, error) {
+	return changed(ctx, c, func() (int, error) { return c.Store.PruneOneTimeTokens(ctx, at, limit) })
+}
+
+func (c checked) ReserveAttempt(ctx context.Context, names []ThrottleReservation, at time.Time) (Throttle, error) {
+	return changed(ctx, c, func() (Throttle, error) { return c.Store.ReserveAttempt(ctx, names, at) })
+}
+
+func (c checked) RecordAttemptResult(ctx context.Context, s AttemptResult) error {
+	return c.change(ctx, func() error { return c.Store.RecordAttemptResult(ctx, s) })
+}
+
+func (c checked) UnlockUser(ctx context.Context, id string, s AttemptResult, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.UnlockUser(ctx, id, s, m) })
+}
+
+func (c checked) PruneThrottles(ctx context.Context, at time.Time, limit int) (int, error) {
+	return changed(ctx, c, func() (int, error) { return c.Store.PruneThrottles(ctx, at, limit) })
+}
+
+func (c checked) RecordUsage(ctx context.Context, batch UsageBatch) (UsageResult, error) {
+	if err := c.mayDecide(ctx); err != nil {
+		return UsageResult{}, err
+	}
+	return c.Store.RecordUsage(ctx, batch) // the delivery knows whether it fails
+}
+
+func (c checked) PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
+	if err := c.mayDecide(ctx); err != nil {
+		return 0, false, err
+	}
+	return c.Store.PruneUsage(ctx, before, limit)
+}
+
+func (c checked) PruneHours(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
+	if err := c.mayDecide(ctx); err != nil {
+		return 0, false, err
+	}
+	return c.Store.PruneHours(ctx, before, limit)
+}
+
+func (c checked) PruneChanges(ctx context.Context, before time.Time, limit int) (int, error) {
+	return changed(ctx, c, func() (int, error) { return c.Store.PruneChanges(ctx, before, limit) })
+}
+
+func (c checked) SetSetting(ctx context.Context, name, value string, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.SetSetting(ctx, name, value, m) })
 }

@@ -30,7 +30,7 @@ func UncheckedStore(opts Options, failed error) Store {
 	}
 	check := newChecker(nil, &opts, clock.New(nil))
 	check.keep(&answer{check.clock.Read(), failed})
-	return checked{nil, check, nil, false}
+	return checked{nil, check, &changeHealth{opts: &opts}, false}
 }
 
 // NarrowGate leaves so many places to anonymous requests and hashes so many

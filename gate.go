@@ -75,19 +75,17 @@ func newGate(places int, now func() time.Time) *gate {
 }
 
 // admit takes a place for a request from that address, which may be unknown, and
-// returns the function that gives it back. Further calls of that function do nothing. The
-// error is errCrowded, or ctx's own.
-//
-// A Service that is bound to a transaction needs no place: its caller holds a
-// connection already, and other requests may wait for that one.
-func (s *Service) admit(ctx context.Context, ip netip.Addr) (leave func(), err error) {
-	if s.bound {
+// returns the function that gives it back. Further calls of that function do
+// nothing. The error is errCrowded, or ctx's own. A nil gate has a place for each
+// request.
+func (g *gate) admit(ctx context.Context, ip netip.Addr) (leave func(), err error) {
+	if g == nil {
 		return func() {}, nil
 	}
-	if err := s.gate.enter(ctx, networkOf(ip)); err != nil {
+	if err := g.enter(ctx, networkOf(ip)); err != nil {
 		return nil, err
 	}
-	return sync.OnceFunc(s.gate.leave), nil
+	return sync.OnceFunc(g.leave), nil
 }
 
 func (g *gate) enter(ctx context.Context, network netip.Prefix) error {
@@ -179,11 +177,11 @@ func (g *gate) rankOf(network netip.Prefix) rank {
 	return rankFailed
 }
 
-// learn remembers how a request ended. Errors that decided nothing tell nothing
+// learn remembers how a request ended. Errors that decided nothing say nothing
 // about the address.
 func (g *gate) learn(ip netip.Addr, err error) {
 	network := networkOf(ip)
-	if !network.IsValid() {
+	if g == nil || !network.IsValid() {
 		return
 	}
 	g.state.Lock()

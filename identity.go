@@ -7,63 +7,64 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/keyfold/keyfold/internal/keycache"
 	"github.com/keyfold/keyfold/internal/scope"
 )
 
-// Identity says whose key a request came with. It cannot be changed, so it may
-// be kept, copied and shared. The zero Identity is nobody: every method returns
-// its zero value, and it holds no scope.
-type Identity struct{ who principal }
+// Identity describes the key that a request came with. It cannot be changed, so
+// it may be kept, copied and shared. The zero Identity stands for no key: every
+// method returns its zero value, and it has no scope.
+type Identity struct{ key keycache.Key }
 
-// IsZero reports whether this is nobody.
-func (id Identity) IsZero() bool { return id.who.isNobody() }
+// IsZero reports whether this is the zero Identity.
+func (id Identity) IsZero() bool { return id.key.IsZero() }
 
 // KeyID returns the id of the key.
 func (id Identity) KeyID() string {
 	if id.IsZero() {
 		return ""
 	}
-	return id.who.keyID()
+	return id.key.ID()
 }
 
 // Name returns the key's name.
-func (id Identity) Name() string { return id.field(fieldName) }
+func (id Identity) Name() string { return id.text(keycache.Key.Name) }
 
-// OwnerID returns the host's own id of whoever the key belongs to.
-func (id Identity) OwnerID() string { return id.field(fieldOwnerID) }
+// OwnerID returns the host's own id of the owner of the key.
+func (id Identity) OwnerID() string { return id.text(keycache.Key.OwnerID) }
 
 // UserID returns the id of the [User] that the key belongs to, or "".
-func (id Identity) UserID() string { return id.field(fieldUserID) }
+func (id Identity) UserID() string { return id.text(keycache.Key.UserID) }
 
 // Tenant returns the key's tenant label.
-func (id Identity) Tenant() string { return id.field(fieldTenant) }
+func (id Identity) Tenant() string { return id.text(keycache.Key.Tenant) }
 
 // Environment returns the environment in the key's token: "live", or empty.
-func (id Identity) Environment() string { return id.field(fieldEnvironment) }
+func (id Identity) Environment() string { return id.text(keycache.Key.Environment) }
 
 // HasScope reports whether the key holds the scope, itself or by a wildcard. It
 // is false for a scope that is malformed or holds a wildcard of its own.
 func (id Identity) HasScope(wanted string) bool {
-	return scope.IsConcrete(wanted) && scope.Set(id.field(fieldScopes)).Covers(wanted)
+	return scope.IsConcrete(wanted) && id.scopes().Covers(wanted)
 }
 
 // Scopes yields the key's scopes in the order given at its creation.
-func (id Identity) Scopes() iter.Seq[string] { return scope.Set(id.field(fieldScopes)).All }
+func (id Identity) Scopes() iter.Seq[string] { return id.scopes().All }
 
 // Metadata returns the value kept under that name, or "".
 func (id Identity) Metadata(name string) string {
 	if id.IsZero() {
 		return ""
 	}
-	return id.who.metadata(name)
+	return id.key.Metadata(name)
 }
 
 // ExpiresAt returns the key's deadline, exclusive; zero when it has none.
 func (id Identity) ExpiresAt() time.Time {
-	if id.IsZero() || id.who.entry.expiresAt == NoDeadline {
+	if id.IsZero() || id.key.ExpiresAt() == NoDeadline {
 		return time.Time{}
 	}
-	return time.UnixMilli(id.who.entry.expiresAt).UTC()
+	return time.UnixMilli(id.key.ExpiresAt()).UTC()
 }
 
 // String names the key and its owner, for logs.
@@ -80,10 +81,17 @@ func (id Identity) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state
 // LogValue is String, for log/slog.
 func (id Identity) LogValue() slog.Value { return slog.StringValue(id.String()) }
 
-// field is a text of the key, empty for nobody.
-func (id Identity) field(f field) string {
+// text returns a text of the key, empty for the zero Identity.
+func (id Identity) text(of func(keycache.Key) string) string {
 	if id.IsZero() {
 		return ""
 	}
-	return id.who.field(f)
+	return of(id.key)
+}
+
+func (id Identity) scopes() scope.Set {
+	if id.IsZero() {
+		return ""
+	}
+	return id.key.Scopes()
 }

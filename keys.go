@@ -159,7 +159,7 @@ func (s *Service) mint(key Key, now time.Time) (KeyRecord, Token) {
 	parts, text := token.New(token.Head(key.Prefix, key.Environment))
 	key.ID, key.Hint, key.Version = parts.ID, hint(parts), 1
 	key.CreatedAt, key.UpdatedAt = now, now
-	return KeyRecord{Key: key, Secret: s.hashSecret(parts), ActiveAt: now}, Token{text: &text}
+	return KeyRecord{Key: key, Secret: s.secrets.hash(parts), ActiveAt: now}, Token{text: &text}
 }
 
 // hint is how a token begins. It is made of the public part alone.

@@ -57,7 +57,7 @@ func (s *Service) Authenticate(ctx context.Context, l Credentials) (User, error)
 	if !ok {
 		return User{}, errUnknownLogin // no user can have this name
 	}
-	leave, err := s.admit(ctx, l.IP)
+	leave, err := s.gate.admit(ctx, l.IP)
 	if err != nil {
 		return User{}, err
 	}

@@ -45,7 +45,7 @@ func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login
 	if !ok {
 		return nil // nobody can be called so, and nobody is told
 	}
-	leave, err := s.admit(ctx, ip)
+	leave, err := s.gate.admit(ctx, ip)
 	if err != nil {
 		return err
 	}

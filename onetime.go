@@ -321,7 +321,7 @@ func (s *Service) admitOneTime(ctx context.Context, token string, ip netip.Addr)
 	if !isOneTime(token) {
 		return nil, ErrInvalidOneTimeToken
 	}
-	return s.admit(ctx, ip)
+	return s.gate.admit(ctx, ip)
 }
 
 // oneTime returns what is stored of a token, and its user.

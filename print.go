@@ -55,37 +55,8 @@ func (s Service) shown() redact.Fields {
 	if s.opts == nil {
 		return nil // a Service that New did not make
 	}
-	store := s.store
-	if c, ok := store.(checked); ok {
-		store = c.Store
-	}
-	return redact.Fields{slog.String("Store", fmt.Sprintf("%T", store)), slog.Any("Options", s.opts.LogValue())}
+	return redact.Fields{slog.String("Store", fmt.Sprintf("%T", s.store.Store)), slog.Any("Options", s.opts.LogValue())}
 }
-
-// shown has the id of the key in place of the token where the token has its shape.
-func (r Request) shown() redact.Fields {
-	fields := redact.Of(r, "Token")
-	if token, err := ParseToken(r.Token); err == nil {
-		fields.Set("Token", token.String())
-	}
-	return fields
-}
-
-// Format writes the fields that are set, without the secret of the token, for
-// every verb and flag.
-func (r Request) Format(state fmt.State, verb rune) { r.shown().Format(state, verb) }
-
-// LogValue is a group of what Format writes.
-func (r Request) LogValue() slog.Value { return r.shown().LogValue() }
-
-// MarshalJSON is an object of what Format writes.
-func (r Request) MarshalJSON() ([]byte, error) { return r.shown().MarshalJSON() }
-
-// MarshalText is what Format writes.
-func (r Request) MarshalText() ([]byte, error) { return r.shown().MarshalText() }
-
-// GobEncode returns an error: a token must not be stored.
-func (r Request) GobEncode() ([]byte, error) { return nil, errSecretInGob }
 
 func (l Credentials) shown() redact.Fields { return redact.Of(l, "Password") }
 

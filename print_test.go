@@ -28,9 +28,9 @@ func TestPrintedValuesShowTheOtherFields(t *testing.T) {
 	}{
 		{
 			keyfold.Credentials{Identifier: "ann", Password: "hunter two", IP: netip.MustParseAddr("192.0.2.1")},
-			"{Login:ann Password:[secret] IP:192.0.2.1}", `{"Login":"ann","Password":"[secret]","IP":"192.0.2.1"}`,
+			"{Identifier:ann Password:[secret] IP:192.0.2.1}", `{"Identifier":"ann","Password":"[secret]","IP":"192.0.2.1"}`,
 		},
-		{&keyfold.Credentials{Identifier: "ann"}, "{Login:ann}", `{"Login":"ann"}`},
+		{&keyfold.Credentials{Identifier: "ann"}, "{Identifier:ann}", `{"Identifier":"ann"}`},
 		{keyfold.NewUser{}, "{}", `{}`},
 		{
 			keyfold.Request{Token: token.Reveal(), Scopes: []string{"a:b"}},

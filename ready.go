@@ -62,29 +62,31 @@ type ProbingStore interface {
 	Probe(ctx context.Context) error
 }
 
-// changesState is what the last changes say about those to come.
-type changesState struct {
+// changeHealth knows what the last changes say about the next ones.
+type changeHealth struct {
 	store Store // outside of every transaction
 	opts  *Options
 
-	mu      sync.Mutex
-	err     error     // of the last change; nil if it succeeded
-	at      time.Time // when it ended
-	probing bool
+	state struct {
+		sync.Mutex
+		err     error     // of the last change; nil if it succeeded
+		at      time.Time // when it ended
+		probing bool
+	}
 }
 
-// note remembers the outcome of a change, unless it says nothing about the
-// database: the store decided against the change, or the caller went away.
-func (c *changesState) note(ctx context.Context, err error) {
+// observe remembers the outcome of a change, unless it says nothing about the
+// database: the store decided against the change, or the caller gave up.
+func (c *changeHealth) observe(ctx context.Context, err error) {
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, ErrCheckFailed) || !errors.Is(storeError(ctx, err), ErrUnavailable) {
 			return
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	failed := c.err != nil
-	c.err, c.at = err, time.Now()
+	c.state.Lock()
+	defer c.state.Unlock()
+	failed := c.state.err != nil
+	c.state.err, c.state.at = err, time.Now()
 	switch {
 	case err != nil && !failed:
 		c.opts.Logger.Error("keyfold: changes fail; this process is not ready", slog.Any("error", err))
@@ -93,43 +95,43 @@ func (c *changesState) note(ctx context.Context, err error) {
 	}
 }
 
-// noteTx is note for a transaction, whose error may be the program's own.
-func (c *changesState) noteTx(ctx context.Context, err error) {
+// observeTx is observe for a transaction, whose error may be the program's own.
+func (c *changeHealth) observeTx(ctx context.Context, err error) {
 	if err == nil || errors.Is(err, ErrNoSpace) || errors.Is(err, ErrReadOnly) {
-		c.note(ctx, err)
+		c.observe(ctx, err)
 	}
 }
 
 // failure returns why changes fail, or nil. It probes where the last change says too
 // little. Of several callers one probes, and the others get the last answer.
-func (c *changesState) failure(ctx context.Context) error {
+func (c *changeHealth) failure(ctx context.Context) error {
 	store, probes := c.store.(ProbingStore)
-	c.mu.Lock()
-	err, wait := c.err, probeAge
+	c.state.Lock()
+	err, wait := c.state.err, probeAge
 	if err != nil && probes {
 		wait = probePause
 	}
-	if c.probing || time.Since(c.at) < wait {
-		c.mu.Unlock()
+	if c.state.probing || time.Since(c.state.at) < wait {
+		c.state.Unlock()
 		return err
 	}
 	if !probes {
-		c.err = nil // too long ago to say anything
-		c.mu.Unlock()
+		c.state.err = nil // too long ago to say anything
+		c.state.Unlock()
 		return nil
 	}
-	c.probing = true
-	c.mu.Unlock()
+	c.state.probing = true
+	c.state.Unlock()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollTimeout)
 	defer cancel()
-	c.note(bounded, store.Probe(bounded))
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.probing = false
+	c.observe(bounded, store.Probe(bounded))
+	c.state.Lock()
+	defer c.state.Unlock()
+	c.state.probing = false
 	if bounded.Err() != nil {
-		c.at = time.Now() // the next probe waits for its turn too
+		c.state.at = time.Now() // the next probe waits for its turn too
 	}
-	return c.err
+	return c.state.err
 }
 
 // Ready reports whether this Service can do all of its work, for a readiness check.
@@ -140,8 +142,8 @@ func (c *changesState) failure(ctx context.Context) error {
 // Ready knows the outcome of the last change and of the last batch of usage. It
 // writes to the database itself, a few KiB that it deletes again, only to find out
 // whether changes succeed again, at most once in five seconds, and if nothing was
-// changed for a minute. A store that is no [ProbingStore] is never written to; with
-// such a one a failure is forgotten after a minute.
+// changed for a minute. A store that is not a [ProbingStore] is never written to; with
+// such a store a failure is forgotten after a minute.
 func (s *Service) Ready(ctx context.Context) error {
 	if err := s.Ping(ctx); err != nil {
 		if cause := ctx.Err(); cause != nil {
@@ -153,11 +155,11 @@ func (s *Service) Ready(ctx context.Context) error {
 		}
 		return &NotReadyError{Part: part, cause: err}
 	}
-	if err := s.changes.failure(ctx); err != nil {
+	if err := s.store.changes.failure(ctx); err != nil {
 		return &NotReadyError{Part: PartChanges, cause: err}
 	}
-	if failed := s.recorder.failed.Load(); failed != nil {
-		return &NotReadyError{Part: PartUsage, cause: *failed}
+	if err := s.delivery.failure(); err != nil {
+		return &NotReadyError{Part: PartUsage, cause: err}
 	}
 	return nil
 }

@@ -3,171 +3,177 @@ package keyfold
 import (
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/keyfold/keyfold/internal/token"
+	"github.com/keyfold/keyfold/internal/keycache"
 )
 
-// recorder gathers usage in memory and writes it in batches, so that a verify
-// never waits for a write.
+// recorder gathers usage in memory, so that a verify never waits for a write. Its
+// other half is [delivery], which writes what was gathered.
 //
-// A verify leaves one entry in a shard picked at random, so there is no lock
-// that all of them share; everything that costs (adding up, formatting) is done
-// by whoever flushes. One batch is in flight at a time. While the store fails,
-// that batch is tried again, whole and under its own number, until it is in;
-// what comes meanwhile gathers behind it. So a commit whose answer was lost is
-// not applied twice, and totals and events of one verify never part.
+// A verify leaves one entry in a shard picked at random, so there is no lock that
+// all verifies share, and everything that costs time (sums, formatting) is left to
+// the delivery.
 //
-// With UsageSync a verify waits for the batch that its use went into.
+// With UsageSync a verify then waits until the batch with its use is stored.
 type recorder struct {
-	store Store
-	opts  *Options
-	id    string
-
+	opts    *Options
 	shards  []usageShard
-	started atomic.Bool
 	samples sampler
-	closed  atomic.Bool
+	started atomic.Bool   // the delivery runs, or is closed
+	start   func()        // starts the delivery
+	wake    chan struct{} // holds a token while there is a reason to deliver now
+	full    allowance     // with less than this left, it is time to deliver
 
-	room   sync.Mutex         // guards the next six; a shard may be locked before it, never after
-	full   allowance          // less than this left: time to flush
-	left   allowance          // what the shards may still take
-	held   allowance          // what the batches in flight take
-	lost   int64              // uses of keys that are gone
-	aside  int64              // batches set aside
-	cancel context.CancelFunc // ends what the background is waiting for
-
-	flushing chan struct{} // holds one token while a flush runs, which owns the next five
-	refused  map[minuteOf]int64
-	late     map[hourOf]lateUse
-	inFlight []*delivery
-	moves    []rehash
-	number   int64 // of the batch made last
-
-	failed atomic.Pointer[error] // of the last flush; nil if the store took it
-
-	wake chan struct{} // there is a batch's worth of events, or somebody waits
-	stop chan struct{}
-	done chan struct{}
+	budget struct { // may be locked while a shard is, and never the other way round
+		sync.Mutex
+		left allowance // that no shard has been granted
+	}
 }
 
 const (
-	flushEvents   = 20_000 // events that are written without waiting for the interval
-	useSize       = 128    // bytes of a use without its texts, here and in its batch
-	maxRehashes   = 1000   // per shard
-	maxEventText  = 256    // bytes of each text of an event
-	creditEvents  = 64     // what a shard is allowed at a time
-	recorderIDLen = 16
+	flushEvents  = 20_000 // events that are written without waiting for the interval
+	useSize      = 128    // bytes of a use without its texts, here and in its batch
+	maxRehashes  = 1000   // per shard
+	maxEventText = 256    // bytes of each text of an event
+	creditEvents = 64     // granted to a shard at a time
 )
 
 // usageShard is one of the places where verifies leave their use.
 type usageShard struct {
-	mu      sync.Mutex
-	closed  bool
-	credit  allowance
-	uses    []use
-	spare   []use              // emptied by the last flush, to be filled next
-	late    map[hourOf]lateUse // uses that found no room as events
-	refused [len(outcomeNames)]int64
-	minute  int64              // which refused counts
-	before  map[minuteOf]int64 // refusals of other minutes
-	moves   map[string]rehash
-	dropped int64    // ever
-	next    *landing // of the batch that uses go into next; nil unless verifies wait for it
-	_       [64]byte // shards that are used at the same time share no cache line
+	state struct {
+		sync.Mutex
+		closed   bool
+		credit   allowance
+		uses     []use
+		spare    []use                // emptied by the last delivery, to be filled next
+		overflow map[hourKey]useCount // uses for which the budget had no event left
+		refused  [len(outcomeNames)]int64
+		minute   int64               // of the counts in refused
+		earlier  map[minuteKey]int64 // refusals of other minutes
+		rehashes map[string]rehash
+		dropped  int64 // events since the start
+		next     *ack  // for the uses of the next batches; nil unless verifies wait
+	}
+	_ [64]byte // shards that are used at the same time share no cache line
 }
 
-// allowance is room for events.
+// allowance is a number of events and of their bytes.
 type allowance struct{ events, bytes int64 }
+
+// observation is one verify as the recorder needs it.
+type observation struct {
+	at        int64 // unix milliseconds
+	code      Outcome
+	ip        netip.Addr
+	route     string
+	requestID string
+	userAgent string
+}
 
 // use is one verify of a key whose secret was right, or a sampled refusal. It
 // fills a cache line, of which every verify writes one.
 type use struct {
-	who     principal // nobody for a sample
+	key     keycache.Key // zero for a sample
 	route   string
-	address [16]byte // zero if none is known
-	more    *useMore // nil for most
-	when    int64    // unix milliseconds, and the code in the lowest bits
+	address [16]byte // zero if it is unknown
+	details *useDetails
+	when    int64 // unix milliseconds, and the code in the lowest bits
 }
 
-// useMore is what is only kept where the options say so.
-type useMore struct{ requestID, userAgent string }
+// useDetails are what the options have to ask for; most uses have none.
+type useDetails struct{ requestID, userAgent string }
 
 const codeBits = 8
 
 func (u *use) at() int64     { return u.when >> codeBits }
 func (u *use) code() Outcome { return Outcome(u.when & (1<<codeBits - 1)) }
 
-type hourOf struct {
+func (u *use) size() int64 {
+	size := useSize + int64(len(u.route))
+	if u.details != nil {
+		size += int64(len(u.details.requestID) + len(u.details.userAgent))
+	}
+	return size
+}
+
+// hourKey is what uses are counted by.
+type hourKey struct {
 	keyID string
 	hour  int64
 	code  Outcome
 }
 
-type lateUse struct{ count, last int64 }
-
-type minuteOf struct {
+// minuteKey is what refusals without a key are counted by.
+type minuteKey struct {
 	minute int64
 	code   Outcome
 }
 
-func newRecorder(store Store, opts *Options) *recorder {
+// useCount counts uses, and has the time of the last.
+type useCount struct{ count, last int64 }
+
+func (u useCount) plus(more useCount) useCount {
+	return useCount{count: u.count + more.count, last: max(u.last, more.last)}
+}
+
+func newRecorder(opts *Options) *recorder {
 	shards := 1
 	for shards < 4*runtime.GOMAXPROCS(0) {
 		shards *= 2
 	}
-	r := &recorder{
-		store: store, opts: opts, id: token.Random(recorderIDLen), shards: make([]usageShard, shards),
-		left:     allowance{events: int64(opts.MaxPendingEvents), bytes: int64(opts.MaxPendingBytes)},
-		flushing: make(chan struct{}, 1), refused: map[minuteOf]int64{}, late: map[hourOf]lateUse{},
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
-	}
-	// What shards have been granted and not used yet is no reason to flush.
+	r := &recorder{opts: opts, shards: make([]usageShard, shards), wake: make(chan struct{}, 1)}
+	left := allowance{events: int64(opts.MaxPendingEvents), bytes: int64(opts.MaxPendingBytes)}
+	r.budget.left = left
+	// Events that shards have been granted and not used yet are no reason to deliver.
 	granted := int64(shards * creditEvents)
 	r.full = allowance{
-		events: r.left.events - min(flushEvents+granted, r.left.events/2),
-		bytes:  r.left.bytes / 2,
+		events: left.events - min(flushEvents+granted, left.events/2),
+		bytes:  left.bytes / 2,
 	}
-	next := newLanding(opts)
+	next := newAck(opts)
 	for i := range r.shards {
-		r.shards[i].next = next
+		r.shards[i].state.next = next
 	}
 	return r
 }
 
-// record counts one verify. It reports false, and counts nothing, once the
-// recorder is closed. With UsageSync it returns the landing of a use.
-func (r *recorder) record(who principal, code Outcome, req *Request, now int64) (*landing, bool) {
+// record counts one verify; key is zero where the request proved none. It reports
+// false, and counts nothing, once the recorder is closed. With UsageSync it returns
+// the ack of the use.
+func (r *recorder) record(key keycache.Key, o *observation) (*ack, bool) {
 	if !r.started.Load() {
 		r.start()
 	}
-	s := &r.shards[rand.Uint32()&uint32(len(r.shards)-1)]
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	shard := &r.shards[rand.Uint32()&uint32(len(r.shards)-1)]
+	s := &shard.state
+	s.Lock()
+	defer s.Unlock()
 	if s.closed {
 		return nil, false
 	}
-	if who.isNobody() {
-		if now < s.minute || now >= s.minute+time.Minute.Milliseconds() {
-			s.turn(now)
+	if key.IsZero() {
+		if o.at < s.minute || o.at >= s.minute+time.Minute.Milliseconds() {
+			shard.beginMinute(o.at)
 		}
-		s.refused[code]++
-		if !r.opts.DisableEvents && r.samples.take(now) {
+		s.refused[o.code]++
+		if !r.opts.DisableEvents && r.samples.take(o.at) {
 			// The request ID and the user agent are the client's own text: without
-			// them a sample has no part whose size a stranger chooses.
-			r.keep(s, principal{}, code, &Request{IP: req.IP, Route: req.Route}, now)
+			// them a client cannot choose the size of any part of a sample.
+			r.add(shard, key, &observation{at: o.at, code: o.code, ip: o.ip, route: o.route})
 		}
 		return nil, true
 	}
-	if !r.keep(s, who, code, req, now) {
+	if !r.add(shard, key, o) {
 		if !r.opts.DisableEvents {
 			s.dropped++
 		}
-		s.count(hourOf{keyID: who.keyID(), hour: floor(now, time.Hour), code: code}, now)
+		shard.countOverflow(hourKey{keyID: key.ID(), hour: floor(o.at, time.Hour), code: o.code}, o.at)
 	}
 	if s.next != nil {
 		notify(r.wake)
@@ -175,14 +181,14 @@ func (r *recorder) record(who principal, code Outcome, req *Request, now int64) 
 	return s.next, true
 }
 
-// keep adds an event if there is room for it.
-func (r *recorder) keep(s *usageShard, who principal, code Outcome, req *Request, at int64) bool {
-	u := use{who: who, when: at<<codeBits | int64(code), route: bounded(req.Route), more: r.more(req)}
-	if req.IP.IsValid() {
-		u.address = req.IP.As16()
+// add adds an event if the budget allows it. The caller holds the shard's lock.
+func (r *recorder) add(shard *usageShard, key keycache.Key, o *observation) bool {
+	u := use{key: key, when: o.at<<codeBits | int64(o.code), route: truncate(o.route), details: r.details(o)}
+	if o.ip.IsValid() {
+		u.address = o.ip.As16()
 	}
-	size := u.size()
-	if (s.credit.events < 1 || s.credit.bytes < size) && !r.refill(s, size) {
+	s, size := &shard.state, u.size()
+	if (s.credit.events < 1 || s.credit.bytes < size) && !r.grant(&s.credit, size) {
 		return false
 	}
 	s.credit.events--
@@ -191,109 +197,211 @@ func (r *recorder) keep(s *usageShard, who principal, code Outcome, req *Request
 	return true
 }
 
-// more allocates, but only where the options ask for it.
-func (r *recorder) more(req *Request) *useMore {
-	if (!r.opts.RecordRequestID || req.RequestID == "") && (!r.opts.RecordUserAgent || req.UserAgent == "") {
+// details allocates, but only where the options ask for it.
+func (r *recorder) details(o *observation) *useDetails {
+	if (!r.opts.RecordRequestID || o.requestID == "") && (!r.opts.RecordUserAgent || o.userAgent == "") {
 		return nil
 	}
-	more := new(useMore)
+	details := new(useDetails)
 	if r.opts.RecordRequestID {
-		more.requestID = bounded(req.RequestID)
+		details.requestID = truncate(o.requestID)
 	}
 	if r.opts.RecordUserAgent {
-		more.userAgent = bounded(req.UserAgent)
+		details.userAgent = truncate(o.userAgent)
 	}
-	return more
+	return details
 }
 
-func (u *use) size() int64 {
-	size := useSize + int64(len(u.route))
-	if u.more != nil {
-		size += int64(len(u.more.requestID) + len(u.more.userAgent))
-	}
-	return size
-}
-
-// refill gives the shard more room, if there is any, and wakes the flush when
-// a batch's worth of events or half of what may wait is waiting.
-func (r *recorder) refill(s *usageShard, size int64) bool {
-	r.room.Lock()
-	defer r.room.Unlock()
-	// Only what is missing: granting the full credit each time that one kind has
-	// run out would pile up the other kind.
-	events := min(r.left.events, max(0, creditEvents-s.credit.events))
-	bytes := min(r.left.bytes, max(0, creditEvents*useSize+size-s.credit.bytes))
-	r.left.events -= events
-	r.left.bytes -= bytes
-	s.credit.events += events
-	s.credit.bytes += bytes
-	if r.left.events <= r.full.events || r.left.bytes <= r.full.bytes {
+// grant raises the credit of a shard if the budget allows an event of that size,
+// and wakes the delivery when a batch's worth of events, or half of what may wait,
+// is waiting.
+func (r *recorder) grant(credit *allowance, size int64) bool {
+	r.budget.Lock()
+	defer r.budget.Unlock()
+	// Only the shortfall: granting the full credit each time that one kind has run
+	// out would pile up the other kind.
+	left := &r.budget.left
+	events := min(left.events, max(0, creditEvents-credit.events))
+	bytes := min(left.bytes, max(0, creditEvents*useSize+size-credit.bytes))
+	left.events -= events
+	left.bytes -= bytes
+	credit.events += events
+	credit.bytes += bytes
+	if left.events <= r.full.events || left.bytes <= r.full.bytes {
 		notify(r.wake)
 	}
-	return s.credit.events >= 1 && s.credit.bytes >= size
+	return credit.events >= 1 && credit.bytes >= size
 }
 
-// count keeps a use as a number when it found no room as an event.
-func (s *usageShard) count(of hourOf, now int64) {
-	if s.late == nil {
-		s.late = map[hourOf]lateUse{}
+// giveBack returns the allowance of events that are stored.
+func (r *recorder) giveBack(size allowance) {
+	r.budget.Lock()
+	defer r.budget.Unlock()
+	r.budget.left.events += size.events
+	r.budget.left.bytes += size.bytes
+}
+
+// rehash remembers a key that has to move to the newest pepper.
+func (r *recorder) rehash(move rehash) {
+	s := &r.shards[0].state
+	s.Lock()
+	defer s.Unlock()
+	if s.closed || len(s.rehashes) >= maxRehashes {
+		return
 	}
-	s.late[of] = s.late[of].plus(lateUse{count: 1, last: now})
+	if s.rehashes == nil {
+		s.rehashes = map[string]rehash{}
+	}
+	s.rehashes[move.keyID] = move
 }
 
-func (u lateUse) plus(more lateUse) lateUse {
-	return lateUse{count: u.count + more.count, last: max(u.last, more.last)}
+// close refuses further verifies.
+func (r *recorder) close() {
+	for i := range r.shards {
+		s := &r.shards[i].state
+		s.Lock()
+		s.closed = true
+		s.Unlock()
+	}
 }
 
-// turn puts the refusals of one minute away and begins with another.
-func (s *usageShard) turn(now int64) {
+// countOverflow counts a use that is not kept as an event.
+func (shard *usageShard) countOverflow(of hourKey, now int64) {
+	s := &shard.state
+	if s.overflow == nil {
+		s.overflow = map[hourKey]useCount{}
+	}
+	s.overflow[of] = s.overflow[of].plus(useCount{count: 1, last: now})
+}
+
+// beginMinute puts the refusals of one minute away and begins with another.
+func (shard *usageShard) beginMinute(now int64) {
+	s := &shard.state
 	for code, count := range s.refused {
-		if count > 0 {
-			if s.before == nil {
-				s.before = map[minuteOf]int64{}
-			}
-			s.before[minuteOf{minute: s.minute, code: Outcome(code)}] += count
+		if count == 0 {
+			continue
 		}
+		if s.earlier == nil {
+			s.earlier = map[minuteKey]int64{}
+		}
+		s.earlier[minuteKey{minute: s.minute, code: Outcome(code)}] += count
 	}
 	clear(s.refused[:])
 	s.minute = floor(now, time.Minute)
 }
 
-// bounded cuts a text that is too long for an event, and lets go of the rest.
-func bounded(s string) string {
+// takeCounts moves the counts out of the shard.
+func (shard *usageShard) takeCounts() (refused map[minuteKey]int64, overflow map[hourKey]useCount) {
+	s := &shard.state
+	s.Lock()
+	defer s.Unlock()
+	shard.beginMinute(s.minute)
+	refused, overflow = s.earlier, s.overflow
+	s.earlier, s.overflow = nil, nil
+	return refused, overflow
+}
+
+// gathered is what a shard had when it was emptied.
+type gathered struct {
+	uses     []use
+	overflow map[hourKey]useCount
+	rehashes map[string]rehash
+	ack      *ack
+}
+
+// take empties the shard but for its refusals. Uses that come later get the next
+// ack.
+func (shard *usageShard) take(next *ack) gathered {
+	s := &shard.state
+	s.Lock()
+	defer s.Unlock()
+	g := gathered{uses: s.uses, overflow: s.overflow, rehashes: s.rehashes, ack: s.next}
+	s.uses, s.spare, s.overflow, s.rehashes, s.next = s.spare, nil, nil, nil, next
+	return g
+}
+
+// reuse keeps the memory of uses that are in a batch now, unless a burst made it
+// large.
+func (shard *usageShard) reuse(uses []use) {
+	if cap(uses) > flushEvents {
+		return
+	}
+	clear(uses)
+	shard.state.Lock()
+	defer shard.state.Unlock()
+	shard.state.spare = uses[:0]
+}
+
+// truncate cuts a text that is too long for an event, and lets go of the rest.
+func truncate(s string) string {
 	if len(s) > maxEventText {
 		return strings.Clone(s[:maxEventText])
 	}
 	return s
 }
 
-// floor is the beginning of the unit that now, in milliseconds, falls into.
+// floor returns the beginning of the unit that now, in milliseconds, falls into.
 func floor(now int64, unit time.Duration) int64 { return now - now%unit.Milliseconds() }
 
-// rehash notes a key that has to move to the newest pepper.
-func (r *recorder) rehash(move rehash) {
-	s := &r.shards[0]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed && len(s.moves) < maxRehashes {
-		if s.moves == nil {
-			s.moves = map[string]rehash{}
-		}
-		s.moves[move.keyID] = move
+// ack is closed when the uses of a delivery are stored.
+type ack struct {
+	waiting int // batches that are not stored; belongs to the delivery
+	done    chan struct{}
+}
+
+func newAck(opts *Options) *ack {
+	if opts.Usage != UsageSync {
+		return nil
+	}
+	return &ack{done: make(chan struct{})}
+}
+
+// wait returns nil when the uses are stored.
+func (a *ack) wait(ctx context.Context, limit time.Time) error {
+	timer := time.NewTimer(time.Until(limit))
+	defer timer.Stop()
+	select {
+	case <-a.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return &unavailable{cause: errNotStored}
 	}
 }
 
-// stats returns the state for [Service.UsageStats].
-func (r *recorder) stats() UsageStats {
-	r.room.Lock()
-	stats := UsageStats{PendingEvents: r.held.events, LostUses: r.lost, RejectedBatches: r.aside}
-	r.room.Unlock()
-	for i := range r.shards {
-		s := &r.shards[i]
-		s.mu.Lock()
-		stats.PendingEvents += int64(len(s.uses))
-		stats.DroppedEvents += s.dropped
-		s.mu.Unlock()
+// The bounds of what requests without a valid key leave on disk. A day's
+// samples are enough to see where refused requests come from, and 30 days of
+// them, the default retention, are 300 000 rows for each process. Counts by
+// minute are exact and do not depend on them.
+const (
+	samplesADay  = 10_000 // in any 24 hours
+	samplesBurst = 100    // of them, at once
+
+	// sampleInterval is the time in which the budget regains one sample, in
+	// milliseconds, rounded up: burst and refill together stay within a day's
+	// budget.
+	sampleInterval = (24*60*60*1000 + samplesADay - samplesBurst - 1) / (samplesADay - samplesBurst)
+)
+
+// sampler decides which refused requests are kept as samples. It is a token
+// bucket in one number, the generic cell rate algorithm (ITU-T I.371): next is
+// when the bucket would be full again, and a flood only reads it.
+type sampler struct {
+	next atomic.Int64 // unix milliseconds
+}
+
+// take reports whether a refusal at that time, in unix milliseconds, is kept.
+func (s *sampler) take(now int64) bool {
+	const full = samplesBurst * sampleInterval
+	for {
+		next := s.next.Load()
+		refilled := max(next, now) + sampleInterval
+		if refilled-now > full {
+			return false
+		}
+		if s.next.CompareAndSwap(next, refilled) {
+			return true
+		}
 	}
-	return stats
 }

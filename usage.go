@@ -182,4 +182,4 @@ type UsageStats struct {
 }
 
 // UsageStats returns how the recording of usage is doing in this process.
-func (s *Service) UsageStats() UsageStats { return s.recorder.stats() }
+func (s *Service) UsageStats() UsageStats { return s.delivery.stats() }

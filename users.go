@@ -326,7 +326,7 @@ func (s *Service) ChangePassword(ctx context.Context, id, old, password string) 
 
 // checkOldPassword counts an attempt on the user before the password is looked at.
 func (s *Service) checkOldPassword(ctx context.Context, user *UserRecord, old string) error {
-	leave, err := s.admit(ctx, netip.Addr{})
+	leave, err := s.gate.admit(ctx, netip.Addr{})
 	if err != nil {
 		return err
 	}

@@ -4,15 +4,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/keyfold/keyfold/internal/scope"
 	"github.com/keyfold/keyfold/internal/token"
 )
 
 const (
+	maxScopes    = 64
 	maxName      = 128 // code points
 	maxNotes     = 2 << 10
 	maxOwnerID   = 128
@@ -151,4 +154,27 @@ func checkLimit(limit int) (int, error) {
 		return 0, invalid("limit", fmt.Sprintf("1 to %d; default %d", maxPage, defaultPage))
 	}
 	return limit, nil
+}
+
+// checkScopes checks the scopes of a key. A wildcard in Options.Scopes permits
+// that wildcard and not what it covers: otherwise nothing could be registered
+// that only some keys may hold.
+func (s *Service) checkScopes(scopes []string) error {
+	if len(scopes) > maxScopes {
+		return invalid("scopes", fmt.Sprintf("at most %d", maxScopes))
+	}
+	seen := make(map[string]bool, len(scopes))
+	for i, held := range scopes {
+		field := fmt.Sprintf("scopes[%d]", i)
+		switch {
+		case !scope.IsValid(held):
+			return invalid(field, scope.Allowed)
+		case seen[held]:
+			return invalid(field, "each scope once")
+		case s.opts.Scopes != nil && !slices.Contains(s.opts.Scopes, held):
+			return invalid(field, "one of "+strings.Join(s.opts.Scopes, ", "))
+		}
+		seen[held] = true
+	}
+	return nil
 }

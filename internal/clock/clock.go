@@ -53,9 +53,6 @@ func New(now func() time.Time) *Clock {
 	}}
 }
 
-// IsReplaced reports whether the clock reads something other than the system's.
-func (c *Clock) IsReplaced() bool { return c.mono == nil }
-
 func newSystem(both func() (time.Time, time.Duration), mono func() time.Duration) *Clock {
 	c := &Clock{both: both, mono: mono}
 	c.sync()

@@ -1,0 +1,294 @@
+package keyfold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyfold/keyfold/internal/clock"
+	"github.com/keyfold/keyfold/internal/keycache"
+	"github.com/keyfold/keyfold/internal/redact"
+	"github.com/keyfold/keyfold/internal/scope"
+	"github.com/keyfold/keyfold/internal/token"
+)
+
+// Request is what [Service.Verify] decides on.
+//
+// Printing, logging or encoding a Request shows the id of the key in place of the
+// token. It is a plain value, so fmt shows the whole token where it calls no
+// methods: in an unexported field of another struct, and for the verbs %p and %w.
+type Request struct {
+	// Token is the credential as it was presented.
+	Token string
+	// Scopes are the scopes that the key must hold, all of them. None holds a
+	// wildcard. Empty: any good key will do.
+	Scopes []string
+	// IP is the client's address, for keys that are bound to networks and for
+	// the usage log. The zero Addr is "unknown": keys bound to networks refuse it.
+	IP netip.Addr
+	// Route is the pattern that the request matched, never its path: "GET /reports/{id}".
+	Route string
+	// RequestID and UserAgent are kept only if the Options say so.
+	RequestID string
+	UserAgent string
+}
+
+// Verify decides whether the token may do what the request wants. It returns
+//   - a nil error and who it is;
+//   - an [ErrUnauthenticated]: no token, not a good one, or one whose time is
+//     over; tell the caller no more than that ([OutcomeOf] is for the log);
+//   - an [ErrForbidden] together with a valid Identity: a good key without a scope, or
+//     used from outside its networks;
+//   - an [ErrUnavailable]: the store could not answer within
+//     Options.VerifyTimeout. Refuse the request: nothing was decided;
+//   - an [InvalidError] for the field "scopes[0]" when the request asks for a
+//     scope that is malformed or holds a wildcard, which is a mistake of the
+//     program: nothing was decided, and nothing is counted;
+//   - ctx's own error when the caller gave up.
+//
+// A malformed token costs no store call. Each call is counted, whatever its
+// outcome, without waiting for the store unless Options.Usage says so.
+func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
+	if err := ctx.Err(); err != nil {
+		return Identity{}, err
+	}
+	if err := checkConcrete(r.Scopes); err != nil {
+		return Identity{}, err
+	}
+	var limit time.Time
+	if s.waitForUse {
+		limit = time.Now().Add(s.opts.VerifyTimeout)
+	}
+	now := s.clock.Read()
+	key, err := s.decide(ctx, &r, now)
+	code := OutcomeAllowed
+	if err != nil {
+		if cause := ctx.Err(); cause != nil && errors.Is(err, cause) {
+			return Identity{}, cause // not a decision, so it is not counted
+		}
+		if code = OutcomeOf(err); code == OutcomeUnavailable {
+			s.outages.report(ctx, s.opts.Logger, now.Wall, err)
+		}
+	}
+	stored, ok := s.recorder.record(key, &observation{
+		at: now.Wall, code: code, ip: r.IP, route: r.Route, requestID: r.RequestID, userAgent: r.UserAgent,
+	})
+	if !ok {
+		err := &unavailable{cause: ErrClosed}
+		s.outages.report(ctx, s.opts.Logger, now.Wall, err)
+		return Identity{}, err
+	}
+	if stored != nil && s.waitForUse {
+		if err := stored.wait(ctx, limit); err != nil {
+			s.outages.report(ctx, s.opts.Logger, now.Wall, err)
+			return Identity{}, err
+		}
+	}
+	if err != nil && !isForbidden(err) {
+		return Identity{}, err
+	}
+	return Identity{key}, err
+}
+
+// decide returns the key if the secret is right, and the decision.
+func (s *Service) decide(ctx context.Context, r *Request, now clock.Instant) (keycache.Key, error) {
+	parts, err := parseToken(r.Token)
+	if err != nil {
+		return keycache.Key{}, err
+	}
+	key, err := s.lookUp(ctx, parts.ID, now)
+	if err != nil {
+		if errors.Is(err, ErrNotFound) {
+			_ = compareInVain(parts)
+			return keycache.Key{}, errUnknown
+		}
+		return keycache.Key{}, err
+	}
+	match, err := s.secrets.match(key, parts)
+	if err != nil {
+		return keycache.Key{}, err
+	}
+	if !match {
+		return keycache.Key{}, errWrongSecret
+	}
+	if s.secrets.signID != "" {
+		if move, ok := s.secrets.outdated(key, parts); ok {
+			s.recorder.rehash(move)
+		}
+	}
+	reason := key.Check(r.Scopes, r.IP, now.Wall)
+	if reason == keycache.Idle && s.cache != nil {
+		// The cached key does not have later uses: read it again before refusing.
+		s.cache.Evict(parts.ID)
+		if key, err = s.lookUp(ctx, parts.ID, now); err != nil {
+			return keycache.Key{}, err
+		}
+		reason = key.Check(r.Scopes, r.IP, now.Wall)
+	}
+	return key, refusalFor(reason)
+}
+
+// lookUp returns the key that a verify decides on: the cached one, while this
+// process follows the change feed, or the one in the store.
+func (s *Service) lookUp(ctx context.Context, id string, now clock.Instant) (keycache.Key, error) {
+	s.background.start()
+	if s.cache == nil {
+		bounded, cancel := context.WithTimeout(ctx, s.opts.VerifyTimeout)
+		defer cancel()
+		return s.read(bounded, id)
+	}
+	wait := s.opts.VerifyTimeout
+	if s.watcher.fresh(now, 0) {
+		if key := s.cache.Get(id, now.Wall); !key.IsZero() {
+			return key, nil
+		}
+	} else if _, heard := s.watcher.behind(now); heard {
+		wait = min(wait, staleWait)
+	}
+	key, err := s.cache.Load(ctx, id, wait, func(ctx context.Context) (keycache.Key, error) { return s.read(ctx, id) })
+	if err == nil {
+		return key, nil
+	}
+	err = storeError(ctx, err)
+	if s.opts.StaleGrace > 0 && errors.Is(err, ErrUnavailable) && s.watcher.fresh(now, s.opts.StaleGrace) {
+		if old := s.cache.Peek(id); !old.IsZero() {
+			return old, nil
+		}
+	}
+	return keycache.Key{}, err
+}
+
+// staleWait bounds the wait for the store while the change feed cannot be read.
+const staleWait = 250 * time.Millisecond
+
+// read reads a key from the store, if the check of the database has passed.
+func (s *Service) read(ctx context.Context, id string) (keycache.Key, error) {
+	if err := s.store.mayDecide(ctx); err != nil {
+		return keycache.Key{}, storeError(context.WithoutCancel(ctx), err)
+	}
+	staleAt := int64(0)
+	if s.cache != nil {
+		staleAt = s.cache.StaleAt(s.clock.Read().Wall)
+	}
+	r, err := s.store.VerifyKey(ctx, id)
+	if err != nil {
+		return keycache.Key{}, storeError(context.WithoutCancel(ctx), err)
+	}
+	key, err := keycache.NewKey(&keycache.Record{
+		ID: r.KeyID, Head: token.Head(r.Prefix, r.Environment), Environment: r.Environment,
+		Name: r.Name, OwnerID: r.OwnerID, Tenant: r.Tenant, UserID: r.UserID,
+		Scopes: r.Scopes, Networks: r.Networks, Metadata: r.Metadata,
+		Algorithm: r.Secret.Alg, PepperID: r.Secret.PepperID, Sum: r.Secret.Sum,
+		ExpiresAt: r.ExpiresAt, IdleTimeout: r.IdleTimeout, ActiveAt: max(r.ActiveAt, r.LastUsedAt),
+		Revoked: r.Revoked, Disabled: r.Disabled, UserDisabled: r.UserDisabled,
+	}, staleAt)
+	if err != nil {
+		return keycache.Key{}, &unavailable{cause: err}
+	}
+	return key, nil
+}
+
+// refusalFor returns the error for a reason, nil for keycache.Allowed.
+func refusalFor(reason keycache.Reason) error {
+	switch reason {
+	case keycache.Allowed:
+		return nil
+	case keycache.Revoked:
+		return errRevoked
+	case keycache.Disabled:
+		return errDisabled
+	case keycache.UserDisabled:
+		return errUserOff
+	case keycache.Expired:
+		return errExpired
+	case keycache.Idle:
+		return errIdle
+	case keycache.Network:
+		return errIP
+	}
+	return errScope
+}
+
+// outageInterval is the least time between two lines about verifies that ended
+// with an [ErrUnavailable].
+const outageInterval = 10 * time.Second
+
+// outages logs why verifies are refused with an [ErrUnavailable]. A middleware
+// answers them with a bare 503, so without the log an administrator would not
+// learn the reason.
+type outages struct {
+	next    atomic.Int64 // unix milliseconds: before it, nothing is logged
+	omitted atomic.Int64 // verifies since the last line
+}
+
+// report logs the error of a verify, unless its caller gave up or a line was
+// logged a moment ago.
+func (o *outages) report(ctx context.Context, log *slog.Logger, now int64, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	next := o.next.Load()
+	if now < next || !o.next.CompareAndSwap(next, now+outageInterval.Milliseconds()) {
+		o.omitted.Add(1)
+		return
+	}
+	log.Warn("keyfold: a request was refused because its key could not be checked",
+		slog.Any("error", err), slog.Int64("omitted", o.omitted.Swap(0)))
+}
+
+// CheckScopes returns an [InvalidError] for the first of the scopes that a
+// request cannot ask for, because it is malformed or holds a wildcard, or
+// because no key can hold it under Options.Scopes. A route that needs such a
+// scope would refuse every key: call CheckScopes at start. Middleware from
+// package httpadapter does so by itself.
+func (s *Service) CheckScopes(scopes ...string) error {
+	if err := checkConcrete(scopes); err != nil {
+		return err
+	}
+	for i, wanted := range scopes {
+		if s.opts.Scopes != nil && !scope.Join(s.opts.Scopes).Covers(wanted) {
+			return invalid(fmt.Sprintf("scopes[%d]", i), "a scope that Options.Scopes covers: "+strings.Join(s.opts.Scopes, ", "))
+		}
+	}
+	return nil
+}
+
+// checkConcrete refuses scopes that a request cannot ask for.
+func checkConcrete(scopes []string) error {
+	for i := range scopes {
+		if !scope.IsConcrete(scopes[i]) {
+			return invalid(fmt.Sprintf("scopes[%d]", i), scope.AllowedConcrete)
+		}
+	}
+	return nil
+}
+
+// shown has the id of the key in place of the token where the token has its shape.
+func (r Request) shown() redact.Fields {
+	fields := redact.Of(r, "Token")
+	if token, err := ParseToken(r.Token); err == nil {
+		fields.Set("Token", token.String())
+	}
+	return fields
+}
+
+// Format writes the fields that are set, without the secret of the token, for
+// every verb and flag.
+func (r Request) Format(state fmt.State, verb rune) { r.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (r Request) LogValue() slog.Value { return r.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (r Request) MarshalJSON() ([]byte, error) { return r.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (r Request) MarshalText() ([]byte, error) { return r.shown().MarshalText() }
+
+// GobEncode returns an error: a token must not be stored.
+func (r Request) GobEncode() ([]byte, error) { return nil, errSecretInGob }
