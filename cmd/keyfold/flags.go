@@ -117,10 +117,18 @@ func parseFlag[T any](flag, text string, parse func(string) (T, error)) (T, erro
 	return value, nil
 }
 
+// timeForm says which times [parseTime] accepts.
+const timeForm = "a date or an RFC 3339 time: 2027-01-31, 2027-01-31T18:30:00Z"
+
+// parseTime reads an RFC 3339 time, or a date, which is the start of that day in
+// UTC.
 func parseTime(flag, text string) (time.Time, error) {
 	at, err := timestamp.Parse(text)
 	if err != nil {
-		return time.Time{}, usage("%s wants "+timestamp.Form, flag)
+		at, err = timestamp.Parse(text + "T00:00:00Z")
+	}
+	if err != nil {
+		return time.Time{}, usage("%s must be %s", flag, timeForm)
 	}
 	return at, nil
 }

@@ -36,7 +36,10 @@ func TestCreateTakesEveryField(t *testing.T) {
 			t.Errorf("show has no line %q:\n%s", want, shown)
 		}
 	}
-	for args, life := range map[string]time.Duration{"": 15 * 24 * time.Hour, "--ttl 1d12h": 36 * time.Hour, "--ttl never": 0, "--never": 0} {
+	if key := s.created("keys", "create", "--expires-at", "2999-01-31"); !key.ExpiresAt.Equal(time.Date(2999, 1, 31, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("--expires-at 2999-01-31: the key expires at %v, want the start of that day", key.ExpiresAt)
+	}
+	for args, life := range map[string]time.Duration{"--ttl 1w": 7 * 24 * time.Hour, "--ttl 1y": 365 * 24 * time.Hour, "": 15 * 24 * time.Hour, "--ttl 1d12h": 36 * time.Hour, "--ttl never": 0, "--never": 0} {
 		key := s.created(append([]string{"keys", "create"}, strings.Fields(args)...)...)
 		if life == 0 && key.ExpiresAt != nil || life > 0 && (key.ExpiresAt == nil || key.ExpiresAt.Sub(key.CreatedAt) != life) {
 			t.Errorf("create %s: from %v to %v, want %v", args, key.CreatedAt, key.ExpiresAt, life)
@@ -190,13 +193,15 @@ func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
 		{"list --user=", "--user is empty"},
 		{"list --tenant=", "--tenant is empty"},
 		{"list --state=", "--state is empty"},
-		{"create --expires-at=", "--expires-at wants an RFC 3339 time"},
+		{"create --expires-at 2999-02-29", "--expires-at must be a date or an RFC 3339 time"},
+		{"create --expires-at 2999-01-31Z", "--expires-at must be a date or an RFC 3339 time"},
+		{"create --expires-at=", "--expires-at must be a date or an RFC 3339 time"},
 		{"create --ttl 200000d", "--ttl: want a duration above zero"},
 		{"create --ttl 40000d", "invalid --ttl: 1 ms to 100 years, or never"},
 		{"rotate " + id + " --overlap hunter", `--overlap: want a duration above zero`},
 		{"rotate " + id + " --overlap 30d", "invalid --overlap: 1 ms to 7d, or none"},
 		{"rotate " + id + " --never --ttl 1d", "--ttl and --never exclude each other"},
-		{"renew " + id + " --expires-at hunter", "--expires-at wants an RFC 3339 time"},
+		{"renew " + id + " --expires-at hunter", "--expires-at must be a date or an RFC 3339 time"},
 		{"update " + id, "nothing to change"},
 		{"update " + id + " --version 1", "nothing to change"},
 		{"update " + id + " --version 0 --name x", "--version wants the version"},

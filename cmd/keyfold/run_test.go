@@ -88,7 +88,7 @@ func TestRefusedCommandLines(t *testing.T) {
 		{".env that is not there", []string{"keys", "list"}, map[string]string{"KEYFOLD_ENV_FILE": filepath.Join(t.TempDir(), "env")}, 2, "cannot be read: no such file"},
 		{"bad ttl", []string{"keys", "create", "--ttl", "-1ns", "--db", db}, nil, 2, "--ttl: want a duration"},
 		{"bad idle timeout", []string{"keys", "create", "--idle-timeout", "x", "--db", db}, nil, 2, "--idle-timeout: want a duration"},
-		{"bad time", []string{"keys", "create", "--expires-at", "x", "--db", db}, nil, 2, "--expires-at wants an RFC 3339 time"},
+		{"bad time", []string{"keys", "create", "--expires-at", "x", "--db", db}, nil, 2, "--expires-at must be a date or an RFC 3339 time"},
 		{"two ends", []string{"keys", "create", "--never", "--ttl", "1d", "--db", db}, nil, 2, "--ttl and --never exclude each other: give one of them"},
 		{"bad network", []string{"keys", "create", "--network", "x", "--db", db}, nil, 2, "--network wants"},
 		{"bad metadata", []string{"keys", "create", "--metadata", "x", "--db", db}, nil, 2, "--metadata wants"},

@@ -129,7 +129,7 @@ func TestUsageRefusesWhatIsWrong(t *testing.T) {
 		"report --by week": "--by wants hour or day",
 		"report --by hour --from 2001-01-01T00:00:00Z":                 "invalid --from: at most 31 days",
 		"events --outcome hunter":                                      "invalid --outcome: one of allowed, missing",
-		"events --from hunter":                                         "--from wants an RFC 3339 time",
+		"events --from hunter":                                         "--from must be a date or an RFC 3339 time",
 		"events --key hunter":                                          "--key is no id: want 16 letters and digits",
 		"events --key=":                                                "--key is empty",
 		"totals --key 0123456789abcdef --owner a":                      "--key and --owner exclude each other: give one of them",

@@ -15,10 +15,11 @@ const (
 	never        = "never"
 )
 
-// ParseDuration reads a duration as this API and the keyfold command write
-// it: a whole number of days of 24 hours, or what [time.ParseDuration] takes,
-// or the first followed by the second: "15d", "90m", "1d12h". Negative ones
-// are refused.
+// ParseDuration reads a duration as this API and the keyfold command accept
+// it: years of 365 days, weeks, days of 24 hours, and a duration that
+// [time.ParseDuration] accepts, in this order: "1y", "2w", "15d", "1d12h", "90m".
+// Years, weeks and days must be whole numbers. ParseDuration returns an error for
+// an empty text, a negative duration, and one that does not fit a time.Duration.
 func ParseDuration(text string) (time.Duration, error) { return period.Parse(text) }
 
 // FormatDuration writes a duration so that [ParseDuration] reads it back, in
@@ -64,7 +65,7 @@ func (d *duration) UnmarshalText(text []byte) error {
 }
 
 func (*duration) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Description: "Days of 24 hours, hours, minutes, seconds, in this order.", Examples: []any{"15d"}}
+	return &huma.Schema{Type: huma.TypeString, Description: "Years of 365 days, weeks, days of 24 hours, hours, minutes, seconds, in this order.", Examples: []any{"15d"}}
 }
 
 // ttl is a time to live in a request: a duration, or keyfold.Never for "never".
@@ -82,7 +83,7 @@ func (d *ttl) UnmarshalText(text []byte) error {
 func (*ttl) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeString, Examples: []any{"15d", never},
-		Description: `Days of 24 hours, hours, minutes, seconds, in this order; or "never".`,
+		Description: `Years of 365 days, weeks, days of 24 hours, hours, minutes, seconds, in this order; or "never".`,
 	}
 }
 
@@ -102,6 +103,6 @@ func (d *overlap) UnmarshalText(text []byte) error {
 func (*overlap) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeString, Examples: []any{"24h", "0s"},
-		Description: `Days of 24 hours, hours, minutes, seconds, in this order; "0s" ends the old key at once.`,
+		Description: `Years of 365 days, weeks, days of 24 hours, hours, minutes, seconds, in this order; "0s" ends the old key at once.`,
 	}
 }

@@ -14,6 +14,7 @@ func TestParseDuration(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"15d": 15 * 24 * time.Hour, "360h": 360 * time.Hour, "1d12h": 36 * time.Hour, "1d1h30m": 25*time.Hour + 30*time.Minute,
 		"90m": 90 * time.Minute, "1.5h": 90 * time.Minute, "0s": 0, "0d": 0, "250ms": 250 * time.Millisecond, "36500d": 36500 * 24 * time.Hour,
+		"1w": 7 * 24 * time.Hour, "1y": 365 * 24 * time.Hour, "1y1w1d1h": 373*24*time.Hour + time.Hour, "1w12h": 180 * time.Hour, "0y": 0,
 	} {
 		if got, err := admin.ParseDuration(text); err != nil || got != want {
 			t.Errorf("ParseDuration(%q) = %v, %v; want %v", text, got, err, want)
@@ -21,7 +22,8 @@ func TestParseDuration(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "d", "15", "-1d", "-1ns", "+1d", "1d-1h", "1d+1h", "1h1d", "1.5d", "1d1d", "15 d", " 1d", "1d ", "106752d", "106751d24h", "99999999999d",
-		"never", "1d.5h", "1w", "２d",
+		"never", "1d.5h", "２d", "1.5w", "1d1w", "1w1y", "1y1y", "w", "-1w", "1w-1h", "293y", "1M",
+		"292y400d",
 	} {
 		if got, err := admin.ParseDuration(text); err == nil {
 			t.Errorf("ParseDuration(%q) = %v, want an error", text, got)
