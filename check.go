@@ -299,8 +299,8 @@ func (c checked) UpdateUser(ctx context.Context, user UserRecord, m Mutation) er
 	return c.change(ctx, func() error { return c.Store.UpdateUser(ctx, user, m) })
 }
 
-func (c checked) SetPassword(ctx context.Context, id, hash string, m Mutation) error {
-	return c.change(ctx, func() error { return c.Store.SetPassword(ctx, id, hash, m) })
+func (c checked) SetPassword(ctx context.Context, id, hash string, version int64, m Mutation) error {
+	return c.change(ctx, func() error { return c.Store.SetPassword(ctx, id, hash, version, m) })
 }
 
 func (c checked) RehashPassword(ctx context.Context, id, old, new string) error {

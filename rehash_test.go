@@ -3,7 +3,9 @@ package keyfold_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -54,7 +56,7 @@ func TestEveryRefusalOfALogInCostsOneHash(t *testing.T) {
 // insertHash gives a user the hash of another system.
 func insertHash(t *testing.T, store keyfold.Store, userID, hash string) {
 	t.Helper()
-	must(t, store.SetPassword(t.Context(), userID, hash, keyfold.Mutation{Action: "user.set_password", Target: userID}))
+	must(t, store.SetPassword(t.Context(), userID, hash, keyfold.AnyPassword, keyfold.Mutation{Action: "user.set_password", Target: userID}))
 }
 
 func TestHashOfThePredecessorIsUpgradedAtLogIn(t *testing.T) {
@@ -115,6 +117,70 @@ func TestChangeOfPasswordWinsOverTheRehashOfALogIn(t *testing.T) {
 		}
 		if _, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: "ann", Password: another}); err != nil {
 			t.Errorf("the new password: %v", err)
+		}
+	})
+}
+
+// slowPassword is a store in which another change comes before a new password.
+type slowPassword struct {
+	keyfold.Store
+	change func(ctx context.Context)
+}
+
+func (s slowPassword) SetPassword(ctx context.Context, id, hash string, version int64, m keyfold.Mutation) error {
+	s.change(ctx)
+	return s.Store.SetPassword(ctx, id, hash, version, m)
+}
+
+// Mutation tried: ChangePassword that gives the store AnyPassword.
+func TestChangePasswordReplacesOnlyThePasswordThatItChecked(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		ctx := t.Context()
+		other := newService(t, store, nil)
+		for name, change := range map[string]func(ctx context.Context, id string) error{
+			"changed": func(ctx context.Context, id string) error { return other.ChangePassword(ctx, id, password, another) },
+			"set":     func(ctx context.Context, id string) error { return other.SetPassword(ctx, id, another) },
+		} {
+			user, err := other.CreateUser(ctx, keyfold.NewUser{Username: name, Password: password})
+			must(t, err)
+			svc := newService(t, slowPassword{store, func(ctx context.Context) { must(t, change(ctx, user.ID)) }}, nil)
+			if err := svc.ChangePassword(ctx, user.ID, password, "nine purple herons over the lake"); !errors.Is(err, keyfold.ErrInvalidCredentials) {
+				t.Errorf("%s meanwhile: %v, want %v", name, err, keyfold.ErrInvalidCredentials)
+			}
+			if _, err := other.Authenticate(ctx, keyfold.Credentials{Identifier: name, Password: another}); err != nil {
+				t.Errorf("%s meanwhile: the password that came first: %v", name, err)
+			}
+		}
+	})
+}
+
+func TestOneOfRacingChangePasswordsWins(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
+		const racers = 3
+		svc := newService(t, store, nil)
+		user, err := svc.CreateUser(t.Context(), keyfold.NewUser{Username: "ann", Password: password})
+		must(t, err)
+		fresh := func(i int) string { return fmt.Sprintf("%d purple herons over the lake", i) }
+		errs := make([]error, racers)
+		var all sync.WaitGroup
+		for i := range racers {
+			all.Go(func() { errs[i] = svc.ChangePassword(t.Context(), user.ID, password, fresh(i)) })
+		}
+		all.Wait()
+		won := 0
+		for i, err := range errs {
+			_, login := svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "ann", Password: fresh(i)})
+			switch {
+			case err == nil && login == nil:
+				won++
+			case !errors.Is(err, keyfold.ErrInvalidCredentials) || !errors.Is(login, keyfold.ErrInvalidCredentials):
+				t.Errorf("racer %d ended with %v, and its password with %v", i, err, login)
+			}
+		}
+		if won != 1 {
+			t.Errorf("%d of %d racing calls won, want 1", won, racers)
 		}
 	})
 }

@@ -288,21 +288,30 @@ func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 	if err != nil {
 		return err
 	}
-	hash, err := s.newPassword(ctx, password, &record.User)
+	return s.setPassword(ctx, &record, password, AnyPassword)
+}
+
+// setPassword replaces the password of that version.
+func (s *Service) setPassword(ctx context.Context, user *UserRecord, password string, version int64) error {
+	hash, err := s.newPassword(ctx, password, &user.User)
 	if err != nil {
 		return err
 	}
-	m := s.mutation(ctx, s.now(), "user.set_password", id, fieldsOf{}, fieldsOf{})
-	if err := s.store.SetPassword(ctx, id, hash, m); err != nil {
+	m := s.mutation(ctx, s.now(), "user.set_password", user.ID, fieldsOf{}, fieldsOf{})
+	if err := s.store.SetPassword(ctx, user.ID, hash, version, m); err != nil {
 		return storeError(ctx, err)
 	}
-	return s.proved(ctx, &record, netip.Addr{})
+	return s.proved(ctx, user, netip.Addr{})
 }
 
 // ChangePassword gives a user another password if the old one is right. It is for
 // a form of a user who is logged in. Attempts are counted as those of log-ins are,
 // so that the old password cannot be guessed here either. They have a count of
 // their own: strangers who fail to log in keep no user from changing the password.
+// Of several calls at once with the same old password, one succeeds. The others, and
+// a call during which [Service.SetPassword] replaces the password, end with
+// [ErrInvalidCredentials].
+//
 // Errors: [InvalidError] for the new password, [ErrNotFound], [ErrInvalidCredentials] when the old password is
 // incorrect or the user is disabled, [ErrRateLimited] after too many attempts, and
 // [ErrUnavailable]. On a Service that is bound to a transaction it is an
@@ -321,7 +330,11 @@ func (s *Service) ChangePassword(ctx context.Context, id, old, password string) 
 	if err := s.checkOldPassword(ctx, &record, old); err != nil {
 		return err
 	}
-	return s.SetPassword(ctx, id, password)
+	err = s.setPassword(ctx, &record, password, record.PasswordVersion)
+	if errors.Is(err, ErrStale) {
+		return errWrongPassword // the old password was replaced after it was checked
+	}
+	return err
 }
 
 // checkOldPassword counts an attempt on the user before the password is looked at.

@@ -20,6 +20,10 @@ type UserRecord struct {
 	PasswordVersion int64
 }
 
+// AnyPassword, as the version that [UserStore] is given for a new password, replaces
+// whatever password there is.
+const AnyPassword = int64(-1)
+
 // UserScan asks for one page of users, newest first by (CreatedAt, ID).
 type UserScan struct {
 	After Position // where the page before ended; the zero Position starts
@@ -55,9 +59,12 @@ type UserStore interface {
 	UpdateUser(ctx context.Context, user UserRecord, m Mutation) error
 
 	// SetPassword must write the hash, set PasswordChangedAt and UpdatedAt to m.At
-	// and raise PasswordVersion and the version by one each, whatever they are, or
-	// return ErrNotFound. An empty hash takes the password away.
-	SetPassword(ctx context.Context, id, hash string, m Mutation) error
+	// and raise PasswordVersion and the version by one each, where version is
+	// [AnyPassword] or the PasswordVersion of the user. It must return ErrNotFound
+	// when there is no such user, and ErrStale when PasswordVersion is another. Of
+	// racing calls with the same PasswordVersion one must win. An empty hash takes
+	// the password away.
+	SetPassword(ctx context.Context, id, hash string, version int64, m Mutation) error
 
 	// RehashPassword must replace the hash where it still equals old; it must
 	// return nil when it does not. No version, feed or audit row is involved: the

@@ -19,6 +19,7 @@ type Querier interface {
 	AddUser(ctx context.Context, iD string, username string, usernameKey string, email string, emailKey string, emailVerifiedAt *int64, passwordHash string, passwordVersion int64, passwordChangedAt *int64, createdAt int64, updatedAt int64, disabledAt *int64, disabledReason string, version int64) error
 	AuditAll(ctx context.Context, beforeSeq int64, maxRows int64) ([]models.Audit, error)
 	AuditByTarget(ctx context.Context, target string, beforeSeq int64, maxRows int64) ([]models.Audit, error)
+	ChangePassword(ctx context.Context, passwordHash string, passwordChangedAt *int64, updatedAt int64, iD string, oldVersion int64) (int64, error)
 	ChangeRow(ctx context.Context, seq int64) (models.Change, error)
 	ChangesAfter(ctx context.Context, seq int64, maxRows int64) ([]models.Change, error)
 	ChangesBefore(ctx context.Context, seq int64, maxRows int64) ([]models.Change, error)

@@ -67,6 +67,27 @@ func (q *Queries) AddUser(ctx context.Context, iD string, username string, usern
 	return err
 }
 
+const changePassword = `-- name: ChangePassword :execrows
+UPDATE keyfold_users
+SET password_hash = ?, password_version = password_version + 1,
+    password_changed_at = ?, updated_at = ?, version = version + 1
+WHERE id = ? AND password_version = ?
+`
+
+func (q *Queries) ChangePassword(ctx context.Context, passwordHash string, passwordChangedAt *int64, updatedAt int64, iD string, oldVersion int64) (int64, error) {
+	result, err := q.db.ExecContext(ctx, changePassword,
+		passwordHash,
+		passwordChangedAt,
+		updatedAt,
+		iD,
+		oldVersion,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const deleteExpiredThrottle = `-- name: DeleteExpiredThrottle :execrows
 DELETE FROM keyfold_throttles WHERE name = ? AND expires_at <= ?
 `

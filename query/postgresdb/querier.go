@@ -28,6 +28,7 @@ type Querier interface {
 	AddWords(ctx context.Context, usedAt int64, ids []int64, words []string) error
 	AuditAll(ctx context.Context, beforeSeq int64, maxRows int64) ([]models.Audit, error)
 	AuditByTarget(ctx context.Context, target string, beforeSeq int64, maxRows int64) ([]models.Audit, error)
+	ChangePassword(ctx context.Context, passwordHash string, passwordChangedAt *int64, updatedAt int64, iD string, oldVersion int64) (int64, error)
 	ChangeRow(ctx context.Context, seq int64) (models.Change, error)
 	ChangesAfter(ctx context.Context, seq int64, maxRows int64) ([]models.Change, error)
 	ChangesBefore(ctx context.Context, seq int64, maxRows int64) ([]models.Change, error)

@@ -26,6 +26,7 @@ type Querier interface {
 	AddWord(ctx context.Context, iD int64, word string, usedAt int64) error
 	AuditAll(ctx context.Context, beforeSeq int64, maxRows int64) ([]models.Audit, error)
 	AuditByTarget(ctx context.Context, target string, beforeSeq int64, maxRows int64) ([]models.Audit, error)
+	ChangePassword(ctx context.Context, passwordHash string, passwordChangedAt *int64, updatedAt int64, iD string, oldVersion int64) (int64, error)
 	ChangeRow(ctx context.Context, seq int64) (models.Change, error)
 	ChangesAfter(ctx context.Context, seq int64, maxRows int64) ([]models.Change, error)
 	ChangesBefore(ctx context.Context, seq int64, maxRows int64) ([]models.Change, error)

@@ -67,6 +67,27 @@ func (q *Queries) AddUser(ctx context.Context, iD string, username string, usern
 	return err
 }
 
+const changePassword = `-- name: ChangePassword :execrows
+UPDATE keyfold_users
+SET password_hash = ?1, password_version = password_version + 1,
+    password_changed_at = ?2, updated_at = ?3, version = version + 1
+WHERE id = ?4 AND password_version = ?5
+`
+
+func (q *Queries) ChangePassword(ctx context.Context, passwordHash string, passwordChangedAt *int64, updatedAt int64, iD string, oldVersion int64) (int64, error) {
+	result, err := q.db.ExecContext(ctx, changePassword,
+		passwordHash,
+		passwordChangedAt,
+		updatedAt,
+		iD,
+		oldVersion,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const deleteExpiredThrottle = `-- name: DeleteExpiredThrottle :execrows
 DELETE FROM keyfold_throttles WHERE name = ?1 AND expires_at <= ?2
 `

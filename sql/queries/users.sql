@@ -36,6 +36,12 @@ SET password_hash = sqlc.arg(password_hash), password_version = password_version
     password_changed_at = sqlc.arg(password_changed_at), updated_at = sqlc.arg(updated_at), version = version + 1
 WHERE id = sqlc.arg(id);
 
+-- name: ChangePassword :execrows
+UPDATE keyfold_users
+SET password_hash = sqlc.arg(password_hash), password_version = password_version + 1,
+    password_changed_at = sqlc.arg(password_changed_at), updated_at = sqlc.arg(updated_at), version = version + 1
+WHERE id = sqlc.arg(id) AND password_version = sqlc.arg(old_version);
+
 -- name: ResetPassword :execrows
 UPDATE keyfold_users
 SET password_hash = sqlc.arg(password_hash), password_version = password_version + 1,

@@ -92,11 +92,14 @@ func (s *Store) UpdateUser(ctx context.Context, user keyfold.UserRecord, m keyfo
 }
 
 // SetPassword writes the hash of another password.
-func (s *Store) SetPassword(ctx context.Context, id, hash string, m keyfold.Mutation) error {
+func (s *Store) SetPassword(ctx context.Context, id, hash string, version int64, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		record, err := st.user(id)
 		if err != nil {
 			return err
+		}
+		if version != keyfold.AnyPassword && version != record.PasswordVersion {
+			return keyfold.ErrStale
 		}
 		st.changeUser(withPassword(record, hash, m.At), m.At)
 		st.tell(m, m.Target)

@@ -106,9 +106,12 @@ func (s *Store) changeUser(ctx context.Context, what string, c *changeDoc, edit 
 }
 
 // SetPassword implements keyfold.UserStore.
-func (s *Store) SetPassword(ctx context.Context, id, hash string, m keyfold.Mutation) error {
+func (s *Store) SetPassword(ctx context.Context, id, hash string, version int64, m keyfold.Mutation) error {
 	c := newChange(s.users, plain, m, id)
 	return s.changeUser(ctx, "set password", c, func(_ context.Context, doc *userDoc) error {
+		if version != keyfold.AnyPassword && version != doc.PasswordVersion {
+			return keyfold.ErrStale
+		}
 		doc.setPassword(hash, c.At)
 		doc.touch(c.At)
 		return nil

@@ -281,6 +281,33 @@ func (s *blindRehash) RehashPassword(ctx context.Context, id, old, new string) e
 	return s.Store.RehashPassword(ctx, id, old, new)
 }
 
+// blindPassword compares the version of the password before it writes, and not
+// with the write.
+type blindPassword struct{ keyfold.Store }
+
+func newBlindPassword() keyfold.Store { return &blindPassword{memory.New()} }
+
+func (s *blindPassword) SetPassword(ctx context.Context, id, hash string, version int64, m keyfold.Mutation) error {
+	user, err := s.User(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case version != keyfold.AnyPassword && version != user.PasswordVersion:
+		return keyfold.ErrStale
+	}
+	time.Sleep(time.Millisecond) // so that the others compare too
+	return s.Store.SetPassword(ctx, id, hash, keyfold.AnyPassword, m)
+}
+
+// anyPassword does not compare the version of the password.
+type anyPassword struct{ keyfold.Store }
+
+func newAnyPassword() keyfold.Store { return anyPassword{memory.New()} }
+
+func (s anyPassword) SetPassword(ctx context.Context, id, hash string, _ int64, m keyfold.Mutation) error {
+	return s.Store.SetPassword(ctx, id, hash, keyfold.AnyPassword, m)
+}
+
 // lostAttempts writes what it makes of the count that it has read.
 type lostAttempts struct {
 	keyfold.Store

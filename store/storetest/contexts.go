@@ -102,7 +102,7 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 		{"OneTimeToken", func(ctx context.Context) error { _, err := s.OneTimeToken(ctx, on.token.Sum); return err }},
 		{"UseOneTimeToken", func(ctx context.Context) error { _, err := s.UseOneTimeToken(ctx, use(on.token), m); return err }},
 		{"CreateOneTimeToken", func(ctx context.Context) error { return s.CreateOneTimeToken(ctx, on.newToken, m) }},
-		{"SetPassword", func(ctx context.Context) error { return s.SetPassword(ctx, on.user.ID, "hash", m) }},
+		{"SetPassword", func(ctx context.Context) error { return s.SetPassword(ctx, on.user.ID, "hash", keyfold.AnyPassword, m) }},
 		{"SetUserState", func(ctx context.Context) error {
 			_, err := s.SetUserState(ctx, on.off.ID, keyfold.EnableChange, "", m)
 			return err

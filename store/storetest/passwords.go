@@ -11,6 +11,8 @@ import (
 func passwordCases() []testCase {
 	return []testCase{
 		{name: "a new password is written whatever the version, and raises both versions", run: passwordIsSet},
+		{name: "a new password in place of another version is stale, and nothing of it is kept", run: passwordCompares},
+		{name: "of racing new passwords in place of one version one wins", run: racingPasswordVersions},
 		{name: "racing changes of a password each raise the versions", run: racingPasswords},
 		{name: "a password of an unknown user is not found", run: passwordOfUnknown},
 		{name: "a rehash of a password replaces the hash alone", run: passwordRehash},
@@ -23,7 +25,7 @@ func passwordIsSet(t *trial) {
 	want := t.addFullUser()
 	for _, hash := range []string{"another hash", "", "", "a third hash"} {
 		m := t.mutation("user.set_password", want.ID)
-		t.ok("SetPassword", t.store.SetPassword(t.ctx, want.ID, hash, m))
+		t.ok("SetPassword", t.store.SetPassword(t.ctx, want.ID, hash, keyfold.AnyPassword, m))
 		want.PasswordHash, want.HasPassword = hash, hash != ""
 		want.PasswordChangedAt, want.UpdatedAt = m.At, m.At
 		want.PasswordVersion++
@@ -32,12 +34,54 @@ func passwordIsSet(t *trial) {
 	}
 }
 
+func passwordCompares(t *trial) {
+	user := t.addFullUser()
+	for _, version := range []int64{0, user.PasswordVersion - 1, user.PasswordVersion + 1, user.Version + 1000} {
+		m := t.mutation(t.action(), user.ID)
+		cursor := t.cursor()
+		t.fails("SetPassword", t.store.SetPassword(t.ctx, user.ID, "another hash", version, m), keyfold.ErrStale)
+		t.shows(fmt.Sprintf("after a new password in place of version %d", version), user)
+		t.wroteNothing(cursor, m)
+	}
+	t.ok("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
+	m := t.mutation("user.set_password", user.ID)
+	t.ok("SetPassword after a rehash", t.store.SetPassword(t.ctx, user.ID, "another hash", user.PasswordVersion, m))
+	user.PasswordHash, user.PasswordChangedAt, user.UpdatedAt = "another hash", m.At, m.At
+	user.PasswordVersion++
+	user.Version++
+	t.shows("after a new password in place of its version", user)
+	nobody := t.newUser()
+	t.fails("SetPassword of nobody", t.store.SetPassword(t.ctx, nobody.ID, "hash", nobody.PasswordVersion, m), keyfold.ErrNotFound)
+}
+
+func racingPasswordVersions(t *trial) {
+	const racers = 8
+	user := t.addFullUser()
+	m := t.mutation(t.action(), user.ID)
+	errs := race(racers, func(i int) error {
+		return again(func() error {
+			return t.store.SetPassword(t.ctx, user.ID, fmt.Sprint("hash ", i), user.PasswordVersion, m)
+		})
+	})
+	if count(errs, nil) != 1 || count(errs, keyfold.ErrStale) != racers-1 {
+		t.Errorf("racing new passwords: got %v, want one nil and %d stale", errs, racers-1)
+	}
+	if got := t.user(user.ID); got.PasswordVersion != user.PasswordVersion+1 {
+		t.Errorf("racing new passwords raised the version of the password by %d, want 1", got.PasswordVersion-user.PasswordVersion)
+	}
+	if entries := t.audited(m); len(entries) != 1 {
+		t.Errorf("racing new passwords wrote %d audit rows, want 1", len(entries))
+	}
+}
+
 func racingPasswords(t *trial) {
 	const racers = 8
 	user := t.addFullUser()
 	m := t.mutation(t.action(), user.ID)
 	errs := race(racers, func(i int) error {
-		return again(func() error { return t.store.SetPassword(t.ctx, user.ID, fmt.Sprint("hash ", i), m) })
+		return again(func() error {
+			return t.store.SetPassword(t.ctx, user.ID, fmt.Sprint("hash ", i), keyfold.AnyPassword, m)
+		})
 	})
 	t.ok("racing passwords", errors.Join(errs...))
 	got := t.user(user.ID)
@@ -54,7 +98,7 @@ func passwordOfUnknown(t *trial) {
 	user := t.newUser()
 	m := t.mutation(t.action(), user.ID)
 	cursor := t.cursor()
-	t.fails("SetPassword", t.store.SetPassword(t.ctx, user.ID, "hash", m), keyfold.ErrNotFound)
+	t.fails("SetPassword", t.store.SetPassword(t.ctx, user.ID, "hash", keyfold.AnyPassword, m), keyfold.ErrNotFound)
 	t.noUser(user)
 	t.wroteNothing(cursor, m)
 }
@@ -99,7 +143,7 @@ func passwordRehashRaces(t *trial) {
 		errs := race(2, func(i int) error {
 			return again(func() error {
 				if i == 0 {
-					return t.store.SetPassword(t.ctx, user.ID, "the new password", m)
+					return t.store.SetPassword(t.ctx, user.ID, "the new password", keyfold.AnyPassword, m)
 				}
 				return t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "the old password")
 			})

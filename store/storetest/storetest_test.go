@@ -60,6 +60,10 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 		{"rehash without a compare", newBlindRehash, []string{
 			"passwords/a rehash of a password never undoes", "passwords/a rehash of a password that was changed changes nothing",
 		}},
+		{"new password without a compare", newAnyPassword, []string{
+			"passwords/a new password in place of another version", "passwords/of racing new passwords in place",
+		}},
+		{"new password compared before the write", newBlindPassword, []string{"passwords/of racing new passwords in place"}},
 		{"attempts lost", newLostAttempts, []string{
 			"throttles/no attempt lost:", "throttles/racing refunds", "throttles/racing reservations of several names",
 		}},

@@ -115,7 +115,7 @@ func (t *trial) attemptOnUsers(tx keyfold.Store, on subjects, m keyfold.Mutation
 		func() error { return tx.CreateUser(t.ctx, on.newcomer, m) },
 		func() error { return tx.CreateKey(t.ctx, key, m) },
 		func() error { _, err := tx.UseOneTimeToken(t.ctx, use(on.token), m); return err },
-		func() error { return tx.SetPassword(t.ctx, on.user.ID, "hash", m) },
+		func() error { return tx.SetPassword(t.ctx, on.user.ID, "hash", keyfold.AnyPassword, m) },
 		func() error { return tx.RehashPassword(t.ctx, on.user.ID, "hash", "rehashed") },
 		func() error { return tx.UpdateUser(t.ctx, edit, m) },
 		func() (err error) { changed, err = tx.UserByUsername(t.ctx, edit.UsernameKey); return err },

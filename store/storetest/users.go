@@ -551,7 +551,7 @@ func userVerbs() []userVerb {
 			return t.store.UpdateUser(t.ctx, user, m)
 		}},
 		{"SetPassword", func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error {
-			return t.store.SetPassword(t.ctx, user.ID, "hash", m)
+			return t.store.SetPassword(t.ctx, user.ID, "hash", keyfold.AnyPassword, m)
 		}},
 		{"SetUserState", func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error {
 			_, err := t.store.SetUserState(t.ctx, user.ID, keyfold.DisableChange, "reason", m)

@@ -115,10 +115,19 @@ func (s *Store) changeUser(ctx context.Context, what, id string, m keyfold.Mutat
 }
 
 // SetPassword implements keyfold.UserStore.
-func (s *Store) SetPassword(ctx context.Context, id, hash string, m keyfold.Mutation) error {
+func (s *Store) SetPassword(ctx context.Context, id, hash string, version int64, m keyfold.Mutation) error {
 	return s.changeUser(ctx, "set password", id, m, func(ctx context.Context, q Querier) error {
 		at := m.At.UnixMilli()
-		return mustChange(q.SetPassword(ctx, hash, &at, at, id))
+		if version == keyfold.AnyPassword {
+			return mustChange(q.SetPassword(ctx, hash, &at, at, id))
+		}
+		n, err := q.ChangePassword(ctx, hash, &at, at, id, version)
+		if err == nil && n == 0 {
+			if _, err = q.UserRow(ctx, id); err == nil {
+				err = keyfold.ErrStale
+			}
+		}
+		return err
 	})
 }
 
