@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"strings"
 	"time"
-
-	"github.com/keyfold/keyfold/internal/scope"
 )
 
 // AuditEntry is one row of the audit log.
@@ -47,11 +45,12 @@ func plainText(s string) string {
 	return s
 }
 
-// fieldsOf is a thing's non-secret fields, by their names in JSON.
+// fieldsOf holds the fields of a record that the audit log records, by their
+// names in the JSON of that record.
 type fieldsOf = map[string]any
 
-// mutation describes one change: of a thing that was before and is after, only
-// the fields that differ are kept.
+// mutation describes one change. If it has fields both before and after the
+// change, it keeps only those that differ.
 func (s *Service) mutation(ctx context.Context, at time.Time, action, target string, before, after fieldsOf) Mutation {
 	actor, _ := ctx.Value(actorKey{}).(Actor)
 	m := Mutation{At: at, Actor: actor.Name, Address: actor.Address, RequestID: actor.RequestID, Action: action, Target: target}
@@ -72,25 +71,21 @@ func encodeFields(fields fieldsOf) string {
 		return ""
 	}
 	encoded, err := json.Marshal(fields)
-	if err != nil { // only strings, numbers, times and lists of them get here
+	if err != nil { // unreachable: the fields are strings, numbers, times and lists of them
 		return "{}"
 	}
 	return string(encoded)
 }
 
-// keyFields is what the audit log may tell of a key: nothing of its secret.
+// keyFields holds the fields of a key that the audit log records, in the form of
+// its JSON. None of them is secret.
 func keyFields(k *Key) fieldsOf {
-	orNil := func(t time.Time) any {
-		if t.IsZero() {
-			return nil
-		}
-		return t.UTC()
-	}
+	shown := k.wire()
 	return fieldsOf{
-		"name": k.Name, "notes": k.Notes, "owner_id": k.OwnerID, "user_id": k.UserID, "tenant": k.Tenant,
-		"scopes": string(scope.Join(k.Scopes)), "networks": k.Networks, "metadata": k.Metadata,
-		"environment": k.Environment, "expires_at": orNil(k.ExpiresAt), "idle_timeout": k.IdleTimeout.String(),
-		"rotated_from": k.RotatedFrom, "rotated_to": k.RotatedTo,
+		"name": shown.Name, "notes": shown.Notes, "owner_id": shown.OwnerID, "user_id": shown.UserID, "tenant": shown.Tenant,
+		"scopes": shown.Scopes, "networks": shown.Networks, "metadata": shown.Metadata,
+		"environment": shown.Environment, "expires_at": shown.ExpiresAt, "idle_timeout": shown.IdleTimeout,
+		"rotated_from": shown.RotatedFrom, "rotated_to": shown.RotatedTo,
 	}
 }
 

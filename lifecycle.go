@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // staleTries bounds how often a change that does not depend on a version the
@@ -225,11 +227,11 @@ func (s *Service) stateMutation(ctx context.Context, change StateChange, reason 
 	type fields = map[string]any
 	switch change {
 	case RevokeChange:
-		return s.mutation(ctx, now, "key.revoke", "", fields{"revoked_at": nil}, fields{"revoked_at": now, "revoked_reason": reason})
+		return s.mutation(ctx, now, "key.revoke", "", fields{"revoked_at": nil}, fields{"revoked_at": now, "revoked_reason": wire.Text(reason)})
 	case DisableChange:
-		return s.mutation(ctx, now, "key.disable", "", fields{"disabled_at": nil}, fields{"disabled_at": now, "disabled_reason": reason})
+		return s.mutation(ctx, now, "key.disable", "", fields{"disabled_at": nil}, fields{"disabled_at": now, "disabled_reason": wire.Text(reason)})
 	default:
-		return s.mutation(ctx, now, "key.enable", "", fields{"disabled": true}, fields{"disabled": false})
+		return s.mutation(ctx, now, "key.enable", "", fields{"state": KeyDisabled}, fields{"disabled_at": nil, "disabled_reason": nil})
 	}
 }
 

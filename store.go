@@ -76,8 +76,8 @@ type Mutation struct {
 	Address   string // from which network address; empty when unknown
 	Action    string // "key.create", "key.revoke", …
 	Target    string // the id of what changed
-	Before    string // JSON of the fields that change, as they were; empty for a creation
-	After     string // JSON of the fields that change, as they became; empty for a deletion
+	Before    string // JSON object of the changed fields with their old values, named as in the JSON of Key or User; empty for a creation
+	After     string // JSON object of the changed fields with their new values; empty for a deletion
 	RequestID string // the host's id of the request; empty when unknown
 }
 

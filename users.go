@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyfold/keyfold/internal/identifier"
 	"github.com/keyfold/keyfold/internal/token"
+	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // User is somebody who can log in, and whom keys can belong to. Programs with
@@ -378,8 +379,9 @@ func (s *Service) DisableUser(ctx context.Context, id, reason string) error {
 	if err := checkReason(reason); err != nil {
 		return err
 	}
-	return s.setUserState(ctx, id, DisableChange, reason, s.mutation(ctx, s.now(), actionUserDisable, id,
-		fieldsOf{"disabled": false}, fieldsOf{"disabled": true, "disabled_reason": reason}))
+	now := s.now()
+	return s.setUserState(ctx, id, DisableChange, reason, s.mutation(ctx, now, actionUserDisable, id,
+		fieldsOf{"disabled_at": nil}, fieldsOf{"disabled_at": now, "disabled_reason": wire.Text(reason)}))
 }
 
 // EnableUser lets a disabled user log in again, and their keys with them.
@@ -387,7 +389,7 @@ func (s *Service) DisableUser(ctx context.Context, id, reason string) error {
 // [InvalidError], [ErrNotFound], [ErrUnavailable].
 func (s *Service) EnableUser(ctx context.Context, id string) error {
 	return s.setUserState(ctx, id, EnableChange, "", s.mutation(ctx, s.now(), actionUserEnable, id,
-		fieldsOf{"disabled": true}, fieldsOf{"disabled": false}))
+		fieldsOf{"state": UserDisabled}, fieldsOf{"disabled_at": nil, "disabled_reason": nil}))
 }
 
 func (s *Service) setUserState(ctx context.Context, id string, change StateChange, reason string, m Mutation) error {
@@ -411,13 +413,13 @@ func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	return storeError(ctx, err)
 }
 
-// userFields is what the audit log may tell of a user: nothing of a password.
+// userFields holds the fields of a user that the audit log records, in the form of
+// its JSON. None of them is secret.
 func userFields(u *User) fieldsOf {
-	fields := fieldsOf{"username": u.Username, "email": u.Email, "email_verified_at": nil, "has_password": u.HasPassword}
-	if !u.EmailVerifiedAt.IsZero() {
-		fields["email_verified_at"] = u.EmailVerifiedAt.UTC()
+	shown := u.wire()
+	return fieldsOf{
+		"username": shown.Username, "email": shown.Email, "email_verified_at": shown.EmailVerifiedAt, "has_password": shown.HasPassword,
 	}
-	return fields
 }
 
 // UserQuery asks for a page of users, newest first. Every field that is set

@@ -106,7 +106,7 @@ func TestLifeOfAKey(t *testing.T) {
 				t.Errorf("renewed to %v, which is not after %v", renewed.ExpiresAt, created.Key.ExpiresAt)
 			}
 			var rotated wire.CreatedKey
-			s.admin("POST", "/keys/"+id+"/rotate", `{"overlap":"1h"}`, http.StatusOK, &rotated)
+			s.admin("POST", "/keys/"+id+"/rotate", `{"overlap":"1h"}`, http.StatusCreated, &rotated)
 			found.tokens = append(found.tokens, rotated.Token)
 			for name, token := range map[string]string{"old": created.Token, "new": rotated.Token} {
 				if status := s.get("/secure", "X-API-Key", token); status != http.StatusOK {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"reflect"
 	"strings"
 
@@ -39,6 +40,14 @@ func aliasRecords(schemas huma.Registry) {
 	alias[keyfold.UsageTotals, wire.UsageTotals](schemas)
 	alias[keyfold.UsageReport, wire.UsageReport](schemas)
 	alias[keyfold.AuditPage, wire.AuditPage](schemas)
+
+	// The only raw JSON in these records.
+	alias[json.RawMessage, wire.AuditFields](schemas)
+	fields := schemas.Schema(reflect.TypeFor[wire.AuditFields](), false, "")
+	fields.Description = "The fields that changed, in the form of the key or user. " +
+		"Null before a creation and after a deletion."
+	fields.Nullable = true
+	fields.AdditionalProperties = nil // later versions may record more
 }
 
 func alias[Record, Shape any](schemas huma.Registry) {

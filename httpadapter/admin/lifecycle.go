@@ -50,7 +50,7 @@ func (a *api) lifecycleRoutes(r *routes) {
 	add(r, post("/keys/{id}/enable", "enable-key", "Switch a disabled key on again", noBody), "", a.enableKey)
 	add(r, post("/keys/{id}/renew", "renew-key", "Give a key more time", bodyOptional),
 		"An expired key comes back to life; a revoked one never does.", a.renewKey)
-	add(r, post("/keys/{id}/rotate", "rotate-key", "Replace a key by a new one", bodyOptional),
+	add(r, route{http.MethodPost, "/keys/{id}/rotate", "rotate-key", "Replace a key by a new one", http.StatusCreated, bodyOptional},
 		"The new key has another id and token and inherits all else. The answer holds the token, which cannot be had again.", a.rotateKey)
 	add(r, post("/keys/bulk/revoke", "revoke-keys", "End many keys for good", bodyRequired),
 		"Keys must match every field that is given, and at least one must be.", a.revokeKeys)

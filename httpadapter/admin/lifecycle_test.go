@@ -99,7 +99,7 @@ func TestRotateHandsOver(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	old := f.create(`{"name":"ci","scopes":["a:b"],"ttl":"10d"}`)
-	fresh := decode[wire.CreatedKey](f.do("POST", "/keys/"+old.Key.ID+"/rotate", `{"overlap":"1h","ttl":"20d"}`).wants(http.StatusOK))
+	fresh := decode[wire.CreatedKey](f.do("POST", "/keys/"+old.Key.ID+"/rotate", `{"overlap":"1h","ttl":"20d"}`).wants(http.StatusCreated))
 	if fresh.Key.ID == old.Key.ID || fresh.Token == old.Token || fresh.Key.Name != "ci" ||
 		fresh.Key.RotatedFrom == nil || *fresh.Key.RotatedFrom != old.Key.ID || !fresh.Key.ExpiresAt.Equal(start.Add(20*24*time.Hour)) {
 		t.Errorf("rotate: %+v", fresh.Key)
@@ -112,7 +112,7 @@ func TestRotateHandsOver(t *testing.T) {
 	if before, after := f.verify(old.Token), f.verify(fresh.Token); before != keyfold.OutcomeExpired || after != keyfold.OutcomeAllowed {
 		t.Errorf("after the overlap: old %v, new %v, want expired and allowed", before, after)
 	}
-	at := f.do("POST", "/keys/"+fresh.Key.ID+"/rotate", `{"overlap":"0s"}`).wants(http.StatusOK)
+	at := f.do("POST", "/keys/"+fresh.Key.ID+"/rotate", `{"overlap":"0s"}`).wants(http.StatusCreated)
 	last := decode[wire.CreatedKey](at)
 	if before, after := f.verify(fresh.Token), f.verify(last.Token); before != keyfold.OutcomeRevoked || after != keyfold.OutcomeAllowed {
 		t.Errorf("without overlap: old %v, new %v, want revoked and allowed", before, after)

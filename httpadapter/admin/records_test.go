@@ -80,7 +80,7 @@ func TestAnswersAreTheJSONOfTheRecords(t *testing.T) {
 	same("/usage/report?by=day", report, err)
 	entries, err := f.svc.Audit(ctx, keyfold.AuditQuery{})
 	same("/audit", entries, err)
-	if body, err := json.Marshal(entries); err != nil || !strings.Contains(string(body), `"after":{"disabled":true`) {
+	if body, err := json.Marshal(entries); err != nil || !strings.Contains(string(body), `"after":{"disabled_at":"2`) {
 		t.Errorf("the audit log has no documents: %s, %v", body, err)
 	}
 }

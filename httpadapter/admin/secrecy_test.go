@@ -33,7 +33,7 @@ func TestOnlyCreateAndRotateAnswerWithAToken(t *testing.T) {
 	created := f.create(`{"owner_id":"a","scopes":["a:b"]}`)
 	keep(created)
 	path := "/keys/" + created.Key.ID
-	rotated := decode[wire.CreatedKey](f.do("POST", path+"/rotate", `{"overlap":"1h"}`).wants(http.StatusOK))
+	rotated := decode[wire.CreatedKey](f.do("POST", path+"/rotate", `{"overlap":"1h"}`).wants(http.StatusCreated))
 	keep(rotated)
 	f.verify(created.Token)
 	f.verify(rotated.Token)
@@ -199,7 +199,7 @@ func TestAdministratorsSideBySide(t *testing.T) {
 					{"POST", path + "/disable", "", 200},
 					{"POST", path + "/enable", "", 200},
 					{"POST", path + "/renew", `{"ttl":"30d"}`, 200},
-					{"POST", path + "/rotate", "", 200},
+					{"POST", path + "/rotate", "", 201},
 					{"POST", path + "/rotate", "", 409},
 					{"POST", path + "/revoke", "", 200},
 					{"POST", path + "/enable", "", 409},

@@ -171,7 +171,7 @@ func (r *roundTrip) keys() {
 		{operation: "enable-key", id: id, want: 200},
 		{operation: "renew-key", id: id, want: 200},
 		{operation: "renew-key", id: id, body: `{"ttl":"never"}`, want: 200},
-		{operation: "rotate-key", id: id, want: 200},
+		{operation: "rotate-key", id: id, want: 201},
 		{operation: "rotate-key", id: id, want: 409},
 		{operation: "revoke-key", id: revoked, want: 200},
 		{operation: "revoke-key", id: revoked, body: "-", want: 200},
