@@ -239,9 +239,13 @@ type ResetOptions struct {
 // ResetPassword uses a token for [PurposeResetPassword] up, gives its user the
 // password and returns the user. The user's e-mail address is verified by that, and
 // waits are lifted as [Service.VerifyEmail] does. Errors: [InvalidError] for the
-// password, which leaves the token as it is; as [Service.VerifyEmail];
-// [ErrRateLimited] when too many passwords are being hashed.
+// password, which leaves the token as it is, and if the Service is bound to a
+// transaction: hashing takes too long to keep one open; as
+// [Service.VerifyEmail]; [ErrRateLimited] when too many passwords are being hashed.
 func (s *Service) ResetPassword(ctx context.Context, token, password string, o ResetOptions) (User, error) {
+	if s.bound {
+		return User{}, errBoundReset
+	}
 	leave, err := s.admitOneTime(ctx, token, o.IP)
 	if err != nil {
 		return User{}, err
@@ -273,6 +277,8 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string, o R
 	}
 	return changed.User, s.proved(ctx, &changed, o.IP)
 }
+
+var errBoundReset = invalid("Service", "one that is not bound to a transaction: a password is hashed before a transaction begins")
 
 // proveAddress uses a token up that needs nothing but itself.
 func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, token string, ip netip.Addr) (User, error) {

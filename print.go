@@ -76,7 +76,7 @@ func (l Credentials) MarshalText() ([]byte, error) { return l.shown().MarshalTex
 // GobEncode returns an error: a password must not be stored.
 func (l Credentials) GobEncode() ([]byte, error) { return nil, errSecretInGob }
 
-func (n NewUser) shown() redact.Fields { return redact.Of(n, "Password") }
+func (n NewUser) shown() redact.Fields { return redact.Of(n, "Password", "HashedPassword") }
 
 // Format writes the fields that are set, without the password, for every verb
 // and flag.

@@ -60,10 +60,14 @@ type NewUser struct {
 	// Password has to pass Options.PasswordPolicy. Empty: the user cannot log in
 	// until one is set.
 	Password string
+	// HashedPassword is the password inside a transaction, in place of Password:
+	// see [Service.HashPassword]. Zero = none.
+	HashedPassword HashedPassword
 }
 
 // CreateUser creates a user. Usernames and e-mail addresses are unique: when
-// several create the same at once, one succeeds. Errors: [InvalidError],
+// several create the same at once, one succeeds. A Service that is bound to a
+// transaction takes no Password, only a HashedPassword. Errors: [InvalidError],
 // [ErrConflict] when the username or the address is taken, [ErrRateLimited] when
 // too many passwords are being hashed, [ErrUnavailable].
 func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
@@ -80,15 +84,21 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
 	if err := record.setEmail(n.Email); err != nil {
 		return User{}, err
 	}
-	if n.Password != "" {
-		var err error
-		if record.PasswordHash, err = s.newPassword(ctx, n.Password, &record.User); err != nil {
-			return User{}, err
-		}
+	var err error
+	switch hashed := !n.HashedPassword.IsZero(); {
+	case hashed && n.Password != "":
+		err = invalid("password", "given once: as Password or as HashedPassword")
+	case hashed:
+		record.PasswordHash, err = n.HashedPassword.phcFor(&s.opts.PasswordPolicy, &record.User)
+	case n.Password != "":
+		record.PasswordHash, err = s.newPassword(ctx, n.Password, &record.User)
+	}
+	if err != nil {
+		return User{}, err
 	}
 	now := s.now()
 	record.CreatedAt, record.UpdatedAt = now, now
-	if n.Password != "" {
+	if record.PasswordHash != "" {
 		record.HasPassword, record.PasswordChangedAt, record.PasswordVersion = true, now, 1
 	}
 	m := s.mutation(ctx, now, "user.create", record.ID, nil, userFields(&record.User))
@@ -143,11 +153,11 @@ func (u *UserRecord) setEmail(address string) (err error) {
 
 // newPassword checks a password against the policy and hashes it.
 func (s *Service) newPassword(ctx context.Context, password string, of *User) (string, error) {
-	if err := s.opts.PasswordPolicy.check(password, of.Username, of.Email); err != nil {
+	hashed, err := s.HashPassword(ctx, password, of.Username, of.Email)
+	if err != nil {
 		return "", err
 	}
-	hash, err := s.passwords.Hash(ctx, password)
-	return hash, storeError(ctx, passwordError(err))
+	return hashed.made.phc, nil
 }
 
 // CheckPassword tells whether a user could have that password, by
@@ -279,9 +289,14 @@ func (u *UserUpdate) check(id string) error {
 // SetPassword gives a user another password, whatever the old one is. It is for
 // administrators; [Service.ChangePassword] asks the user for the old one.
 // Existing one-time tokens stop working; keys continue to work. The waits that failed
-// log-ins have put on the user are lifted. Errors: [InvalidError], [ErrNotFound],
-// [ErrRateLimited] when too many passwords are being hashed, [ErrUnavailable].
+// log-ins have put on the user are lifted. Errors: [InvalidError], also if the
+// Service is bound to a transaction: use [Service.SetHashedPassword] there;
+// [ErrNotFound], [ErrRateLimited] when too many passwords are being hashed,
+// [ErrUnavailable].
 func (s *Service) SetPassword(ctx context.Context, id, password string) error {
+	if s.bound {
+		return errHashFirst
+	}
 	if err := s.CheckPassword(password); err != nil {
 		return err
 	}
@@ -298,6 +313,30 @@ func (s *Service) setPassword(ctx context.Context, user *UserRecord, password st
 	if err != nil {
 		return err
 	}
+	return s.storePassword(ctx, user, hash, version)
+}
+
+// SetHashedPassword is [Service.SetPassword] inside a transaction, with a password
+// that was hashed before it began. The names that [Service.HashPassword] was given
+// must include those of the user. Errors: [InvalidError], [ErrNotFound],
+// [ErrUnavailable].
+func (s *Service) SetHashedPassword(ctx context.Context, id string, hashed HashedPassword) error {
+	if hashed.IsZero() {
+		return errNotHashed
+	}
+	record, err := s.user(ctx, id)
+	if err != nil {
+		return err
+	}
+	hash, err := hashed.phcFor(&s.opts.PasswordPolicy, &record.User)
+	if err != nil {
+		return err
+	}
+	return s.storePassword(ctx, &record, hash, AnyPassword)
+}
+
+// storePassword replaces the password of that version by one that is hashed.
+func (s *Service) storePassword(ctx context.Context, user *UserRecord, hash string, version int64) error {
 	m := s.mutation(ctx, s.now(), "user.set_password", user.ID, fieldsOf{}, fieldsOf{})
 	if err := s.store.SetPassword(ctx, user.ID, hash, version, m); err != nil {
 		return storeError(ctx, err)

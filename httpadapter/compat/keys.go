@@ -48,10 +48,10 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, p params) error
 	case email == "":
 		return forbidden(badEmail)
 	default:
-		if err := h.svc.CheckPassword(password); err != nil { // before there is a transaction
-			return refuseUser(err, nameParam)
+		user := keyfold.NewUser{Username: name, Email: email}
+		if user.HashedPassword, err = h.svc.HashPassword(r.Context(), password, name, email); err == nil {
+			token, err = h.createWithUser(r.Context(), user, n)
 		}
-		token, err = h.createWithUser(r.Context(), keyfold.NewUser{Username: name, Email: email, Password: password}, n)
 	}
 	if err != nil {
 		return refuseUser(err, nameParam)
@@ -76,8 +76,8 @@ func (p params) name() (name, param string) {
 	return name, "name"
 }
 
-// createWithUser makes user and key, or neither. The password is hashed while the
-// transaction is open, which takes tens of milliseconds.
+// createWithUser makes user and key, or neither. The password is hashed already,
+// because nothing may wait for that with a transaction open.
 func (h *handler) createWithUser(ctx context.Context, u keyfold.NewUser, n keyfold.NewKey) (token keyfold.Token, err error) {
 	var user keyfold.User
 	create := func(k *keyfold.Service) error {

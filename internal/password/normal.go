@@ -54,6 +54,9 @@ func ContainsAny(password string, names []string) bool {
 	return false
 }
 
+// SameName reports whether [ContainsAny] takes two names for one.
+func SameName(a, b string) bool { return casefold.String(a) == casefold.String(b) }
+
 func contains(password, name string) bool {
 	return utf8.RuneCountInString(name) >= minWord && strings.Contains(password, name)
 }
