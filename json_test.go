@@ -189,36 +189,6 @@ func TestJSONOfAKey(t *testing.T) {
 	}
 }
 
-func TestJSONOfAKeyTellsTheStateByTheClockOfItsService(t *testing.T) {
-	t.Parallel()
-	clock := newClock()
-	svc := newService(t, memory.New(), &keyfold.Options{Now: clock.now})
-	key, _, err := svc.CreateKey(t.Context(), keyfold.NewKey{TTL: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := svc.Keys(t.Context(), keyfold.KeyQuery{})
-	if err != nil || len(page.Keys) != 1 {
-		t.Fatal(page, err)
-	}
-	read, err := svc.Key(t.Context(), key.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wants := func(state keyfold.KeyState, record any) {
-		t.Helper()
-		if text, err := json.Marshal(record); err != nil || !strings.Contains(string(text), `"state":"`+string(state)+`"`) {
-			t.Errorf("want the state %s: %s, %v", state, text, err)
-		}
-	}
-	wants(keyfold.KeyActive, key)
-	wants(keyfold.KeyActive, page)
-	clock.add(time.Hour)
-	wants(keyfold.KeyExpired, key)
-	wants(keyfold.KeyExpired, read)
-	wants(keyfold.KeyExpired, page)
-}
-
 func TestJSONOfAnIdentity(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, memory.New(), nil)
