@@ -49,7 +49,7 @@ const passwordWait = 2 * time.Second
 // The store stays the caller's: close it after [Service.Close].
 func New(store Store, options *Options) (*Service, error) {
 	if store == nil {
-		return nil, invalid("store", "a Store; the packages under store/ have them")
+		return nil, invalid("store", "must not be nil; the packages under store/ have stores")
 	}
 	opts, err := options.withDefaults()
 	if err != nil {

@@ -39,7 +39,7 @@ func (s *Service) readCursor(ctx context.Context, text, filter string) (cursor, 
 	if text == "" {
 		return cursor{}, nil
 	}
-	bad := invalid("cursor", "the next of the page before, with the same filters")
+	bad := invalid("cursor", "must be the next value of the previous page, with the same filters")
 	if len(text) > maxCursor {
 		return cursor{}, bad
 	}

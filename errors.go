@@ -79,19 +79,21 @@ func conflict(field, format string, args ...any) error {
 type InvalidError struct {
 	// Field is the name of the field, as in JSON: "name", "scopes[2]".
 	Field string
-	// Allowed says what the field may hold. It never repeats the value given.
-	Allowed string
+	// Reason says what the field must be: "must be between 1 ms and 100 years". It
+	// never repeats the value that was given.
+	Reason string
 }
 
-// Error names the field and what it may hold.
+// Error returns the field and the reason: "keyfold: ttl must be between 1 ms and
+// 100 years".
 func (e *InvalidError) Error() string {
-	return fmt.Sprintf("keyfold: invalid %s: %s", e.Field, e.Allowed)
+	return "keyfold: " + e.Field + " " + e.Reason
 }
 
 // Is reports whether target is [ErrInvalid].
 func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
 
-func invalid(field, allowed string) error { return &InvalidError{Field: field, Allowed: allowed} }
+func invalid(field, reason string) error { return &InvalidError{Field: field, Reason: reason} }
 
 // Code is the stable outcome of one [Service.Verify]. Its text is part of the
 // compatibility promise; its number is stored with every usage event, so
@@ -151,7 +153,7 @@ func ParseOutcome(text string) (Outcome, error) {
 			return Outcome(i), nil
 		}
 	}
-	return 0, invalid("outcome", "one of allowed, missing, malformed, unknown, wrong_secret, revoked, disabled, expired, "+
+	return 0, invalid("outcome", "must be one of allowed, missing, malformed, unknown, wrong_secret, revoked, disabled, expired, "+
 		"idle, user_disabled, scope, ip, rate_limited, credits, unavailable")
 }
 

@@ -51,7 +51,7 @@ func ExampleNew() {
 	_, err := keyfold.New(memory.New(), &keyfold.Options{Prefix: "My Keys"})
 	fmt.Println(err)
 	// Output:
-	// keyfold: invalid Options.Prefix: 1 to 16 bytes: lower-case letters and digits, a letter first, single underscores between
+	// keyfold: Options.Prefix must be 1 to 16 lower-case letters, digits and single underscores, must begin with a letter and must not end with an underscore
 }
 
 func ExampleService_CreateKey() {
@@ -324,7 +324,7 @@ func ExamplePasswordPolicy() {
 		MinLength: 8, // this program asks for a second factor
 		Check: func(password string) error {
 			if !strings.ContainsAny(password, "0123456789") {
-				return errors.New("a digit")
+				return errors.New("must contain a digit")
 			}
 			return nil
 		},
@@ -335,5 +335,5 @@ func ExamplePasswordPolicy() {
 	_, err = svc.CreateUser(context.Background(), keyfold.NewUser{Username: "olga", Password: "purple heron"})
 	fmt.Println(err)
 	// Output:
-	// keyfold: invalid password: a digit
+	// keyfold: password must contain a digit
 }

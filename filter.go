@@ -32,7 +32,7 @@ func (f Filter) check(field string, valid func(value string) error) error {
 	case !f.set:
 		return nil
 	case f.value == "":
-		return invalid(field, "a value that is not empty, or no condition")
+		return invalid(field, "must not be empty; omit it to match every value")
 	}
 	return valid(f.value)
 }
@@ -41,7 +41,7 @@ func (f Filter) check(field string, valid func(value string) error) error {
 func (f Filter) checkID(field string) error {
 	return f.check(field, func(id string) error {
 		if !token.IsID(id) {
-			return invalid(field, idAllowed)
+			return invalid(field, idRule)
 		}
 		return nil
 	})

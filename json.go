@@ -116,7 +116,7 @@ func (k *Key) wire() wire.Key {
 		shown.Metadata = map[string]string{}
 	}
 	if k.IdleTimeout > 0 {
-		shown.IdleTimeout = new(period.Format(k.IdleTimeout))
+		shown.IdleTimeout = new("must be "+period.Format(k.IdleTimeout))
 	}
 	if shown.DisabledAt != nil {
 		shown.DisabledReason = wire.Text(k.DisabledReason)
@@ -146,14 +146,14 @@ func readKey(shown *wire.Key) (Key, error) {
 	for i, text := range shown.Networks {
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
-			return Key{}, invalid(fmt.Sprintf("networks[%d]", i), `a CIDR prefix: "192.0.2.0/24", "2001:db8::/32"`)
+			return Key{}, invalid(fmt.Sprintf("networks[%d]", i), `must be a CIDR prefix such as "192.0.2.0/24" or "2001:db8::/32"`)
 		}
 		key.Networks = append(key.Networks, network)
 	}
 	if shown.IdleTimeout != nil {
 		idle, err := period.Parse(*shown.IdleTimeout)
 		if err != nil {
-			return Key{}, invalid("idle_timeout", period.Form)
+			return Key{}, invalid("idle_timeout", "must be "+period.Form)
 		}
 		key.IdleTimeout = idle
 	}
@@ -206,7 +206,7 @@ func (c CreatedKey) MarshalJSON() ([]byte, error) {
 func (c *CreatedKey) UnmarshalJSON(text []byte) error {
 	return shape(text, c, func(shown *wire.CreatedKey) (created CreatedKey, err error) {
 		if created.Token, err = ParseToken(shown.Token); err != nil {
-			return CreatedKey{}, invalid("token", "the token of a key")
+			return CreatedKey{}, invalid("token", "must be the token of a key")
 		}
 		created.Key, err = readKey(&shown.Key)
 		return created, err

@@ -116,10 +116,10 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	}
 	orDefault(&n.Environment, s.opts.Environment)
 	if n.Environment != "" && !isEnvironment(n.Environment) {
-		return Key{}, Token{}, invalid("environment", "1 to 16 lower-case letters and digits")
+		return Key{}, Token{}, invalid("environment", "must be 1 to 16 lower-case letters and digits")
 	}
 	if n.UserID != "" && !token.IsID(n.UserID) {
-		return Key{}, Token{}, invalid("user_id", idAllowed)
+		return Key{}, Token{}, invalid("user_id", idRule)
 	}
 	key := Key{
 		Prefix: s.opts.Prefix, Environment: n.Environment,
@@ -149,7 +149,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 // unknownUser names the field where the store did not find the user of a new key.
 func unknownUser(ctx context.Context, err error) error {
 	if errors.Is(err, ErrNotFound) {
-		return invalid("user_id", "the id of a user who exists")
+		return invalid("user_id", "must be the id of an existing user")
 	}
 	return storeError(ctx, err)
 }
@@ -199,7 +199,7 @@ type KeyUpdate struct {
 // revoked, [ErrUnavailable].
 func (s *Service) UpdateKey(ctx context.Context, id string, u KeyUpdate) (Key, error) {
 	if u.Version < 1 {
-		return Key{}, invalid("version", "the version of the key as it was read, 1 or more")
+		return Key{}, invalid("version", "must be the version of the key that was read, 1 or more")
 	}
 	record, err := s.key(ctx, id)
 	if err != nil {
@@ -335,7 +335,7 @@ func (q *KeyQuery) check() error {
 	case "", KeyActive, KeyExpired, KeyUserDisabled, KeyDisabled, KeyRevoked:
 		return nil
 	}
-	return invalid("state", "one of active, expired, user_disabled, disabled, revoked")
+	return invalid("state", "must be one of active, expired, user_disabled, disabled, revoked")
 }
 
 // checkFilters checks the conditions that keys are listed and changed by.

@@ -163,7 +163,7 @@ func (s *Service) overlap(wanted time.Duration) (time.Duration, error) {
 		return min(defaultOverlap, s.opts.MaxOverlap), nil
 	}
 	if wanted < time.Millisecond || wanted > s.opts.MaxOverlap {
-		return 0, invalid("overlap", "1 ms to "+daysText(s.opts.MaxOverlap)+", or none")
+		return 0, invalid("overlap", "must be between 1 ms and "+daysText(s.opts.MaxOverlap)+", or none")
 	}
 	return wanted, nil
 }
@@ -301,14 +301,14 @@ func (s *Service) setStates(ctx context.Context, filter KeyFilter, change StateC
 
 func (f *KeyFilter) check() error {
 	if len(f.IDs) == 0 && f.OwnerID.IsZero() && f.UserID.IsZero() && f.Tenant.IsZero() {
-		return invalid("filter", "at least one of ids, owner_id, user_id and tenant")
+		return invalid("filter", "must contain at least one of ids, owner_id, user_id and tenant")
 	}
 	if len(f.IDs) > maxBulkIDs {
-		return invalid("ids", fmt.Sprintf("at most %d", maxBulkIDs))
+		return invalid("ids", fmt.Sprintf("must contain at most %d ids", maxBulkIDs))
 	}
 	for i, id := range f.IDs {
 		if checkID(id) != nil {
-			return invalid(fmt.Sprintf("ids[%d]", i), idAllowed)
+			return invalid(fmt.Sprintf("ids[%d]", i), idRule)
 		}
 	}
 	return checkFilters(f.OwnerID, f.UserID, f.Tenant)

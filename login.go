@@ -103,7 +103,7 @@ func (s *Service) authenticate(ctx context.Context, l Credentials, key string) (
 }
 
 // errBound refuses what must not depend on whether a transaction is committed.
-var errBound = invalid("Service", "one that is not bound to a transaction: attempts are counted whatever becomes of it")
+var errBound = invalid("Service", "must not be bound to a transaction, because a rollback would take back the count of attempts")
 
 // refuseLogin logs a refusal, without the name: what is typed there may be a
 // password. An administrator who knows a name finds it by its hash.

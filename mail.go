@@ -36,7 +36,7 @@ func (s *Service) SendEmailVerification(ctx context.Context, login string, ip ne
 
 func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login string, ip netip.Addr) error {
 	if s.opts.Mailer == nil {
-		return invalid("Options.Mailer", "needed to send mail")
+		return invalid("Options.Mailer", "must be set to send mail")
 	}
 	if s.bound {
 		return errBound

@@ -55,7 +55,7 @@ func ParseOneTimePurpose(text string) (OneTimePurpose, error) {
 			return p, nil
 		}
 	}
-	return 0, invalid("purpose", "one of verify_email, reset_password, change_email")
+	return 0, invalid("purpose", "must be one of verify_email, reset_password, change_email")
 }
 
 func (p OneTimePurpose) life() time.Duration {
@@ -153,10 +153,10 @@ type Mailer interface {
 // taken, which tells a user that somebody has it, [ErrUnavailable].
 func (s *Service) CreateOneTimeToken(ctx context.Context, purpose OneTimePurpose, userID, email string) (IssuedOneTimeToken, error) {
 	if purpose.life() == 0 || purpose < PurposeVerifyEmail || purpose > PurposeChangeEmail {
-		return IssuedOneTimeToken{}, invalid("purpose", "one of verify_email, reset_password, change_email")
+		return IssuedOneTimeToken{}, invalid("purpose", "must be one of verify_email, reset_password, change_email")
 	}
 	if (email != "") != (purpose == PurposeChangeEmail) {
-		return IssuedOneTimeToken{}, invalid("email", "the new address for change_email, and empty for other purposes")
+		return IssuedOneTimeToken{}, invalid("email", "must be the new address for change_email, and empty for other purposes")
 	}
 	if _, _, err := checkedEmail(email); email != "" && err != nil {
 		return IssuedOneTimeToken{}, err
@@ -192,7 +192,7 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 		}
 		to = record.NewEmail
 	case user.Email == "":
-		return IssuedOneTimeToken{}, invalid("email", "the address of the user, who has none")
+		return IssuedOneTimeToken{}, invalid("email", "must be set for the user before a token can be sent to it")
 	}
 	text := oneTimePrefix + token.Random(oneTimeLen)
 	token := OneTimeToken{text: &text}

@@ -228,43 +228,43 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	switch {
 	case len(opts.Prefix) > maxHeadPart || !token.IsHead(opts.Prefix):
-		return opts, invalid("Options.Prefix", "1 to 16 bytes: lower-case letters and digits, a letter first, single underscores between")
+		return opts, invalid("Options.Prefix", "must be 1 to 16 lower-case letters, digits and single underscores, must begin with a letter and must not end with an underscore")
 	case opts.Environment != "" && !isEnvironment(opts.Environment):
-		return opts, invalid("Options.Environment", "1 to 16 lower-case letters and digits")
+		return opts, invalid("Options.Environment", "must be 1 to 16 lower-case letters and digits")
 	case opts.KeyTTL != Never && (opts.KeyTTL < time.Millisecond || opts.KeyTTL > maxKeyTTL):
-		return opts, invalid("Options.KeyTTL", "1 ms to 100 years, or Never")
+		return opts, invalid("Options.KeyTTL", "must be between 1 ms and 100 years, or Never")
 	case opts.MaxOverlap < 0 || opts.MaxOverlap > maxKeyTTL:
-		return opts, invalid("Options.MaxOverlap", "0 to 100 years")
+		return opts, invalid("Options.MaxOverlap", "must be between 0 and 100 years")
 	case opts.VerifyTimeout < time.Millisecond || opts.VerifyTimeout > maxVerifyWait:
-		return opts, invalid("Options.VerifyTimeout", "1 ms to 1 minute")
+		return opts, invalid("Options.VerifyTimeout", "must be between 1 ms and 1 minute")
 	case opts.CacheEntries < 0:
-		return opts, invalid("Options.CacheEntries", "a positive number")
+		return opts, invalid("Options.CacheEntries", "must be a positive number")
 	case opts.CacheBytes < 0:
-		return opts, invalid("Options.CacheBytes", "a positive number of bytes")
+		return opts, invalid("Options.CacheBytes", "must be a positive number of bytes")
 	case opts.CacheMaxAge < time.Second || opts.CacheMaxAge > time.Hour:
-		return opts, invalid("Options.CacheMaxAge", "1 s to 1 hour")
+		return opts, invalid("Options.CacheMaxAge", "must be between 1 s and 1 hour")
 	case opts.PollInterval < minFlush || opts.PollInterval > time.Minute:
-		return opts, invalid("Options.PollInterval", "10 ms to 1 minute")
+		return opts, invalid("Options.PollInterval", "must be between 10 ms and 1 minute")
 	case opts.MaxStaleness < opts.PollInterval || opts.MaxStaleness > time.Hour:
-		return opts, invalid("Options.MaxStaleness", "Options.PollInterval to 1 hour")
+		return opts, invalid("Options.MaxStaleness", "must be between Options.PollInterval and 1 hour")
 	case opts.StaleGrace < 0 || opts.StaleGrace > time.Hour:
-		return opts, invalid("Options.StaleGrace", "0 to 1 hour")
+		return opts, invalid("Options.StaleGrace", "must be between 0 and 1 hour")
 	case opts.EventRetention != Never && (opts.EventRetention < time.Hour || opts.EventRetention > maxKeyTTL):
-		return opts, invalid("Options.EventRetention", "1 hour to 100 years, or Never")
+		return opts, invalid("Options.EventRetention", "must be between 1 hour and 100 years, or Never")
 	case opts.HourRetention != Never && (opts.HourRetention < time.Hour || opts.HourRetention > maxKeyTTL):
-		return opts, invalid("Options.HourRetention", "1 hour to 100 years, or Never")
+		return opts, invalid("Options.HourRetention", "must be between 1 hour and 100 years, or Never")
 	case opts.Usage > UsageSync:
-		return opts, invalid("Options.Usage", "UsageAsync or UsageSync")
+		return opts, invalid("Options.Usage", "must be UsageAsync or UsageSync")
 	case opts.FlushInterval < minFlush || opts.FlushInterval > maxFlush:
-		return opts, invalid("Options.FlushInterval", "10 ms to 1 minute")
+		return opts, invalid("Options.FlushInterval", "must be between 10 ms and 1 minute")
 	case opts.MaxPendingEvents < 0:
-		return opts, invalid("Options.MaxPendingEvents", "a positive number")
+		return opts, invalid("Options.MaxPendingEvents", "must be a positive number")
 	case opts.MaxPendingBytes < 0:
-		return opts, invalid("Options.MaxPendingBytes", "a positive number of bytes")
+		return opts, invalid("Options.MaxPendingBytes", "must be a positive number of bytes")
 	}
 	for i := range opts.Scopes {
 		if !scope.IsValid(opts.Scopes[i]) {
-			return opts, invalid(fmt.Sprintf("Options.Scopes[%d]", i), scope.Allowed)
+			return opts, invalid(fmt.Sprintf("Options.Scopes[%d]", i), scope.Rule)
 		}
 	}
 	var err error
@@ -277,17 +277,17 @@ func (o *Options) withDefaults() (Options, error) {
 func (o *Options) checkPeppers() error {
 	for id, pepper := range o.Peppers {
 		if !isPepperID(id) {
-			return invalid("Options.Peppers", "ids of 1 to 32 letters, digits, \"-\" and \"_\"")
+			return invalid("Options.Peppers", "must have ids of 1 to 32 letters, digits, \"-\" and \"_\"")
 		}
 		if len(pepper) < minPepper {
-			return invalid("Options.Peppers["+id+"]", "at least 32 bytes")
+			return invalid("Options.Peppers["+id+"]", "must be at least 32 bytes")
 		}
 	}
 	if _, ok := o.Peppers[o.CurrentPepper]; o.CurrentPepper != "" && !ok {
-		return invalid("Options.CurrentPepper", "the id of one of Options.Peppers")
+		return invalid("Options.CurrentPepper", "must be the id of one of Options.Peppers")
 	}
 	if o.RequirePepper && o.CurrentPepper == "" {
-		return invalid("Options.RequirePepper", "only beside Options.CurrentPepper, or no key could be created")
+		return invalid("Options.RequirePepper", "must not be set without Options.CurrentPepper, because no key could be created")
 	}
 	return nil
 }

@@ -35,9 +35,10 @@ type PasswordPolicy struct {
 	// the "@", of four characters or more, is refused.
 	AllowOwnName bool
 
-	// Check, if set, is a rule of the host's own, asked last. Its error says
-	// what a password must have ("a digit"), and is shown to the user: it must
-	// not repeat the password. It must be safe for concurrent use.
+	// Check, if set, adds a rule of the program's own and is called last. Its
+	// error completes the sentence "The password …", such as "must contain a
+	// digit". Users see it, so it must not repeat the password. Check must be safe
+	// for concurrent use.
 	Check func(password string) error
 }
 
@@ -56,10 +57,10 @@ func (p PasswordPolicy) withDefaults(name string) (PasswordPolicy, error) {
 		p.Blocklist = IsCommonPassword
 	}
 	if p.MaxLength < leastMaxPassword || p.MaxLength > password.MaxLength {
-		return p, invalid(name+".MaxLength", fmt.Sprintf("%d to %d characters", leastMaxPassword, password.MaxLength))
+		return p, invalid(name+".MaxLength", fmt.Sprintf("must be between %d and %d characters", leastMaxPassword, password.MaxLength))
 	}
 	if p.MinLength < leastMinPassword || p.MinLength > p.MaxLength {
-		return p, invalid(name+".MinLength", fmt.Sprintf("%d to %d characters", leastMinPassword, p.MaxLength))
+		return p, invalid(name+".MinLength", fmt.Sprintf("must be between %d and %d characters", leastMinPassword, p.MaxLength))
 	}
 	return p, nil
 }
@@ -70,21 +71,21 @@ func (p PasswordPolicy) withDefaults(name string) (PasswordPolicy, error) {
 func (p PasswordPolicy) check(chosen string, own ...string) error {
 	normal, ok := password.Normalize(chosen)
 	if !ok || !isText(normal) || utf8.RuneCountInString(normal) > p.MaxLength {
-		return invalid("password", fmt.Sprintf("%d to %d characters of UTF-8 without control characters", p.MinLength, p.MaxLength))
+		return invalid("password", fmt.Sprintf("must be %d to %d characters of UTF-8 without control characters", p.MinLength, p.MaxLength))
 	}
 	var wrong []string
 	if utf8.RuneCountInString(normal) < p.MinLength {
-		wrong = append(wrong, fmt.Sprintf("at least %d characters", p.MinLength))
+		wrong = append(wrong, fmt.Sprintf("must have at least %d characters", p.MinLength))
 	}
 	if p.Blocklist(normal) {
-		wrong = append(wrong, "no common password, repetition or run of keys, also not with digits and symbols around it")
+		wrong = append(wrong, "must not be a common password, a repetition or a run of keys, even with digits and symbols around it")
 	}
 	if !p.AllowOwnName && password.ContainsAny(normal, own) {
-		wrong = append(wrong, "without your own name or e-mail address")
+		wrong = append(wrong, "must not contain your username or e-mail address")
 	}
 	if p.Check != nil {
 		if err := p.Check(normal); err != nil {
-			wrong = append(wrong, allowedBy(err))
+			wrong = append(wrong, reasonOf(err))
 		}
 	}
 	if len(wrong) > 0 {
@@ -93,11 +94,11 @@ func (p PasswordPolicy) check(chosen string, own ...string) error {
 	return nil
 }
 
-// allowedBy returns what an error of a host's rule says, without the prefix
-// that an [InvalidError] gets again.
-func allowedBy(err error) string {
+// reasonOf returns the text of an error from PasswordPolicy.Check, without the
+// prefix that an [InvalidError] adds again.
+func reasonOf(err error) string {
 	if bad, ok := errors.AsType[*InvalidError](err); ok {
-		return bad.Allowed
+		return bad.Reason
 	}
 	return err.Error()
 }
@@ -130,7 +131,7 @@ func passwordError(err error) error {
 	case errors.Is(err, password.ErrUnknownHash):
 		return &unavailable{cause: err}
 	case errors.Is(err, password.ErrUnusable):
-		return invalid("password", fmt.Sprintf("at most %d characters of UTF-8", password.MaxLength))
+		return invalid("password", fmt.Sprintf("must be at most %d characters of UTF-8", password.MaxLength))
 	}
 	return err
 }

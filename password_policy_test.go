@@ -63,12 +63,12 @@ func TestPasswordIsRefusedWithItsReasons(t *testing.T) {
 		{"a C1 control \u0085 here", []string{"control characters"}},
 		{"passwordpassword", []string{"common password"}},
 		{"hunter2", []string{"at least 15 characters", "common password"}},
-		{"i, john.smith, was here", []string{"your own name"}},
-		{"JOHN SMITH was here too", []string{"your own name"}},
-		{"only js-1980 knows it", []string{"your own name"}},
-		{"ＪＳ－１９８０ in wide letters", []string{"your own name"}},
-		{"js-1980@example.com!", []string{"your own name"}},
-		{"johnsmithjohnsmith", []string{"your own name"}},
+		{"i, john.smith, was here", []string{"your username"}},
+		{"JOHN SMITH was here too", []string{"your username"}},
+		{"only js-1980 knows it", []string{"your username"}},
+		{"ＪＳ－１９８０ in wide letters", []string{"your username"}},
+		{"js-1980@example.com!", []string{"your username"}},
+		{"johnsmithjohnsmith", []string{"your username"}},
 	} {
 		wantRefused(t, keyfold.CheckPassword(keyfold.PasswordPolicy{}, row.password, own...), row.password, row.reasons...)
 	}
@@ -134,10 +134,10 @@ func TestPolicyCanBeThePredecessors(t *testing.T) {
 	wantRefused(t, keyfold.CheckPassword(predecessor, "Password12"), "Password12", "a special character")
 
 	wrapped := keyfold.PasswordPolicy{Check: func(string) error {
-		return fmt.Errorf("ours: %w", &keyfold.InvalidError{Field: "password", Allowed: "a rhyme"})
+		return fmt.Errorf("ours: %w", &keyfold.InvalidError{Field: "password", Reason: "must be a rhyme"})
 	}}
 	err := keyfold.CheckPassword(wrapped, "nothing here that rhymes")
-	if want := "keyfold: invalid password: a rhyme"; err == nil || err.Error() != want {
+	if want := "keyfold: password must be a rhyme"; err == nil || err.Error() != want {
 		t.Errorf("err = %v, want %s", err, want)
 	}
 }

@@ -34,7 +34,7 @@ func ParseUsageUnit(text string) (UsageUnit, error) {
 			return unit, nil
 		}
 	}
-	return 0, invalid("by", "hour or day")
+	return 0, invalid("by", "must be hour or day")
 }
 
 // The longest spans of a report: what one answer can hold.
@@ -76,7 +76,7 @@ type UsageInterval struct {
 // [InvalidError], [ErrUnavailable].
 func (s *Service) UsageReport(ctx context.Context, q UsageReportQuery) (UsageReport, error) {
 	if q.By > UsageByDay {
-		return UsageReport{}, invalid("by", "hour or day")
+		return UsageReport{}, invalid("by", "must be hour or day")
 	}
 	scan, err := q.scan(s.now())
 	if err != nil {
@@ -111,9 +111,9 @@ func (u UsageUnit) length() time.Duration {
 // scan checks the query and rounds its bounds to whole intervals.
 func (q *UsageReportQuery) scan(now time.Time) (UsageScan, error) {
 	usage := UsageQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, UserID: q.UserID, From: q.From, To: q.To, Outcomes: q.Outcomes}
-	unit, most, allowed := q.By.length(), maxReportHours, "at most 31 days before \"to\" by hour"
+	unit, most, rule := q.By.length(), maxReportHours, "must be at most 31 days before to when counting by hour"
 	if q.By == UsageByDay {
-		most, allowed = maxReportDays, fmt.Sprintf("at most %d days before \"to\"", maxReportDays)
+		most, rule = maxReportDays, fmt.Sprintf("must be at most %d days before to", maxReportDays)
 		if q.From.IsZero() {
 			if usage.To.IsZero() {
 				usage.To = now.Add(time.Millisecond)
@@ -131,7 +131,7 @@ func (q *UsageReportQuery) scan(now time.Time) (UsageScan, error) {
 	}
 	scan.From, scan.To = scan.From.Truncate(unit), to
 	if scan.To.Sub(scan.From) > time.Duration(most)*unit {
-		return UsageScan{}, invalid("from", allowed)
+		return UsageScan{}, invalid("from", rule)
 	}
 	return scan, nil
 }

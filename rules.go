@@ -62,7 +62,7 @@ func (s *Service) PublishRules(ctx context.Context) error {
 		return err // only strings and numbers get here
 	}
 	if len(value) > maxKeyRules {
-		return invalid("Options.Scopes", "at most 1 MiB of scopes to be published")
+		return invalid("Options.Scopes", "must be at most 1 MiB in total to be published")
 	}
 	before, err := s.PublishedRules(ctx)
 	switch {

@@ -107,9 +107,9 @@ func (s *Service) UsageTotals(ctx context.Context, q UsageQuery) (UsageTotals, e
 func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
 	switch {
 	case q.OwnerID.set && q.KeyID.set:
-		return UsageScan{}, invalid("owner_id", "not together with key_id")
+		return UsageScan{}, invalid("owner_id", "must not be set together with key_id")
 	case q.UserID.set && (q.KeyID.set || q.OwnerID.set):
-		return UsageScan{}, invalid("user_id", "not together with key_id or owner_id")
+		return UsageScan{}, invalid("user_id", "must not be set together with key_id or owner_id")
 	}
 	if err := q.KeyID.checkID("key_id"); err != nil {
 		return UsageScan{}, err
@@ -119,7 +119,7 @@ func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
 	}
 	for _, code := range q.Outcomes {
 		if int(code) >= len(outcomeNames) {
-			return UsageScan{}, invalid("outcome", "one of "+strings.Join(outcomeNames[:], ", "))
+			return UsageScan{}, invalid("outcome", "must be one of "+strings.Join(outcomeNames[:], ", "))
 		}
 	}
 	scan := UsageScan{KeyID: q.KeyID.value, OwnerID: q.OwnerID.value, UserID: q.UserID.value, From: q.From.UTC(), To: q.To.UTC(), Outcomes: q.Outcomes}
@@ -130,7 +130,7 @@ func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
 		scan.From = scan.To.Add(-defaultUsageSpan)
 	}
 	if !scan.From.Before(scan.To) || scan.From.Year() < 1970 || scan.To.Year() > 9999 {
-		return UsageScan{}, invalid("from", "a time before \"to\", both between the years 1970 and 9999")
+		return UsageScan{}, invalid("from", "must be before to, and both must be between the years 1970 and 9999")
 	}
 	return scan, nil
 }

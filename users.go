@@ -73,7 +73,7 @@ type NewUser struct {
 func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
 	record := UserRecord{User: User{ID: token.Random(token.IDLen), Version: 1}}
 	if n.Username == "" && n.Email == "" {
-		return User{}, invalid("username", "a username or an e-mail address; one of them is needed")
+		return User{}, invalid("username", "must be set, unless there is an email")
 	}
 	if err := record.setUsername(n.Username); err != nil {
 		return User{}, err
@@ -114,7 +114,7 @@ func (u *UserRecord) setUsername(name string) error {
 	if name != "" {
 		var ok bool
 		if u.Username, u.UsernameKey, ok = identifier.Username(name); !ok {
-			return invalid("username", identifier.AllowedUsername)
+			return invalid("username", identifier.UsernameRule)
 		}
 	}
 	return nil
@@ -124,7 +124,7 @@ func (u *UserRecord) setUsername(name string) error {
 func checkedEmail(address string) (display, key string, err error) {
 	display, key, ok := identifier.Email(address)
 	if !ok {
-		err = invalid("email", identifier.AllowedEmail)
+		err = invalid("email", identifier.EmailRule)
 	}
 	return display, key, err
 }
@@ -133,7 +133,7 @@ func checkedEmail(address string) (display, key string, err error) {
 // Names that exist already are not asked about, so their users can still log in.
 func (s *Service) checkScript(u *User) error {
 	if s.opts.SingleScriptUsernames && !identifier.HasOneScript(u.Username) {
-		return invalid("username", identifier.AllowedOneScript)
+		return invalid("username", identifier.OneScriptRule)
 	}
 	return nil
 }
@@ -231,7 +231,7 @@ type UserUpdate struct {
 // [ErrUnavailable].
 func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User, error) {
 	if u.Version < 1 {
-		return User{}, invalid("version", "the version of the user as it was read, 1 or more")
+		return User{}, invalid("version", "must be the version of the user that was read, 1 or more")
 	}
 	if err := u.check(id); err != nil {
 		return User{}, err
@@ -261,7 +261,7 @@ func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User
 		}
 	}
 	if record.Username == "" && record.Email == "" {
-		return User{}, invalid("username", "a username or an e-mail address; one of them has to stay")
+		return User{}, invalid("username", "must be set, unless there is an email")
 	}
 	record.UpdatedAt = s.now()
 	m := s.mutation(ctx, record.UpdatedAt, "user.update", id, before, userFields(&record.User))
@@ -485,7 +485,7 @@ func (s *Service) Users(ctx context.Context, q UserQuery) (UserPage, error) {
 		return UserPage{}, err
 	}
 	if q.State != "" && q.State != UserActive && q.State != UserDisabled {
-		return UserPage{}, invalid("state", "one of active, disabled")
+		return UserPage{}, invalid("state", "must be one of active, disabled")
 	}
 	filter := fmt.Sprintf("users|%q|%q|%s", q.Username.value, q.Email.value, q.State)
 	after, err := s.readCursor(ctx, q.Cursor, filter)

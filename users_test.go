@@ -213,7 +213,7 @@ func ExampleService_CheckPassword() {
 	fmt.Println(svc.CheckPassword("otter plums", "ann", "ann@example.com"))
 	fmt.Println(svc.CheckPassword("seven otters juggle 41 plums", "ann", "ann@example.com"))
 	// Output:
-	// keyfold: invalid password: at least 15 characters
+	// keyfold: password must have at least 15 characters
 	// <nil>
 }
 

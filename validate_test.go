@@ -18,7 +18,7 @@ import (
 func wantInvalid(t *testing.T, what string, err error, field string) {
 	t.Helper()
 	var bad *keyfold.InvalidError
-	if !errors.As(err, &bad) || !errors.Is(err, keyfold.ErrInvalid) || bad.Field != field || bad.Allowed == "" {
+	if !errors.As(err, &bad) || !errors.Is(err, keyfold.ErrInvalid) || bad.Field != field || bad.Reason == "" {
 		t.Errorf("%s: %v, want an InvalidError for %q", what, err, field)
 	}
 }
@@ -101,11 +101,11 @@ func TestAllowedValuesAreToldAsTheyAreWritten(t *testing.T) {
 		err  error
 		want string
 	}{
-		{idle, "1 minute to 100 years, or none"},
-		{overlap, "1 ms to 7d, or none"},
-		{length, "8 to 64 characters"},
+		{idle, "must be between 1 minute and 100 years, or none"},
+		{overlap, "must be between 1 ms and 7d, or none"},
+		{length, "must be between 8 and 64 characters"},
 	} {
-		if bad, ok := errors.AsType[*keyfold.InvalidError](row.err); !ok || bad.Allowed != row.want {
+		if bad, ok := errors.AsType[*keyfold.InvalidError](row.err); !ok || bad.Reason != row.want {
 			t.Errorf("got %v, want %q", row.err, row.want)
 		}
 	}

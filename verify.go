@@ -252,7 +252,7 @@ func (s *Service) CheckScopes(scopes ...string) error {
 	}
 	for i, wanted := range scopes {
 		if s.opts.Scopes != nil && !scope.Join(s.opts.Scopes).Covers(wanted) {
-			return invalid(fmt.Sprintf("scopes[%d]", i), "a scope that Options.Scopes covers: "+strings.Join(s.opts.Scopes, ", "))
+			return invalid(fmt.Sprintf("scopes[%d]", i), "must be covered by one of Options.Scopes: "+strings.Join(s.opts.Scopes, ", "))
 		}
 	}
 	return nil
@@ -262,7 +262,7 @@ func (s *Service) CheckScopes(scopes ...string) error {
 func checkConcrete(scopes []string) error {
 	for i := range scopes {
 		if !scope.IsConcrete(scopes[i]) {
-			return invalid(fmt.Sprintf("scopes[%d]", i), scope.AllowedConcrete)
+			return invalid(fmt.Sprintf("scopes[%d]", i), scope.ConcreteRule)
 		}
 	}
 	return nil

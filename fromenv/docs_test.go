@@ -92,7 +92,7 @@ func TestExampleFileShowsDefaults(t *testing.T) {
 		case strings.HasSuffix(name, "_FILE"):
 			wantsError(t, err, name, "names a file that cannot be read")
 		case name == "KEYFOLD_CURRENT_PEPPER":
-			wantsError(t, err, name, "is invalid: the id of one of KEYFOLD_PEPPERS")
+			wantsError(t, err, name, "must be the id of one of KEYFOLD_PEPPERS")
 		case err != nil:
 			t.Errorf("%s: %v", match[0], err)
 		case want != "" && !reflect.DeepEqual(config, mustRead(t, name+"="+want)):

@@ -164,10 +164,10 @@ func readAddr(c *Config, text string) string {
 func readProxies(c *Config, text string) string {
 	proxies, err := httpadapter.ParseProxies(text)
 	if refused, ok := errors.AsType[*keyfold.InvalidError](err); ok {
-		return "wants " + refused.Allowed
+		return refused.Reason
 	}
 	if proxies.IsZero() {
-		return "wants networks or unix; unset it to trust no proxy"
+		return "must be networks or unix; unset it to trust no proxy"
 	}
 	c.TrustedProxies = proxies
 	return ""

@@ -302,7 +302,7 @@ func (r *reader) checkOptions() {
 	if from, found := r.from[name]; found {
 		name = from
 	}
-	r.refuse(name, "is invalid: %s", optionName.ReplaceAllStringFunc(refused.Allowed, variableOf))
+	r.refuse(name, "%s", optionName.ReplaceAllStringFunc(refused.Reason, variableOf))
 }
 
 func (r *reader) warn(format string, args ...any) {

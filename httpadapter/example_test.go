@@ -185,7 +185,7 @@ func ExampleResponse() {
 }
 
 func ExampleProblemOf() {
-	p := httpadapter.ProblemOf(&keyfold.InvalidError{Field: "name", Allowed: "at most 128 characters"})
+	p := httpadapter.ProblemOf(&keyfold.InvalidError{Field: "name", Reason: "must be at most 128 characters"})
 	fmt.Println(p.Status, p.Code, p.Field)
 	// Output: 422 invalid name
 }

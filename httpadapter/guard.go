@@ -106,7 +106,7 @@ func (g *guard) checkScopes() {
 	}
 	for _, wanted := range g.scopes {
 		if !scope.IsConcrete(wanted) {
-			panic("keyfold/httpadapter: every key would be refused: a scope must be " + scope.AllowedConcrete)
+			panic("keyfold/httpadapter: every key would be refused: a scope " + scope.ConcreteRule)
 		}
 	}
 }

@@ -151,7 +151,7 @@ func isUnavailable(err error) bool {
 func invalid(err error) Problem {
 	p := problem(http.StatusUnprocessableEntity, "invalid", "")
 	if refused, ok := errors.AsType[*keyfold.InvalidError](err); ok {
-		p.Field, p.Detail = refused.Field, refused.Allowed
+		p.Field, p.Detail = refused.Field, refused.Field+" "+refused.Reason+"."
 	}
 	return p
 }

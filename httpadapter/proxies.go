@@ -47,14 +47,14 @@ func ParseProxies(list string) (Proxies, error) {
 		network, err := netip.ParsePrefix(entry)
 		if err != nil || network != network.Masked() || network.Addr().Is4In6() {
 			return Proxies{}, &keyfold.InvalidError{
-				Field: "proxies", Allowed: `networks without host bits, such as 10.0.0.0/8 or 192.0.2.7/32, or "unix"`,
+				Field: "proxies", Reason: `must be networks without host bits, such as 10.0.0.0/8 or 192.0.2.7/32, or "unix"`,
 			}
 		}
 		p.networks = append(p.networks, network)
 	}
 	if holdsHalf(p.networks) {
 		return Proxies{}, &keyfold.InvalidError{
-			Field: "proxies", Allowed: "networks that hold only the proxies; these hold half of all addresses or more, and a client in a trusted network can claim any address",
+			Field: "proxies", Reason: "must be networks that hold only the proxies; these hold half of all addresses or more, and a client in a trusted network can claim any address",
 		}
 	}
 	return p, nil

@@ -51,7 +51,7 @@ func TestAuditList(t *testing.T) {
 
 	token := "kf_0123456789abcdef_0123456789abcdef0123456789abcdef_000000"
 	s.secrets = append(s.secrets, token)
-	s.fails(exitUsage, "invalid --target: at most 128 bytes", "audit", "list", "--target", strings.Repeat("x", 129))
-	s.fails(exitUsage, "invalid --cursor", "audit", "list", "--cursor", token)
+	s.fails(exitUsage, "--target must be at most 128 bytes", "audit", "list", "--target", strings.Repeat("x", 129))
+	s.fails(exitUsage, "--cursor must be", "audit", "list", "--cursor", token)
 	s.fails(exitUsage, "takes no arguments", "audit", "list", token)
 }

@@ -33,7 +33,7 @@ func TestBulkChangesTheKeysThatMatchBoth(t *testing.T) {
 		t.Errorf("%d revoked, %d active, want 3 and 1", revoked, active)
 	}
 	s.fails(exitUsage, "there is nobody to ask: add --yes to revoke", "keys", "revoke", "--tenant", "x")
-	s.fails(exitUsage, "invalid --tenant: at most 128 bytes", "keys", "revoke", "--yes", "--tenant", strings.Repeat("x", 129))
+	s.fails(exitUsage, "--tenant must be at most 128 bytes", "keys", "revoke", "--yes", "--tenant", strings.Repeat("x", 129))
 	if active := count("--state", "active"); active != 1 {
 		t.Errorf("a refused command left %d active keys, want 1", active)
 	}

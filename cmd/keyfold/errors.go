@@ -71,7 +71,7 @@ func inFlags(err error) error {
 	if index, err := strconv.Atoi(strings.TrimSuffix(rest, "]")); listed && err == nil {
 		where += " (number " + strconv.Itoa(index+1) + ")"
 	}
-	return usage("invalid %s: %s", where, bad.Allowed)
+	return usage("%s %s", where, bad.Reason)
 }
 
 // aboutUser adds to an error about one user what can be done.

@@ -109,12 +109,12 @@ func TestCommandsOnUsersRefuseWhatIsWrong(t *testing.T) {
 		says  string
 		args  []string
 	}{
-		{exitUsage, "", "invalid --username: a username or an e-mail address", []string{"create"}},
-		{exitUsage, "", "invalid --username", []string{"create", "--username", "../x"}},
-		{exitUsage, "", "invalid --email", []string{"create", "--email", "x"}},
+		{exitUsage, "", "--username must be set", []string{"create"}},
+		{exitUsage, "", "--username must be", []string{"create", "--username", "../x"}},
+		{exitUsage, "", "--email must be", []string{"create", "--email", "x"}},
 		{exitFailure, "", "the username is taken", []string{"create", "--username", "OLGA"}},
 		{exitUsage, "", "holds no password", []string{"create", "--username", "rosa", "--password"}},
-		{exitUsage, "too short\n", "invalid password: ", []string{"create", "--username", "rosa", "--password"}},
+		{exitUsage, "too short\n", "password must ", []string{"create", "--username", "rosa", "--password"}},
 		{exitUsage, "\n", "holds no password", []string{"set-password", id}},
 		{exitUsage, "", "wants one id", []string{"show"}},
 		{exitUsage, "", `argument 1 is no id: want 16 letters and digits, as "keyfold users list" shows them`, []string{"show", "olga"}},

@@ -76,7 +76,7 @@ type api struct {
 // [keyfold.InvalidError] that names the option, and never repeats a secret.
 func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 	if svc == nil {
-		return nil, &keyfold.InvalidError{Field: "svc", Allowed: "a Service; keyfold.New makes one"}
+		return nil, &keyfold.InvalidError{Field: "svc", Reason: "must not be nil; keyfold.New returns a Service"}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -87,7 +87,7 @@ func checkJSON(body []byte, members []string) *problem {
 		if !slices.Contains(members, member) {
 			member = "body"
 		}
-		return invalidProblem(member, "given once, and so must each name in it")
+		return invalidProblem(member, "must appear once, and so must each name in it")
 	}
 	return nil
 }
@@ -196,7 +196,7 @@ func decodeBody(ctx context.Context, into any) error {
 	}
 	var given map[string]json.RawMessage
 	if err := json.Unmarshal(body, &given); err != nil || given == nil {
-		return &keyfold.InvalidError{Field: "body", Allowed: "a JSON object"}
+		return &keyfold.InvalidError{Field: "body", Reason: "must be a JSON object"}
 	}
 	target := reflect.ValueOf(into).Elem()
 	members := membersOf(target.Type())
@@ -211,7 +211,7 @@ func decodeBody(ctx context.Context, into any) error {
 		}
 	}
 	if len(given) > 0 {
-		return &keyfold.InvalidError{Field: "body", Allowed: onlyThese("members", members)}
+		return &keyfold.InvalidError{Field: "body", Reason: onlyThese("members", members)}
 	}
 	return nil
 }
@@ -226,7 +226,7 @@ func decodeField(name string, raw json.RawMessage, field reflect.Value) error {
 	}
 	if null, ok := decodeElements(raw, field); ok {
 		if null != nil {
-			return &keyfold.InvalidError{Field: name + null.place, Allowed: null.allowed}
+			return &keyfold.InvalidError{Field: name + null.place, Reason: null.reason}
 		}
 		return nil
 	}
@@ -238,9 +238,9 @@ func decodeField(name string, raw json.RawMessage, field reflect.Value) error {
 		return nil
 	}
 	if invalid, ok := errors.AsType[*keyfold.InvalidError](err); ok {
-		return &keyfold.InvalidError{Field: name, Allowed: invalid.Allowed}
+		return &keyfold.InvalidError{Field: name, Reason: invalid.Reason}
 	}
-	return &keyfold.InvalidError{Field: name, Allowed: wanted(field.Type())}
+	return &keyfold.InvalidError{Field: name, Reason: wanted(field.Type())}
 }
 
 // checkNull refuses null for the end of a key. In an answer null means that the key
@@ -249,16 +249,16 @@ func decodeField(name string, raw json.RawMessage, field reflect.Value) error {
 func checkNull(name string, field reflect.Value) error {
 	switch field.Interface().(type) {
 	case ttl:
-		return &keyfold.InvalidError{Field: name, Allowed: durationForm + `, or "never"; leave it out for the default`}
+		return &keyfold.InvalidError{Field: name, Reason: "must be " + durationForm + `, or "never"; omit it for the default`}
 	case time.Time:
-		return &keyfold.InvalidError{Field: name, Allowed: timeForm + "; leave it out for the default"}
+		return &keyfold.InvalidError{Field: name, Reason: "must be " + timeForm + "; omit it for the default"}
 	}
 	return nil
 }
 
 // nullElement is a null in a list or a map of strings. Its place leaves out names
 // of a map, which are the client's own.
-type nullElement struct{ place, allowed string }
+type nullElement struct{ place, reason string }
 
 // decodeElements decodes lists and maps of strings, in which encoding/json
 // would take null for "". It returns the first null. It ignores values of
@@ -273,7 +273,7 @@ func decodeElements(raw json.RawMessage, field reflect.Value) (null *nullElement
 		*into = make([]string, 0, len(list))
 		for i, s := range list {
 			if s == nil {
-				return &nullElement{"[" + strconv.Itoa(i) + "]", "a string"}, true
+				return &nullElement{"[" + strconv.Itoa(i) + "]", "must be a string"}, true
 			}
 			*into = append(*into, *s)
 		}
@@ -298,7 +298,7 @@ func decodeElements(raw json.RawMessage, field reflect.Value) (null *nullElement
 func decodeTime(name string, raw json.RawMessage, field reflect.Value) error {
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil || text == "" {
-		return &keyfold.InvalidError{Field: name, Allowed: timeForm}
+		return &keyfold.InvalidError{Field: name, Reason: "must be " + timeForm}
 	}
 	at, err := parseTime(name, text)
 	if err == nil {
@@ -311,17 +311,17 @@ func decodeTime(name string, raw json.RawMessage, field reflect.Value) error {
 func wanted(t reflect.Type) string {
 	switch t {
 	case reflect.TypeFor[time.Time]():
-		return timeForm
+		return "must be " + timeForm
 	case reflect.TypeFor[duration](), reflect.TypeFor[ttl](), reflect.TypeFor[overlap]():
-		return "a string: " + durationForm
+		return "must be a string with " + durationForm
 	}
 	switch t.Kind() {
 	case reflect.String:
-		return "a string"
+		return "must be a string"
 	case reflect.Slice:
-		return "an array of strings"
+		return "must be an array of strings"
 	case reflect.Map:
-		return "an object of strings"
+		return "must be an object of strings"
 	}
-	return "a whole number"
+	return "must be a whole number"
 }

@@ -34,7 +34,7 @@ func ParseTTL(text string) (time.Duration, error) {
 	}
 	d, err := ParseDuration(text)
 	if err != nil || d == 0 {
-		return 0, errors.New("keyfold: want " + durationForm + `, or "never"`)
+		return 0, errors.New("keyfold: the text must be " + durationForm + `, or "never"`)
 	}
 	return d, nil
 }
@@ -45,7 +45,7 @@ func ParseOverlap(text string) (time.Duration, error) {
 	d, err := ParseDuration(text)
 	switch {
 	case err != nil:
-		return 0, errors.New("keyfold: want " + durationForm + `, or "0s" for none`)
+		return 0, errors.New("keyfold: the text must be " + durationForm + `, or "0s" for none`)
 	case d == 0:
 		return keyfold.NoOverlap, nil
 	}
@@ -58,7 +58,7 @@ type duration time.Duration
 func (d *duration) UnmarshalText(text []byte) error {
 	parsed, err := ParseDuration(string(text))
 	if err != nil || parsed == 0 {
-		return &keyfold.InvalidError{Allowed: durationForm}
+		return &keyfold.InvalidError{Reason: "must be " + durationForm}
 	}
 	*d = duration(parsed)
 	return nil
@@ -74,7 +74,7 @@ type ttl time.Duration
 func (d *ttl) UnmarshalText(text []byte) error {
 	parsed, err := ParseTTL(string(text))
 	if err != nil {
-		return &keyfold.InvalidError{Allowed: durationForm + `, or "never"`}
+		return &keyfold.InvalidError{Reason: "must be " + durationForm + `, or "never"`}
 	}
 	*d = ttl(parsed)
 	return nil
@@ -94,7 +94,7 @@ type overlap time.Duration
 func (d *overlap) UnmarshalText(text []byte) error {
 	parsed, err := ParseOverlap(string(text))
 	if err != nil {
-		return &keyfold.InvalidError{Allowed: durationForm + `, or "0s" for none`}
+		return &keyfold.InvalidError{Reason: "must be " + durationForm + `, or "0s" for none`}
 	}
 	*d = overlap(parsed)
 	return nil

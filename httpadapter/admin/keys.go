@@ -174,10 +174,10 @@ func expectedVersion(ifMatch string, version *int64) (int64, error) {
 	tag, closed := strings.CutSuffix(tag, `"`)
 	matched, err := strconv.ParseInt(tag, 10, 64)
 	if !opened || !closed || err != nil || matched < 1 || etag(matched) != ifMatch {
-		return 0, &keyfold.InvalidError{Field: "If-Match", Allowed: `the ETag as it was read: "3"`}
+		return 0, &keyfold.InvalidError{Field: "If-Match", Reason: `must be the ETag of the version that was read, such as "3"`}
 	}
 	if version != nil && *version != matched {
-		return 0, &keyfold.InvalidError{Field: "version", Allowed: "the same version as in If-Match"}
+		return 0, &keyfold.InvalidError{Field: "version", Reason: "must be the same version as in If-Match"}
 	}
 	return matched, nil
 }
@@ -188,7 +188,7 @@ func parseNetworks(texts []string) ([]netip.Prefix, error) {
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
 			return nil, &keyfold.InvalidError{
-				Field: "networks[" + strconv.Itoa(i) + "]", Allowed: `a CIDR prefix: "192.0.2.0/24", "2001:db8::/32"`,
+				Field: "networks[" + strconv.Itoa(i) + "]", Reason: `must be a CIDR prefix such as "192.0.2.0/24" or "2001:db8::/32"`,
 			}
 		}
 		networks = append(networks, network)
@@ -205,7 +205,7 @@ func parseTime(field, text string) (time.Time, error) {
 	}
 	at, err := timestamp.Parse(text)
 	if err != nil {
-		return time.Time{}, &keyfold.InvalidError{Field: field, Allowed: timeForm}
+		return time.Time{}, &keyfold.InvalidError{Field: field, Reason: "must be " + timeForm}
 	}
 	return at, nil
 }

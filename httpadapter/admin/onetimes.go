@@ -92,7 +92,7 @@ func (a *api) sendOneTime(ctx context.Context, _ *none, b *sendBody) (*none, err
 	case purpose == keyfold.PurposeVerifyEmail:
 		err = a.svc.SendEmailVerification(ctx, b.Login, address)
 	default:
-		err = &keyfold.InvalidError{Field: "purpose", Allowed: "one of verify_email, reset_password"}
+		err = &keyfold.InvalidError{Field: "purpose", Reason: "must be one of verify_email, reset_password"}
 	}
 	if refused, ok := errors.AsType[*keyfold.InvalidError](err); ok && refused.Field == "Options.Mailer" {
 		return nil, newProblem(http.StatusNotImplemented, "no_mailer", "This program sends no mail; make a token and deliver it yourself.")

@@ -35,8 +35,8 @@ func newProblem(status int, code, detail string) *problem {
 	return &problem{Problem: httpadapter.Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: detail}}
 }
 
-func invalidProblem(field, allowed string) *problem {
-	return &problem{Problem: httpadapter.ProblemOf(&keyfold.InvalidError{Field: field, Allowed: allowed})}
+func invalidProblem(field, reason string) *problem {
+	return &problem{Problem: httpadapter.ProblemOf(&keyfold.InvalidError{Field: field, Reason: reason})}
 }
 
 // Error is the detail: a problem is also what huma takes for an error.

@@ -179,13 +179,13 @@ func checkQuery(raw string, parameters []string) *problem {
 	}
 	for name, values := range query {
 		if len(values) > 1 && name != "outcome" {
-			return invalidProblem(name, "given once")
+			return invalidProblem(name, "must be given once")
 		}
 		if name == "limit" && strings.Trim(values[0], "0123456789") != "" {
-			return invalidProblem(name, "a whole number, in digits only")
+			return invalidProblem(name, "must be a whole number in digits")
 		}
 		if name != "cursor" && slices.Contains(values, "") {
-			return invalidProblem(name, "a value that is not empty; leave the parameter out to list everything")
+			return invalidProblem(name, "must not be empty; omit the parameter to list everything")
 		}
 	}
 	return nil
@@ -194,7 +194,7 @@ func checkQuery(raw string, parameters []string) *problem {
 // onlyThese says which names are taken.
 func onlyThese(kind string, names []string) string {
 	if len(names) == 0 {
-		return "no " + kind
+		return "must have no " + kind
 	}
-	return "no other " + kind + " than " + strings.Join(slices.Sorted(slices.Values(names)), ", ")
+	return "must have no " + kind + " other than " + strings.Join(slices.Sorted(slices.Values(names)), ", ")
 }

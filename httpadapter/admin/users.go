@@ -168,7 +168,7 @@ func parseAddress(text string) (netip.Addr, error) {
 	}
 	address, err := netip.ParseAddr(text)
 	if err != nil || address.Zone() != "" {
-		return netip.Addr{}, &keyfold.InvalidError{Field: "address", Allowed: `an IP address: "192.0.2.7", "2001:db8::7"`}
+		return netip.Addr{}, &keyfold.InvalidError{Field: "address", Reason: `must be an IP address such as "192.0.2.7" or "2001:db8::7"`}
 	}
 	return address, nil
 }

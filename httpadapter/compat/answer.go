@@ -56,7 +56,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // refusalOf is the answer to an error of the Service.
 func refusalOf(err error) *refusal {
 	if bad, ok := errors.AsType[*keyfold.InvalidError](err); ok {
-		return faulty(bad.Allowed, "value_error", "query", bad.Field)
+		return faulty(bad.Reason, "value_error", "query", bad.Field)
 	}
 	p := httpadapter.ProblemOf(err)
 	if errors.Is(err, keyfold.ErrUnavailable) { // also where it is busy, and so an ErrRateLimited too

@@ -74,7 +74,7 @@ func Paths() []string { return []string{"/new", "/revoke", "/renew", "/logs"} }
 // [keyfold.InvalidError] that names the option, and never repeats a secret.
 func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 	if svc == nil {
-		return nil, &keyfold.InvalidError{Field: "svc", Allowed: "a Service; keyfold.New makes one"}
+		return nil, &keyfold.InvalidError{Field: "svc", Reason: "must not be nil; keyfold.New returns a Service"}
 	}
 	h := &handler{svc: svc, log: o.Logger, now: o.Now, keyTTL: o.KeyTTL}
 	if h.log == nil {
@@ -95,7 +95,7 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 		h.keyTTL = defaultKeyTTL
 	}
 	if h.keyTTL != keyfold.Never && (h.keyTTL < time.Second || h.keyTTL > maxKeyTTL) {
-		return nil, &keyfold.InvalidError{Field: "Options.KeyTTL", Allowed: "1 s to 100 years, or Never"}
+		return nil, &keyfold.InvalidError{Field: "Options.KeyTTL", Reason: "must be between 1 s and 100 years, or Never"}
 	}
 	h.routes = map[string]route{"/new": h.create, "/revoke": h.revoke, "/renew": h.renew, "/logs": h.logs}
 	h.tellPolicy()

@@ -78,5 +78,5 @@ func ExamplePasswordPolicy() {
 	fmt.Println(svc.CheckPassword("summer"))
 	// Output:
 	// <nil>
-	// keyfold: invalid password: at least 9 characters; a digit; an upper-case letter; a special character
+	// keyfold: password must have at least 9 characters; must contain a digit; must contain an upper-case letter; must contain a special character
 }

@@ -17,7 +17,7 @@ const (
 	newDeadline   = "The new expiration date for the API key is "
 	userExists    = "This user already exists in the database. Please choose another username or password."
 	badEmail      = "This is not a valid email address. Please input a valid email address."
-	badPassword   = "This password cannot be used. It needs: "
+	badPassword   = "This password cannot be used: it "
 	revokedReason = "revoked over the routes of the predecessor"
 )
 
@@ -117,9 +117,9 @@ func refuseUser(err error, nameParam string) error {
 	case "email":
 		return forbidden(badEmail)
 	case "password":
-		return forbidden(badPassword + bad.Allowed)
+		return forbidden(badPassword + bad.Reason)
 	case "name", "username":
-		return faulty(bad.Allowed, "value_error", "query", nameParam)
+		return faulty(bad.Reason, "value_error", "query", nameParam)
 	}
 	return err
 }

@@ -38,7 +38,7 @@ func checkCharacters(password string) error {
 		{"a special character", func(r rune) bool { return unicode.IsPunct(r) || unicode.IsSymbol(r) }},
 	} {
 		if !strings.ContainsFunc(password, kind.is) {
-			lacks = append(lacks, kind.name)
+			lacks = append(lacks, "must contain "+kind.name)
 		}
 	}
 	if len(lacks) == 0 {

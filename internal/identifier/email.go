@@ -19,7 +19,7 @@ const (
 )
 
 // AllowedEmail is what an address may be, for errors.
-const AllowedEmail = "an address like user@example.com of at most 254 bytes, 64 before the @, without quotes and comments"
+const EmailRule = "must be an address like user@example.com of at most 254 bytes, 64 before the @, without quotes and comments"
 
 // Email returns an address in two forms: display is for sending to, with the
 // local part in the case that was given, key must be unique. In both, the domain

@@ -15,7 +15,7 @@ const day = 24 * time.Hour
 // Form says what [Parse] takes, but zero, which some callers refuse.
 const Form = `a duration above zero: "15d", "1d12h", "90m"`
 
-var errForm = errors.New("keyfold: want " + Form)
+var errForm = errors.New("keyfold: the text must be " + Form)
 
 // units are the units that [time.ParseDuration] does not know, longest first. A
 // year has 365 days, and leap years are not taken into account.

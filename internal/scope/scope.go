@@ -25,9 +25,9 @@ const (
 // What a scope may be, for errors. The first is for scopes that a key holds,
 // the second for scopes that a request asks for.
 const (
-	Allowed = `1 to 8 segments separated by ":", each of letters, digits, ".", "_", "-" and "/", or "*", or "**" as the last one; ` +
+	Rule = `must be 1 to 8 segments separated by ":", each of letters, digits, ".", "_", "-" and "/", or "*", or "**" as the last one; ` +
 		`at most 128 bytes`
-	AllowedConcrete = `1 to 8 segments separated by ":", each of letters, digits, ".", "_", "-" and "/", without a wildcard; ` +
+	ConcreteRule = `must be 1 to 8 segments separated by ":", each of letters, digits, ".", "_", "-" and "/", without a wildcard; ` +
 		`at most 128 bytes`
 )
 

@@ -10,7 +10,7 @@ import (
 // Form says what [Parse] takes.
 const Form = "an RFC 3339 time: 2026-01-31T18:30:00Z"
 
-var errForm = errors.New("keyfold: want " + Form)
+var errForm = errors.New("keyfold: the text must be " + Form)
 
 // Parse reads a time. It is stricter than [time.Parse] and the decoder for JSON,
 // which also take a comma before the fraction, an hour of one digit, and an offset

@@ -41,7 +41,7 @@ func newSlots(secret, previous string, allowShort bool) (*slots, error) {
 	case previous == "":
 		previous = secret // so that each comparison does the same work
 	case previous == secret:
-		return nil, &keyfold.InvalidError{Field: "Options.PreviousSecret", Allowed: "a secret other than Options.Secret"}
+		return nil, &keyfold.InvalidError{Field: "Options.PreviousSecret", Reason: "must differ from Options.Secret"}
 	default:
 		if err := check("Options.PreviousSecret", previous, shortest); err != nil {
 			return nil, err
@@ -58,8 +58,8 @@ func newSlots(secret, previous string, allowShort bool) (*slots, error) {
 func check(field, secret string, shortest int) error {
 	carried := secret == strings.TrimSpace(secret) && !strings.ContainsFunc(secret, func(r rune) bool { return r < ' ' || r > '~' })
 	if len(secret) < shortest || len(secret) > maxSecret || !carried {
-		return &keyfold.InvalidError{Field: field, Allowed: fmt.Sprintf(
-			"%d to %d printable ASCII characters without blanks around them", shortest, maxSecret)}
+		return &keyfold.InvalidError{Field: field, Reason: fmt.Sprintf(
+			"must be %d to %d printable ASCII characters without blanks around them", shortest, maxSecret)}
 	}
 	return nil
 }
