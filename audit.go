@@ -3,6 +3,7 @@ package keyfold
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 	"reflect"
 	"strings"
 	"time"
@@ -18,9 +19,9 @@ type AuditEntry struct {
 
 // Actor is who changes something, for the audit log.
 type Actor struct {
-	Name      string // "admin", "user 42"; the host's own words
-	Address   string // the network address it came from
-	RequestID string // the host's id of the request
+	Name      string     // "admin", "user 42"; the host's own words
+	IP        netip.Addr // the IP address it came from; the zero Addr when unknown
+	RequestID string     // the host's id of the request
 }
 
 type actorKey struct{}
@@ -29,11 +30,11 @@ type actorKey struct{}
 const maxActorField = 256
 
 // WithActor returns a context whose changes are written to the audit log under
-// that name. Each field is cut at 256 bytes, and what is not plain UTF-8 text
+// that name. Each text is cut at 256 bytes, and what is not plain UTF-8 text
 // is left out: an audit row never fails for the sake of its decoration.
 func WithActor(ctx context.Context, actor Actor) context.Context {
 	return context.WithValue(ctx, actorKey{}, Actor{
-		Name: plainText(actor.Name), Address: plainText(actor.Address), RequestID: plainText(actor.RequestID),
+		Name: plainText(actor.Name), IP: actor.IP.Unmap().WithZone(""), RequestID: plainText(actor.RequestID),
 	})
 }
 
@@ -53,7 +54,7 @@ type fieldsOf = map[string]any
 // change, it keeps only those that differ.
 func (s *Service) mutation(ctx context.Context, at time.Time, action, target string, before, after fieldsOf) Mutation {
 	actor, _ := ctx.Value(actorKey{}).(Actor)
-	m := Mutation{At: at, Actor: actor.Name, Address: actor.Address, RequestID: actor.RequestID, Action: action, Target: target}
+	m := Mutation{At: at, Actor: actor.Name, IP: actor.IP, RequestID: actor.RequestID, Action: action, Target: target}
 	if before != nil && after != nil {
 		for name, old := range before {
 			if now, ok := after[name]; ok && reflect.DeepEqual(old, now) {

@@ -414,7 +414,6 @@ type usageSum struct {
 	ordered bool
 	places  []place // of the uses that are in no batch yet, oldest first
 	texts   map[string]string
-	ips     map[[16]byte]string
 }
 
 // tallyKey is what uses are counted by: in one delivery a key nearly always has the
@@ -431,7 +430,7 @@ type tally struct {
 }
 
 func newSum(shards int, events bool) *usageSum {
-	return &usageSum{uses: make([][]use, shards), events: events, texts: map[string]string{}, ips: map[[16]byte]string{}}
+	return &usageSum{uses: make([][]use, shards), events: events, texts: map[string]string{}}
 }
 
 // next makes a batch of a bounded number of uses, the oldest first, and of
@@ -502,7 +501,7 @@ func (sum *usageSum) fill(event *UsageEvent, u *use) {
 		event.RequestID, event.UserAgent = plainText(u.details.requestID), sum.text(u.details.userAgent)
 	}
 	if u.address != ([16]byte{}) {
-		event.IP = sum.address(u.address)
+		event.IP = netip.AddrFrom16(u.address).Unmap()
 	}
 	if !u.key.IsZero() {
 		event.KeyID = u.key.ID()
@@ -521,15 +520,6 @@ func (sum *usageSum) text(s string) string {
 		sum.texts[s] = plain
 	}
 	return plain
-}
-
-func (sum *usageSum) address(address [16]byte) string {
-	text, known := sum.ips[address]
-	if !known {
-		text = netip.AddrFrom16(address).Unmap().String()
-		sum.ips[address] = text
-	}
-	return text
 }
 
 // count turns tallies into hours and totals, by key.

@@ -232,7 +232,7 @@ func ExampleService_Usage() {
 
 func ExampleWithActor() {
 	ctx, svc := exampleService()
-	ctx = keyfold.WithActor(ctx, keyfold.Actor{Name: "alice", Address: "192.0.2.7", RequestID: "r-1"})
+	ctx = keyfold.WithActor(ctx, keyfold.Actor{Name: "alice", IP: netip.MustParseAddr("192.0.2.7"), RequestID: "r-1"})
 	key, _, _ := svc.CreateKey(ctx, keyfold.NewKey{Name: "ci"})
 	_ = svc.DisableKey(ctx, key.ID, "suspicious")
 	page, _ := svc.Audit(ctx, keyfold.AuditQuery{Target: keyfold.Only(key.ID)})

@@ -297,22 +297,46 @@ func (u *UserRecord) UnmarshalJSON([]byte) error { return errNotInJSON }
 func (e UsageEvent) MarshalJSON() ([]byte, error) { return encode(e.wire()) }
 
 // UnmarshalJSON reads what MarshalJSON wrote; Seq is zero. Errors: [InvalidError]
-// for an "outcome" that this version does not know, and those of encoding/json.
+// for an "outcome" that this version does not know or an "ip" that is not an IP
+// address, and those of encoding/json.
 func (e *UsageEvent) UnmarshalJSON(text []byte) error { return shape(text, e, readUsageEvent) }
 
 func (e *UsageEvent) wire() wire.UsageEvent {
 	return wire.UsageEvent{
 		At: e.At.UTC(), KeyID: wire.Text(e.KeyID), Outcome: e.Outcome.String(), Route: wire.Text(e.Route),
-		IP: wire.Text(e.IP), RequestID: wire.Text(e.RequestID), UserAgent: wire.Text(e.UserAgent),
+		IP: ipText(e.IP), RequestID: wire.Text(e.RequestID), UserAgent: wire.Text(e.UserAgent),
 	}
 }
 
 func readUsageEvent(shown *wire.UsageEvent) (UsageEvent, error) {
-	code, err := ParseOutcome(shown.Outcome)
+	outcome, err := ParseOutcome(shown.Outcome)
+	if err != nil {
+		return UsageEvent{}, err
+	}
+	ip, err := readIP(shown.IP)
 	return UsageEvent{
-		At: shown.At.UTC(), KeyID: wire.ValueOf(shown.KeyID), Outcome: code, Route: wire.ValueOf(shown.Route),
-		IP: wire.ValueOf(shown.IP), RequestID: wire.ValueOf(shown.RequestID), UserAgent: wire.ValueOf(shown.UserAgent),
+		At: shown.At.UTC(), KeyID: wire.ValueOf(shown.KeyID), Outcome: outcome, Route: wire.ValueOf(shown.Route),
+		IP: ip, RequestID: wire.ValueOf(shown.RequestID), UserAgent: wire.ValueOf(shown.UserAgent),
 	}, err
+}
+
+// ipText is nil for the zero Addr.
+func ipText(ip netip.Addr) *string {
+	if !ip.IsValid() {
+		return nil
+	}
+	return wire.Text(ip.String())
+}
+
+func readIP(text *string) (netip.Addr, error) {
+	if text == nil {
+		return netip.Addr{}, nil
+	}
+	ip, err := netip.ParseAddr(*text)
+	if err != nil {
+		return netip.Addr{}, invalid("ip", "must be an IP address")
+	}
+	return ip, nil
 }
 
 // MarshalJSON returns the page as the admin API shows it. An empty one has the
@@ -408,7 +432,8 @@ func readUsageInterval(shown *wire.UsageInterval) (UsageInterval, error) {
 // in it as JSON; what is not JSON, because another program wrote it, is null.
 func (e AuditEntry) MarshalJSON() ([]byte, error) { return encode(e.wire()) }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON reads what MarshalJSON wrote. Errors: [InvalidError] for an "ip"
+// that is not an IP address, and those of encoding/json.
 func (e *AuditEntry) UnmarshalJSON(text []byte) error { return shape(text, e, readAuditEntry) }
 
 func (e *AuditEntry) wire() wire.AuditEntry {
@@ -419,7 +444,7 @@ func (e *AuditEntry) wire() wire.AuditEntry {
 		return json.RawMessage(text)
 	}
 	return wire.AuditEntry{
-		Seq: e.Seq, At: e.At.UTC(), Actor: wire.Text(e.Actor), Address: wire.Text(e.Address), RequestID: wire.Text(e.RequestID),
+		Seq: e.Seq, At: e.At.UTC(), Actor: wire.Text(e.Actor), IP: ipText(e.IP), RequestID: wire.Text(e.RequestID),
 		Action: e.Action, Target: e.Target, Before: document(e.Before), After: document(e.After),
 	}
 }
@@ -431,10 +456,11 @@ func readAuditEntry(shown *wire.AuditEntry) (AuditEntry, error) {
 		}
 		return string(document)
 	}
+	ip, err := readIP(shown.IP)
 	return AuditEntry{Seq: shown.Seq, Mutation: Mutation{
-		At: shown.At.UTC(), Actor: wire.ValueOf(shown.Actor), Address: wire.ValueOf(shown.Address), RequestID: wire.ValueOf(shown.RequestID),
+		At: shown.At.UTC(), Actor: wire.ValueOf(shown.Actor), IP: ip, RequestID: wire.ValueOf(shown.RequestID),
 		Action: shown.Action, Target: shown.Target, Before: text(shown.Before), After: text(shown.After),
-	}}, nil
+	}}, err
 }
 
 // MarshalJSON returns the page as the admin API shows it. An empty one has the

@@ -75,9 +75,14 @@ func (m made) counts() map[keyfold.Outcome]int64 {
 	return counts
 }
 
+func (m made) ip() netip.Addr {
+	all := []netip.Addr{{}, netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}
+	return all[m.IntN(len(all))]
+}
+
 func (m made) event() keyfold.UsageEvent {
 	return keyfold.UsageEvent{
-		At: m.time(), KeyID: m.text(), Outcome: keyfold.Outcome(m.IntN(15)), Route: m.text(), IP: m.text(), RequestID: m.text(), UserAgent: m.text(),
+		At: m.time(), KeyID: m.text(), Outcome: keyfold.Outcome(m.IntN(15)), Route: m.text(), IP: m.ip(), RequestID: m.text(), UserAgent: m.text(),
 	}
 }
 
@@ -92,7 +97,7 @@ func (m made) interval() keyfold.UsageInterval {
 func (m made) entry() keyfold.AuditEntry {
 	documents := []string{"", `{"name":"a\u003cb"}`, `{}`}
 	return keyfold.AuditEntry{Seq: m.Int64(), Mutation: keyfold.Mutation{
-		At: m.time(), Actor: m.text(), Address: m.text(), RequestID: m.text(), Action: m.text(), Target: m.text(),
+		At: m.time(), Actor: m.text(), IP: m.ip(), RequestID: m.text(), Action: m.text(), Target: m.text(),
 		Before: documents[m.IntN(3)], After: documents[m.IntN(3)],
 	}}
 }

@@ -3,6 +3,7 @@ package keyfold
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"time"
 )
 
@@ -72,13 +73,13 @@ type Tx struct {
 // change row for the feed, and one audit row.
 type Mutation struct {
 	At        time.Time
-	Actor     string // who, as told by [WithActor]; empty when nobody said
-	Address   string // from which network address; empty when unknown
-	Action    string // "key.create", "key.revoke", …
-	Target    string // the id of what changed
-	Before    string // JSON object of the changed fields with their old values, named as in the JSON of Key or User; empty for a creation
-	After     string // JSON object of the changed fields with their new values; empty for a deletion
-	RequestID string // the host's id of the request; empty when unknown
+	Actor     string     // who, as told by [WithActor]; empty when nobody said
+	IP        netip.Addr // the IP address of the actor, without a zone; the zero Addr when unknown
+	Action    string     // "key.create", "key.revoke", …
+	Target    string     // the id of what changed
+	Before    string     // JSON object of the changed fields with their old values, named as in the JSON of Key or User; empty for a creation
+	After     string     // JSON object of the changed fields with their new values; empty for a deletion
+	RequestID string     // the host's id of the request; empty when unknown
 }
 
 // SecretHash is what is stored in place of a secret.

@@ -3,6 +3,7 @@ package keyfold
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -12,13 +13,13 @@ import (
 // at most 100 at once. Counts are exact for all.
 type UsageEvent struct {
 	At        time.Time
-	Seq       int64   // orders events of one millisecond; no other meaning
-	KeyID     string  // empty for a sampled refusal that no key can be held to
-	Outcome   Outcome // what was decided
-	Route     string  // as given in Request.Route: "GET /reports"
-	IP        string  // as given in Request.IP
-	RequestID string  // empty unless Options.RecordRequestID, and in samples
-	UserAgent string  // empty unless Options.RecordUserAgent, and in samples
+	Seq       int64      // orders events of one millisecond; no other meaning
+	KeyID     string     // empty for a sampled refusal that no key can be held to
+	Outcome   Outcome    // what was decided
+	Route     string     // as given in Request.Route: "GET /reports"
+	IP        netip.Addr // as given in Request.IP, without a zone; the zero Addr when unknown
+	RequestID string     // empty unless Options.RecordRequestID, and in samples
+	UserAgent string     // empty unless Options.RecordUserAgent, and in samples
 }
 
 // UsageQuery names usage. Every field that is set must match.

@@ -118,7 +118,7 @@ func TestUsageEventTellsWhatWasAsked(t *testing.T) {
 	got := page.Events[0]
 	got.Seq = 0
 	want := keyfold.UsageEvent{
-		At: clock.now(), KeyID: key.ID, Route: "GET /reports/{id}", IP: "192.0.2.7", RequestID: "r-1", UserAgent: "curl/8",
+		At: clock.now(), KeyID: key.ID, Route: "GET /reports/{id}", IP: netip.MustParseAddr("192.0.2.7"), RequestID: "r-1", UserAgent: "curl/8",
 	}
 	if got != want {
 		t.Errorf("event %+v, want %+v", got, want)
@@ -194,7 +194,7 @@ func TestSamplesKeepNoTextOfAStranger(t *testing.T) {
 		if event.KeyID == key.ID {
 			requestID, userAgent = "r-1", "curl/8"
 		}
-		if event.RequestID != requestID || event.UserAgent != userAgent || event.Route != "GET /x" || event.IP != address.String() {
+		if event.RequestID != requestID || event.UserAgent != userAgent || event.Route != "GET /x" || event.IP != address {
 			t.Errorf("event %+v, want request ID %q and user agent %q", event, requestID, userAgent)
 		}
 	}

@@ -51,7 +51,7 @@ const verifyColumns = "SELECT id, secret_alg, secret_pepper, secret_sum, prefix,
 	"networks, metadata, expires_at, idle_timeout, active_at, disabled_at, revoked_at, last_used_at FROM keyfold_verify WHERE id = "
 
 const (
-	eventColumns = "INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id) VALUES "
+	eventColumns = "INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id) VALUES "
 	eventMarks   = "(?, ?, 1, 0, 0, ?, '192.0.2.17', '')"
 )
 

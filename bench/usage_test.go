@@ -168,7 +168,7 @@ func fillUsage(b *testing.B, d *database, n int) {
 		for i := from; i < min(from+size, n); i++ {
 			at := keyset.Created.Add(time.Duration(i) * step).Truncate(time.Millisecond)
 			id := d.keys.ID(int(order[i&(len(order)-1)]))
-			batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: id, Route: "GET /reports/{id}", IP: "192.0.2.17"})
+			batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: id, Route: "GET /reports/{id}", IP: netip.MustParseAddr("192.0.2.17")})
 			if totals[id] == nil {
 				totals[id], hours[id] = &keyfold.KeyUses{KeyID: id}, map[time.Time]int64{}
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -68,11 +69,19 @@ func auditListing(svc *keyfold.Service, target string) listing[keyfold.AuditEntr
 }
 
 func auditTable(found []keyfold.AuditEntry) *table {
-	t := newTable("TIME", "ACTOR", "ADDRESS?", "REQUEST?", "ACTION", "TARGET", "CHANGE")
+	t := newTable("TIME", "ACTOR", "IP?", "REQUEST?", "ACTION", "TARGET", "CHANGE")
 	for _, e := range found {
-		t.add(exactTime(e.At), e.Actor, e.Address, e.RequestID, e.Action, e.Target, changeText(e.Before, e.After))
+		t.add(exactTime(e.At), e.Actor, ipText(e.IP), e.RequestID, e.Action, e.Target, changeText(e.Before, e.After))
 	}
 	return t
+}
+
+// ipText is empty for the zero Addr.
+func ipText(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	return ip.String()
 }
 
 // changeText says what became of each field: "name: "a" → "b"". Of what is new

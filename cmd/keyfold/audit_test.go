@@ -20,7 +20,7 @@ func TestAuditList(t *testing.T) {
 	var actions []string
 	for _, entry := range page.Entries {
 		actions = append(actions, entry.Action)
-		if *entry.Actor != "keyfold command" || entry.Address != nil {
+		if *entry.Actor != "keyfold command" || entry.IP != nil {
 			t.Errorf("entry %+v", entry)
 		}
 	}

@@ -115,7 +115,7 @@ func eventListing(svc *keyfold.Service, q keyfold.UsageQuery) listing[keyfold.Us
 func eventTable(events []keyfold.UsageEvent) *table {
 	t := newTable("TIME", "KEY", "OUTCOME", "ROUTE", "IP", "REQUEST?", "USER AGENT?")
 	for _, e := range events {
-		t.add(exactTime(e.At), e.KeyID, e.Outcome.String(), e.Route, e.IP, e.RequestID, e.UserAgent)
+		t.add(exactTime(e.At), e.KeyID, e.Outcome.String(), e.Route, ipText(e.IP), e.RequestID, e.UserAgent)
 	}
 	return t
 }

@@ -240,16 +240,16 @@ func (c *command) usersUnlock() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "unlock ID", Short: "Lift the waits that failed log-ins have put on a user",
 		Long: `Lift the waits that failed log-ins have put on a user, for the username and for
-the e-mail address. With --address, the right password also passes from there while
+the e-mail address. With --ip, the right password also passes from there while
 others go on guessing. A new password and a used one-time token lift the waits, too.`,
-		Example: "  keyfold users unlock 8fJ2kQ0aXw3mT7Zb --address 192.0.2.7",
+		Example: "  keyfold users unlock 8fJ2kQ0aXw3mT7Zb --ip 192.0.2.7",
 		Args:    oneUserID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var ip netip.Addr
-			if cmd.Flags().Changed("address") {
+			if cmd.Flags().Changed("ip") {
 				var err error
 				if ip, err = netip.ParseAddr(address); err != nil || ip.Zone() != "" {
-					return usage(`--address must be an IP address, as 192.0.2.7 or 2001:db8::7`)
+					return usage(`--ip must be an IP address, such as 192.0.2.7 or 2001:db8::7`)
 				}
 			}
 			return c.changeUser(cmd, args[0], flags.asJSON, "unlocked", func(ctx context.Context, svc *keyfold.Service) error {
@@ -257,7 +257,7 @@ others go on guessing. A new password and a used one-time token lift the waits, 
 			})
 		},
 	}
-	cmd.Flags().StringVar(&address, "address", "", "the user's network `address`, which becomes known for the user, as after a log-in")
+	cmd.Flags().StringVar(&address, "ip", "", "the user's IP `address`, which becomes known for the user, as after a log-in")
 	flags.add(cmd)
 	return cmd
 }

@@ -73,7 +73,7 @@ func TestLifeOfAUser(t *testing.T) {
 	if s.logsIn("olga", userPassword) {
 		t.Error("after five wrong passwords the right one is let in at once")
 	}
-	if got := s.prints("users", "unlock", user.ID, "--address", "192.0.2.7"); got != "unlocked "+user.ID+"\n" || !s.logsIn("olga", userPassword) {
+	if got := s.prints("users", "unlock", user.ID, "--ip", "192.0.2.7"); got != "unlocked "+user.ID+"\n" || !s.logsIn("olga", userPassword) {
 		t.Errorf("unlock: %q, want the right password to be let in then", got)
 	}
 	if got := s.typed(otherPassword+"\r\n", "users", "set-password", user.ID); got.code != exitOK || got.stdout != "set the password of "+user.ID+"\n" {
@@ -125,8 +125,8 @@ func TestCommandsOnUsersRefuseWhatIsWrong(t *testing.T) {
 		{exitNotFound, "", "there is no user", []string{"disable", "0000000000000000"}},
 		{exitNotFound, userPassword, "there is no user", []string{"set-password", "0000000000000000"}},
 		{exitNotFound, "", "there is no user", []string{"unlock", "0000000000000000"}},
-		{exitUsage, "", "--address must be an IP address", []string{"unlock", id, "--address", "home"}},
-		{exitUsage, "", "--address must be an IP address", []string{"unlock", id, "--address", ""}},
+		{exitUsage, "", "--ip must be an IP address", []string{"unlock", id, "--ip", "home"}},
+		{exitUsage, "", "--ip must be an IP address", []string{"unlock", id, "--ip", ""}},
 	} {
 		got := s.typed(row.input, append([]string{"users"}, row.args...)...)
 		if got.code != row.code || got.stdout != "" || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, row.says) {

@@ -147,7 +147,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.document(w, r) {
 		return
 	}
-	outcome, address, wait := a.guard.Check(r)
+	outcome, ip, wait := a.guard.Check(r)
 	if p := refusalOf(outcome, wait); p != nil {
 		p.write(w)
 		return
@@ -170,10 +170,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
-	actor := keyfold.Actor{Name: "admin", RequestID: r.Header.Get("X-Request-Id")}
-	if address.IsValid() {
-		actor.Address = address.String()
-	}
+	actor := keyfold.Actor{Name: "admin", IP: ip, RequestID: r.Header.Get("X-Request-Id")}
 	a.routes.ServeHTTP(w, r.WithContext(keyfold.WithActor(r.Context(), actor)))
 }
 

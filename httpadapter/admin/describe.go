@@ -73,17 +73,17 @@ func exampleBody(operation string) any {
 	case "set-password":
 		return map[string]any{"password": "at least fifteen characters"}
 	case "authenticate":
-		return map[string]any{"login": "olga", "password": "at least fifteen characters", "address": "192.0.2.7"}
+		return map[string]any{"login": "olga", "password": "at least fifteen characters", "ip": "192.0.2.7"}
 	case "create-one-time-token":
 		return map[string]any{"purpose": "reset_password"}
 	case sendRoute:
-		return map[string]any{"purpose": "reset_password", "login": "olga", "address": "192.0.2.7"}
+		return map[string]any{"purpose": "reset_password", "login": "olga", "ip": "192.0.2.7"}
 	case "use-verify-email", "use-change-email":
 		return map[string]any{"token": exampleOneTime}
 	case "use-reset-password":
 		return map[string]any{"token": exampleOneTime, "password": "at least fifteen characters", "revoke_keys": true}
 	case "unlock-user":
-		return map[string]any{"address": "192.0.2.7"}
+		return map[string]any{"ip": "192.0.2.7"}
 	case "disable-user":
 		return map[string]any{"reason": "left the company"}
 	case "revoke-key", "disable-key":

@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -184,7 +185,7 @@ func TestChangesAreWrittenUnderTheActor(t *testing.T) {
 	if err != nil || len(page.Entries) == 0 {
 		t.Fatalf("Audit: %v, %v", page, err)
 	}
-	if e := page.Entries[0]; e.Actor != "admin" || e.Address != "192.0.2.1" || e.RequestID != "req-7" || e.Action != "key.revoke" {
+	if e := page.Entries[0]; e.Actor != "admin" || e.IP != netip.MustParseAddr("192.0.2.1") || e.RequestID != "req-7" || e.Action != "key.revoke" {
 		t.Errorf("audit entry %+v, want admin from 192.0.2.1 with req-7", e.Mutation)
 	}
 }

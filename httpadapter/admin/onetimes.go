@@ -30,21 +30,21 @@ type (
 	oneTimeAnswer struct{ Body OneTime }
 
 	oneTimeBody struct {
-		Token   string `json:"token"`
-		Address string `json:"address" required:"false" doc:"The user's network address, which becomes known for the user as after a log-in"`
+		Token string `json:"token"`
+		IP    string `json:"ip" required:"false" doc:"The user's IP address, which becomes known for the user as after a log-in"`
 	}
 
 	resetBody struct {
 		Token      string `json:"token"`
 		Password   string `json:"password"`
 		RevokeKeys bool   `json:"revoke_keys" required:"false" doc:"Revoke all keys of the user in the same step"`
-		Address    string `json:"address" required:"false" doc:"The user's network address, which becomes known for the user as after a log-in"`
+		IP         string `json:"ip" required:"false" doc:"The user's IP address, which becomes known for the user as after a log-in"`
 	}
 
 	sendBody struct {
 		Purpose string `json:"purpose" enum:"verify_email,reset_password"`
 		Login   string `json:"login" doc:"A username, or an e-mail address"`
-		Address string `json:"address" required:"false" doc:"The network address of the person who asks; requests are limited by it"`
+		IP      string `json:"ip" required:"false" doc:"The IP address of the person who asks; requests are limited by it"`
 	}
 )
 
@@ -80,7 +80,7 @@ func (a *api) createOneTime(ctx context.Context, in *onUser, b *newOneTimeBody) 
 }
 
 func (a *api) sendOneTime(ctx context.Context, _ *none, b *sendBody) (*none, error) {
-	address, err := parseAddress(b.Address)
+	ip, err := parseIP(b.IP)
 	if err != nil {
 		return nil, err
 	}
@@ -88,9 +88,9 @@ func (a *api) sendOneTime(ctx context.Context, _ *none, b *sendBody) (*none, err
 	switch {
 	case err != nil:
 	case purpose == keyfold.PurposeResetPassword:
-		err = a.svc.SendPasswordReset(ctx, b.Login, address)
+		err = a.svc.SendPasswordReset(ctx, b.Login, ip)
 	case purpose == keyfold.PurposeVerifyEmail:
-		err = a.svc.SendEmailVerification(ctx, b.Login, address)
+		err = a.svc.SendEmailVerification(ctx, b.Login, ip)
 	default:
 		err = &keyfold.InvalidError{Field: "purpose", Reason: "must be one of verify_email, reset_password"}
 	}
@@ -101,27 +101,27 @@ func (a *api) sendOneTime(ctx context.Context, _ *none, b *sendBody) (*none, err
 }
 
 func (a *api) useVerifyEmail(ctx context.Context, _ *none, b *oneTimeBody) (*userAnswer, error) {
-	address, err := parseAddress(b.Address)
+	ip, err := parseIP(b.IP)
 	if err != nil {
 		return nil, err
 	}
-	return usedOneTime(a.svc.VerifyEmail(ctx, b.Token, address))
+	return usedOneTime(a.svc.VerifyEmail(ctx, b.Token, ip))
 }
 
 func (a *api) useChangeEmail(ctx context.Context, _ *none, b *oneTimeBody) (*userAnswer, error) {
-	address, err := parseAddress(b.Address)
+	ip, err := parseIP(b.IP)
 	if err != nil {
 		return nil, err
 	}
-	return usedOneTime(a.svc.ConfirmEmailChange(ctx, b.Token, address))
+	return usedOneTime(a.svc.ConfirmEmailChange(ctx, b.Token, ip))
 }
 
 func (a *api) useResetPassword(ctx context.Context, _ *none, b *resetBody) (*userAnswer, error) {
-	address, err := parseAddress(b.Address)
+	ip, err := parseIP(b.IP)
 	if err != nil {
 		return nil, err
 	}
-	return usedOneTime(a.svc.ResetPassword(ctx, b.Token, b.Password, keyfold.ResetOptions{IP: address, RevokeKeys: b.RevokeKeys}))
+	return usedOneTime(a.svc.ResetPassword(ctx, b.Token, b.Password, keyfold.ResetOptions{IP: ip, RevokeKeys: b.RevokeKeys}))
 }
 
 func usedOneTime(user keyfold.User, err error) (*userAnswer, error) {

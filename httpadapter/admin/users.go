@@ -54,11 +54,11 @@ type (
 	loginBody struct {
 		Login    string `json:"login" doc:"A username, or an e-mail address"`
 		Password string `json:"password"`
-		Address  string `json:"address" required:"false" doc:"The network address of the person who logs in; attempts are limited by account and by address"`
+		IP       string `json:"ip" required:"false" doc:"The IP address of the person who logs in; attempts are limited by account and by address"`
 	}
 
 	unlockBody struct {
-		Address string `json:"address" required:"false" doc:"The user's network address, which becomes known for the user as after a log-in"`
+		IP string `json:"ip" required:"false" doc:"The user's IP address, which becomes known for the user as after a log-in"`
 	}
 )
 
@@ -133,11 +133,11 @@ func (a *api) enableUser(ctx context.Context, in *onUser, _ *none) (*userAnswer,
 }
 
 func (a *api) unlockUser(ctx context.Context, in *onUser, b *unlockBody) (*none, error) {
-	address, err := parseAddress(b.Address)
+	ip, err := parseIP(b.IP)
 	if err != nil {
 		return nil, err
 	}
-	return &none{}, a.svc.UnlockUser(ctx, in.ID, address)
+	return &none{}, a.svc.UnlockUser(ctx, in.ID, ip)
 }
 
 // changedUser reads the user back after a change that does not return it.
@@ -149,11 +149,11 @@ func (a *api) changedUser(ctx context.Context, id string, err error) (*userAnswe
 }
 
 func (a *api) authenticate(ctx context.Context, _ *none, b *loginBody) (*userAnswer, error) {
-	address, err := parseAddress(b.Address)
+	ip, err := parseIP(b.IP)
 	if err != nil {
 		return nil, err
 	}
-	user, err := a.svc.Authenticate(ctx, keyfold.Credentials{Identifier: b.Login, Password: b.Password, IP: address})
+	user, err := a.svc.Authenticate(ctx, keyfold.Credentials{Identifier: b.Login, Password: b.Password, IP: ip})
 	if errors.Is(err, keyfold.ErrUnauthenticated) {
 		// Not a 401: that would say that the admin secret is wrong.
 		return nil, newProblem(http.StatusUnprocessableEntity, "invalid_login", "The username or password is incorrect.")
@@ -161,14 +161,14 @@ func (a *api) authenticate(ctx context.Context, _ *none, b *loginBody) (*userAns
 	return answerUser(user, err)
 }
 
-// parseAddress reads a network address; empty is the zero Addr.
-func parseAddress(text string) (netip.Addr, error) {
+// parseIP reads an IP address; empty is the zero Addr.
+func parseIP(text string) (netip.Addr, error) {
 	if text == "" {
 		return netip.Addr{}, nil
 	}
-	address, err := netip.ParseAddr(text)
-	if err != nil || address.Zone() != "" {
-		return netip.Addr{}, &keyfold.InvalidError{Field: "address", Reason: `must be an IP address such as "192.0.2.7" or "2001:db8::7"`}
+	ip, err := netip.ParseAddr(text)
+	if err != nil || ip.Zone() != "" {
+		return netip.Addr{}, &keyfold.InvalidError{Field: "ip", Reason: `must be an IP address such as "192.0.2.7" or "2001:db8::7"`}
 	}
-	return address, nil
+	return ip, nil
 }

@@ -161,8 +161,8 @@ func TestAuthenticateTellsNoReason(t *testing.T) {
 	if len(answers) != 1 {
 		t.Errorf("refusals can be told apart: %v", answers)
 	}
-	f.do("POST", "/users/authenticate", `{"login":"olga","password":"x","address":"nowhere"}`).
-		wantsProblem(http.StatusUnprocessableEntity, "invalid", "address")
+	f.do("POST", "/users/authenticate", `{"login":"olga","password":"x","ip":"nowhere"}`).
+		wantsProblem(http.StatusUnprocessableEntity, "invalid", "ip")
 }
 
 func TestAuthenticateIsThrottled(t *testing.T) {
@@ -192,7 +192,7 @@ func TestPasswordIsReplaced(t *testing.T) {
 
 // loginFrom is the body of a log-in from an address.
 func loginFrom(name, password, address string) string {
-	return `{"login":"` + name + `","password":"` + password + `","address":"` + address + `"}`
+	return `{"login":"` + name + `","password":"` + password + `","ip":"` + address + `"}`
 }
 
 // guesses makes ten wrong log-ins from ten networks, which keep the name waiting.
@@ -212,12 +212,12 @@ func TestUnlockLiftsTheWaitsOfAUser(t *testing.T) {
 	right := loginFrom("olga", password, "203.0.113.9")
 	f.do("POST", "/users/authenticate", right).wantsProblem(http.StatusTooManyRequests, "rate_limited", "")
 	unlock := "/users/" + user.ID + "/unlock"
-	f.do("POST", unlock, `{"address":"home"}`).wantsProblem(http.StatusUnprocessableEntity, "invalid", "address")
+	f.do("POST", unlock, `{"ip":"home"}`).wantsProblem(http.StatusUnprocessableEntity, "invalid", "ip")
 	f.do("POST", "/users/"+nobodyID+"/unlock", "").wantsProblem(http.StatusNotFound, "not_found", "")
 	f.do("POST", "/users/authenticate", right).wantsProblem(http.StatusTooManyRequests, "rate_limited", "")
 	f.do("POST", unlock, "").wants(http.StatusNoContent)
 	f.do("POST", "/users/authenticate", loginFrom("olga", password, "203.0.114.9")).wants(http.StatusOK)
-	f.do("POST", unlock, `{"address":"203.0.113.9"}`).wants(http.StatusNoContent)
+	f.do("POST", unlock, `{"ip":"203.0.113.9"}`).wants(http.StatusNoContent)
 	f.guesses("olga")
 	f.do("POST", "/users/authenticate", right).wants(http.StatusOK)
 	page := decode[wire.AuditPage](f.do("GET", "/audit?target="+user.ID, "").wants(http.StatusOK))
@@ -238,9 +238,9 @@ func TestOneTimeTokensTakeTheAddressOfTheUser(t *testing.T) {
 		f.clock.advance(24 * time.Hour)
 		made := decode[admin.OneTime](f.do("POST", "/users/"+user.ID+"/one-time-tokens", `{"purpose":`+row.purpose+`}`).wants(http.StatusCreated))
 		use := func(address string) answer {
-			return f.do("POST", "/one-time-tokens/"+row.route, `{"token":"`+made.Token+`","address":"`+address+`"`+row.more+`}`)
+			return f.do("POST", "/one-time-tokens/"+row.route, `{"token":"`+made.Token+`","ip":"`+address+`"`+row.more+`}`)
 		}
-		use("home").wantsProblem(http.StatusUnprocessableEntity, "invalid", "address")
+		use("home").wantsProblem(http.StatusUnprocessableEntity, "invalid", "ip")
 		address := fmt.Sprintf("203.0.113.%d", i)
 		use(address).wants(http.StatusOK)
 		f.guesses("olga")

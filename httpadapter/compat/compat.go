@@ -127,7 +127,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", "GET, POST")
 		return &refusal{status: http.StatusMethodNotAllowed, detail: "Method Not Allowed"}
 	}
-	outcome, address, wait := h.guard.Check(r)
+	outcome, ip, wait := h.guard.Check(r)
 	if outcome != adminsecret.Right {
 		return secretRefusal(outcome, wait)
 	}
@@ -135,10 +135,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	actor := keyfold.Actor{Name: "admin", RequestID: r.Header.Get("X-Request-Id")}
-	if address.IsValid() {
-		actor.Address = address.String()
-	}
+	actor := keyfold.Actor{Name: "admin", IP: ip, RequestID: r.Header.Get("X-Request-Id")}
 	return answer(w, r.WithContext(keyfold.WithActor(r.Context(), actor)), p)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -630,8 +631,8 @@ func TestChangesAreAudited(t *testing.T) {
 	var actions []string
 	for _, entry := range page.Entries {
 		actions = append(actions, entry.Action)
-		if entry.Actor != "admin" || entry.Address != "127.0.0.1" {
-			t.Errorf("%s by %q at %q, want the admin at 127.0.0.1", entry.Action, entry.Actor, entry.Address)
+		if entry.Actor != "admin" || entry.IP != netip.MustParseAddr("127.0.0.1") {
+			t.Errorf("%s by %q at %s, want the admin at 127.0.0.1", entry.Action, entry.Actor, entry.IP)
 		}
 	}
 	if got, want := strings.Join(actions, " "), "key.enable key.renew key.disable key.create"; got != want {

@@ -138,7 +138,7 @@ type AuditEntry struct {
 	Seq       int64           `json:"seq" doc:"Orders the entries. Numbers may be skipped."`
 	At        time.Time       `json:"at"`
 	Actor     *string         `json:"actor" doc:"The person or program that made the change; null if unknown."`
-	Address   *string         `json:"address" doc:"The network address of the actor; null if unknown."`
+	IP        *string         `json:"ip" doc:"The IP address of the actor; null if unknown."`
 	RequestID *string         `json:"request_id" doc:"The X-Request-Id header of the request; null if it had none."`
 	Action    string          `json:"action" doc:"The kind of change: the type of the target and a verb, such as \"key.create\", \"key.revoke\" or \"user.update\"." example:"key.update"`
 	Target    string          `json:"target" doc:"The ID of the key or user that changed, or the name of a setting."`

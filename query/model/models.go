@@ -8,7 +8,7 @@ type Audit struct {
 	Seq         int64
 	At          int64
 	Actor       string
-	Address     string
+	IP          string
 	Action      string
 	Target      string
 	StateBefore string
@@ -33,7 +33,7 @@ type Change struct {
 type EventRow struct {
 	At        int64
 	Seq       int64
-	Code      int64
+	Outcome   int64
 	KeyID     string
 	IP        string
 	RequestID string
@@ -135,7 +135,7 @@ type OneTime struct {
 
 type RefusalMinute struct {
 	MinuteAt int64
-	Code     int64
+	Outcome  int64
 	Refusals int64
 }
 
@@ -157,17 +157,17 @@ type UsageEvent struct {
 	Seq       int64
 	RouteID   int64
 	AgentID   int64
-	Code      int64
+	Outcome   int64
 	KeyID     string
 	IP        string
 	RequestID string
 }
 
 type UsageHour struct {
-	KeyID  string
-	HourAt int64
-	Code   int64
-	Uses   int64
+	KeyID   string
+	HourAt  int64
+	Outcome int64
+	Uses    int64
 }
 
 type User struct {

@@ -12,18 +12,18 @@ import (
 )
 
 const addAudit = `-- name: AddAudit :exec
-INSERT INTO keyfold_audit (at, actor, address, action, target, state_before, state_after, request_id)
+INSERT INTO keyfold_audit (at, actor, ip, action, target, state_before, state_after, request_id)
 VALUES (
     ?, ?, ?, ?, ?,
     ?, ?, ?
 )
 `
 
-func (q *Queries) AddAudit(ctx context.Context, at int64, actor string, address string, action string, target string, stateBefore string, stateAfter string, requestID string) error {
+func (q *Queries) AddAudit(ctx context.Context, at int64, actor string, iP string, action string, target string, stateBefore string, stateAfter string, requestID string) error {
 	_, err := q.db.ExecContext(ctx, addAudit,
 		at,
 		actor,
-		address,
+		iP,
 		action,
 		target,
 		stateBefore,
@@ -34,7 +34,7 @@ func (q *Queries) AddAudit(ctx context.Context, at int64, actor string, address 
 }
 
 const auditAll = `-- name: AuditAll :many
-SELECT seq, at, actor, address, action, target, state_before, state_after, request_id FROM keyfold_audit WHERE seq < ? ORDER BY seq DESC LIMIT ?
+SELECT seq, at, actor, ip, action, target, state_before, state_after, request_id FROM keyfold_audit WHERE seq < ? ORDER BY seq DESC LIMIT ?
 `
 
 func (q *Queries) AuditAll(ctx context.Context, beforeSeq int64, maxRows int64) ([]models.Audit, error) {
@@ -50,7 +50,7 @@ func (q *Queries) AuditAll(ctx context.Context, beforeSeq int64, maxRows int64) 
 			&i.Seq,
 			&i.At,
 			&i.Actor,
-			&i.Address,
+			&i.IP,
 			&i.Action,
 			&i.Target,
 			&i.StateBefore,
@@ -71,7 +71,7 @@ func (q *Queries) AuditAll(ctx context.Context, beforeSeq int64, maxRows int64) 
 }
 
 const auditByTarget = `-- name: AuditByTarget :many
-SELECT seq, at, actor, address, action, target, state_before, state_after, request_id FROM keyfold_audit
+SELECT seq, at, actor, ip, action, target, state_before, state_after, request_id FROM keyfold_audit
 WHERE target = ? AND seq < ?
 ORDER BY seq DESC LIMIT ?
 `
@@ -89,7 +89,7 @@ func (q *Queries) AuditByTarget(ctx context.Context, target string, beforeSeq in
 			&i.Seq,
 			&i.At,
 			&i.Actor,
-			&i.Address,
+			&i.IP,
 			&i.Action,
 			&i.Target,
 			&i.StateBefore,

@@ -11,7 +11,7 @@ import (
 )
 
 type Querier interface {
-	AddAudit(ctx context.Context, at int64, actor string, address string, action string, target string, stateBefore string, stateAfter string, requestID string) error
+	AddAudit(ctx context.Context, at int64, actor string, iP string, action string, target string, stateBefore string, stateAfter string, requestID string) error
 	AddChange(ctx context.Context, at int64, action string, target string) error
 	AddKey(ctx context.Context, iD string, secretAlg string, secretPepper string, secretSum []byte, hint string, prefix string, environment string, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, createdAt int64, updatedAt int64, expiresAt *int64, idleTimeout int64, activeAt int64, disabledAt *int64, disabledReason string, revokedAt *int64, revokedReason string, lineageID string, rotatedFrom string, rotatedTo string, version int64, userID string) error
 	AddOneTime(ctx context.Context, tokenSum []byte, purpose int64, userID string, passwordVersion int64, emailKey string, newEmail string, newEmailKey string, createdAt int64, expiresAt int64) error
@@ -50,11 +50,11 @@ type Querier interface {
 	EndKey(ctx context.Context, expiresAt *int64, rotatedTo string, updatedAt int64, iD string, version int64, nowAt *int64) (int64, error)
 	// EnsureThrottle locks the row, which it makes where there is none.
 	EnsureThrottle(ctx context.Context, name string) error
-	EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, maxRows int64) ([]models.EventRow, error)
-	EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, codes string, maxRows int64) ([]models.EventRow, error)
+	EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, maxRows int64) ([]models.EventRow, error)
+	EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, outcomes string, maxRows int64) ([]models.EventRow, error)
 	// An EXISTS could be made a join that sorts all events of the time.
-	EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, ownerID string, maxRows int64) ([]models.EventRow, error)
-	EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, userID string, maxRows int64) ([]models.EventRow, error)
+	EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, ownerID string, maxRows int64) ([]models.EventRow, error)
+	EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, userID string, maxRows int64) ([]models.EventRow, error)
 	// Whoever adds a key to the user holds the row until the end of the transaction.
 	HoldUser(ctx context.Context, id string) (int64, error)
 	HoursOfKey(ctx context.Context, keyID string, startAt int64, endAt int64) ([]models.UsageHour, error)
@@ -70,9 +70,9 @@ type Querier interface {
 	KeysByUser(ctx context.Context, userID string, upto int64, before int64, beforeID string, maxRows int64) ([]models.KeyRow, error)
 	KeysExpiring(ctx context.Context, startAt *int64, endAt *int64, after *int64, afterID string, maxRows int64) ([]models.KeyRow, error)
 	// The queries that differ between engines by no more than how a text is cast.
-	// The character of codes at place n, from 0, is 1 where the outcome with number
+	// The character of outcomes at place n, from 0, is 1 where the outcome with number
 	// n is wanted.
-	LatestHour(ctx context.Context, keyID string, startAt int64, upto int64, codes string) (int64, error)
+	LatestHour(ctx context.Context, keyID string, startAt int64, upto int64, outcomes string) (int64, error)
 	LockThrottle(ctx context.Context, name string) (int64, error)
 	Meta(ctx context.Context) (models.Meta, error)
 	NthBatchAt(ctx context.Context, before int64, nth int64) (int64, error)

@@ -10,19 +10,19 @@ import (
 )
 
 const addEvents = `-- name: AddEvents :exec
-INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id)
+INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id)
 SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]),
        unnest($4::bigint[]), unnest($5::bigint[]), unnest($6::text[]),
        unnest($7::text[]), unnest($8::text[])
 `
 
-func (q *Queries) AddEvents(ctx context.Context, ats []int64, seqs []int64, routeIds []int64, agentIds []int64, codes []int64, keyIds []string, ips []string, requestIds []string) error {
+func (q *Queries) AddEvents(ctx context.Context, ats []int64, seqs []int64, routeIds []int64, agentIds []int64, outcomes []int64, keyIds []string, ips []string, requestIds []string) error {
 	_, err := q.db.Exec(ctx, addEvents,
 		ats,
 		seqs,
 		routeIds,
 		agentIds,
-		codes,
+		outcomes,
 		keyIds,
 		ips,
 		requestIds,
@@ -31,30 +31,30 @@ func (q *Queries) AddEvents(ctx context.Context, ats []int64, seqs []int64, rout
 }
 
 const addHours = `-- name: AddHours :exec
-INSERT INTO keyfold_usage_hours AS h (key_id, hour_at, code, uses)
+INSERT INTO keyfold_usage_hours AS h (key_id, hour_at, outcome, uses)
 SELECT unnest($1::text[]), unnest($2::bigint[]), unnest($3::bigint[]),
        unnest($4::bigint[])
-ON CONFLICT (key_id, hour_at, code) DO UPDATE SET uses = h.uses + excluded.uses
+ON CONFLICT (key_id, hour_at, outcome) DO UPDATE SET uses = h.uses + excluded.uses
 `
 
-func (q *Queries) AddHours(ctx context.Context, keyIds []string, hourAts []int64, codes []int64, uses []int64) error {
+func (q *Queries) AddHours(ctx context.Context, keyIds []string, hourAts []int64, outcomes []int64, uses []int64) error {
 	_, err := q.db.Exec(ctx, addHours,
 		keyIds,
 		hourAts,
-		codes,
+		outcomes,
 		uses,
 	)
 	return err
 }
 
 const addMinutes = `-- name: AddMinutes :exec
-INSERT INTO keyfold_refusal_minutes AS m (minute_at, code, refusals)
+INSERT INTO keyfold_refusal_minutes AS m (minute_at, outcome, refusals)
 SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[])
-ON CONFLICT (minute_at, code) DO UPDATE SET refusals = m.refusals + excluded.refusals
+ON CONFLICT (minute_at, outcome) DO UPDATE SET refusals = m.refusals + excluded.refusals
 `
 
-func (q *Queries) AddMinutes(ctx context.Context, minuteAts []int64, codes []int64, refusals []int64) error {
-	_, err := q.db.Exec(ctx, addMinutes, minuteAts, codes, refusals)
+func (q *Queries) AddMinutes(ctx context.Context, minuteAts []int64, outcomes []int64, refusals []int64) error {
+	_, err := q.db.Exec(ctx, addMinutes, minuteAts, outcomes, refusals)
 	return err
 }
 

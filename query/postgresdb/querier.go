@@ -11,14 +11,14 @@ import (
 )
 
 type Querier interface {
-	AddAudit(ctx context.Context, at int64, actor string, address string, action string, target string, stateBefore string, stateAfter string, requestID string) error
+	AddAudit(ctx context.Context, at int64, actor string, iP string, action string, target string, stateBefore string, stateAfter string, requestID string) error
 	// Whoever listens is told when the transaction commits. The channel has the
 	// name of the feed, since all schemas of a database share one set of channels.
 	AddChange(ctx context.Context, at int64, action string, target string) error
-	AddEvents(ctx context.Context, ats []int64, seqs []int64, routeIds []int64, agentIds []int64, codes []int64, keyIds []string, ips []string, requestIds []string) error
-	AddHours(ctx context.Context, keyIds []string, hourAts []int64, codes []int64, uses []int64) error
+	AddEvents(ctx context.Context, ats []int64, seqs []int64, routeIds []int64, agentIds []int64, outcomes []int64, keyIds []string, ips []string, requestIds []string) error
+	AddHours(ctx context.Context, keyIds []string, hourAts []int64, outcomes []int64, uses []int64) error
 	AddKey(ctx context.Context, iD string, secretAlg string, secretPepper string, secretSum []byte, hint string, prefix string, environment string, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, createdAt int64, updatedAt int64, expiresAt *int64, idleTimeout int64, activeAt int64, disabledAt *int64, disabledReason string, revokedAt *int64, revokedReason string, lineageID string, rotatedFrom string, rotatedTo string, version int64, userID string) error
-	AddMinutes(ctx context.Context, minuteAts []int64, codes []int64, refusals []int64) error
+	AddMinutes(ctx context.Context, minuteAts []int64, outcomes []int64, refusals []int64) error
 	AddOneTime(ctx context.Context, tokenSum []byte, purpose int64, userID string, passwordVersion int64, emailKey string, newEmail string, newEmailKey string, createdAt int64, expiresAt int64) error
 	AddTotal(ctx context.Context, keyID string) error
 	AddUser(ctx context.Context, iD string, username string, usernameKey string, email string, emailKey string, emailVerifiedAt *int64, passwordHash string, passwordVersion int64, passwordChangedAt *int64, createdAt int64, updatedAt int64, disabledAt *int64, disabledReason string, version int64) error
@@ -58,10 +58,10 @@ type Querier interface {
 	EndKey(ctx context.Context, expiresAt *int64, rotatedTo string, updatedAt int64, iD string, version int64, nowAt *int64) (int64, error)
 	// EnsureThrottle locks the row, which it makes where there is none.
 	EnsureThrottle(ctx context.Context, name string) error
-	EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, maxRows int64) ([]models.EventRow, error)
-	EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, codes string, maxRows int64) ([]models.EventRow, error)
-	EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, ownerID string, maxRows int64) ([]models.EventRow, error)
-	EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, userID string, maxRows int64) ([]models.EventRow, error)
+	EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, maxRows int64) ([]models.EventRow, error)
+	EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, outcomes string, maxRows int64) ([]models.EventRow, error)
+	EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, ownerID string, maxRows int64) ([]models.EventRow, error)
+	EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, userID string, maxRows int64) ([]models.EventRow, error)
 	// Whoever adds a key to the user holds the row until the end of the transaction.
 	HoldUser(ctx context.Context, id string) (int64, error)
 	HoursOfKey(ctx context.Context, keyID string, startAt int64, endAt int64) ([]models.UsageHour, error)
@@ -77,9 +77,9 @@ type Querier interface {
 	KeysByUser(ctx context.Context, userID string, upto int64, before int64, beforeID string, maxRows int64) ([]models.KeyRow, error)
 	KeysExpiring(ctx context.Context, startAt *int64, endAt *int64, after *int64, afterID string, maxRows int64) ([]models.KeyRow, error)
 	// The queries that differ between engines by no more than how a text is cast.
-	// The character of codes at place n, from 0, is 1 where the outcome with number
+	// The character of outcomes at place n, from 0, is 1 where the outcome with number
 	// n is wanted.
-	LatestHour(ctx context.Context, keyID string, startAt int64, upto int64, codes string) (int64, error)
+	LatestHour(ctx context.Context, keyID string, startAt int64, upto int64, outcomes string) (int64, error)
 	LockThrottle(ctx context.Context, name string) (int64, error)
 	// Each statement takes a whole batch: a round trip a row would be most of the time.
 	LockTotals(ctx context.Context, keyIds []string) ([]string, error)

@@ -10,20 +10,20 @@ import (
 )
 
 const addEvent = `-- name: AddEvent :exec
-INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id)
+INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id)
 VALUES (
     ?1, ?2, ?3, ?4, ?5, ?6,
     ?7, ?8
 )
 `
 
-func (q *Queries) AddEvent(ctx context.Context, at int64, seq int64, routeID int64, agentID int64, code int64, keyID string, iP string, requestID string) error {
+func (q *Queries) AddEvent(ctx context.Context, at int64, seq int64, routeID int64, agentID int64, outcome int64, keyID string, iP string, requestID string) error {
 	_, err := q.db.ExecContext(ctx, addEvent,
 		at,
 		seq,
 		routeID,
 		agentID,
-		code,
+		outcome,
 		keyID,
 		iP,
 		requestID,
@@ -32,29 +32,29 @@ func (q *Queries) AddEvent(ctx context.Context, at int64, seq int64, routeID int
 }
 
 const addHour = `-- name: AddHour :exec
-INSERT INTO keyfold_usage_hours (key_id, hour_at, code, uses)
+INSERT INTO keyfold_usage_hours (key_id, hour_at, outcome, uses)
 VALUES (?1, ?2, ?3, ?4)
-ON CONFLICT (key_id, hour_at, code) DO UPDATE SET uses = keyfold_usage_hours.uses + excluded.uses
+ON CONFLICT (key_id, hour_at, outcome) DO UPDATE SET uses = keyfold_usage_hours.uses + excluded.uses
 `
 
-func (q *Queries) AddHour(ctx context.Context, keyID string, hourAt int64, code int64, uses int64) error {
+func (q *Queries) AddHour(ctx context.Context, keyID string, hourAt int64, outcome int64, uses int64) error {
 	_, err := q.db.ExecContext(ctx, addHour,
 		keyID,
 		hourAt,
-		code,
+		outcome,
 		uses,
 	)
 	return err
 }
 
 const addMinute = `-- name: AddMinute :exec
-INSERT INTO keyfold_refusal_minutes (minute_at, code, refusals)
+INSERT INTO keyfold_refusal_minutes (minute_at, outcome, refusals)
 VALUES (?1, ?2, ?3)
-ON CONFLICT (minute_at, code) DO UPDATE SET refusals = keyfold_refusal_minutes.refusals + excluded.refusals
+ON CONFLICT (minute_at, outcome) DO UPDATE SET refusals = keyfold_refusal_minutes.refusals + excluded.refusals
 `
 
-func (q *Queries) AddMinute(ctx context.Context, minuteAt int64, code int64, refusals int64) error {
-	_, err := q.db.ExecContext(ctx, addMinute, minuteAt, code, refusals)
+func (q *Queries) AddMinute(ctx context.Context, minuteAt int64, outcome int64, refusals int64) error {
+	_, err := q.db.ExecContext(ctx, addMinute, minuteAt, outcome, refusals)
 	return err
 }
 

@@ -73,19 +73,19 @@ func (q *Queries) DeleteWords(ctx context.Context, upto int64, before int64, bef
 }
 
 const eventsAll = `-- name: EventsAll :many
-SELECT at, seq, code, key_id, ip, request_id, route, agent FROM keyfold_event_rows
+SELECT at, seq, outcome, key_id, ip, request_id, route, agent FROM keyfold_event_rows
 WHERE at >= ?1 AND at <= ?2 AND (at < ?3 OR seq < ?4)
-  AND SUBSTR(CAST(?5 AS TEXT), code + 1, 1) = '1'
+  AND SUBSTR(CAST(?5 AS TEXT), outcome + 1, 1) = '1'
 ORDER BY at DESC, seq DESC LIMIT ?6
 `
 
-func (q *Queries) EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, maxRows int64) ([]models.EventRow, error) {
+func (q *Queries) EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, maxRows int64) ([]models.EventRow, error) {
 	rows, err := q.db.QueryContext(ctx, eventsAll,
 		startAt,
 		upto,
 		before,
 		beforeSeq,
-		codes,
+		outcomes,
 		maxRows,
 	)
 	if err != nil {
@@ -98,7 +98,7 @@ func (q *Queries) EventsAll(ctx context.Context, startAt int64, upto int64, befo
 		if err := rows.Scan(
 			&i.At,
 			&i.Seq,
-			&i.Code,
+			&i.Outcome,
 			&i.KeyID,
 			&i.IP,
 			&i.RequestID,
@@ -119,20 +119,20 @@ func (q *Queries) EventsAll(ctx context.Context, startAt int64, upto int64, befo
 }
 
 const eventsOfKey = `-- name: EventsOfKey :many
-SELECT at, seq, code, key_id, ip, request_id, route, agent FROM keyfold_event_rows
+SELECT at, seq, outcome, key_id, ip, request_id, route, agent FROM keyfold_event_rows
 WHERE at >= ?1 AND at <= ?2 AND (at < ?3 OR seq < ?4)
-  AND key_id = ?5 AND SUBSTR(CAST(?6 AS TEXT), code + 1, 1) = '1'
+  AND key_id = ?5 AND SUBSTR(CAST(?6 AS TEXT), outcome + 1, 1) = '1'
 ORDER BY at DESC, seq DESC LIMIT ?7
 `
 
-func (q *Queries) EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, codes string, maxRows int64) ([]models.EventRow, error) {
+func (q *Queries) EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, outcomes string, maxRows int64) ([]models.EventRow, error) {
 	rows, err := q.db.QueryContext(ctx, eventsOfKey,
 		startAt,
 		upto,
 		before,
 		beforeSeq,
 		keyID,
-		codes,
+		outcomes,
 		maxRows,
 	)
 	if err != nil {
@@ -145,7 +145,7 @@ func (q *Queries) EventsOfKey(ctx context.Context, startAt int64, upto int64, be
 		if err := rows.Scan(
 			&i.At,
 			&i.Seq,
-			&i.Code,
+			&i.Outcome,
 			&i.KeyID,
 			&i.IP,
 			&i.RequestID,
@@ -166,20 +166,20 @@ func (q *Queries) EventsOfKey(ctx context.Context, startAt int64, upto int64, be
 }
 
 const eventsOfOwner = `-- name: EventsOfOwner :many
-SELECT at, seq, code, key_id, ip, request_id, route, agent FROM keyfold_event_rows e
+SELECT at, seq, outcome, key_id, ip, request_id, route, agent FROM keyfold_event_rows e
 WHERE at >= ?1 AND at <= ?2 AND (at < ?3 OR seq < ?4)
-  AND SUBSTR(CAST(?5 AS TEXT), code + 1, 1) = '1'
+  AND SUBSTR(CAST(?5 AS TEXT), outcome + 1, 1) = '1'
   AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.owner_id = ?6)
 ORDER BY at DESC, seq DESC LIMIT ?7
 `
 
-func (q *Queries) EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, ownerID string, maxRows int64) ([]models.EventRow, error) {
+func (q *Queries) EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, ownerID string, maxRows int64) ([]models.EventRow, error) {
 	rows, err := q.db.QueryContext(ctx, eventsOfOwner,
 		startAt,
 		upto,
 		before,
 		beforeSeq,
-		codes,
+		outcomes,
 		ownerID,
 		maxRows,
 	)
@@ -193,7 +193,7 @@ func (q *Queries) EventsOfOwner(ctx context.Context, startAt int64, upto int64, 
 		if err := rows.Scan(
 			&i.At,
 			&i.Seq,
-			&i.Code,
+			&i.Outcome,
 			&i.KeyID,
 			&i.IP,
 			&i.RequestID,
@@ -214,20 +214,20 @@ func (q *Queries) EventsOfOwner(ctx context.Context, startAt int64, upto int64, 
 }
 
 const eventsOfUser = `-- name: EventsOfUser :many
-SELECT at, seq, code, key_id, ip, request_id, route, agent FROM keyfold_event_rows e
+SELECT at, seq, outcome, key_id, ip, request_id, route, agent FROM keyfold_event_rows e
 WHERE at >= ?1 AND at <= ?2 AND (at < ?3 OR seq < ?4)
-  AND SUBSTR(CAST(?5 AS TEXT), code + 1, 1) = '1'
+  AND SUBSTR(CAST(?5 AS TEXT), outcome + 1, 1) = '1'
   AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.user_id = ?6)
 ORDER BY at DESC, seq DESC LIMIT ?7
 `
 
-func (q *Queries) EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, codes string, userID string, maxRows int64) ([]models.EventRow, error) {
+func (q *Queries) EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, userID string, maxRows int64) ([]models.EventRow, error) {
 	rows, err := q.db.QueryContext(ctx, eventsOfUser,
 		startAt,
 		upto,
 		before,
 		beforeSeq,
-		codes,
+		outcomes,
 		userID,
 		maxRows,
 	)
@@ -241,7 +241,7 @@ func (q *Queries) EventsOfUser(ctx context.Context, startAt int64, upto int64, b
 		if err := rows.Scan(
 			&i.At,
 			&i.Seq,
-			&i.Code,
+			&i.Outcome,
 			&i.KeyID,
 			&i.IP,
 			&i.RequestID,
@@ -262,9 +262,9 @@ func (q *Queries) EventsOfUser(ctx context.Context, startAt int64, upto int64, b
 }
 
 const hoursOfKey = `-- name: HoursOfKey :many
-SELECT key_id, hour_at, code, uses FROM keyfold_usage_hours
+SELECT key_id, hour_at, outcome, uses FROM keyfold_usage_hours
 WHERE key_id = ?1 AND hour_at >= ?2 AND hour_at < ?3
-ORDER BY hour_at, code
+ORDER BY hour_at, outcome
 `
 
 func (q *Queries) HoursOfKey(ctx context.Context, keyID string, startAt int64, endAt int64) ([]models.UsageHour, error) {
@@ -279,7 +279,7 @@ func (q *Queries) HoursOfKey(ctx context.Context, keyID string, startAt int64, e
 		if err := rows.Scan(
 			&i.KeyID,
 			&i.HourAt,
-			&i.Code,
+			&i.Outcome,
 			&i.Uses,
 		); err != nil {
 			return nil, err
@@ -296,7 +296,7 @@ func (q *Queries) HoursOfKey(ctx context.Context, keyID string, startAt int64, e
 }
 
 const hoursOfOwner = `-- name: HoursOfOwner :many
-SELECT h.key_id, h.hour_at, h.code, h.uses FROM keyfold_keys k JOIN keyfold_usage_hours h ON h.key_id = k.id
+SELECT h.key_id, h.hour_at, h.outcome, h.uses FROM keyfold_keys k JOIN keyfold_usage_hours h ON h.key_id = k.id
 WHERE k.owner_id = ?1 AND h.hour_at >= ?2 AND h.hour_at < ?3
 `
 
@@ -312,7 +312,7 @@ func (q *Queries) HoursOfOwner(ctx context.Context, ownerID string, startAt int6
 		if err := rows.Scan(
 			&i.KeyID,
 			&i.HourAt,
-			&i.Code,
+			&i.Outcome,
 			&i.Uses,
 		); err != nil {
 			return nil, err
@@ -329,7 +329,7 @@ func (q *Queries) HoursOfOwner(ctx context.Context, ownerID string, startAt int6
 }
 
 const hoursOfUser = `-- name: HoursOfUser :many
-SELECT h.key_id, h.hour_at, h.code, h.uses FROM keyfold_keys k JOIN keyfold_usage_hours h ON h.key_id = k.id
+SELECT h.key_id, h.hour_at, h.outcome, h.uses FROM keyfold_keys k JOIN keyfold_usage_hours h ON h.key_id = k.id
 WHERE k.user_id = ?1 AND h.hour_at >= ?2 AND h.hour_at < ?3
 `
 
@@ -345,7 +345,7 @@ func (q *Queries) HoursOfUser(ctx context.Context, userID string, startAt int64,
 		if err := rows.Scan(
 			&i.KeyID,
 			&i.HourAt,
-			&i.Code,
+			&i.Outcome,
 			&i.Uses,
 		); err != nil {
 			return nil, err
@@ -365,19 +365,19 @@ const latestHour = `-- name: LatestHour :one
 
 SELECT hour_at FROM keyfold_usage_hours
 WHERE key_id = ?1 AND hour_at >= ?2 AND hour_at <= ?3
-  AND SUBSTR(CAST(?4 AS TEXT), code + 1, 1) = '1'
+  AND SUBSTR(CAST(?4 AS TEXT), outcome + 1, 1) = '1'
 ORDER BY hour_at DESC LIMIT 1
 `
 
 // The queries that differ between engines by no more than how a text is cast.
-// The character of codes at place n, from 0, is 1 where the outcome with number
+// The character of outcomes at place n, from 0, is 1 where the outcome with number
 // n is wanted.
-func (q *Queries) LatestHour(ctx context.Context, keyID string, startAt int64, upto int64, codes string) (int64, error) {
+func (q *Queries) LatestHour(ctx context.Context, keyID string, startAt int64, upto int64, outcomes string) (int64, error) {
 	row := q.db.QueryRowContext(ctx, latestHour,
 		keyID,
 		startAt,
 		upto,
-		codes,
+		outcomes,
 	)
 	var hour_at int64
 	err := row.Scan(&hour_at)
@@ -396,7 +396,7 @@ func (q *Queries) NthBatchAt(ctx context.Context, before int64, nth int64) (int6
 }
 
 const nthEvent = `-- name: NthEvent :one
-SELECT at, seq, route_id, agent_id, code, key_id, ip, request_id FROM keyfold_usage_events WHERE at < ?1 ORDER BY at, seq LIMIT 1 OFFSET ?2
+SELECT at, seq, route_id, agent_id, outcome, key_id, ip, request_id FROM keyfold_usage_events WHERE at < ?1 ORDER BY at, seq LIMIT 1 OFFSET ?2
 `
 
 func (q *Queries) NthEvent(ctx context.Context, before int64, nth int64) (models.UsageEvent, error) {
@@ -407,7 +407,7 @@ func (q *Queries) NthEvent(ctx context.Context, before int64, nth int64) (models
 		&i.Seq,
 		&i.RouteID,
 		&i.AgentID,
-		&i.Code,
+		&i.Outcome,
 		&i.KeyID,
 		&i.IP,
 		&i.RequestID,
@@ -416,7 +416,7 @@ func (q *Queries) NthEvent(ctx context.Context, before int64, nth int64) (models
 }
 
 const nthHour = `-- name: NthHour :one
-SELECT key_id, hour_at, code, uses FROM keyfold_usage_hours WHERE hour_at < ?1
+SELECT key_id, hour_at, outcome, uses FROM keyfold_usage_hours WHERE hour_at < ?1
 ORDER BY hour_at, key_id LIMIT 1 OFFSET ?2
 `
 
@@ -426,7 +426,7 @@ func (q *Queries) NthHour(ctx context.Context, before int64, nth int64) (models.
 	err := row.Scan(
 		&i.KeyID,
 		&i.HourAt,
-		&i.Code,
+		&i.Outcome,
 		&i.Uses,
 	)
 	return i, err
@@ -456,9 +456,9 @@ func (q *Queries) NthWord(ctx context.Context, before int64, nth int64) (models.
 }
 
 const refusalMinutes = `-- name: RefusalMinutes :many
-SELECT minute_at, code, refusals FROM keyfold_refusal_minutes
+SELECT minute_at, outcome, refusals FROM keyfold_refusal_minutes
 WHERE minute_at >= ?1 AND minute_at < ?2
-ORDER BY minute_at, code
+ORDER BY minute_at, outcome
 `
 
 func (q *Queries) RefusalMinutes(ctx context.Context, startAt int64, endAt int64) ([]models.RefusalMinute, error) {
@@ -470,7 +470,7 @@ func (q *Queries) RefusalMinutes(ctx context.Context, startAt int64, endAt int64
 	var items []models.RefusalMinute
 	for rows.Next() {
 		var i models.RefusalMinute
-		if err := rows.Scan(&i.MinuteAt, &i.Code, &i.Refusals); err != nil {
+		if err := rows.Scan(&i.MinuteAt, &i.Outcome, &i.Refusals); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

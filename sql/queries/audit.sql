@@ -1,7 +1,7 @@
 -- name: AddAudit :exec
-INSERT INTO keyfold_audit (at, actor, address, action, target, state_before, state_after, request_id)
+INSERT INTO keyfold_audit (at, actor, ip, action, target, state_before, state_after, request_id)
 VALUES (
-    sqlc.arg(at), sqlc.arg(actor), sqlc.arg(address), sqlc.arg(action), sqlc.arg(target),
+    sqlc.arg(at), sqlc.arg(actor), sqlc.arg(ip), sqlc.arg(action), sqlc.arg(target),
     sqlc.arg(state_before), sqlc.arg(state_after), sqlc.arg(request_id)
 );
 

@@ -1,7 +1,7 @@
 -- name: HoursOfKey :many
 SELECT * FROM keyfold_usage_hours
 WHERE key_id = sqlc.arg(key_id) AND hour_at >= sqlc.arg(start_at) AND hour_at < sqlc.arg(end_at)
-ORDER BY hour_at, code;
+ORDER BY hour_at, outcome;
 
 -- name: HoursOfOwner :many
 SELECT h.* FROM keyfold_keys k JOIN keyfold_usage_hours h ON h.key_id = k.id
@@ -14,7 +14,7 @@ WHERE k.user_id = sqlc.arg(user_id) AND h.hour_at >= sqlc.arg(start_at) AND h.ho
 -- name: RefusalMinutes :many
 SELECT * FROM keyfold_refusal_minutes
 WHERE minute_at >= sqlc.arg(start_at) AND minute_at < sqlc.arg(end_at)
-ORDER BY minute_at, code;
+ORDER BY minute_at, outcome;
 
 -- name: NthEvent :one
 SELECT * FROM keyfold_usage_events WHERE at < sqlc.arg(before) ORDER BY at, seq LIMIT 1 OFFSET sqlc.arg(nth);

@@ -17,14 +17,14 @@ type claim struct {
 }
 
 type hour struct {
-	keyID string
-	at    int64 // unix milliseconds
-	code  keyfold.Outcome
+	keyID   string
+	at      int64 // unix milliseconds
+	outcome keyfold.Outcome
 }
 
 type minute struct {
-	at   int64 // unix milliseconds
-	code keyfold.Outcome
+	at      int64 // unix milliseconds
+	outcome keyfold.Outcome
 }
 
 // RecordUsage applies the batch unless it was applied before.
@@ -107,12 +107,12 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) (sums []
 	err = s.read(ctx, func(st *state) error {
 		counts := map[hour]int64{}
 		for id, count := range st.hours.all() {
-			if from <= id.at && id.at < to && st.names(scan, id.keyID, id.code) {
-				counts[hour{"", id.at, id.code}] += count
+			if from <= id.at && id.at < to && st.names(scan, id.keyID, id.outcome) {
+				counts[hour{"", id.at, id.outcome}] += count
 			}
 		}
 		for id, count := range counts {
-			sums = append(sums, keyfold.UsageHour{HourAt: time.UnixMilli(id.at).UTC(), Outcome: id.code, Count: count})
+			sums = append(sums, keyfold.UsageHour{HourAt: time.UnixMilli(id.at).UTC(), Outcome: id.outcome, Count: count})
 		}
 		slices.SortFunc(sums, func(a, b keyfold.UsageHour) int {
 			return cmp.Or(a.HourAt.Compare(b.HourAt), cmp.Compare(a.Outcome, b.Outcome))
@@ -128,7 +128,7 @@ func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) (counts 
 	err = s.read(ctx, func(st *state) error {
 		for id, count := range st.minutes.all() {
 			if first <= id.at && id.at < end {
-				counts = append(counts, keyfold.RefusalMinute{MinuteAt: time.UnixMilli(id.at).UTC(), Outcome: id.code, Count: count})
+				counts = append(counts, keyfold.RefusalMinute{MinuteAt: time.UnixMilli(id.at).UTC(), Outcome: id.outcome, Count: count})
 			}
 		}
 		slices.SortFunc(counts, func(a, b keyfold.RefusalMinute) int {
@@ -141,8 +141,8 @@ func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) (counts 
 
 // names reports whether the scan asks for this key and outcome. Whose a key is
 // is known only while it exists.
-func (s *state) names(scan keyfold.UsageScan, keyID string, code keyfold.Outcome) bool {
-	if len(scan.Outcomes) > 0 && !slices.Contains(scan.Outcomes, code) {
+func (s *state) names(scan keyfold.UsageScan, keyID string, outcome keyfold.Outcome) bool {
+	if len(scan.Outcomes) > 0 && !slices.Contains(scan.Outcomes, outcome) {
 		return false
 	}
 	if scan.KeyID != "" {

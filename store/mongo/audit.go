@@ -18,7 +18,7 @@ type auditDoc struct {
 	ID        string `bson:"_id"` // sixteen hexadecimal digits of the number
 	At        int64  `bson:"at"`
 	Actor     string `bson:"actor"`
-	Address   string `bson:"address"`
+	IP        string `bson:"ip"`
 	Action    string `bson:"action"`
 	Target    string `bson:"target"`
 	Before    string `bson:"before"`
@@ -49,7 +49,7 @@ func (s *Store) note(ctx context.Context, c *changeDoc, applied []string) error 
 
 func (c *changeDoc) auditRow(place int, action, target string) auditDoc {
 	return auditDoc{
-		ID: changeID(auditSeq(c, place)), At: c.At, Actor: c.Actor, Address: c.Address, Action: action,
+		ID: changeID(auditSeq(c, place)), At: c.At, Actor: c.Actor, IP: c.IP, Action: action,
 		Target: target, Before: c.Before, After: c.After, RequestID: c.RequestID,
 	}
 }
@@ -84,7 +84,7 @@ func (s *Store) Audit(ctx context.Context, scan keyfold.AuditScan) ([]keyfold.Au
 	entries := make([]keyfold.AuditEntry, len(rows))
 	for i, row := range rows {
 		entries[i] = keyfold.AuditEntry{Mutation: keyfold.Mutation{
-			At: column.Moment(row.At), Actor: row.Actor, Address: row.Address, Action: row.Action, Target: row.Target,
+			At: column.Moment(row.At), Actor: row.Actor, IP: column.ParseIP(row.IP), Action: row.Action, Target: row.Target,
 			Before: row.Before, After: row.After, RequestID: row.RequestID,
 		}}
 		if _, err := fmt.Sscanf(row.ID, "%x", &entries[i].Seq); err != nil {

@@ -67,11 +67,11 @@ type totalDoc struct {
 
 // countDoc is a count of an hour or a minute, in a batch and in its collection.
 type countDoc struct {
-	ID    string `bson:"_id"`
-	KeyID string `bson:"key_id"` // empty for the sum of all, and in minutes
-	At    int64  `bson:"at"`
-	Code  int32  `bson:"code"`
-	Count int64  `bson:"count"`
+	ID      string `bson:"_id"`
+	KeyID   string `bson:"key_id"` // empty for the sum of all, and in minutes
+	At      int64  `bson:"at"`
+	Outcome int32  `bson:"outcome"`
+	Count   int64  `bson:"count"`
 }
 
 // eventDoc is a usage event.
@@ -79,17 +79,17 @@ type eventDoc struct {
 	Seq       int64  `bson:"_id"`
 	At        int64  `bson:"at"`
 	KeyID     string `bson:"key_id"`
-	Code      int32  `bson:"code"`
+	Outcome   int32  `bson:"outcome"`
 	Route     string `bson:"route"`
 	IP        string `bson:"ip"`
 	RequestID string `bson:"request_id"`
 	UserAgent string `bson:"user_agent"`
 }
 
-func countOf(keyID string, at time.Time, code keyfold.Outcome, count int64) countDoc {
+func countOf(keyID string, at time.Time, outcome keyfold.Outcome, count int64) countDoc {
 	millis := at.UnixMilli()
 	return countDoc{
-		ID: fmt.Sprintf("%016x/%d/%s", millis, code, keyID), KeyID: keyID, At: millis, Code: int32(code), Count: count,
+		ID: fmt.Sprintf("%016x/%d/%s", millis, outcome, keyID), KeyID: keyID, At: millis, Outcome: int32(outcome), Count: count,
 	}
 }
 
@@ -118,8 +118,8 @@ func dataOf(batch *keyfold.UsageBatch) *batchData {
 	data.Minutes = joinCounts(data.Minutes)
 	for _, event := range batch.Events {
 		data.Events = append(data.Events, &eventDoc{
-			At: event.At.UnixMilli(), KeyID: event.KeyID, Code: int32(event.Outcome), Route: column.Clean(event.Route, maxText),
-			IP: column.Clean(event.IP, 64), RequestID: column.Clean(event.RequestID, 256), UserAgent: column.Clean(event.UserAgent, maxText),
+			At: event.At.UnixMilli(), KeyID: event.KeyID, Outcome: int32(event.Outcome), Route: column.Clean(event.Route, maxText),
+			IP: column.FormatIP(event.IP), RequestID: column.Clean(event.RequestID, 256), UserAgent: column.Clean(event.UserAgent, maxText),
 		})
 	}
 	return data
@@ -179,11 +179,11 @@ func (d *batchData) lost(exists map[string]bool) (uses int64) {
 func (d *batchData) withSums() []countDoc {
 	sums := make([]countDoc, 0, 2*len(d.Hours)+len(d.Minutes))
 	for _, hour := range d.Hours {
-		sums = append(sums, countOf("", column.Moment(hour.At), keyfold.Outcome(hour.Code), hour.Count))
+		sums = append(sums, countOf("", column.Moment(hour.At), keyfold.Outcome(hour.Outcome), hour.Count))
 	}
 	for _, minute := range d.Minutes {
 		hour := column.Moment(minute.At).Truncate(time.Hour)
-		sums = append(sums, countOf("", hour, keyfold.Outcome(minute.Code), minute.Count))
+		sums = append(sums, countOf("", hour, keyfold.Outcome(minute.Outcome), minute.Count))
 	}
 	return append(joinCounts(sums), d.Hours...)
 }

@@ -55,7 +55,7 @@ type changeDoc struct {
 
 	At        int64  `bson:"at"`
 	Actor     string `bson:"actor"`
-	Address   string `bson:"address"`
+	IP        string `bson:"ip"`
 	Action    string `bson:"action"`
 	Before    string `bson:"before"`
 	After     string `bson:"after"`
@@ -81,7 +81,7 @@ const (
 func newChange(on collection, kind kind, m keyfold.Mutation, subjects ...string) *changeDoc {
 	return &changeDoc{
 		State: open, Kind: kind, Subjects: subjects, Targets: subjects, Of: on.Name(), on: on,
-		At: m.At.UnixMilli(), Actor: column.Clean(m.Actor, 512), Address: column.Clean(m.Address, 128), Action: m.Action,
+		At: m.At.UnixMilli(), Actor: column.Clean(m.Actor, 512), IP: column.FormatIP(m.IP), Action: m.Action,
 		Before: m.Before, After: m.After, RequestID: column.Clean(m.RequestID, 256),
 	}
 }

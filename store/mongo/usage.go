@@ -32,8 +32,8 @@ func (s *Store) UsageEvents(ctx context.Context, scan keyfold.UsageScan) ([]keyf
 	events := make([]keyfold.UsageEvent, len(docs))
 	for i, doc := range docs {
 		events[i] = keyfold.UsageEvent{
-			At: column.Moment(doc.At), Seq: doc.Seq, KeyID: doc.KeyID, Outcome: keyfold.Outcome(doc.Code), Route: doc.Route,
-			IP: doc.IP, RequestID: doc.RequestID, UserAgent: doc.UserAgent,
+			At: column.Moment(doc.At), Seq: doc.Seq, KeyID: doc.KeyID, Outcome: keyfold.Outcome(doc.Outcome), Route: doc.Route,
+			IP: column.ParseIP(doc.IP), RequestID: doc.RequestID, UserAgent: doc.UserAgent,
 		}
 	}
 	return events, nil
@@ -66,11 +66,11 @@ func (s *Store) usageFilter(ctx context.Context, scan keyfold.UsageScan, from, t
 		filter = append(filter, is("key_id", bson.D{is("$in", ids)}))
 	}
 	if len(scan.Outcomes) > 0 {
-		codes := make([]int32, len(scan.Outcomes))
-		for i, code := range scan.Outcomes {
-			codes[i] = int32(code)
+		outcomes := make([]int32, len(scan.Outcomes))
+		for i, outcome := range scan.Outcomes {
+			outcomes[i] = int32(outcome)
 		}
-		filter = append(filter, is("code", bson.D{is("$in", codes)}))
+		filter = append(filter, is("outcome", bson.D{is("$in", outcomes)}))
 	}
 	return filter, nil
 }
@@ -87,7 +87,7 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfo
 	}
 	hours := make([]keyfold.UsageHour, len(counts))
 	for i, count := range counts {
-		hours[i] = keyfold.UsageHour{HourAt: column.Moment(count.At), Outcome: keyfold.Outcome(count.Code), Count: count.Count}
+		hours[i] = keyfold.UsageHour{HourAt: column.Moment(count.At), Outcome: keyfold.Outcome(count.Outcome), Count: count.Count}
 	}
 	return hours, nil
 }
@@ -102,18 +102,18 @@ func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) ([]keyfo
 	}
 	minutes := make([]keyfold.RefusalMinute, len(counts))
 	for i, count := range counts {
-		minutes[i] = keyfold.RefusalMinute{MinuteAt: column.Moment(count.At), Outcome: keyfold.Outcome(count.Code), Count: count.Count}
+		minutes[i] = keyfold.RefusalMinute{MinuteAt: column.Moment(count.At), Outcome: keyfold.Outcome(count.Outcome), Count: count.Count}
 	}
 	return minutes, nil
 }
 
-// counts adds up the counts of all keys by time and code, in that order. One of
+// counts adds up the counts of all keys by time and outcome, in that order. One of
 // nothing is of a batch that is being added.
 func (s *Store) counts(ctx context.Context, in collection, filter bson.D) ([]countDoc, error) {
 	counts, err := list[countDoc](ctx, in, append(filter, is("count", bson.D{is("$gt", 0)})),
-		options.Find().SetProjection(bson.D{is("at", 1), is("code", 1), is("count", 1)}))
+		options.Find().SetProjection(bson.D{is("at", 1), is("outcome", 1), is("count", 1)}))
 	return column.Merge(counts,
-		func(a, b countDoc) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Code, b.Code)) },
+		func(a, b countDoc) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Outcome, b.Outcome)) },
 		func(into *countDoc, row countDoc) { into.Count += row.Count }), err
 }
 

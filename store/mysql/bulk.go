@@ -91,18 +91,18 @@ func (b bulk) AddUses(ctx context.Context, rows []model.KeyTotal) error {
 }
 
 func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
-	return each(ctx, b, "INSERT INTO keyfold_usage_hours (key_id, hour_at, code, uses) VALUES ", "(?,?,?,?)",
+	return each(ctx, b, "INSERT INTO keyfold_usage_hours (key_id, hour_at, outcome, uses) VALUES ", "(?,?,?,?)",
 		" ON DUPLICATE KEY UPDATE uses = uses + VALUES(uses)",
 		rows, func(row *model.UsageHour, args []any) []any {
-			return append(args, row.KeyID, row.HourAt, row.Code, row.Uses)
+			return append(args, row.KeyID, row.HourAt, row.Outcome, row.Uses)
 		})
 }
 
 func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error {
-	return each(ctx, b, "INSERT INTO keyfold_refusal_minutes (minute_at, code, refusals) VALUES ", "(?,?,?)",
+	return each(ctx, b, "INSERT INTO keyfold_refusal_minutes (minute_at, outcome, refusals) VALUES ", "(?,?,?)",
 		" ON DUPLICATE KEY UPDATE refusals = refusals + VALUES(refusals)",
 		rows, func(row *model.RefusalMinute, args []any) []any {
-			return append(args, row.MinuteAt, row.Code, row.Refusals)
+			return append(args, row.MinuteAt, row.Outcome, row.Refusals)
 		})
 }
 
@@ -114,8 +114,8 @@ func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 
 func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
 	return each(ctx, b,
-		"INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id) VALUES ",
+		"INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id) VALUES ",
 		"(?,?,?,?,?,?,?,?)", "", rows, func(row *model.UsageEvent, args []any) []any {
-			return append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Code, row.KeyID, row.IP, row.RequestID)
+			return append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Outcome, row.KeyID, row.IP, row.RequestID)
 		})
 }

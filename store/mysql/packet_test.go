@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ func largeBatch(key string) keyfold.UsageBatch {
 	}
 	for n := range 700 {
 		batch.Events = append(batch.Events, keyfold.UsageEvent{
-			At: now, Seq: int64(n + 1), KeyID: key, IP: "192.0.2.1",
+			At: now, Seq: int64(n + 1), KeyID: key, IP: netip.MustParseAddr("192.0.2.1"),
 			RequestID: fmt.Sprintf("%0256d", n), Route: fmt.Sprintf("/%01000d", n), UserAgent: fmt.Sprintf("%01024d", n),
 		})
 		batch.Hours = append(batch.Hours, keyfold.UsageHour{

@@ -38,14 +38,14 @@ func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
 	return b.q.AddHours(ctx,
 		column(rows, func(row *model.UsageHour) string { return row.KeyID }),
 		column(rows, func(row *model.UsageHour) int64 { return row.HourAt }),
-		column(rows, func(row *model.UsageHour) int64 { return row.Code }),
+		column(rows, func(row *model.UsageHour) int64 { return row.Outcome }),
 		column(rows, func(row *model.UsageHour) int64 { return row.Uses }))
 }
 
 func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error {
 	return b.q.AddMinutes(ctx,
 		column(rows, func(row *model.RefusalMinute) int64 { return row.MinuteAt }),
-		column(rows, func(row *model.RefusalMinute) int64 { return row.Code }),
+		column(rows, func(row *model.RefusalMinute) int64 { return row.Outcome }),
 		column(rows, func(row *model.RefusalMinute) int64 { return row.Refusals }))
 }
 
@@ -58,7 +58,7 @@ func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
 	if b.copy != nil && len(rows) >= minCopy {
 		_, err := b.copy.CopyFrom(ctx, pgx.Identifier{"keyfold_usage_events"},
-			[]string{"at", "seq", "route_id", "agent_id", "code", "key_id", "ip", "request_id"}, &eventSource{rows: rows})
+			[]string{"at", "seq", "route_id", "agent_id", "outcome", "key_id", "ip", "request_id"}, &eventSource{rows: rows})
 		return err
 	}
 	return b.q.AddEvents(ctx,
@@ -66,7 +66,7 @@ func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
 		column(rows, func(row *model.UsageEvent) int64 { return row.Seq }),
 		column(rows, func(row *model.UsageEvent) int64 { return row.RouteID }),
 		column(rows, func(row *model.UsageEvent) int64 { return row.AgentID }),
-		column(rows, func(row *model.UsageEvent) int64 { return row.Code }),
+		column(rows, func(row *model.UsageEvent) int64 { return row.Outcome }),
 		column(rows, func(row *model.UsageEvent) string { return row.KeyID }),
 		column(rows, func(row *model.UsageEvent) string { return row.IP }),
 		column(rows, func(row *model.UsageEvent) string { return row.RequestID }))
@@ -86,7 +86,7 @@ func (s *eventSource) Next() bool { return len(s.rows) > 0 }
 func (s *eventSource) Values() ([]any, error) {
 	row := &s.rows[0]
 	s.rows = s.rows[1:]
-	s.values = append(s.values[:0], row.At, row.Seq, row.RouteID, row.AgentID, row.Code, row.KeyID, row.IP, row.RequestID)
+	s.values = append(s.values[:0], row.At, row.Seq, row.RouteID, row.AgentID, row.Outcome, row.KeyID, row.IP, row.RequestID)
 	return s.values, nil
 }
 

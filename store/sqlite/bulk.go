@@ -96,20 +96,20 @@ func (b bulk) AddUses(ctx context.Context, rows []model.KeyTotal) error {
 
 func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
 	rows, err := hundreds(ctx, b.db, func() string {
-		return "INSERT INTO keyfold_usage_hours (key_id, hour_at, code, uses) VALUES " + groups("(?,?,?,?)") +
-			" ON CONFLICT (key_id, hour_at, code) DO UPDATE SET uses = uses + excluded.uses"
+		return "INSERT INTO keyfold_usage_hours (key_id, hour_at, outcome, uses) VALUES " + groups("(?,?,?,?)") +
+			" ON CONFLICT (key_id, hour_at, outcome) DO UPDATE SET uses = uses + excluded.uses"
 	}, rows, func(row *model.UsageHour, args []any) []any {
-		return append(args, row.KeyID, row.HourAt, row.Code, row.Uses)
+		return append(args, row.KeyID, row.HourAt, row.Outcome, row.Uses)
 	})
 	for i := 0; err == nil && i < len(rows); i++ {
-		err = b.q.AddHour(ctx, rows[i].KeyID, rows[i].HourAt, rows[i].Code, rows[i].Uses)
+		err = b.q.AddHour(ctx, rows[i].KeyID, rows[i].HourAt, rows[i].Outcome, rows[i].Uses)
 	}
 	return err
 }
 
 func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error {
 	for _, row := range rows {
-		if err := b.q.AddMinute(ctx, row.MinuteAt, row.Code, row.Refusals); err != nil {
+		if err := b.q.AddMinute(ctx, row.MinuteAt, row.Outcome, row.Refusals); err != nil {
 			return err
 		}
 	}
@@ -127,13 +127,13 @@ func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 
 func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
 	rows, err := hundreds(ctx, b.db, func() string {
-		return "INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id) VALUES " + groups("(?,?,?,?,?,?,?,?)")
+		return "INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id) VALUES " + groups("(?,?,?,?,?,?,?,?)")
 	}, rows, func(row *model.UsageEvent, args []any) []any {
-		return append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Code, row.KeyID, row.IP, row.RequestID)
+		return append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Outcome, row.KeyID, row.IP, row.RequestID)
 	})
 	for i := 0; err == nil && i < len(rows); i++ {
 		row := &rows[i]
-		err = b.q.AddEvent(ctx, row.At, row.Seq, row.RouteID, row.AgentID, row.Code, row.KeyID, row.IP, row.RequestID)
+		err = b.q.AddEvent(ctx, row.At, row.Seq, row.RouteID, row.AgentID, row.Outcome, row.KeyID, row.IP, row.RequestID)
 	}
 	return err
 }

@@ -19,7 +19,7 @@ func diffValues(path string, got, want reflect.Value) []string {
 	switch want.Interface().(type) {
 	case time.Time:
 		return diffTimes(path, got.Interface().(time.Time), want.Interface().(time.Time))
-	case netip.Prefix:
+	case netip.Prefix, netip.Addr:
 		return diffScalars(path, got, want)
 	}
 	switch want.Kind() {
@@ -69,7 +69,8 @@ func diffScalars(path string, got, want reflect.Value) []string {
 // show prints a value on one line that stays readable.
 func show(value reflect.Value) string {
 	text := fmt.Sprintf("%#v", value.Interface())
-	if value.Kind() == reflect.Slice || value.Kind() == reflect.Map {
+	_, isText := value.Interface().(fmt.Stringer)
+	if isText || value.Kind() == reflect.Slice || value.Kind() == reflect.Map {
 		text = fmt.Sprintf("%v", value.Interface())
 	}
 	if len(text) > 300 {

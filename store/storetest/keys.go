@@ -104,7 +104,12 @@ func (t *trial) verifies(key keyfold.KeyRecord) {
 
 // zeroFields returns the names of the fields that hold nothing.
 func zeroFields(path string, value reflect.Value) []string {
-	if _, isTime := value.Interface().(time.Time); value.Kind() != reflect.Struct || isTime {
+	isField := value.Kind() != reflect.Struct
+	switch value.Interface().(type) {
+	case time.Time, netip.Addr:
+		isField = true
+	}
+	if isField {
 		if value.IsZero() {
 			return []string{path}
 		}

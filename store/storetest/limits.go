@@ -120,11 +120,14 @@ func longestUser(t *trial) {
 	t.throttles("the longest name", keyfold.Throttle{Name: name, ExpiresAt: m.At})
 }
 
+// longIP is as long as text as an IP address can be.
+var longIP = netip.MustParseAddr("2001:1db8:ffff:ffff:ffff:ffff:ffff:ffff")
+
 func longestEvent(t *trial) {
 	key, batch := t.create(), t.batch()
 	for n := range 3 {
 		batch.Events = append(batch.Events, keyfold.UsageEvent{
-			At: t.now(), KeyID: key.ID, Outcome: 255, Route: fill(511) + fmt.Sprint(n), IP: "2001:1db8:ffff:ffff:ffff:ffff:ffff:ffff",
+			At: t.now(), KeyID: key.ID, Outcome: 255, Route: fill(511) + fmt.Sprint(n), IP: longIP,
 			RequestID: fill(128), UserAgent: fill(511) + fmt.Sprint(n),
 		})
 	}
@@ -144,7 +147,7 @@ func longestMutation(t *trial) {
 	key := t.create()
 	m := t.mutation(t.action(), key.ID)
 	m.Actor, m.RequestID = fill(128), fill(128)
-	m.Address = "2001:1db8:ffff:ffff:ffff:ffff:ffff:ffff"
+	m.IP = longIP
 	// An edit of every field of the longest key, escaped as JSON may be.
 	m.Before, m.After = fill(40_000), fill(39_999)
 	cursor := t.cursor()

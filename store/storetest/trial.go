@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -70,7 +71,7 @@ func newID(length int) string {
 // mutation returns a description of a change with something in every field.
 func (t *trial) mutation(action, target string) keyfold.Mutation {
 	return keyfold.Mutation{
-		At: t.now(), Actor: "olga@example", Address: "192.0.2.7", Action: action, Target: target,
+		At: t.now(), Actor: "olga@example", IP: netip.MustParseAddr("192.0.2.7"), Action: action, Target: target,
 		Before: `{"name":"as it was"}`, After: `{"name":"as it became"}`, RequestID: "request-17",
 	}
 }

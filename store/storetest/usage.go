@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"time"
@@ -241,7 +242,7 @@ func everyEventColumn(t *trial) {
 	key := t.create()
 	batch := t.batch()
 	want := keyfold.UsageEvent{
-		At: t.now(), Seq: 1, KeyID: key.ID, Outcome: keyfold.OutcomeIP, Route: "DELETE /reports/{id}", IP: "2001:db8::8a2e:370:7334",
+		At: t.now(), Seq: 1, KeyID: key.ID, Outcome: keyfold.OutcomeIP, Route: "DELETE /reports/{id}", IP: netip.MustParseAddr("2001:db8::8a2e:370:7334"),
 		RequestID: "request-18", UserAgent: "curl/8.5 (é; \"x\")",
 	}
 	for _, field := range zeroFields("UsageEvent", reflect.ValueOf(want)) {
@@ -275,7 +276,7 @@ func largeBatch(t *trial) {
 	for len(batch.Events) < events {
 		n := len(batch.Events)
 		batch.Events = append(batch.Events, keyfold.UsageEvent{
-			At: t.clock, KeyID: ids[n%keys], Route: fmt.Sprint("GET /", n%50), IP: "192.0.2.1", UserAgent: fmt.Sprint("agent ", n%7),
+			At: t.clock, KeyID: ids[n%keys], Route: fmt.Sprint("GET /", n%50), IP: netip.MustParseAddr("192.0.2.1"), UserAgent: fmt.Sprint("agent ", n%7),
 		})
 	}
 	for n := range t.few(1500) {

@@ -71,7 +71,7 @@ CREATE TABLE IF NOT EXISTS keyfold_usage_events (
     seq        BIGINT         NOT NULL,
     route_id   BIGINT         NOT NULL, -- a word, or 0
     agent_id   BIGINT         NOT NULL, -- a word, or 0
-    code       INTEGER        NOT NULL,
+    outcome    INTEGER        NOT NULL,
     key_id     VARBINARY(128) NOT NULL,
     ip         VARBINARY(64)  NOT NULL,
     request_id VARBINARY(256) NOT NULL,
@@ -92,17 +92,17 @@ CREATE TABLE IF NOT EXISTS keyfold_words (
 CREATE TABLE IF NOT EXISTS keyfold_usage_hours (
     key_id  VARBINARY(128) NOT NULL,
     hour_at BIGINT         NOT NULL,
-    code    INTEGER        NOT NULL,
+    outcome INTEGER        NOT NULL,
     uses    BIGINT         NOT NULL,
-    PRIMARY KEY (key_id, hour_at, code),
+    PRIMARY KEY (key_id, hour_at, outcome),
     INDEX keyfold_usage_hours_at (hour_at, key_id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
 CREATE TABLE IF NOT EXISTS keyfold_refusal_minutes (
     minute_at BIGINT  NOT NULL,
-    code      INTEGER NOT NULL,
+    outcome   INTEGER NOT NULL,
     refusals  BIGINT  NOT NULL,
-    PRIMARY KEY (minute_at, code)
+    PRIMARY KEY (minute_at, outcome)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
 -- Which batches of usage have been applied.
@@ -131,7 +131,7 @@ CREATE TABLE IF NOT EXISTS keyfold_audit (
     seq          BIGINT         NOT NULL AUTO_INCREMENT PRIMARY KEY,
     at           BIGINT         NOT NULL,
     actor        VARBINARY(512) NOT NULL,
-    address      VARBINARY(128) NOT NULL,
+    ip           VARBINARY(64)  NOT NULL,
     action       VARBINARY(64)  NOT NULL,
     target       VARBINARY(128) NOT NULL,
     state_before MEDIUMBLOB     NOT NULL,
@@ -155,7 +155,7 @@ SELECT k.*, COALESCE(t.uses, 0) AS uses, COALESCE(t.last_used_at, 0) AS last_use
 FROM keyfold_keys k LEFT JOIN keyfold_key_totals t ON t.key_id = k.id;
 
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW keyfold_event_rows AS
-SELECT e.at, e.seq, e.code, e.key_id, e.ip, e.request_id,
+SELECT e.at, e.seq, e.outcome, e.key_id, e.ip, e.request_id,
        COALESCE(r.word, '') AS route, COALESCE(a.word, '') AS agent
 FROM keyfold_usage_events e
 LEFT JOIN keyfold_words r ON r.id = e.route_id

@@ -71,7 +71,7 @@ CREATE TABLE keyfold_usage_events (
     seq        BIGINT           NOT NULL,
     route_id   BIGINT           NOT NULL, -- a word, or 0
     agent_id   BIGINT           NOT NULL, -- a word, or 0
-    code       INTEGER          NOT NULL,
+    outcome    INTEGER          NOT NULL,
     key_id     TEXT COLLATE "C" NOT NULL,
     ip         TEXT COLLATE "C" NOT NULL,
     request_id TEXT COLLATE "C" NOT NULL,
@@ -93,18 +93,18 @@ CREATE INDEX keyfold_words_used ON keyfold_words (used_at, id);
 CREATE TABLE keyfold_usage_hours (
     key_id  TEXT COLLATE "C" NOT NULL,
     hour_at BIGINT           NOT NULL,
-    code    INTEGER          NOT NULL,
+    outcome INTEGER          NOT NULL,
     uses    BIGINT           NOT NULL,
-    PRIMARY KEY (key_id, hour_at, code)
+    PRIMARY KEY (key_id, hour_at, outcome)
 ) WITH (fillfactor = 70);
 
 CREATE INDEX keyfold_usage_hours_at ON keyfold_usage_hours (hour_at, key_id);
 
 CREATE TABLE keyfold_refusal_minutes (
     minute_at BIGINT  NOT NULL,
-    code      INTEGER NOT NULL,
+    outcome   INTEGER NOT NULL,
     refusals  BIGINT  NOT NULL,
-    PRIMARY KEY (minute_at, code)
+    PRIMARY KEY (minute_at, outcome)
 );
 
 -- Which batches of usage have been applied.
@@ -134,7 +134,7 @@ CREATE TABLE keyfold_audit (
     seq          BIGINT           NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at           BIGINT           NOT NULL,
     actor        TEXT COLLATE "C" NOT NULL,
-    address      TEXT COLLATE "C" NOT NULL,
+    ip           TEXT COLLATE "C" NOT NULL,
     action       TEXT COLLATE "C" NOT NULL,
     target       TEXT COLLATE "C" NOT NULL,
     state_before TEXT COLLATE "C" NOT NULL,
@@ -158,7 +158,7 @@ SELECT k.*, COALESCE(t.uses, 0) AS uses, COALESCE(t.last_used_at, 0) AS last_use
 FROM keyfold_keys k LEFT JOIN keyfold_key_totals t ON t.key_id = k.id;
 
 CREATE VIEW keyfold_event_rows AS
-SELECT e.at, e.seq, e.code, e.key_id, e.ip, e.request_id,
+SELECT e.at, e.seq, e.outcome, e.key_id, e.ip, e.request_id,
        COALESCE(r.word, '') AS route, COALESCE(a.word, '') AS agent
 FROM keyfold_usage_events e
 LEFT JOIN keyfold_words r ON r.id = e.route_id

@@ -14,15 +14,15 @@ FROM (
 WHERE t.key_id = b.key_id;
 
 -- name: AddHours :exec
-INSERT INTO keyfold_usage_hours AS h (key_id, hour_at, code, uses)
-SELECT unnest(sqlc.arg(key_ids)::text[]), unnest(sqlc.arg(hour_ats)::bigint[]), unnest(sqlc.arg(codes)::bigint[]),
+INSERT INTO keyfold_usage_hours AS h (key_id, hour_at, outcome, uses)
+SELECT unnest(sqlc.arg(key_ids)::text[]), unnest(sqlc.arg(hour_ats)::bigint[]), unnest(sqlc.arg(outcomes)::bigint[]),
        unnest(sqlc.arg(uses)::bigint[])
-ON CONFLICT (key_id, hour_at, code) DO UPDATE SET uses = h.uses + excluded.uses;
+ON CONFLICT (key_id, hour_at, outcome) DO UPDATE SET uses = h.uses + excluded.uses;
 
 -- name: AddMinutes :exec
-INSERT INTO keyfold_refusal_minutes AS m (minute_at, code, refusals)
-SELECT unnest(sqlc.arg(minute_ats)::bigint[]), unnest(sqlc.arg(codes)::bigint[]), unnest(sqlc.arg(refusals)::bigint[])
-ON CONFLICT (minute_at, code) DO UPDATE SET refusals = m.refusals + excluded.refusals;
+INSERT INTO keyfold_refusal_minutes AS m (minute_at, outcome, refusals)
+SELECT unnest(sqlc.arg(minute_ats)::bigint[]), unnest(sqlc.arg(outcomes)::bigint[]), unnest(sqlc.arg(refusals)::bigint[])
+ON CONFLICT (minute_at, outcome) DO UPDATE SET refusals = m.refusals + excluded.refusals;
 
 -- name: AddWords :exec
 -- ON CONFLICT DO UPDATE would lock words that have nothing to be updated, and
@@ -36,7 +36,7 @@ SELECT unnest(sqlc.arg(ids)::bigint[]), unnest(sqlc.arg(words)::text[]), sqlc.ar
 ON CONFLICT (id) DO NOTHING;
 
 -- name: AddEvents :exec
-INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id)
+INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id)
 SELECT unnest(sqlc.arg(ats)::bigint[]), unnest(sqlc.arg(seqs)::bigint[]), unnest(sqlc.arg(route_ids)::bigint[]),
-       unnest(sqlc.arg(agent_ids)::bigint[]), unnest(sqlc.arg(codes)::bigint[]), unnest(sqlc.arg(key_ids)::text[]),
+       unnest(sqlc.arg(agent_ids)::bigint[]), unnest(sqlc.arg(outcomes)::bigint[]), unnest(sqlc.arg(key_ids)::text[]),
        unnest(sqlc.arg(ips)::text[]), unnest(sqlc.arg(request_ids)::text[]);

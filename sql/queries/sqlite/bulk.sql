@@ -7,22 +7,22 @@ SET uses = uses + sqlc.arg(uses), last_used_at = max(last_used_at, CAST(sqlc.arg
 WHERE key_id = sqlc.arg(key_id);
 
 -- name: AddHour :exec
-INSERT INTO keyfold_usage_hours (key_id, hour_at, code, uses)
-VALUES (sqlc.arg(key_id), sqlc.arg(hour_at), sqlc.arg(code), sqlc.arg(uses))
-ON CONFLICT (key_id, hour_at, code) DO UPDATE SET uses = keyfold_usage_hours.uses + excluded.uses;
+INSERT INTO keyfold_usage_hours (key_id, hour_at, outcome, uses)
+VALUES (sqlc.arg(key_id), sqlc.arg(hour_at), sqlc.arg(outcome), sqlc.arg(uses))
+ON CONFLICT (key_id, hour_at, outcome) DO UPDATE SET uses = keyfold_usage_hours.uses + excluded.uses;
 
 -- name: AddMinute :exec
-INSERT INTO keyfold_refusal_minutes (minute_at, code, refusals)
-VALUES (sqlc.arg(minute_at), sqlc.arg(code), sqlc.arg(refusals))
-ON CONFLICT (minute_at, code) DO UPDATE SET refusals = keyfold_refusal_minutes.refusals + excluded.refusals;
+INSERT INTO keyfold_refusal_minutes (minute_at, outcome, refusals)
+VALUES (sqlc.arg(minute_at), sqlc.arg(outcome), sqlc.arg(refusals))
+ON CONFLICT (minute_at, outcome) DO UPDATE SET refusals = keyfold_refusal_minutes.refusals + excluded.refusals;
 
 -- name: AddWord :exec
 INSERT INTO keyfold_words (id, word, used_at) VALUES (sqlc.arg(id), sqlc.arg(word), sqlc.arg(used_at))
 ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at WHERE keyfold_words.used_at < excluded.used_at;
 
 -- name: AddEvent :exec
-INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, code, key_id, ip, request_id)
+INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id)
 VALUES (
-    sqlc.arg(at), sqlc.arg(seq), sqlc.arg(route_id), sqlc.arg(agent_id), sqlc.arg(code), sqlc.arg(key_id),
+    sqlc.arg(at), sqlc.arg(seq), sqlc.arg(route_id), sqlc.arg(agent_id), sqlc.arg(outcome), sqlc.arg(key_id),
     sqlc.arg(ip), sqlc.arg(request_id)
 );

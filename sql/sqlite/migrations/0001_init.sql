@@ -70,7 +70,7 @@ CREATE TABLE keyfold_usage_events (
     seq        INTEGER NOT NULL,
     route_id   INTEGER NOT NULL, -- a word, or 0
     agent_id   INTEGER NOT NULL, -- a word, or 0
-    code       INTEGER NOT NULL,
+    outcome    INTEGER NOT NULL,
     key_id     TEXT    NOT NULL,
     ip         TEXT    NOT NULL,
     request_id TEXT    NOT NULL,
@@ -92,18 +92,18 @@ CREATE INDEX keyfold_words_used ON keyfold_words (used_at, id);
 CREATE TABLE keyfold_usage_hours (
     key_id  TEXT    NOT NULL,
     hour_at INTEGER NOT NULL,
-    code    INTEGER NOT NULL,
+    outcome INTEGER NOT NULL,
     uses    INTEGER NOT NULL,
-    PRIMARY KEY (key_id, hour_at, code)
+    PRIMARY KEY (key_id, hour_at, outcome)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX keyfold_usage_hours_at ON keyfold_usage_hours (hour_at, key_id);
 
 CREATE TABLE keyfold_refusal_minutes (
     minute_at INTEGER NOT NULL,
-    code      INTEGER NOT NULL,
+    outcome   INTEGER NOT NULL,
     refusals  INTEGER NOT NULL,
-    PRIMARY KEY (minute_at, code)
+    PRIMARY KEY (minute_at, outcome)
 ) STRICT, WITHOUT ROWID;
 
 -- Which batches of usage have been applied.
@@ -132,7 +132,7 @@ CREATE TABLE keyfold_audit (
     seq          INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     at           INTEGER NOT NULL,
     actor        TEXT    NOT NULL,
-    address      TEXT    NOT NULL,
+    ip           TEXT    NOT NULL,
     action       TEXT    NOT NULL,
     target       TEXT    NOT NULL,
     state_before TEXT    NOT NULL,
@@ -156,7 +156,7 @@ SELECT k.*, COALESCE(t.uses, 0) AS uses, COALESCE(t.last_used_at, 0) AS last_use
 FROM keyfold_keys k LEFT JOIN keyfold_key_totals t ON t.key_id = k.id;
 
 CREATE VIEW keyfold_event_rows AS
-SELECT e.at, e.seq, e.code, e.key_id, e.ip, e.request_id,
+SELECT e.at, e.seq, e.outcome, e.key_id, e.ip, e.request_id,
        COALESCE(r.word, '') AS route, COALESCE(a.word, '') AS agent
 FROM keyfold_usage_events e
 LEFT JOIN keyfold_words r ON r.id = e.route_id

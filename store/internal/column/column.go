@@ -43,6 +43,22 @@ func Used(at time.Time) int64 {
 	return at.UnixMilli()
 }
 
+// FormatIP is an IP address as it is stored: empty for the zero Addr, and
+// without a zone, which means nothing outside of the machine that saw it.
+func FormatIP(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	return ip.WithZone("").String()
+}
+
+// ParseIP is the inverse of FormatIP. Text that another program wrote and that
+// is not an IP address is the zero Addr: it must not hide the rest of the row.
+func ParseIP(text string) netip.Addr {
+	ip, _ := netip.ParseAddr(text)
+	return ip.WithZone("")
+}
+
 // JoinNetworks separates networks by one space.
 func JoinNetworks(networks []netip.Prefix) string {
 	var text strings.Builder

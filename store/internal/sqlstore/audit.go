@@ -27,7 +27,7 @@ func (s *Store) Audit(ctx context.Context, scan keyfold.AuditScan) ([]keyfold.Au
 	entries := make([]keyfold.AuditEntry, 0, len(rows))
 	for _, row := range rows {
 		entries = append(entries, keyfold.AuditEntry{Seq: row.Seq, Mutation: keyfold.Mutation{
-			At: column.Moment(row.At), Actor: row.Actor, Address: row.Address, Action: row.Action, Target: row.Target,
+			At: column.Moment(row.At), Actor: row.Actor, IP: column.ParseIP(row.IP), Action: row.Action, Target: row.Target,
 			Before: row.StateBefore, After: row.StateAfter, RequestID: row.RequestID,
 		}})
 	}

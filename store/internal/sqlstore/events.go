@@ -28,8 +28,8 @@ func (s *Store) UsageEvents(ctx context.Context, scan keyfold.UsageScan) ([]keyf
 	events := make([]keyfold.UsageEvent, 0, len(rows))
 	for _, row := range rows {
 		events = append(events, keyfold.UsageEvent{
-			At: column.Moment(row.At), Seq: row.Seq, KeyID: row.KeyID, Outcome: keyfold.Outcome(row.Code), Route: row.Route,
-			IP: row.IP, RequestID: row.RequestID, UserAgent: row.Agent,
+			At: column.Moment(row.At), Seq: row.Seq, KeyID: row.KeyID, Outcome: keyfold.Outcome(row.Outcome), Route: row.Route,
+			IP: column.ParseIP(row.IP), RequestID: row.RequestID, UserAgent: row.Agent,
 		})
 	}
 	return events, nil
@@ -40,13 +40,13 @@ type eventPage struct {
 	from, upto int64 // both inclusive
 	before     int64 // events of this time count only below beforeSeq
 	beforeSeq  int64
-	codes      string // as codeSet returns it
+	outcomes   string // as outcomeSet returns it
 	limit      int
 }
 
 func eventRows(ctx context.Context, q Querier, scan keyfold.UsageScan) ([]model.EventRow, error) {
 	page := eventPage{
-		from: scan.From.UnixMilli(), upto: scan.To.UnixMilli() - 1, before: math.MaxInt64, codes: codeSet(scan.Outcomes),
+		from: scan.From.UnixMilli(), upto: scan.To.UnixMilli() - 1, before: math.MaxInt64, outcomes: outcomeSet(scan.Outcomes),
 		limit: scan.Limit,
 	}
 	if scan.After != (keyfold.EventPosition{}) {
@@ -68,7 +68,7 @@ func eventRows(ctx context.Context, q Querier, scan keyfold.UsageScan) ([]model.
 			return nil, err
 		}
 	default:
-		return q.EventsAll(ctx, page.from, page.upto, page.before, page.beforeSeq, page.codes, int64(page.limit))
+		return q.EventsAll(ctx, page.from, page.upto, page.before, page.beforeSeq, page.outcomes, int64(page.limit))
 	}
 	// Hours outlive events. Nothing is older than the oldest event.
 	oldest, err := q.NthEvent(ctx, math.MaxInt64, 0)
@@ -88,7 +88,7 @@ func walkHours(ctx context.Context, q Querier, scan keyfold.UsageScan, keyIDs []
 	first := hourOf(page.from)
 	latest := make(map[string]int64, len(keyIDs)) // of each key that has hours left
 	advance := func(id string, upto int64) error {
-		hour, err := q.LatestHour(ctx, id, first, upto, page.codes)
+		hour, err := q.LatestHour(ctx, id, first, upto, page.outcomes)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			delete(latest, id)
@@ -115,11 +115,11 @@ func walkHours(ctx context.Context, q Querier, scan keyfold.UsageScan, keyIDs []
 		var err error
 		switch {
 		case scan.KeyID != "":
-			more, err = q.EventsOfKey(ctx, start, upto, page.before, page.beforeSeq, scan.KeyID, page.codes, left)
+			more, err = q.EventsOfKey(ctx, start, upto, page.before, page.beforeSeq, scan.KeyID, page.outcomes, left)
 		case scan.OwnerID != "":
-			more, err = q.EventsOfOwner(ctx, start, upto, page.before, page.beforeSeq, page.codes, scan.OwnerID, left)
+			more, err = q.EventsOfOwner(ctx, start, upto, page.before, page.beforeSeq, page.outcomes, scan.OwnerID, left)
 		default:
-			more, err = q.EventsOfUser(ctx, start, upto, page.before, page.beforeSeq, page.codes, scan.UserID, left)
+			more, err = q.EventsOfUser(ctx, start, upto, page.before, page.beforeSeq, page.outcomes, scan.UserID, left)
 		}
 		if err != nil {
 			return nil, err
@@ -136,15 +136,15 @@ func walkHours(ctx context.Context, q Querier, scan keyfold.UsageScan, keyIDs []
 	return rows, nil
 }
 
-// codeSet returns a text whose byte n is '1' for every code n that is wanted;
-// no codes want all.
-func codeSet(codes []keyfold.Outcome) string {
-	if len(codes) == 0 {
+// outcomeSet returns a text whose byte n is '1' for every outcome n that is wanted;
+// no outcomes want all.
+func outcomeSet(outcomes []keyfold.Outcome) string {
+	if len(outcomes) == 0 {
 		return strings.Repeat("1", math.MaxUint8+1)
 	}
 	set := []byte(strings.Repeat("0", math.MaxUint8+1))
-	for _, code := range codes {
-		set[code] = '1'
+	for _, outcome := range outcomes {
+		set[outcome] = '1'
 	}
 	return string(set)
 }
@@ -153,7 +153,7 @@ func hourOf(millis int64) int64 { return column.Moment(millis).Truncate(time.Hou
 
 // UsageHours implements keyfold.UsageStore.
 func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfold.UsageHour, error) {
-	from, to, codes := hourOf(scan.From.UnixMilli()), scan.To.UnixMilli(), codeSet(scan.Outcomes)
+	from, to, outcomes := hourOf(scan.From.UnixMilli()), scan.To.UnixMilli(), outcomeSet(scan.Outcomes)
 	var rows []model.UsageHour
 	err := s.read(ctx, "list usage hours", func(session *Session) (err error) {
 		switch {
@@ -170,16 +170,16 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfo
 		return nil, err
 	}
 	rows = slices.DeleteFunc(rows, func(row model.UsageHour) bool {
-		return row.Uses == 0 || row.Code < 0 || row.Code > math.MaxUint8 || codes[row.Code] == '0'
+		return row.Uses == 0 || row.Outcome < 0 || row.Outcome > math.MaxUint8 || outcomes[row.Outcome] == '0'
 	})
 	rows = column.Merge(rows,
 		func(a, b model.UsageHour) int {
-			return cmp.Or(cmp.Compare(a.HourAt, b.HourAt), cmp.Compare(a.Code, b.Code))
+			return cmp.Or(cmp.Compare(a.HourAt, b.HourAt), cmp.Compare(a.Outcome, b.Outcome))
 		},
 		func(into *model.UsageHour, row model.UsageHour) { into.Uses += row.Uses })
 	hours := make([]keyfold.UsageHour, 0, len(rows))
 	for _, row := range rows {
-		hours = append(hours, keyfold.UsageHour{HourAt: column.Moment(row.HourAt), Outcome: keyfold.Outcome(row.Code), Count: row.Uses})
+		hours = append(hours, keyfold.UsageHour{HourAt: column.Moment(row.HourAt), Outcome: keyfold.Outcome(row.Outcome), Count: row.Uses})
 	}
 	return hours, nil
 }
@@ -197,7 +197,7 @@ func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) ([]keyfo
 	minutes := make([]keyfold.RefusalMinute, 0, len(rows))
 	for _, row := range rows {
 		minutes = append(minutes, keyfold.RefusalMinute{
-			MinuteAt: column.Moment(row.MinuteAt), Outcome: keyfold.Outcome(row.Code), Count: row.Refusals,
+			MinuteAt: column.Moment(row.MinuteAt), Outcome: keyfold.Outcome(row.Outcome), Count: row.Refusals,
 		})
 	}
 	return minutes, nil

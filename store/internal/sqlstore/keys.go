@@ -27,7 +27,7 @@ func tell(ctx context.Context, q Querier, target string, m keyfold.Mutation) err
 }
 
 func audit(ctx context.Context, q Querier, m keyfold.Mutation) error {
-	return q.AddAudit(ctx, m.At.UnixMilli(), column.Clean(m.Actor, 512), column.Clean(m.Address, 128), m.Action, m.Target,
+	return q.AddAudit(ctx, m.At.UnixMilli(), column.Clean(m.Actor, 512), column.FormatIP(m.IP), m.Action, m.Target,
 		m.Before, m.After, column.Clean(m.RequestID, 256))
 }
 

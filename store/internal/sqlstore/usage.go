@@ -161,7 +161,7 @@ func (r *usageRows) addHours(batch *keyfold.UsageBatch, exists map[string]bool) 
 	counted := make(map[model.UsageHour]bool, len(batch.Hours))
 	for _, hour := range batch.Hours {
 		if exists[hour.KeyID] {
-			row := model.UsageHour{KeyID: hour.KeyID, HourAt: hour.HourAt.UnixMilli(), Code: int64(hour.Outcome)}
+			row := model.UsageHour{KeyID: hour.KeyID, HourAt: hour.HourAt.UnixMilli(), Outcome: int64(hour.Outcome)}
 			counted[row] = true
 			row.Uses = hour.Count
 			r.hours = append(r.hours, row)
@@ -172,7 +172,7 @@ func (r *usageRows) addHours(batch *keyfold.UsageBatch, exists map[string]bool) 
 	for i := range batch.Events {
 		event := &batch.Events[i]
 		if exists[event.KeyID] {
-			row := model.UsageHour{KeyID: event.KeyID, HourAt: hourOf(event.At.UnixMilli()), Code: int64(event.Outcome)}
+			row := model.UsageHour{KeyID: event.KeyID, HourAt: hourOf(event.At.UnixMilli()), Outcome: int64(event.Outcome)}
 			if !counted[row] {
 				counted[row] = true
 				r.hours = append(r.hours, row)
@@ -185,7 +185,7 @@ func (r *usageRows) addHours(batch *keyfold.UsageBatch, exists map[string]bool) 
 func mergeHours(rows []model.UsageHour) []model.UsageHour {
 	return column.Merge(rows,
 		func(a, b model.UsageHour) int {
-			return cmp.Or(cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.HourAt, b.HourAt), cmp.Compare(a.Code, b.Code))
+			return cmp.Or(cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.HourAt, b.HourAt), cmp.Compare(a.Outcome, b.Outcome))
 		},
 		func(into *model.UsageHour, row model.UsageHour) { into.Uses += row.Uses })
 }
@@ -198,7 +198,7 @@ func (r *usageRows) addSums() {
 		r.sums = append(r.sums, row)
 	}
 	for _, row := range r.minutes {
-		r.sums = append(r.sums, model.UsageHour{HourAt: hourOf(row.MinuteAt), Code: row.Code, Uses: row.Refusals})
+		r.sums = append(r.sums, model.UsageHour{HourAt: hourOf(row.MinuteAt), Outcome: row.Outcome, Uses: row.Refusals})
 	}
 	r.sums = mergeHours(r.sums)
 }
@@ -207,12 +207,12 @@ func (r *usageRows) addMinutes(minutes []keyfold.RefusalMinute) {
 	r.minutes = make([]model.RefusalMinute, 0, len(minutes))
 	for _, minute := range minutes {
 		r.minutes = append(r.minutes, model.RefusalMinute{
-			MinuteAt: minute.MinuteAt.UnixMilli(), Code: int64(minute.Outcome), Refusals: minute.Count,
+			MinuteAt: minute.MinuteAt.UnixMilli(), Outcome: int64(minute.Outcome), Refusals: minute.Count,
 		})
 	}
 	r.minutes = column.Merge(r.minutes,
 		func(a, b model.RefusalMinute) int {
-			return cmp.Or(cmp.Compare(a.MinuteAt, b.MinuteAt), cmp.Compare(a.Code, b.Code))
+			return cmp.Or(cmp.Compare(a.MinuteAt, b.MinuteAt), cmp.Compare(a.Outcome, b.Outcome))
 		},
 		func(into *model.RefusalMinute, row model.RefusalMinute) { into.Refusals += row.Refusals })
 }
@@ -228,8 +228,8 @@ func (r *usageRows) addEvents(events []keyfold.UsageEvent, exists map[string]boo
 		}
 		r.events = append(r.events, model.UsageEvent{
 			At: event.At.UnixMilli(), Seq: seq(event, fresh+int64(i)), RouteID: wordID(words, event.Route),
-			AgentID: wordID(words, event.UserAgent), Code: int64(event.Outcome), KeyID: event.KeyID,
-			IP: column.Clean(event.IP, 64), RequestID: column.Clean(event.RequestID, 256),
+			AgentID: wordID(words, event.UserAgent), Outcome: int64(event.Outcome), KeyID: event.KeyID,
+			IP: column.FormatIP(event.IP), RequestID: column.Clean(event.RequestID, 256),
 		})
 	}
 	// Rows that arrive in the order of the primary key are appended to its end.

@@ -53,9 +53,9 @@ func Seed(t testing.TB, store keyfold.Store) (began time.Time) {
 		}
 		for n, key := range keys {
 			at := began.Add(time.Duration(part*1000+n) * time.Minute)
-			for code := range 3 {
-				batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at.Truncate(time.Hour), Outcome: keyfold.Outcome(code), Count: 1})
-				batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: key.ID, Outcome: keyfold.Outcome(code), Route: fmt.Sprint("GET /", n)})
+			for outcome := range 3 {
+				batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at.Truncate(time.Hour), Outcome: keyfold.Outcome(outcome), Count: 1})
+				batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: key.ID, Outcome: keyfold.Outcome(outcome), Route: fmt.Sprint("GET /", n)})
 			}
 			batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.Truncate(time.Minute), Outcome: 1, Count: 1})
 		}
@@ -114,7 +114,7 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 	at := func(d time.Duration) int64 { return began.Add(d).UnixMilli() }
 	middle, hour := at(80*time.Minute), at(time.Hour)
 	from, to, after := at(2*time.Hour), at(3*time.Hour), at(130*time.Minute)
-	codes, user := "1", fmt.Sprintf("u%015d", seedKeys+10)
+	outcomes, user := "1", fmt.Sprintf("u%015d", seedKeys+10)
 	return map[string]func() error{
 		"KeysAll":        func() error { _, err := q.KeysAll(ctx, middle, middle, "m", 50); return err },
 		"KeysAll, first": func() error { _, err := q.KeysAll(ctx, math.MaxInt64, math.MaxInt64, "", 50); return err },
@@ -133,11 +133,11 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 		"DeleteChanges":  func() error { _, err := q.DeleteChanges(ctx, at(time.Minute), at(time.Minute), 9, 9); return err },
 		"HoursOfKey":     func() error { _, err := q.HoursOfKey(ctx, "k", hour, to); return err },
 		"HoursOfOwner":   func() error { _, err := q.HoursOfOwner(ctx, "owner7", hour, to); return err },
-		"LatestHour":     func() error { _, err := q.LatestHour(ctx, "k", hour, to, codes); return err },
+		"LatestHour":     func() error { _, err := q.LatestHour(ctx, "k", hour, to, outcomes); return err },
 		"RefusalMinutes": func() error { _, err := q.RefusalMinutes(ctx, hour, to); return err },
-		"EventsAll":      func() error { _, err := q.EventsAll(ctx, hour, to, to, 5, codes, 50); return err },
-		"EventsOfKey":    func() error { _, err := q.EventsOfKey(ctx, hour, to, to, 5, "k", codes, 50); return err },
-		"EventsOfOwner":  func() error { _, err := q.EventsOfOwner(ctx, hour, to, to, 5, codes, "owner7", 50); return err },
+		"EventsAll":      func() error { _, err := q.EventsAll(ctx, hour, to, to, 5, outcomes, 50); return err },
+		"EventsOfKey":    func() error { _, err := q.EventsOfKey(ctx, hour, to, to, 5, "k", outcomes, 50); return err },
+		"EventsOfOwner":  func() error { _, err := q.EventsOfOwner(ctx, hour, to, to, 5, outcomes, "owner7", 50); return err },
 		"NthEvent":       func() error { _, err := q.NthEvent(ctx, to, 50); return err },
 		"DeleteEvents":   func() error { _, err := q.DeleteEvents(ctx, at(time.Minute), at(time.Minute), 5); return err },
 		"NthBatchAt":     func() error { _, err := q.NthBatchAt(ctx, at(time.Minute), 20); return err },
@@ -151,7 +151,7 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 		"KeysByUser":     func() error { _, err := q.KeysByUser(ctx, user, middle, middle, "m", 50); return err },
 		"KeyIDsByUser":   func() error { _, err := q.KeyIDsByUser(ctx, user); return err },
 		"HoursOfUser":    func() error { _, err := q.HoursOfUser(ctx, user, hour, to); return err },
-		"EventsOfUser":   func() error { _, err := q.EventsOfUser(ctx, hour, to, to, 5, codes, user, 50); return err },
+		"EventsOfUser":   func() error { _, err := q.EventsOfUser(ctx, hour, to, to, 5, outcomes, user, 50); return err },
 		"UserRow":        func() error { _, err := q.UserRow(ctx, user); return err },
 		"UserByUsername": func() error { _, err := q.UserByUsername(ctx, "name10"); return err },
 		"UserByEmail":    func() error { _, err := q.UserByEmail(ctx, "mail10@example.com"); return err },

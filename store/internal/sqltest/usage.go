@@ -3,6 +3,7 @@ package sqltest
 import (
 	"database/sql"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func TestLargeBatch(t *testing.T, store keyfold.Store) {
 	for n := range events {
 		event := keyfold.UsageEvent{
 			At: began.Add(time.Duration(n/7) * time.Millisecond), Seq: int64(n + 1), KeyID: key.ID, Outcome: keyfold.Outcome(n % 15),
-			Route: fmt.Sprint("GET /", n%40), IP: fmt.Sprint("192.0.2.", n%250), RequestID: fmt.Sprint("request ", n),
+			Route: fmt.Sprint("GET /", n%40), IP: netip.AddrFrom4([4]byte{192, 0, 2, byte(n % 250)}), RequestID: fmt.Sprint("request ", n),
 			UserAgent: fmt.Sprint("agent/", n%3),
 		}
 		batch.Events = append(batch.Events, event)
