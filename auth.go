@@ -29,6 +29,7 @@ type Service struct {
 	passwords  *password.Hasher
 	logins     *logins
 	outbox     *outbox
+	adapters   *adapterStates
 
 	bound   bool              // to a transaction, of InTx or of the caller
 	pending *pendingEvictions // of a transaction of InTx; nil outside
@@ -62,7 +63,7 @@ func New(store Store, options *Options) (*Service, error) {
 	if store, ok := store.(LoggingStore); ok {
 		store.SetLogger(opts.Logger)
 	}
-	s := &Service{opts: &opts, clock: clock.New(now), background: &background{}}
+	s := &Service{opts: &opts, clock: clock.New(now), background: &background{}, adapters: &adapterStates{}}
 	check := newChecker(store, s.opts, s.clock)
 	s.secrets = opts.takeSecrets()
 	s.store = checked{store, check, &changeHealth{store: store, opts: s.opts}, false}
