@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter"
@@ -52,6 +53,40 @@ func ExampleRequireKey() {
 	// Output:
 	// 200 the reports of cust_42
 	// 401 {"title":"Unauthorized","status":401,"detail":"Present a valid API key, as Authorization: Bearer or X-API-Key.","code":"invalid_token"}
+}
+
+func ExampleNewGuard() {
+	svc, token := exampleService("reports:read")
+	guard := httpadapter.NewGuard(svc, httpadapter.ErrorHandler(func(w http.ResponseWriter, _ *http.Request, err error) {
+		w.WriteHeader(httpadapter.ProblemOf(err).Status)
+		fmt.Fprint(w, "Please check your API key.")
+	}))
+	reports := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "the reports") })
+	mux := http.NewServeMux()
+	mux.Handle("GET /reports", guard.RequireKey(httpadapter.Scopes("reports:read"))(reports))
+	mux.Handle("GET /orders", guard.RequireKey(httpadapter.Scopes("orders:read"))(reports))
+
+	get(mux, "/reports", token)
+	get(mux, "/orders", token)
+	// Output:
+	// 200 the reports
+	// 403 Please check your API key.
+}
+
+func ExampleGuard_LimitFailures() {
+	svc, _ := exampleService("reports:read")
+	guard := httpadapter.NewGuard(svc)
+	client := netip.MustParseAddr("192.0.2.7")
+	call := func(token string) error { // an interceptor of a framework that does not use net/http
+		_, err := svc.Verify(context.Background(), keyfold.Request{Token: token, IP: client})
+		return guard.LimitFailures(client, err)
+	}
+	var err error
+	for range 11 {
+		err = call("kf_not_a_key")
+	}
+	fmt.Println(err)
+	// Output: keyfold: too many bad keys came from this address
 }
 
 func ExampleOptionalKey() {

@@ -8,5 +8,5 @@ import (
 
 // FailuresBy makes the middleware count failures of its own by that clock.
 func FailuresBy(now func() time.Time) Option {
-	return func(g *guard) { g.failures, g.now = failures.New(), now }
+	return func(c *config) { c.failures, c.now = failures.New(), now }
 }

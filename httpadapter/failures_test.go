@@ -142,3 +142,79 @@ func TestFailuresAreLimitedWithoutARequest(t *testing.T) {
 		t.Errorf("another address: %v", err)
 	}
 }
+
+// wrapped is a Verifier of a program that embeds a Service.
+type wrapped struct{ *keyfold.Service }
+
+// Mutation tried: a limiter for each Guard, whatever its Verifier.
+func TestGuardsOfOneServiceCountTogether(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, nil)
+	const address = "198.51.100.7"
+	handlers := map[string]http.Handler{
+		"a Guard":                   httpadapter.NewGuard(svc).RequireKey()(whose),
+		"a second Guard":            httpadapter.NewGuard(svc).OptionalKey()(whose),
+		"the short form":            httpadapter.RequireKey(svc)(whose),
+		"a Verifier that embeds it": httpadapter.NewGuard(wrapped{svc}).RequireKey()(whose),
+		"the short form of that":    httpadapter.RequireKey(&wrapped{svc})(whose),
+	}
+	for range 2 {
+		for _, h := range handlers {
+			from(h, address, madeUp(""))
+		}
+	}
+	for name, h := range handlers {
+		if w := from(h, address, madeUp("")); w.Code != http.StatusTooManyRequests {
+			t.Errorf("a bad key after ten, for %s: %d, want 429", name, w.Code)
+		}
+	}
+}
+
+// Mutation tried: a limiter for each middleware of a Verifier that is not a Service.
+func TestGuardCountsForAnyVerifier(t *testing.T) {
+	t.Parallel()
+	client := netip.MustParseAddr("198.51.100.7")
+	verifier := &spy{err: keyfold.ErrUnauthenticated}
+	guard := httpadapter.NewGuard(verifier)
+	reports, orders := guard.RequireKey()(whose), guard.OptionalKey()(whose)
+	for range 4 {
+		from(reports, client.String(), madeUp(""))
+		from(orders, client.String(), madeUp(""))
+	}
+	for range 2 {
+		if err := guard.LimitFailures(client, keyfold.ErrUnauthenticated); !errors.Is(err, keyfold.ErrUnauthenticated) {
+			t.Fatalf("one of the first ten: %v", err)
+		}
+	}
+	if err := guard.LimitFailures(client, keyfold.ErrUnauthenticated); !errors.Is(err, keyfold.ErrRateLimited) {
+		t.Errorf("bad key 11, without a request: %v, want an ErrRateLimited", err)
+	}
+	for name, h := range map[string]http.Handler{"reports": reports, "orders": orders} {
+		if w := from(h, client.String(), madeUp("")); w.Code != http.StatusTooManyRequests {
+			t.Errorf("a bad key after ten, for %s: %d, want 429", name, w.Code)
+		}
+	}
+	if w := from(httpadapter.NewGuard(verifier).RequireKey()(whose), client.String(), madeUp("")); w.Code != http.StatusUnauthorized {
+		t.Errorf("a bad key for another Guard: %d, want 401", w.Code)
+	}
+	for range 20 { // without a Guard there is no place for a count
+		if err := httpadapter.LimitFailures(verifier, client, keyfold.ErrUnauthenticated); !errors.Is(err, keyfold.ErrUnauthenticated) {
+			t.Fatalf("LimitFailures for a Verifier without state: %v", err)
+		}
+	}
+}
+
+func TestGuardWithoutFailureLimit(t *testing.T) {
+	t.Parallel()
+	client := netip.MustParseAddr("198.51.100.7")
+	guard := httpadapter.NewGuard(newService(t, nil), httpadapter.DisableFailureLimit())
+	h := guard.RequireKey()(whose)
+	for range 20 {
+		if w := from(h, client.String(), madeUp("")); w.Code != http.StatusUnauthorized {
+			t.Fatalf("a bad key: %d, want 401", w.Code)
+		}
+		if err := guard.LimitFailures(client, keyfold.ErrUnauthenticated); !errors.Is(err, keyfold.ErrUnauthenticated) {
+			t.Fatalf("a bad key, without a request: %v", err)
+		}
+	}
+}

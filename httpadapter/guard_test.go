@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -358,3 +359,69 @@ type discard struct{ header http.Header }
 func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d discard) WriteHeader(int)             {}
+
+// Mutation tried: options of a middleware that change the Guard, or the next middleware.
+func TestMiddlewareHasTheOptionsOfItsGuardAndItsOwn(t *testing.T) {
+	t.Parallel()
+	verifier := &spy{id: somebody(t)}
+	status := func(code int) httpadapter.Option {
+		return httpadapter.ErrorHandler(func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(code) })
+	}
+	guard := httpadapter.NewGuard(verifier, httpadapter.Scopes("a", "b", "c"), httpadapter.TrustedProxies(proxies(t, "10.0.0.0/8")), status(418))
+	first := guard.RequireKey(httpadapter.Scopes("first"), status(499))
+	second := guard.OptionalKey(httpadapter.Scopes("second"))
+	third := guard.RequireKey()
+	for _, test := range []struct {
+		name   string
+		guard  func(http.Handler) http.Handler
+		scopes []string
+		status int
+	}{
+		{"first", first, []string{"a", "b", "c", "first"}, 499},
+		{"second", second, []string{"a", "b", "c", "second"}, 418},
+		{"third", third, []string{"a", "b", "c"}, 418},
+	} {
+		verifier.seen, verifier.err = nil, nil
+		h := test.guard(whose)
+		r := httptest.NewRequest("GET", "/reports", nil)
+		r.RemoteAddr = "10.0.0.1:4711"
+		r.Header.Set("X-API-Key", madeUp(""))
+		r.Header.Set("X-Forwarded-For", "198.51.100.7")
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		if len(verifier.seen) != 1 || !slices.Equal(verifier.seen[0].Scopes, test.scopes) || verifier.seen[0].IP.String() != "198.51.100.7" {
+			t.Errorf("%s verified %v, want the scopes %v and the client 198.51.100.7", test.name, verifier.seen, test.scopes)
+		}
+		verifier.err = keyfold.ErrForbidden
+		if w := send(h, "GET", "/reports", "X-API-Key", madeUp("")); w.Code != test.status {
+			t.Errorf("%s refused with %d, want %d", test.name, w.Code, test.status)
+		}
+	}
+	if w := send(second(whose), "GET", "/reports"); w.Code != http.StatusOK {
+		t.Errorf("an optional key that is missing: %d, want 200", w.Code)
+	}
+	if w := send(third(whose), "GET", "/reports"); w.Code != 418 {
+		t.Errorf("a required key that is missing, after OptionalKey of the same Guard: %d, want 418", w.Code)
+	}
+}
+
+func TestGuardPanicsAtStart(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, &keyfold.Options{Scopes: []string{"reports:read"}})
+	guard := httpadapter.NewGuard(svc)
+	for name, call := range map[string]func(){
+		"a nil Verifier":                   func() { httpadapter.NewGuard(nil) },
+		"a nil Service":                    func() { httpadapter.NewGuard((*keyfold.Service)(nil)) },
+		"a scope of the Guard, not listed": func() { httpadapter.NewGuard(svc, httpadapter.Scopes("reports:write")) },
+		"a scope of a route, not listed":   func() { guard.RequireKey(httpadapter.Scopes("reports:write")) },
+		"a wildcard for an optional key":   func() { guard.OptionalKey(httpadapter.Scopes("reports:*")) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			call()
+		}()
+	}
+}

@@ -3,12 +3,12 @@ package httpadapter
 import "net/http"
 
 // Option tunes [RequireKey] and [OptionalKey].
-type Option func(*guard)
+type Option func(*config)
 
 // Scopes makes the middleware refuse keys that do not hold all of these scopes
 // (403). Several Scopes add up. Without any, every good key will do.
 func Scopes(scopes ...string) Option {
-	return func(g *guard) { g.scopes = append(g.scopes, scopes...) }
+	return func(c *config) { c.scopes = append(c.scopes, scopes...) }
 }
 
 // QueryParam makes the middleware take a key from the query parameter of that
@@ -17,7 +17,7 @@ func Scopes(scopes ...string) Option {
 // headers (RFC 6750 section 5.3), so use it only for clients that cannot set a
 // header, and with keys that can do little.
 func QueryParam(name string) Option {
-	return func(g *guard) { g.query = name }
+	return func(c *config) { c.query = name }
 }
 
 // KeyFunc makes the middleware take keys from read, instead of from the headers
@@ -27,9 +27,9 @@ func QueryParam(name string) Option {
 // only of the one that was good. It is for clients of an older contract, as
 // those of the package compat; read should return few. A nil read changes nothing.
 func KeyFunc(read func(*http.Request) []string) Option {
-	return func(g *guard) {
+	return func(c *config) {
 		if read != nil {
-			g.keys = read
+			c.keys = read
 		}
 	}
 }
@@ -43,7 +43,7 @@ func KeyFunc(read func(*http.Request) []string) Option {
 // [Proxies.Warnings] returns is logged to slog.Default() when the middleware is
 // made, unless another handler of the Service has logged it.
 func TrustedProxies(proxies Proxies) Option {
-	return func(g *guard) { g.trusted = proxies }
+	return func(c *config) { c.trusted = proxies }
 }
 
 // DisableFailureLimit makes the middleware answer every bad key alike, however many
@@ -51,7 +51,7 @@ func TrustedProxies(proxies Proxies) Option {
 // By default ten a minute are answered 401 and further ones 429, counted in this
 // process for each Service, in bounded memory. No key is safer for it, keys
 // cannot be guessed, and none that is good is refused.
-func DisableFailureLimit() Option { return func(g *guard) { g.failures = nil } }
+func DisableFailureLimit() Option { return func(c *config) { c.failures = nil } }
 
 // RouteFunc makes the middleware ask pattern for the route that the usage log names
 // a request by, instead of reading [http.Request.Pattern]. It is for routers
@@ -59,9 +59,9 @@ func DisableFailureLimit() Option { return func(g *guard) { g.failures = nil } }
 // "GET /reports/{id}", never the path: paths hold ids and secrets, and every new
 // one is kept. A nil pattern changes nothing.
 func RouteFunc(pattern func(*http.Request) string) Option {
-	return func(g *guard) {
+	return func(c *config) {
 		if pattern != nil {
-			g.route = pattern
+			c.route = pattern
 		}
 	}
 }
@@ -73,9 +73,9 @@ func RouteFunc(pattern func(*http.Request) string) Option {
 // a caller who learns that a key is revoked rather than unknown has learned that
 // it was real. The request holds no Identity. A nil handle changes nothing.
 func ErrorHandler(handle func(w http.ResponseWriter, r *http.Request, err error)) Option {
-	return func(g *guard) {
+	return func(c *config) {
 		if handle != nil {
-			g.refuse = handle
+			c.refuse = handle
 		}
 	}
 }

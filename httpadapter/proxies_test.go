@@ -105,6 +105,12 @@ func TestMiddlewareWarnsOfWideProxiesOnce(t *testing.T) {
 	if !strings.Contains(log.String(), "12.0.0.0/7") {
 		t.Errorf("no warning for a Verifier of the host's own: %s", &log)
 	}
+	guard := httpadapter.NewGuard(&spy{}, httpadapter.TrustedProxies(proxies(t, "14.0.0.0/7")))
+	guard.RequireKey()
+	guard.OptionalKey(httpadapter.TrustedProxies(proxies(t, "16.0.0.0/7")))
+	if got := strings.Count(log.String(), "14.0.0.0/7"); got != 1 || strings.Contains(log.String(), "16.0.0.0/7") {
+		t.Errorf("%d warnings of a Guard, want one: %s", got, &log)
+	}
 }
 
 // serveUnix serves on a Unix socket and returns a client for it.

@@ -60,7 +60,7 @@ type Options struct {
 type api struct {
 	svc     *keyfold.Service
 	log     *slog.Logger
-	guard   *adminsecret.Guard
+	gate    *adminsecret.Gate
 	origins *http.CrossOriginProtection
 	routes  *http.ServeMux
 	accepts map[string]accepted // by the pattern of the route
@@ -75,16 +75,7 @@ type api struct {
 // on a listener of its own if the rest of the program is public. Errors: an
 // [keyfold.InvalidError] that names the option, and never repeats a secret.
 func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
-	if svc == nil {
-		return nil, &keyfold.InvalidError{Field: "svc", Reason: "must not be nil; keyfold.New returns a Service"}
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	guard, err := adminsecret.New(svc, adminsecret.Options{
+	gate, err := adminsecret.New(svc, adminsecret.Options{
 		Secret: o.Secret, PreviousSecret: o.PreviousSecret, AllowShortSecrets: o.AllowShortSecrets,
 		TrustedProxies: o.TrustedProxies, Logger: o.Logger, Now: o.Now,
 	})
@@ -92,7 +83,7 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 		return nil, err
 	}
 	a := &api{
-		svc: svc, log: o.Logger, guard: guard,
+		svc: svc, log: gate.Logger(), gate: gate,
 		origins: http.NewCrossOriginProtection(), routes: http.NewServeMux(), accepts: map[string]accepted{},
 	}
 
@@ -138,20 +129,16 @@ func config() huma.Config {
 
 // ServeHTTP lets a request through one check after the other.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-
+	a.gate.SetHeaders(w.Header())
 	if a.document(w, r) {
 		return
 	}
-	outcome, ip, wait := a.guard.Check(r)
+	admitted, outcome, wait := a.gate.Check(r)
 	if p := refusalOf(outcome, wait); p != nil {
 		p.write(w)
 		return
 	}
+	r = admitted
 	if err := a.origins.Check(r); err != nil {
 		newProblem(http.StatusForbidden, "cross_origin", "A browser sent this from another origin.").write(w)
 		return
@@ -170,8 +157,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
-	actor := keyfold.Actor{Name: "admin", IP: ip, RequestID: r.Header.Get("X-Request-Id")}
-	a.routes.ServeHTTP(w, r.WithContext(keyfold.WithActor(r.Context(), actor)))
+	a.routes.ServeHTTP(w, r)
 }
 
 // document answers with the description of this API, or with the page that shows

@@ -47,7 +47,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if !ok {
 		refused = refusalOf(err)
 		if refused.status >= http.StatusInternalServerError && r.Context().Err() == nil { // else the client went away
-			h.log.LogAttrs(r.Context(), slog.LevelError, "keyfold: compat request failed", slog.String("error", err.Error()))
+			h.gate.Logger().LogAttrs(r.Context(), slog.LevelError, "keyfold: compat request failed", slog.String("error", err.Error()))
 		}
 	}
 	refused.write(w)

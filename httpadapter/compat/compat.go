@@ -54,10 +54,8 @@ type Options struct {
 // handler is the routes on a Service.
 type handler struct {
 	svc    *keyfold.Service
-	log    *slog.Logger
-	now    func() time.Time
+	gate   *adminsecret.Gate
 	keyTTL time.Duration
-	guard  *adminsecret.Guard
 	routes map[string]route
 }
 
@@ -73,24 +71,14 @@ func Paths() []string { return []string{"/new", "/revoke", "/renew", "/logs"} }
 // Handler returns the routes on that Service, at its root. Errors: an
 // [keyfold.InvalidError] that names the option, and never repeats a secret.
 func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
-	if svc == nil {
-		return nil, &keyfold.InvalidError{Field: "svc", Reason: "must not be nil; keyfold.New returns a Service"}
-	}
-	h := &handler{svc: svc, log: o.Logger, now: o.Now, keyTTL: o.KeyTTL}
-	if h.log == nil {
-		h.log = slog.Default()
-	}
-	if h.now == nil {
-		h.now = time.Now
-	}
-	var err error
-	h.guard, err = adminsecret.New(svc, adminsecret.Options{
+	gate, err := adminsecret.New(svc, adminsecret.Options{
 		Secret: o.Secret, PreviousSecret: o.PreviousSecret, AllowShortSecrets: o.AllowShortSecrets,
-		TrustedProxies: o.TrustedProxies, Logger: h.log, Now: h.now,
+		TrustedProxies: o.TrustedProxies, Logger: o.Logger, Now: o.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
+	h := &handler{svc: svc, gate: gate, keyTTL: o.KeyTTL}
 	if h.keyTTL == 0 {
 		h.keyTTL = defaultKeyTTL
 	}
@@ -107,12 +95,7 @@ const maxKeyTTL = 100 * 365 * 24 * time.Hour // as in keyfold.Options
 // ServeHTTP lets a request through one check after the other, in the order of
 // the predecessor: route, method, secret, parameters.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Referrer-Policy", "no-referrer")
-	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-
+	h.gate.SetHeaders(w.Header())
 	if err := h.serve(w, r); err != nil {
 		h.refuse(w, r, err)
 	}
@@ -127,16 +110,15 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", "GET, POST")
 		return &refusal{status: http.StatusMethodNotAllowed, detail: "Method Not Allowed"}
 	}
-	outcome, ip, wait := h.guard.Check(r)
+	admitted, outcome, wait := h.gate.Check(r)
 	if outcome != adminsecret.Right {
 		return secretRefusal(outcome, wait)
 	}
-	p, err := readParams(w, r)
+	p, err := readParams(w, admitted)
 	if err != nil {
 		return err
 	}
-	actor := keyfold.Actor{Name: "admin", IP: ip, RequestID: r.Header.Get("X-Request-Id")}
-	return answer(w, r.WithContext(keyfold.WithActor(r.Context(), actor)), p)
+	return answer(w, admitted, p)
 }
 
 // secretRefusal is the answer to a request without the right secret.

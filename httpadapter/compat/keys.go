@@ -213,12 +213,12 @@ func (h *handler) deadline(key *keyfold.Key, date string) (keyfold.RenewOptions,
 		if !ok {
 			return keyfold.RenewOptions{}, &refusal{status: http.StatusUnprocessableEntity, detail: badDate}
 		}
-		if key.ExpiresAt.IsZero() && !at.After(h.now()) {
+		if key.ExpiresAt.IsZero() && !at.After(h.gate.Now()) {
 			return keyfold.RenewOptions{TTL: keyfold.Never}, nil
 		}
 		return keyfold.RenewOptions{ExpiresAt: at}, nil
 	case key.ExpiresAt.IsZero(), h.keyTTL == keyfold.Never:
 		return keyfold.RenewOptions{TTL: keyfold.Never}, nil
 	}
-	return keyfold.RenewOptions{ExpiresAt: h.now().Add(h.keyTTL).Truncate(time.Second)}, nil
+	return keyfold.RenewOptions{ExpiresAt: h.gate.Now().Add(h.keyTTL).Truncate(time.Second)}, nil
 }

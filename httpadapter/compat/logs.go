@@ -33,7 +33,7 @@ type logLine struct {
 func (h *handler) logs(w http.ResponseWriter, r *http.Request, _ params) error {
 	ctx := r.Context()
 	if err := h.svc.Flush(ctx); err != nil && ctx.Err() == nil {
-		h.log.LogAttrs(ctx, slog.LevelWarn, "keyfold: the counts in /logs lack the latest uses", slog.Any("error", err))
+		h.gate.Logger().LogAttrs(ctx, slog.LevelWarn, "keyfold: the counts in /logs lack the latest uses", slog.Any("error", err))
 	}
 	lines, next, err := h.logPage(ctx, "")
 	if err != nil {
@@ -56,7 +56,7 @@ func (h *handler) logs(w http.ResponseWriter, r *http.Request, _ params) error {
 		}
 		if lines, next, err = h.logPage(ctx, next); err != nil {
 			if ctx.Err() == nil {
-				h.log.LogAttrs(ctx, slog.LevelError, "keyfold: compat request failed half-way", slog.Any("error", err))
+				h.gate.Logger().LogAttrs(ctx, slog.LevelError, "keyfold: compat request failed half-way", slog.Any("error", err))
 			}
 			return nil
 		}

@@ -65,9 +65,9 @@ func (h *handler) shortestWeak() int {
 // tellPolicy says at start which policy the passwords of users have to pass.
 func (h *handler) tellPolicy() {
 	if shortest := h.shortestWeak(); shortest > 0 {
-		h.log.Warn("keyfold: the predecessor's rule for passwords is in force, which is weaker than Keyfold's own",
+		h.gate.Logger().Warn("keyfold: the predecessor's rule for passwords is in force, which is weaker than Keyfold's own",
 			slog.Int("min_length", shortest), slog.Bool("common_passwords", true))
 		return
 	}
-	h.log.Info("keyfold: passwords that the predecessor took can be refused: the Service was made with a stricter policy than compat.PasswordPolicy")
+	h.gate.Logger().Info("keyfold: passwords that the predecessor took can be refused: the Service was made with a stricter policy than compat.PasswordPolicy")
 }

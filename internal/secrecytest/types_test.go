@@ -70,7 +70,7 @@ func subjects() []subject {
 		of[fromenv.Config](), of[fromenv.Database](), of[fromenv.Error](), of[fromenv.App](), of[fromenv.Secret](), of[fromenv.Setting](),
 		of[fromenv.Source](), of[fromenv.Variable](),
 
-		of[httpadapter.Problem](), of[httpadapter.Proxies](),
+		of[httpadapter.Guard](), of[httpadapter.Problem](), of[httpadapter.Proxies](),
 
 		of[admin.BulkChange](), of[admin.OneTime](), of[admin.Options](),
 

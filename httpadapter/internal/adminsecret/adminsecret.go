@@ -1,10 +1,10 @@
-// Package adminsecret decides whether a request carries the admin secret, for
-// every handler that asks for it.
+// Package adminsecret is the one gate of the handlers that the admin secret protects.
+// It sets the headers of every answer, checks the secret, limits and logs wrong
+// secrets, and names the administrator for the audit log.
 //
-// The right secret always passes: what other requests sent before, from whatever
-// address, does not count. Wrong secrets are counted by address, slowed down and
-// logged. The exception are secrets under 32 characters, which can be guessed: see
-// [Guard.Check].
+// The right secret always passes, whatever other requests sent before, from whatever
+// address. Wrong secrets are counted by address, slowed down and logged. The exception
+// is a secret under 32 characters, which can be guessed: see [Gate.Check].
 package adminsecret
 
 import (
@@ -22,13 +22,16 @@ import (
 	"github.com/keyfold/keyfold/httpadapter/internal/perservice"
 )
 
-// Header is the only place a secret is read from, in its canonical form.
-const Header = "Secret-Key"
+// header is the canonical name of the only header that a secret is read from.
+const header = "Secret-Key"
+
+// actorName is the name of the administrator in the audit log.
+const actorName = "admin"
 
 const (
-	// shortCompares is how often a second short secrets from new addresses are
-	// compared. Half of them are kept for addresses that sent no wrong secret
-	// within the last minute, so that one address that guesses cannot use up all.
+	// shortCompares is how many short secrets from new addresses are compared in a
+	// second. Half of them are reserved for addresses that sent no wrong secret in
+	// the last minute, so that one address that guesses cannot use up all.
 	shortCompares = 10
 
 	// knownFor is how long an address that presented the right secret is exempt
@@ -38,8 +41,8 @@ const (
 	// maxKnown bounds the memory for addresses. Only administrators add to it.
 	maxKnown = 1024
 
-	// logLines is how many lines a minute are logged about wrong secrets, and as
-	// many about previous ones.
+	// logLines is how many lines are logged in a minute about wrong secrets, and
+	// how many about previous secrets.
 	logLines = 20
 
 	// previousEvery is how often the use of the previous secret is logged for one
@@ -47,17 +50,17 @@ const (
 	previousEvery = time.Hour
 )
 
-// Options are the options of the handlers.
+// Options are the options that the handlers have in common.
 type Options struct {
 	Secret, PreviousSecret string
 	AllowShortSecrets      bool
 	TrustedProxies         httpadapter.Proxies
-	Logger                 *slog.Logger
-	Now                    func() time.Time
+	Logger                 *slog.Logger     // default slog.Default()
+	Now                    func() time.Time // default time.Now
 }
 
-// Guard asks for the secret. It is safe for concurrent use.
-type Guard struct {
+// Gate lets requests with the right secret pass. It is safe for concurrent use.
+type Gate struct {
 	slots   *slots
 	proxies httpadapter.Proxies
 	log     *slog.Logger
@@ -65,8 +68,8 @@ type Guard struct {
 	*state
 }
 
-// state is what all handlers of a Service share, so that guesses are not twice as
-// fast where there are two of them.
+// state is shared by all handlers of a Service, so that a client cannot guess faster
+// by sending its guesses to several of them.
 type state struct {
 	failures *failures.Limiter
 	warned   sync.Once // of a short secret
@@ -76,11 +79,8 @@ type state struct {
 	known    recent     // addresses that presented the right secret
 	previous recent     // addresses whose use of the previous secret was logged
 	lines    struct{ wrong, uncompared, previous pace }
-	leftOut  int // lines about wrong secrets since the last one
+	omitted  int // lines about wrong secrets that were not logged since the last one
 }
-
-// states is the one place where the handlers of a Service find each other.
-var states perservice.States[state]
 
 func newState() *state {
 	s := &state{failures: failures.New(), compares: newPace(shortCompares, time.Second), known: recent{}, previous: recent{}}
@@ -90,74 +90,110 @@ func newState() *state {
 	return s
 }
 
-// New returns a Guard, and warns of weak options, once for each Service. Errors: an
-// [keyfold.InvalidError] for an option, which does not repeat a secret.
-func New(svc *keyfold.Service, o Options) (*Guard, error) {
+// New returns a Gate. It logs warnings about weak options, once for each Service. The
+// error is a [keyfold.InvalidError] that names the option and does not repeat a secret.
+func New(svc *keyfold.Service, o Options) (*Gate, error) {
+	if svc == nil {
+		return nil, &keyfold.InvalidError{Field: "svc", Reason: "must not be nil; keyfold.New returns a Service"}
+	}
 	slots, err := newSlots(o.Secret, o.PreviousSecret, o.AllowShortSecrets)
 	if err != nil {
 		return nil, err
 	}
-	g := &Guard{slots: slots, proxies: o.TrustedProxies, log: o.Logger, now: o.Now, state: states.Of(svc, newState)}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	g := &Gate{slots: slots, proxies: o.TrustedProxies, log: o.Logger, now: o.Now, state: perservice.Of(svc, newState)}
 	if slots.short {
 		g.warned.Do(func() {
 			g.log.Warn("keyfold: an admin secret has fewer than 32 characters and can be guessed: secrets of that length are compared at most ten times a second, " +
 				"except from this machine and from addresses that presented the right one in the last 24 hours; set a longer secret")
 		})
 	}
-	perservice.WarnOnce(svc, g.log, o.TrustedProxies.Warnings())
+	perservice.WarningsOf(svc).Log(g.log, o.TrustedProxies.Warnings())
 	return g, nil
 }
 
-// Outcome is what became of a request's secret.
+// Logger returns Options.Logger or its default.
+func (g *Gate) Logger() *slog.Logger { return g.log }
+
+// Now returns the time by Options.Now or its default.
+func (g *Gate) Now() time.Time { return g.now() }
+
+// SetHeaders sets the headers that every answer has, with or without the secret.
+func (g *Gate) SetHeaders(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+}
+
+// Outcome is the result of a check.
 type Outcome int
 
 const (
-	Right   Outcome = iota // it may do everything
-	Missing                // there is none
-	Wrong                  // it is wrong
-	Limited                // it is wrong, or was not compared, and the client has to wait
+	Right   Outcome = iota // the secret is right
+	Missing                // the request has no secret
+	Wrong                  // the secret is wrong
+	Limited                // the secret is wrong or was not compared, and the client has to wait
 )
 
-// Check compares the secret of a request, before anything else is asked. A missing
-// secret is not counted. Wrong ones are counted by address; after ten in a minute
-// they are Limited until the minute is over, and wait says for how long. The
-// right one is Right in any case.
+// Check compares the secret of a request. Handlers call it before they look at anything
+// else in the request. If the secret is Right, admitted is the request with the
+// [keyfold.Actor] that changes are recorded under. If the outcome is Limited, wait is
+// how long the client has to wait.
 //
-// The exception are texts under 32 characters where a secret is that short: they
-// are compared at most ten times a second for all addresses that have not
-// presented the right secret in the last 24 hours. Beyond that they are Limited.
-// Requests from this machine are always compared.
-func (g *Guard) Check(r *http.Request) (outcome Outcome, address netip.Addr, wait time.Duration) {
-	address = g.proxies.ClientIP(r)
-	values := r.Header[Header]
+// Wrong secrets are counted by address. After ten in a minute, further wrong secrets are
+// Limited until the minute is over. The right secret is Right in any case, and a
+// missing secret is not counted.
+//
+// The exception is a program whose secret has fewer than 32 characters. Texts of
+// that length are compared at most ten times a second, for all addresses together that
+// have not presented the right secret in the last 24 hours; beyond that they are
+// Limited. Requests from this machine are always compared.
+func (g *Gate) Check(r *http.Request) (admitted *http.Request, outcome Outcome, wait time.Duration) {
+	ip := g.proxies.ClientIP(r)
+	outcome, wait = g.check(r, ip)
+	if outcome != Right {
+		return nil, outcome, wait
+	}
+	actor := keyfold.Actor{Name: actorName, IP: ip, RequestID: r.Header.Get("X-Request-Id")}
+	return r.WithContext(keyfold.WithActor(r.Context(), actor)), Right, 0
+}
+
+func (g *Gate) check(r *http.Request, address netip.Addr) (outcome Outcome, wait time.Duration) {
+	values := r.Header[header]
 	if len(values) == 0 || len(values) == 1 && strings.TrimSpace(values[0]) == "" {
-		return Missing, address, 0
+		return Missing, 0
 	}
 	now := g.now()
 	if len(values) == 1 {
 		if !g.mayCompare(r, values[0], address, now) {
-			g.tellUncompared(r.Context(), address, now)
-			return Limited, address, time.Second
+			g.logUncompared(r.Context(), address, now)
+			return Limited, time.Second
 		}
 		right, previous := g.slots.compare(values[0])
 		if right {
 			g.admit(r.Context(), address, now, previous)
-			return Right, address, 0
+			return Right, 0
 		}
 	}
 	failed, wait := g.failures.Fail(now, address)
 	if failed == 1 || failed == failures.Max {
-		g.tellWrong(r.Context(), address, now, failed)
+		g.logWrong(r.Context(), address, now, failed)
 	}
 	if wait > 0 {
-		return Limited, address, wait
+		return Limited, wait
 	}
-	return Wrong, address, 0
+	return Wrong, 0
 }
 
-// mayCompare reports whether the bound on short secrets lets a text be compared.
-// A text of 32 characters or more can only be a secret that is not short.
-func (g *Guard) mayCompare(r *http.Request, text string, address netip.Addr, now time.Time) bool {
+// mayCompare reports whether the bound on short secrets allows a text to be compared.
+// The bound does not apply to a text of 32 characters or more.
+func (g *Gate) mayCompare(r *http.Request, text string, address netip.Addr, now time.Time) bool {
 	if !g.slots.short || len(text) >= minSecret || isLocal(r) {
 		return true
 	}
@@ -170,9 +206,9 @@ func (g *Guard) mayCompare(r *http.Request, text string, address netip.Addr, now
 	return g.known.within(address, now, knownFor) || g.compares.take(now, allowed)
 }
 
-// isLocal reports whether the request was made on this machine: its peer is a
-// loopback address and no proxy says that it forwards it. A proxy on this machine
-// that adds none of these headers cannot be told from its clients.
+// isLocal reports whether the request was made on this machine: its peer is a loopback
+// address, and no header says that a proxy forwarded it. Requests through a proxy on
+// this machine that adds none of these headers look local.
 func isLocal(r *http.Request) bool {
 	for _, forwarded := range [...]string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"} {
 		if len(r.Header[forwarded]) > 0 {
@@ -183,43 +219,43 @@ func isLocal(r *http.Request) bool {
 }
 
 // admit remembers the address, and logs the use of the previous secret.
-func (g *Guard) admit(ctx context.Context, address netip.Addr, now time.Time, previous bool) {
+func (g *Gate) admit(ctx context.Context, address netip.Addr, now time.Time, previous bool) {
 	g.mu.Lock()
 	g.known.add(address, now)
-	tell := previous && !g.previous.within(address, now, previousEvery) && g.lines.previous.take(now, logLines)
-	if tell {
+	due := previous && !g.previous.within(address, now, previousEvery) && g.lines.previous.take(now, logLines)
+	if due {
 		g.previous.add(address, now)
 	}
 	g.mu.Unlock()
-	if tell {
+	if due {
 		g.warn(ctx, "keyfold: the previous admin secret is still in use", address)
 	}
 }
 
-func (g *Guard) tellWrong(ctx context.Context, address netip.Addr, now time.Time, failed int) {
+func (g *Gate) logWrong(ctx context.Context, address netip.Addr, now time.Time, failed int) {
 	g.mu.Lock()
-	tell, leftOut := g.lines.wrong.take(now, logLines), g.leftOut
-	if tell {
-		g.leftOut = 0
+	due, omitted := g.lines.wrong.take(now, logLines), g.omitted
+	if due {
+		g.omitted = 0
 	} else {
-		g.leftOut++
+		g.omitted++
 	}
 	g.mu.Unlock()
-	if tell {
-		g.warn(ctx, "keyfold: a wrong admin secret was sent", address, slog.Int("failures", failed), slog.Int("omitted", leftOut))
+	if due {
+		g.warn(ctx, "keyfold: a wrong admin secret was sent", address, slog.Int("failures", failed), slog.Int("omitted", omitted))
 	}
 }
 
-func (g *Guard) tellUncompared(ctx context.Context, address netip.Addr, now time.Time) {
+func (g *Gate) logUncompared(ctx context.Context, address netip.Addr, now time.Time) {
 	g.mu.Lock()
-	tell := g.lines.uncompared.take(now, 1)
+	due := g.lines.uncompared.take(now, 1)
 	g.mu.Unlock()
-	if tell {
+	if due {
 		g.warn(ctx, "keyfold: admin secrets were not compared, because too many short ones come from new addresses", address)
 	}
 }
 
-func (g *Guard) warn(ctx context.Context, message string, address netip.Addr, attrs ...slog.Attr) {
+func (g *Gate) warn(ctx context.Context, message string, address netip.Addr, attrs ...slog.Attr) {
 	text := "unknown"
 	if address.IsValid() {
 		text = address.String()

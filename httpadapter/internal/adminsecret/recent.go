@@ -7,8 +7,8 @@ import (
 	"github.com/keyfold/keyfold/httpadapter/internal/failures"
 )
 
-// recent holds when something last happened for an address, for the maxKnown
-// addresses for which that was last.
+// recent is the time of the last event of each address. It keeps the maxKnown addresses
+// with the latest events.
 type recent map[netip.Prefix]time.Time
 
 func (r recent) add(address netip.Addr, now time.Time) {
@@ -26,23 +26,23 @@ func (r recent) add(address netip.Addr, now time.Time) {
 	r[block] = now
 }
 
-// within reports whether it happened less than that long ago.
+// within reports whether the last event of the address was less than that long ago.
 func (r recent) within(address netip.Addr, now time.Time, long time.Duration) bool {
 	at, known := r[failures.Block(address)]
 	return known && isWithin(at, now, long)
 }
 
-// isWithin reports whether an event was less than that long ago. An event in the
-// future, before the clock was set back, was not.
+// isWithin reports whether an event was less than that long ago. It reports false for an
+// event in the future, which was recorded before the clock was set back.
 func isWithin(at, now time.Time, long time.Duration) bool {
 	age := now.Sub(at)
 	return age >= 0 && age < long
 }
 
-// pace lets something happen a number of times within any period of that length.
+// pace limits how many events may happen within any period of a length.
 type pace struct {
 	period time.Duration
-	times  []time.Time // of the last ones, as a ring
+	times  []time.Time // of the latest events, as a ring
 	next   int
 }
 
@@ -50,8 +50,8 @@ func newPace(times int, period time.Duration) pace {
 	return pace{period: period, times: make([]time.Time, times)}
 }
 
-// take reports whether it happened less than n times within the period, and
-// counts it if so. n must not be larger than what the pace was made for.
+// take reports whether fewer than n events happened within the period, and counts
+// another event if so. n must not exceed the number that newPace was given.
 func (p *pace) take(now time.Time, n int) bool {
 	last := p.times[(p.next-n+len(p.times))%len(p.times)]
 	if isWithin(last, now, p.period) {

@@ -17,17 +17,17 @@ const (
 	maxSecret      = 512
 )
 
-// slots holds the secrets as HMACs under a key that lives as long as the
-// process. The texts that are compared therefore have one length, and a client
-// cannot steer them.
+// slots holds the secrets as HMACs under a key that is random for each process. The
+// texts that are compared therefore have the same length, and a client cannot choose
+// them.
 type slots struct {
 	key   [sha256.Size]byte
 	sums  [2][sha256.Size]byte // the secret and the previous one, or the secret twice
-	short bool                 // a secret has less than minSecret characters
+	short bool                 // a secret has fewer than minSecret characters
 }
 
-// newSlots returns an [keyfold.InvalidError] for Options.Secret or
-// Options.PreviousSecret, which does not repeat the secret.
+// newSlots checks the secrets. The error is a [keyfold.InvalidError] for Options.Secret or
+// Options.PreviousSecret that does not repeat the secret.
 func newSlots(secret, previous string, allowShort bool) (*slots, error) {
 	shortest := minSecret
 	if allowShort {
@@ -71,8 +71,8 @@ func (s *slots) sum(secret string) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// compare reports whether a secret is in a slot, and whether it is the previous
-// one. Its time does not depend on either.
+// compare reports whether the secret is right, and whether it is the previous one. The
+// time it takes depends on neither.
 func (s *slots) compare(secret string) (right, previous bool) {
 	sum := s.sum(secret)
 	first := subtle.ConstantTimeCompare(sum[:], s.sums[0][:])

@@ -1,5 +1,4 @@
-// Package failures limits how often an address may fail, for every handler that
-// a secret could be guessed at.
+// Package failures limits how many wrong keys or secrets an address may send.
 package failures
 
 import (
@@ -9,14 +8,14 @@ import (
 	"time"
 )
 
-// Max is how often an address may fail in one window.
+// Max is the number of failures that an address may have in one window.
 const Max = 10
 
 const (
 	failureWindow = time.Minute
 
 	// maxAddresses bounds the memory of a Limiter to well under a megabyte.
-	// Beyond it the oldest window is forgotten.
+	// When it is full, the oldest window is dropped.
 	maxAddresses = 4096
 )
 
@@ -38,10 +37,10 @@ type window struct {
 // New returns a Limiter without failures.
 func New() *Limiter { return &Limiter{windows: map[netip.Prefix]*list.Element{}} }
 
-// Fail counts a failure of the address. It returns the number of failures in
-// the window of the address, this one included, and how long the address has to
-// wait: zero while it may have its answer. Reading and counting are one step, so
-// attempts side by side get no more answers than attempts in a row.
+// Fail counts a failure of the address. It returns the number of failures in the
+// address's window, including this one, and how long the address has to wait: zero up
+// to the limit. Counting and checking are one step, so concurrent attempts get no more
+// answers than sequential ones.
 func (l *Limiter) Fail(now time.Time, from netip.Addr) (failures int, wait time.Duration) {
 	address := Block(from)
 	l.mu.Lock()
@@ -63,8 +62,7 @@ func (l *Limiter) Fail(now time.Time, from netip.Addr) (failures int, wait time.
 	return w.failures, wait
 }
 
-// HasFailed reports whether the address has failures in a window that is not
-// over.
+// HasFailed reports whether the address has failures in a window that is not over yet.
 func (l *Limiter) HasFailed(now time.Time, from netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -73,8 +71,8 @@ func (l *Limiter) HasFailed(now time.Time, from netip.Addr) bool {
 	return failed
 }
 
-// forget drops the windows that are over. A clock that jumped back ends them
-// too: a window must not outlive its minute because of it.
+// forget drops the windows that are over. It also drops windows that begin in the
+// future: when the clock was set back, a window must not last longer than its minute.
 func (l *Limiter) forget(now time.Time) {
 	for element := l.oldest.Front(); element != nil; element = l.oldest.Front() {
 		age := now.Sub(element.Value.(*window).start)
@@ -90,8 +88,8 @@ func (l *Limiter) drop(element *list.Element) {
 	l.oldest.Remove(element)
 }
 
-// Block is what one client holds: an IPv4 address, or the /64 that an IPv6
-// host can pick its address from. All unknown addresses are one block.
+// Block returns the addresses that count as one client: an IPv4 address, or the /64
+// in which an IPv6 host can choose its address. All unknown addresses are one block.
 func Block(address netip.Addr) netip.Prefix {
 	address = address.Unmap().WithZone("")
 	bits := 64
