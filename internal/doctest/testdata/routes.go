@@ -35,7 +35,7 @@ func Run(t *testing.T) {
 		id, _ := httpadapter.IdentityFrom(r.Context())
 		fmt.Fprintf(w, "the reports of %s", id.OwnerID())
 	})
-	deleteReport := listReports
+	deleteReport, reports := listReports, listReports
 	request := httptest.NewRequest("GET", "/reports", nil)
 	request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	get := func(target, token string) {
@@ -47,7 +47,7 @@ func Run(t *testing.T) {
 		mux.ServeHTTP(w, r)
 		fmt.Println(w.Code, strings.TrimSpace(w.Body.String()))
 	}
-	_, _, _ = deleteReport, request, get
+	_, _, _, _ = deleteReport, reports, request, get
 	err = func() error {
 		// BLOCK
 		return nil
