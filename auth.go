@@ -3,18 +3,24 @@ package keyfold
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyfold/keyfold/internal/clock"
 	"github.com/keyfold/keyfold/internal/keycache"
+	"github.com/keyfold/keyfold/internal/loglimit"
 	"github.com/keyfold/keyfold/internal/password"
+	"github.com/keyfold/keyfold/internal/redact"
 )
 
 // Service is the whole of Keyfold: it verifies tokens, and keeps keys and users. Make
 // one with [New] and share it; it is safe for concurrent use.
 type Service struct {
-	store      checked
+	store      Store    // check
+	check      checked  // the store, and whether this process may change it
 	opts       *Options // without Peppers
 	secrets    *secrets
 	clock      *clock.Clock
@@ -25,9 +31,10 @@ type Service struct {
 	watcher    *watcher        // nil without a cache
 	background *background     // nil in a transaction
 	gate       *gate           // likewise
-	outages    *outages
+	outageLog  *loglimit.Interval
 	passwords  *password.Hasher
-	logins     *logins
+	loginLog   *loglimit.PerSecond
+	databaseID *atomic.Pointer[[]byte] // nil in it until it is known
 	outbox     *outbox
 	adapters   *adapterStates
 
@@ -35,8 +42,15 @@ type Service struct {
 	pending *pendingEvictions // of a transaction of InTx; nil outside
 }
 
-// passwordWait is how long a log-in waits for others to be checked.
-const passwordWait = 2 * time.Second
+const (
+	// passwordWait is how long a log-in waits for others to be checked.
+	passwordWait = 2 * time.Second
+	// outageInterval is the least time between two lines about verifies that ended
+	// with an [ErrUnavailable].
+	outageInterval = 10 * time.Second
+	// loggedRefusals is how many refused log-ins are logged in a second.
+	loggedRefusals = 10
+)
 
 // New returns a Service on that store. Nil options mean the defaults. It
 // validates the options, with an [InvalidError] naming the field, and touches
@@ -63,16 +77,22 @@ func New(store Store, options *Options) (*Service, error) {
 	if store, ok := store.(LoggingStore); ok {
 		store.SetLogger(opts.Logger)
 	}
-	s := &Service{opts: &opts, clock: clock.New(now), background: &background{}, adapters: &adapterStates{}}
+	s := &Service{
+		opts: &opts, clock: clock.New(now), background: &background{},
+		databaseID: new(atomic.Pointer[[]byte]), adapters: &adapterStates{},
+	}
 	check := newChecker(store, s.opts, s.clock)
-	s.secrets = opts.takeSecrets()
-	s.store = checked{store, check, &changeHealth{store: store, opts: s.opts}, false}
+	s.secrets = newSecrets(opts.Peppers, opts.CurrentPepper, opts.RequirePepper)
+	opts.Peppers = nil
+	s.check = checked{store, check, &changeHealth{store: store, opts: s.opts}, false}
+	s.store = s.check
 	s.background.work = append(s.background.work, janitor{s.store, s.opts}.run)
 	s.recorder, s.waitForUse = newRecorder(s.opts), opts.Usage == UsageSync
 	s.delivery = newDelivery(s.store, s.opts, s.recorder)
 	slots := max(1, runtime.GOMAXPROCS(0)-1)
 	s.passwords, s.outbox = password.New(slots, passwordWait), newOutbox(opts.Logger)
-	s.logins, s.outages, s.gate = new(logins), new(outages), newGate(placesPerSlot*slots, s.now)
+	s.gate = newGate(placesPerSlot*slots, s.now)
+	s.outageLog, s.loginLog = loglimit.NewInterval(outageInterval), loglimit.NewPerSecond(loggedRefusals)
 	if !opts.DisableCache {
 		s.cache = keycache.New(opts.CacheEntries, int64(opts.CacheBytes), opts.CacheMaxAge, 4*runtime.GOMAXPROCS(0))
 		s.watcher = newWatcher(store, s.opts, s.cache, s.clock, check)
@@ -111,10 +131,40 @@ func (s *Service) Close(ctx context.Context) error {
 // if the store works and the process must not decide. [Service.Ready] also tells
 // whether changes and usage are stored.
 func (s *Service) Ping(ctx context.Context) error {
-	if err := s.store.recheck(ctx); err != nil {
+	if err := s.check.recheck(ctx); err != nil {
 		return storeError(ctx, err)
 	}
 	return storeError(ctx, s.store.Ping(ctx))
+}
+
+// Ready reports whether this Service can do all of its work, for a readiness check.
+// It returns nil, ctx's error, or a [NotReadyError] that names the first part that does
+// not work. Verifies may go on while it does: on a full disk, or if the database is
+// read-only, only changes and the storing of usage fail.
+//
+// Ready knows the outcome of the last change and of the last batch of usage. It
+// writes to the database itself, a few KiB that it deletes again, only to find out
+// whether changes succeed again, at most once in five seconds, and if nothing was
+// changed for a minute. A store that is not a [ProbingStore] is never written to; with
+// such a store a failure is forgotten after a minute.
+func (s *Service) Ready(ctx context.Context) error {
+	if err := s.Ping(ctx); err != nil {
+		if cause := ctx.Err(); cause != nil {
+			return cause
+		}
+		part := PartDatabase
+		if errors.Is(err, ErrCheckFailed) {
+			part = PartCheck
+		}
+		return &NotReadyError{Part: part, cause: err}
+	}
+	if err := s.check.changes.failure(ctx); err != nil {
+		return &NotReadyError{Part: PartChanges, cause: err}
+	}
+	if err := s.delivery.failure(); err != nil {
+		return &NotReadyError{Part: PartUsage, cause: err}
+	}
+	return nil
 }
 
 // Flush writes the usage gathered so far and returns when it is stored. The
@@ -163,7 +213,8 @@ func (s *Service) InTx(ctx context.Context, fn func(*Service) error) error {
 // and must not be used after the transaction has ended.
 func (s *Service) With(tx Tx) *Service {
 	bound := *s
-	bound.store, bound.bound = s.store.within(tx.Store), true
+	bound.check, bound.bound = s.check.within(tx.Store), true
+	bound.store = bound.check
 	// What a transaction reads may never be committed, so it is not cached, and the
 	// background work belongs to the Service outside. The gate protects the store
 	// from new requests; the caller holds a connection already, which other requests
@@ -172,6 +223,9 @@ func (s *Service) With(tx Tx) *Service {
 	bound.cache, bound.watcher, bound.background, bound.gate, bound.waitForUse = nil, nil, nil, nil, false
 	return &bound
 }
+
+// errBound refuses what must not depend on whether a transaction is committed.
+var errBound = invalid("Service", "must not be bound to a transaction, because a rollback would take back the count of attempts")
 
 // Sync returns once this Service acts on everything that was committed before
 // the call. Call it after committing a transaction that [Service.With] worked
@@ -231,4 +285,33 @@ func (p *pendingEvictions) evict(c *keycache.Cache) {
 		users[id] = true
 	}
 	c.EvictUsers(users)
+}
+
+// databaseSecret returns the key for the names of throttles and for the
+// authentication of cursors. It asks the store once.
+func (s *Service) databaseSecret(ctx context.Context) ([]byte, error) {
+	if known := s.databaseID.Load(); known != nil {
+		return *known, nil
+	}
+	id, err := s.store.DatabaseID(ctx)
+	if err != nil {
+		return nil, storeError(ctx, err)
+	}
+	secret := []byte(id)
+	s.databaseID.Store(&secret)
+	return secret, nil
+}
+
+// Format writes the type of the store and the options without their secrets, for
+// every verb and flag.
+func (s Service) Format(state fmt.State, verb rune) { s.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (s Service) LogValue() slog.Value { return s.shown().LogValue() }
+
+func (s Service) shown() redact.Fields {
+	if s.opts == nil {
+		return nil // a Service that New did not make
+	}
+	return redact.Fields{slog.String("Store", fmt.Sprintf("%T", s.check.Store)), slog.Any("Options", s.opts.LogValue())}
 }

@@ -106,3 +106,107 @@ func (j janitor) tidy(ctx context.Context, now time.Time) error {
 	_, err = pruneHours(ctx, j.store, now.Add(-j.opts.HourRetention))
 	return err
 }
+
+func pruneUsage(ctx context.Context, store Store, before time.Time) (int, error) {
+	return inSteps(func() (int, bool, error) { return store.PruneUsage(ctx, before, pruneStep) })
+}
+
+func pruneHours(ctx context.Context, store Store, before time.Time) (int, error) {
+	return inSteps(func() (int, bool, error) { return store.PruneHours(ctx, before, pruneStep) })
+}
+
+// inSteps repeats a step as long as there is more to delete.
+func inSteps(step func() (deleted int, more bool, err error)) (total int, err error) {
+	for {
+		deleted, more, err := step()
+		total += deleted
+		if err != nil || !more {
+			return total, err
+		}
+	}
+}
+
+const pruneStep = 5000
+
+const (
+	maxMails    = 64 // at once
+	mailTimeout = 30 * time.Second
+	mailGrace   = time.Second // for a Mailer to return when its context is done
+)
+
+// outbox runs what sends mail, a bounded number at a time, and none after it
+// was closed.
+type outbox struct {
+	mu     sync.Mutex
+	group  sync.WaitGroup
+	sent   int // now
+	closed bool
+	log    *slog.Logger
+	stop   context.CancelFunc
+	ctx    context.Context // of all that is sent; ends with the outbox
+}
+
+func newOutbox(log *slog.Logger) *outbox {
+	o := &outbox{log: log}
+	o.ctx, o.stop = context.WithCancel(context.Background())
+	return o
+}
+
+// take takes a place for a mail, before it costs a store call. It reports false
+// when there is none. Each place is used by send or given back.
+func (o *outbox) take() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.sent >= maxMails {
+		return false
+	}
+	o.sent++
+	o.group.Add(1)
+	return true
+}
+
+func (o *outbox) giveBack() {
+	o.mu.Lock()
+	o.sent--
+	o.mu.Unlock()
+	o.group.Done()
+}
+
+// send runs fn in the background, in a place that was taken. A panic of the
+// host's Mailer does not end the host.
+func (o *outbox) send(fn func(context.Context)) {
+	go func() {
+		defer o.giveBack()
+		defer func() {
+			if reason := recover(); reason != nil {
+				o.log.Error("keyfold: the Mailer panicked", slog.Any("panic", reason))
+			}
+		}()
+		ctx, cancel := context.WithTimeout(o.ctx, mailTimeout)
+		defer cancel()
+		fn(ctx)
+	}()
+}
+
+// close lets mails go that are on their way until ctx is done, and then ends
+// them. It does not wait for a Mailer that goes on all the same.
+func (o *outbox) close(ctx context.Context) {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	gone := make(chan struct{})
+	go func() {
+		o.group.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+	case <-ctx.Done():
+	}
+	o.stop()
+	select {
+	case <-gone:
+	case <-time.After(mailGrace):
+		o.log.Error("keyfold: the Mailer did not return when its context was done")
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyfold/keyfold/internal/clock"
 	"github.com/keyfold/keyfold/internal/keycache"
+	"github.com/keyfold/keyfold/internal/wake"
 )
 
 // watcher tails the store's change feed and evicts what changed from the cache.
@@ -29,11 +30,10 @@ type watcher struct {
 
 	polling chan struct{} // holds one token while a poll runs, which owns the cursor
 	cursor  string
-	wake    chan struct{} // holds a token while there is a reason not to wait for the next poll
+	wake    wake.Signal // holds a token while there is a reason not to wait for the next poll
 }
 
 const (
-	pollTimeout   = 5 * time.Second
 	pollPause     = 10 * time.Millisecond // between the beginnings of two polls, however many changes there are
 	retryInterval = time.Second           // after a poll that failed, if PollInterval is not shorter
 )
@@ -41,7 +41,7 @@ const (
 func newWatcher(store Store, opts *Options, c *keycache.Cache, clk *clock.Clock, check *checker) *watcher {
 	w := &watcher{
 		store: store, opts: opts, cache: c, clock: clk, checker: check,
-		polling: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		polling: make(chan struct{}, 1), wake: wake.New(),
 	}
 	check.refuse = func() { w.heard.Store(nil) }
 	return w
@@ -62,7 +62,7 @@ func (w *watcher) behind(now clock.Instant) (time.Duration, bool) {
 func (w *watcher) fresh(now clock.Instant, grace time.Duration) bool {
 	behind, heard := w.behind(now)
 	if behind > w.opts.MaxStaleness {
-		notify(w.wake)
+		w.wake.Send()
 	}
 	return heard && behind <= w.opts.MaxStaleness+grace
 }
@@ -106,7 +106,7 @@ func (w *watcher) follow(ctx context.Context) {
 		listening := make(chan struct{})
 		go func() {
 			defer close(listening)
-			store.Listen(ctx, func() { notify(w.wake) })
+			store.Listen(ctx, func() { w.wake.Send() })
 		}()
 		defer func() { <-listening }()
 	}
@@ -115,7 +115,7 @@ func (w *watcher) follow(ctx context.Context) {
 	deaf := false
 	for {
 		began := time.Now()
-		bounded, cancel := context.WithTimeout(ctx, pollTimeout)
+		bounded, cancel := context.WithTimeout(ctx, checkTimeout)
 		err := w.poll(bounded)
 		cancel()
 		if ctx.Err() != nil {
@@ -172,21 +172,6 @@ func (w *watcher) report(err error) {
 	}
 	w.opts.Logger.Info("keyfold: the change feed is read again")
 }
-
-func notify(wake chan<- struct{}) {
-	select {
-	case wake <- struct{}{}:
-	default:
-	}
-}
-
-// The changes of users that keys depend on. Other actions on users, such as a
-// new password, leave their keys as they are.
-const (
-	actionUserDisable = "user.disable"
-	actionUserEnable  = "user.enable"
-	actionUserDelete  = "user.delete"
-)
 
 // evictChanged evicts the keys that have changed.
 func evictChanged(c *keycache.Cache, changes []Change) {

@@ -33,6 +33,9 @@ type checker struct {
 	remembering sync.Mutex // held to replace last
 }
 
+// checkTimeout bounds a question to the database in the background.
+const checkTimeout = 5 * time.Second
+
 // answer is what one check found.
 type answer struct {
 	began clock.Instant
@@ -57,7 +60,7 @@ func (c *checker) mayDecide(ctx context.Context, tx Store) error {
 			return last.err
 		}
 	}
-	bounded, cancel := context.WithTimeout(ctx, pollTimeout)
+	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	if tx != nil {
 		return c.ask(bounded, tx) // its snapshot may be old, so the answer is for this call only
@@ -121,7 +124,7 @@ func (c *checker) follow(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		bounded, cancel := context.WithTimeout(ctx, pollTimeout)
+		bounded, cancel := context.WithTimeout(ctx, checkTimeout)
 		_ = c.run(bounded) // without an answer the last one grows too old
 		cancel()
 	}
@@ -370,4 +373,84 @@ func (c checked) PruneChanges(ctx context.Context, before time.Time, limit int) 
 
 func (c checked) SetSetting(ctx context.Context, name, value string, m Mutation) error {
 	return c.change(ctx, func() error { return c.Store.SetSetting(ctx, name, value, m) })
+}
+
+const (
+	// A probe writes a little. While changes fail it is made at most once in
+	// probePause; while nothing is known to be wrong, only if no change was tried for
+	// probeAge.
+	probePause = 5 * time.Second
+	probeAge   = time.Minute
+)
+
+// changeHealth knows what the last changes say about the next ones.
+type changeHealth struct {
+	store Store // outside of every transaction
+	opts  *Options
+
+	state struct {
+		sync.Mutex
+		err     error     // of the last change; nil if it succeeded
+		at      time.Time // when it ended
+		probing bool
+	}
+}
+
+// observe remembers the outcome of a change, unless it says nothing about the
+// database: the store decided against the change, or the caller gave up.
+func (c *changeHealth) observe(ctx context.Context, err error) {
+	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrCheckFailed) || !errors.Is(storeError(ctx, err), ErrUnavailable) {
+			return
+		}
+	}
+	c.state.Lock()
+	defer c.state.Unlock()
+	failed := c.state.err != nil
+	c.state.err, c.state.at = err, time.Now()
+	switch {
+	case err != nil && !failed:
+		c.opts.Logger.Error("keyfold: changes fail; this process is not ready", slog.Any("error", err))
+	case err == nil && failed:
+		c.opts.Logger.Info("keyfold: changes succeed again")
+	}
+}
+
+// observeTx is observe for a transaction, whose error may be the program's own.
+func (c *changeHealth) observeTx(ctx context.Context, err error) {
+	if err == nil || errors.Is(err, ErrNoSpace) || errors.Is(err, ErrReadOnly) {
+		c.observe(ctx, err)
+	}
+}
+
+// failure returns why changes fail, or nil. It probes where the last change says too
+// little. Of several callers one probes, and the others get the last answer.
+func (c *changeHealth) failure(ctx context.Context) error {
+	store, probes := c.store.(ProbingStore)
+	c.state.Lock()
+	err, wait := c.state.err, probeAge
+	if err != nil && probes {
+		wait = probePause
+	}
+	if c.state.probing || time.Since(c.state.at) < wait {
+		c.state.Unlock()
+		return err
+	}
+	if !probes {
+		c.state.err = nil // too long ago to say anything
+		c.state.Unlock()
+		return nil
+	}
+	c.state.probing = true
+	c.state.Unlock()
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
+	defer cancel()
+	c.observe(bounded, store.Probe(bounded))
+	c.state.Lock()
+	defer c.state.Unlock()
+	c.state.probing = false
+	if bounded.Err() != nil {
+		c.state.at = time.Now() // the next probe waits for its turn too
+	}
+	return c.state.err
 }

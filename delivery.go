@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold/internal/keycache"
+	"github.com/keyfold/keyfold/internal/text"
 	"github.com/keyfold/keyfold/internal/token"
 )
 
@@ -31,9 +32,6 @@ const (
 
 	recorderIDLen = 16
 )
-
-// errNotStored is for a caller that waited for its use to be stored.
-var errNotStored = errors.New("the use was not stored in time; it may be counted all the same")
 
 // delivery writes what a [recorder] gathers, in batches. One batch is in flight at
 // a time. While the store fails, that batch is tried again, whole and under its own
@@ -345,7 +343,7 @@ func (d *delivery) rehashKeys(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	for _, move := range d.rehashes {
-		if err := move.apply(ctx, d.store); err != nil {
+		if err := d.store.RehashKey(ctx, move.keyID, move.old, move.new); err != nil {
 			break
 		}
 	}
@@ -496,9 +494,9 @@ func (sum *usageSum) order() []place {
 }
 
 func (sum *usageSum) fill(event *UsageEvent, u *use) {
-	event.At, event.Outcome, event.Route = time.UnixMilli(u.at()).UTC(), u.code(), sum.text(u.route)
+	event.At, event.Outcome, event.Route = time.UnixMilli(u.at()).UTC(), u.code(), sum.plain(u.route)
 	if u.details != nil {
-		event.RequestID, event.UserAgent = plainText(u.details.requestID), sum.text(u.details.userAgent)
+		event.RequestID, event.UserAgent = text.Plain(u.details.requestID, maxEventText), sum.plain(u.details.userAgent)
 	}
 	if u.address != ([16]byte{}) {
 		event.IP = netip.AddrFrom16(u.address).Unmap()
@@ -508,15 +506,15 @@ func (sum *usageSum) fill(event *UsageEvent, u *use) {
 	}
 }
 
-// text returns the part of a text that may be stored. Routes and agents repeat, so
+// plain returns the part of a text that may be stored. Routes and agents repeat, so
 // it remembers the answers.
-func (sum *usageSum) text(s string) string {
+func (sum *usageSum) plain(s string) string {
 	if s == "" {
 		return ""
 	}
 	plain, known := sum.texts[s]
 	if !known {
-		plain = plainText(s)
+		plain = text.Plain(s, maxEventText)
 		sum.texts[s] = plain
 	}
 	return plain
@@ -546,4 +544,12 @@ func count(batch *UsageBatch, tallies []tally) {
 			batch.Keys = append(batch.Keys, KeyUses{KeyID: t.keyID, Uses: t.count, LastUsedAt: used})
 		}
 	}
+}
+
+// UsageStats says how the recording of usage is doing in this process.
+type UsageStats struct {
+	PendingEvents   int64 `json:"pending_events"` // not written yet
+	DroppedEvents   int64 `json:"dropped_events"` // beyond the bounds of the Options; they are in the totals all the same
+	LostUses        int64 `json:"lost_uses"`      // of keys that were deleted before their last uses were written
+	RejectedBatches int64 `json:"batches_aside"`  // that the store refuses although it works; they are tried again, and no use of them is lost
 }

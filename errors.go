@@ -262,3 +262,40 @@ func RetryAfter(err error) time.Duration {
 	}
 	return 0
 }
+
+// The causes of an [ErrUnavailable] that a store knows. A store returns one of them
+// together with the error of the database.
+var (
+	// ErrNoSpace means that the database refuses changes because its disk, or the
+	// space that it may use, is full.
+	ErrNoSpace = errors.New("keyfold: the database has no space left")
+	// ErrReadOnly means that the database refuses changes because it is read-only.
+	ErrReadOnly = errors.New("keyfold: the database is read-only")
+)
+
+// ReadyPart is a part of the work of a Service that can fail while others go on.
+type ReadyPart string
+
+// The parts, in the order in which [Service.Ready] looks at them.
+const (
+	PartDatabase ReadyPart = "database" // the database answers
+	PartCheck    ReadyPart = "check"    // the process may decide on the database: see ErrCheckFailed
+	PartChanges  ReadyPart = "changes"  // keys, users and settings can be changed
+	PartUsage    ReadyPart = "usage"    // the usage of keys is stored
+)
+
+// NotReadyError is the [ErrUnavailable] of [Service.Ready]. The error of the store
+// can be found in it by errors.Is and errors.As, [ErrNoSpace] and [ErrReadOnly] too.
+type NotReadyError struct {
+	// Part is the first part that does not work.
+	Part  ReadyPart
+	cause error
+}
+
+// Error names the part and the error of the store. Do not show it to clients.
+func (e *NotReadyError) Error() string {
+	return "keyfold: not ready: " + string(e.Part) + ": " + e.cause.Error()
+}
+
+// Unwrap returns ErrUnavailable and the error of the store.
+func (e *NotReadyError) Unwrap() []error { return []error{ErrUnavailable, e.cause} }

@@ -116,7 +116,7 @@ func (k *Key) wire() wire.Key {
 		shown.Metadata = map[string]string{}
 	}
 	if k.IdleTimeout > 0 {
-		shown.IdleTimeout = new("must be "+period.Format(k.IdleTimeout))
+		shown.IdleTimeout = new(period.Format(k.IdleTimeout))
 	}
 	if shown.DisabledAt != nil {
 		shown.DisabledReason = wire.Text(k.DisabledReason)
@@ -264,7 +264,8 @@ func (p UserPage) MarshalJSON() ([]byte, error) {
 	return encode(wire.UserPage{Users: each(p.Users, (*User).wire), Next: wire.Text(p.Next)})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON reads what MarshalJSON wrote. Errors: [InvalidError] for an "ip"
+// that is not an IP address, and those of encoding/json.
 func (p *UserPage) UnmarshalJSON(text []byte) error {
 	return shape(text, p, func(shown *wire.UserPage) (UserPage, error) {
 		users, err := eachRead(shown.Users, readUser)
@@ -402,7 +403,8 @@ func (r UsageReport) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. Errors: [InvalidError] for "by" and
-// for an "outcome" that this version does not know, and those of encoding/json.
+// for an "outcome" that this version does not know or an "ip" that is not an IP
+// address, and those of encoding/json.
 func (r *UsageReport) UnmarshalJSON(text []byte) error {
 	return shape(text, r, func(shown *wire.UsageReport) (report UsageReport, err error) {
 		if report.By, err = ParseUsageUnit(shown.By); err != nil {
@@ -469,7 +471,8 @@ func (p AuditPage) MarshalJSON() ([]byte, error) {
 	return encode(wire.AuditPage{Entries: each(p.Entries, (*AuditEntry).wire), Next: wire.Text(p.Next)})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON reads what MarshalJSON wrote. Errors: [InvalidError] for an "ip"
+// that is not an IP address, and those of encoding/json.
 func (p *AuditPage) UnmarshalJSON(text []byte) error {
 	return shape(text, p, func(shown *wire.AuditPage) (AuditPage, error) {
 		entries, err := eachRead(shown.Entries, readAuditEntry)

@@ -1,92 +1,22 @@
 package keyfold
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/keyfold/keyfold/internal/scope"
+	"github.com/keyfold/keyfold/internal/text"
 	"github.com/keyfold/keyfold/internal/token"
 )
-
-// Key is what is known of an API key: everything but its secret.
-type Key struct {
-	ID          string // 16 base62 characters; public, safe in logs
-	Hint        string // how the token begins, to tell keys apart: "kf_live_8fJ2…"
-	Prefix      string // first part of the token: "kf"
-	Environment string // second part of the token, if any: "live"
-	Name        string
-	Notes       string
-	OwnerID     string         // the host's own id of whoever the key belongs to; opaque
-	UserID      string         // the [User] that the key belongs to; empty for none
-	Tenant      string         // a label to list and stop keys by
-	Scopes      []string       // "reports:read", see Options.Scopes; empty = none
-	Networks    []netip.Prefix // where the key may be used from; empty = anywhere
-	Metadata    map[string]string
-
-	CreatedAt      time.Time
-	UpdatedAt      time.Time
-	ExpiresAt      time.Time     // exclusive; zero = never
-	IdleTimeout    time.Duration // zero = none
-	DisabledAt     time.Time     // zero = enabled
-	DisabledReason string
-	RevokedAt      time.Time // zero = not revoked; final otherwise
-	RevokedReason  string
-	// UserDisabled is true while the user of the key is disabled, or no longer exists.
-	// It is read with the key and cannot be set: see [Service.DisableUser].
-	UserDisabled bool
-
-	LineageID   string // id of the first key of a chain of rotations; its own id for that one
-	RotatedFrom string // id of the key that this one replaced
-	RotatedTo   string // id of the key that replaced this one
-
-	Version    int64     // 1 at creation, one more with every change
-	Uses       int64     // verifies that were allowed, as of the last flush
-	LastUsedAt time.Time // zero = never used
-}
-
-// KeyState is what a key's fields amount to at one moment.
-type KeyState string
-
-// The states of a key. The first that applies is the state, in this order, which
-// is that of the outcomes of [Service.Verify].
-const (
-	KeyRevoked      KeyState = "revoked"
-	KeyDisabled     KeyState = "disabled"
-	KeyUserDisabled KeyState = "user_disabled" // the key's user is disabled or gone
-	KeyExpired      KeyState = "expired"
-	KeyActive       KeyState = "active"
-)
-
-// field is the field that puts a key into the state.
-func (s KeyState) field() string {
-	switch s {
-	case KeyRevoked:
-		return "revoked_at"
-	case KeyDisabled:
-		return "disabled_at"
-	}
-	return "expires_at"
-}
-
-// State returns the key's state at that time. It does not tell idleness: that
-// depends on uses which may not have been written yet.
-func (k *Key) State(at time.Time) KeyState {
-	switch {
-	case !k.RevokedAt.IsZero():
-		return KeyRevoked
-	case !k.DisabledAt.IsZero():
-		return KeyDisabled
-	case k.UserDisabled:
-		return KeyUserDisabled
-	case !k.ExpiresAt.IsZero() && !at.Before(k.ExpiresAt):
-		return KeyExpired
-	}
-	return KeyActive
-}
 
 // NewKey is what a key is created with. The zero NewKey is a nameless key
 // without scopes that lives for Options.KeyTTL.
@@ -114,7 +44,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	if err != nil {
 		return Key{}, Token{}, err
 	}
-	orDefault(&n.Environment, s.opts.Environment)
+	n.Environment = cmp.Or(n.Environment, s.opts.Environment)
 	if n.Environment != "" && !isEnvironment(n.Environment) {
 		return Key{}, Token{}, invalid("environment", "must be 1 to 16 lower-case letters and digits")
 	}
@@ -127,7 +57,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 		Scopes: slices.Clone(n.Scopes), Networks: slices.Clone(n.Networks), Metadata: maps.Clone(n.Metadata),
 		ExpiresAt: expires, IdleTimeout: n.IdleTimeout,
 	}
-	if err := s.checkKey(&key); err != nil {
+	if err := checkKey(&key, s.opts.Scopes); err != nil {
 		return Key{}, Token{}, err
 	}
 	if key.UserID != "" {
@@ -139,7 +69,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	}
 	record, token := s.mint(key, now)
 	record.LineageID = record.ID
-	m := s.mutation(ctx, now, "key.create", record.ID, nil, keyFields(&record.Key))
+	m := newMutation(ctx, now, "key.create", record.ID, nil, keyFields(&record.Key))
 	if err := s.store.CreateKey(ctx, record, m); err != nil {
 		return Key{}, Token{}, unknownUser(ctx, err)
 	}
@@ -164,6 +94,18 @@ func (s *Service) mint(key Key, now time.Time) (KeyRecord, Token) {
 
 // hint is how a token begins. It is made of the public part alone.
 func hint(parts token.Parts) string { return parts.Head + "_" + parts.ID[:4] + "…" }
+
+// keyFields holds the fields of a key that the audit log records, in the form of
+// its JSON. None of them is secret.
+func keyFields(k *Key) fieldsOf {
+	shown := k.wire()
+	return fieldsOf{
+		"name": shown.Name, "notes": shown.Notes, "owner_id": shown.OwnerID, "user_id": shown.UserID, "tenant": shown.Tenant,
+		"scopes": shown.Scopes, "networks": shown.Networks, "metadata": shown.Metadata,
+		"environment": shown.Environment, "expires_at": shown.ExpiresAt, "idle_timeout": shown.IdleTimeout,
+		"rotated_from": shown.RotatedFrom, "rotated_to": shown.RotatedTo,
+	}
+}
 
 // Key returns the key of that id. Errors: [InvalidError], [ErrNotFound],
 // [ErrUnavailable].
@@ -205,19 +147,19 @@ func (s *Service) UpdateKey(ctx context.Context, id string, u KeyUpdate) (Key, e
 	if err != nil {
 		return Key{}, err
 	}
-	if !record.RevokedAt.IsZero() {
-		return Key{}, conflict("revoked_at", "key %s is revoked", id)
+	if err := record.checkEdit(); err != nil {
+		return Key{}, err
 	}
 	if record.Version != u.Version {
 		return Key{}, fmt.Errorf("%w: key %s is at version %d", ErrStale, id, record.Version)
 	}
 	before := keyFields(&record.Key)
 	u.apply(&record.Key)
-	if err := s.checkKey(&record.Key); err != nil {
+	if err := checkKey(&record.Key, s.opts.Scopes); err != nil {
 		return Key{}, err
 	}
 	record.UpdatedAt = s.now()
-	m := s.mutation(ctx, record.UpdatedAt, "key.update", id, before, keyFields(&record.Key))
+	m := newMutation(ctx, record.UpdatedAt, "key.update", id, before, keyFields(&record.Key))
 	err = s.store.UpdateKey(ctx, record, m)
 	s.changed(id)
 	if err != nil {
@@ -273,9 +215,6 @@ type KeyPage struct {
 	Next string // Cursor of the next page; empty when there is none
 }
 
-// maxStretch bounds how many stored keys one page looks at.
-const maxStretch = 2000
-
 // Keys lists keys. Errors: [InvalidError], [ErrUnavailable].
 func (s *Service) Keys(ctx context.Context, q KeyQuery) (KeyPage, error) {
 	now := s.now()
@@ -291,44 +230,44 @@ func (s *Service) Keys(ctx context.Context, q KeyQuery) (KeyPage, error) {
 	if err != nil {
 		return KeyPage{}, err
 	}
-	scan := q.scan(now)
-	scan.After = after.position()
-	var page KeyPage
-	for looked := 0; looked < maxStretch; looked += scan.Limit {
-		scan.Limit = max(limit, maxPage)
-		if q.leadsAlone() {
-			scan.Limit = limit
-		}
-		records, err := s.store.Keys(ctx, scan)
-		if err != nil {
-			return KeyPage{}, storeError(ctx, err)
-		}
-		for i := range records {
-			key := &records[i].Key
-			scan.After = Position{At: key.CreatedAt, ID: key.ID}
-			if scan.Index == KeysExpiring {
-				scan.After.At = key.ExpiresAt
-			}
-			if q.matches(key, now) {
-				page.Keys = append(page.Keys, *key)
-			}
-			if len(page.Keys) == limit {
-				break
-			}
-		}
-		if len(page.Keys) < limit && len(records) < scan.Limit {
-			return page, nil // the end of the list
-		}
-		if len(page.Keys) == limit {
-			break
-		}
+	scan, step := q.scan(now), max(limit, maxPage)
+	if q.leadsAlone() {
+		step = limit
 	}
-	page.Next, err = s.nextCursor(ctx, cursor{At: scan.After.At.UnixMilli(), ID: scan.After.ID}, filter)
+	records, next, err := walk(after.position(), limit, step,
+		func(after Position, limit int) ([]KeyRecord, error) {
+			scan.After, scan.Limit = after, limit
+			return s.store.Keys(ctx, scan)
+		},
+		func(r *KeyRecord) (Key, Position, bool) {
+			at := Position{At: r.CreatedAt, ID: r.ID}
+			if scan.Index == KeysExpiring {
+				at.At = r.ExpiresAt
+			}
+			return r.Key, at, q.matches(&r.Key, now)
+		})
+	if err != nil {
+		return KeyPage{}, storeError(ctx, err)
+	}
+	page := KeyPage{Keys: records}
+	page.Next, err = s.cursorAfter(ctx, next, filter)
 	return page, err
 }
 
+// AllKeys yields every key that matches, in the order of [Service.Keys], which it
+// reads page by page: q.Limit is the length of a page, 200 by default, and q.Cursor
+// is where to start. After an error, which comes with the zero Key, it ends. Errors
+// are those of Service.Keys.
+func (s *Service) AllKeys(ctx context.Context, q KeyQuery) iter.Seq2[Key, error] {
+	return everyPage(q.Cursor, func(cursor string) ([]Key, string, error) {
+		q.Cursor, q.Limit = cursor, pageLength(q.Limit)
+		page, err := s.Keys(ctx, q)
+		return page.Keys, page.Next, err
+	})
+}
+
 func (q *KeyQuery) check() error {
-	if err := checkFilters(q.OwnerID, q.UserID, q.Tenant); err != nil {
+	if err := q.conditions().check(); err != nil {
 		return err
 	}
 	switch q.State {
@@ -338,34 +277,20 @@ func (q *KeyQuery) check() error {
 	return invalid("state", "must be one of active, expired, user_disabled, disabled, revoked")
 }
 
-// checkFilters checks the conditions that keys are listed and changed by.
-func checkFilters(owner, user, tenant Filter) error {
-	if err := owner.checkText("owner_id", maxOwnerID); err != nil {
-		return err
-	}
-	if err := user.checkID("user_id"); err != nil {
-		return err
-	}
-	return tenant.checkText("tenant", maxTenant)
-}
-
 func (q *KeyQuery) filter() string {
 	return fmt.Sprintf("keys|%q|%s|%q|%s|%d", q.OwnerID.value, q.UserID.value, q.Tenant.value, q.State, q.ExpiringBefore.UnixMilli())
 }
 
-// scan picks the index that leads; what it does not decide, matches does.
+func (q *KeyQuery) conditions() *keyConditions {
+	return &keyConditions{owner: q.OwnerID, user: q.UserID, tenant: q.Tenant}
+}
+
+// scan picks the index that leads; matches decides the rest.
 func (q *KeyQuery) scan(now time.Time) KeyScan {
-	switch {
-	case !q.ExpiringBefore.IsZero():
+	if !q.ExpiringBefore.IsZero() {
 		return KeyScan{Index: KeysExpiring, From: now.Add(time.Millisecond), To: q.ExpiringBefore}
-	case q.UserID.set:
-		return KeyScan{Index: KeysByUser, Value: q.UserID.value}
-	case q.OwnerID.set:
-		return KeyScan{Index: KeysByOwner, Value: q.OwnerID.value}
-	case q.Tenant.set:
-		return KeyScan{Index: KeysByTenant, Value: q.Tenant.value}
 	}
-	return KeyScan{Index: KeysAll}
+	return q.conditions().scan()
 }
 
 // leadsAlone reports whether the index decides everything.
@@ -380,5 +305,128 @@ func (q *KeyQuery) leadsAlone() bool {
 }
 
 func (q *KeyQuery) matches(k *Key, now time.Time) bool {
-	return q.OwnerID.admits(k.OwnerID) && q.UserID.admits(k.UserID) && q.Tenant.admits(k.Tenant) && (q.State == "" || q.State == k.State(now))
+	return q.conditions().admits(k) && (q.State == "" || q.State == k.State(now))
+}
+
+const (
+	maxName      = 128 // code points
+	maxNotes     = 2 << 10
+	maxScopes    = 64
+	maxNetworks  = 64
+	maxMetaItems = 32
+	maxMetaKey   = 128
+	maxMetadata  = 4 << 10 // as JSON
+)
+
+// checkKey refuses a key whose fields break their limits, and cuts its times to
+// the millisecond that is stored.
+func checkKey(k *Key, allowedScopes []string) error {
+	if err := checkCharacters("name", k.Name, maxName); err != nil {
+		return err
+	}
+	if len(k.Notes) > maxNotes || !text.IsPlain(strings.NewReplacer("\n", "", "\t", "").Replace(k.Notes)) {
+		return invalid("notes", fmt.Sprintf("must be at most %d bytes of UTF-8 without control characters except tab and newline", maxNotes))
+	}
+	if err := checkBytes("owner_id", k.OwnerID, maxOwnerID); err != nil {
+		return err
+	}
+	if err := checkBytes("tenant", k.Tenant, maxTenant); err != nil {
+		return err
+	}
+	if k.IdleTimeout != 0 && (k.IdleTimeout < time.Minute || k.IdleTimeout > maxKeyTTL) {
+		return invalid("idle_timeout", "must be between 1 minute and 100 years, or none")
+	}
+	k.IdleTimeout = k.IdleTimeout.Truncate(time.Millisecond)
+	if err := checkScopes(k.Scopes, allowedScopes); err != nil {
+		return err
+	}
+	if err := checkNetworks(k.Networks); err != nil {
+		return err
+	}
+	return checkMetadata(k.Metadata)
+}
+
+func checkNetworks(networks []netip.Prefix) error {
+	if len(networks) > maxNetworks {
+		return invalid("networks", fmt.Sprintf("must contain at most %d prefixes", maxNetworks))
+	}
+	for i, network := range networks {
+		if !network.IsValid() || network.Masked() != network || network.Addr().Is4In6() {
+			return invalid(fmt.Sprintf("networks[%d]", i),
+				"must be a CIDR prefix without host bits, such as \"192.0.2.0/24\" or \"2001:db8::/32\", and not an IPv4 prefix in IPv6 form")
+		}
+	}
+	return nil
+}
+
+func checkMetadata(metadata map[string]string) error {
+	rule := fmt.Sprintf("must be at most %d entries and %d bytes as JSON; names of 1 to %d bytes; UTF-8 without control characters",
+		maxMetaItems, maxMetadata, maxMetaKey)
+	if len(metadata) > maxMetaItems {
+		return invalid("metadata", rule)
+	}
+	for name, value := range metadata {
+		if name == "" || len(name) > maxMetaKey || !text.IsPlain(name) || !text.IsPlain(value) {
+			return invalid("metadata", rule)
+		}
+	}
+	if encoded, err := json.Marshal(metadata); err != nil || len(encoded) > maxMetadata {
+		return invalid("metadata", rule)
+	}
+	return nil
+}
+
+// deadline turns a time to live or an exact time into an ExpiresAt. Zero and
+// zero mean the fallback; both set is an error, as is a life below 1 ms.
+func deadline(now time.Time, ttl time.Duration, at time.Time, fallback time.Duration) (time.Time, error) {
+	if ttl != 0 && !at.IsZero() {
+		return time.Time{}, invalid("ttl", "must not be set together with expires_at")
+	}
+	if !at.IsZero() {
+		if at.Year() < 1970 || at.Year() > 9999 {
+			return time.Time{}, invalid("expires_at", "must be between the years 1970 and 9999")
+		}
+		return at.UTC().Truncate(time.Millisecond), nil
+	}
+	ttl = cmp.Or(ttl, fallback)
+	switch {
+	case ttl == Never:
+		return time.Time{}, nil
+	case ttl < time.Millisecond || ttl > maxKeyTTL:
+		return time.Time{}, invalid("ttl", "must be between 1 ms and 100 years, or never")
+	}
+	return now.Add(ttl), nil
+}
+
+// newDeadline is [deadline] for a key that does not exist yet: an end that is
+// past would make a key that nobody can use.
+func newDeadline(now time.Time, ttl time.Duration, at time.Time, fallback time.Duration) (time.Time, error) {
+	expires, err := deadline(now, ttl, at, fallback)
+	if err == nil && !expires.IsZero() && !expires.After(now) {
+		return time.Time{}, invalid("expires_at", "must be in the future")
+	}
+	return expires, err
+}
+
+// checkScopes checks the scopes of a key. A wildcard in Options.Scopes permits
+// that wildcard and not what it covers: otherwise nothing could be registered
+// that only some keys may hold.
+func checkScopes(scopes, allowed []string) error {
+	if len(scopes) > maxScopes {
+		return invalid("scopes", fmt.Sprintf("must contain at most %d scopes", maxScopes))
+	}
+	seen := make(map[string]bool, len(scopes))
+	for i, held := range scopes {
+		field := fmt.Sprintf("scopes[%d]", i)
+		switch {
+		case !scope.IsValid(held):
+			return invalid(field, scope.Rule)
+		case seen[held]:
+			return invalid(field, "must not repeat an earlier scope")
+		case allowed != nil && !slices.Contains(allowed, held):
+			return invalid(field, "must be one of "+strings.Join(allowed, ", "))
+		}
+		seen[held] = true
+	}
+	return nil
 }

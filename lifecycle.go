@@ -48,18 +48,15 @@ func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key,
 	}
 	var renewed Key
 	err = s.onLatest(ctx, id, func(record KeyRecord) error {
-		switch {
-		case !record.RevokedAt.IsZero() && !record.replaced():
-			return conflict("revoked_at", "key %s is revoked", id)
-		case record.RotatedTo != "":
-			return conflict("rotated_to", "key %s was rotated; renew %s instead", id, record.RotatedTo)
+		if err := record.checkRenew(); err != nil {
+			return err
 		}
 		before := keyFields(&record.Key)
 		if !o.ExpiresAt.IsZero() || later(expires, record.ExpiresAt) {
 			record.ExpiresAt = expires
 		}
 		record.UpdatedAt = now
-		m := s.mutation(ctx, now, "key.renew", id, before, keyFields(&record.Key))
+		m := newMutation(ctx, now, "key.renew", id, before, keyFields(&record.Key))
 		err := s.store.RenewKey(ctx, id, record.Version, record.ExpiresAt, m)
 		s.changed(id)
 		if err != nil {
@@ -70,11 +67,6 @@ func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key,
 		return nil
 	})
 	return renewed, err
-}
-
-// replaced reports whether the key has a successor and nothing else ended it.
-func (k *Key) replaced() bool {
-	return k.RotatedTo != "" && (k.RevokedAt.IsZero() || k.RevokedReason == RotatedReason)
 }
 
 // later reports whether deadline a is after b; the zero time is the end of time.
@@ -116,13 +108,8 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 	var successor KeyRecord
 	var token Token
 	err = s.onLatest(ctx, id, func(old KeyRecord) error {
-		own := old.Key
-		own.UserDisabled = false // a key may be replaced while its user is disabled, as one may be created
-		switch state := own.State(now); {
-		case old.replaced():
-			return conflict("rotated_to", "key %s was rotated to %s", id, old.RotatedTo)
-		case state != KeyActive:
-			return conflict(state.field(), "key %s is %s", id, state)
+		if err := old.checkRotate(now); err != nil {
+			return err
 		}
 		inherited := old.Key
 		if o.TTL != 0 || !o.ExpiresAt.IsZero() {
@@ -144,7 +131,7 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 		}
 		old.RotatedTo, old.UpdatedAt = successor.ID, now
 		maps.Copy(after, keyFields(&old.Key))
-		m := s.mutation(ctx, now, "key.rotate", id, before, after)
+		m := newMutation(ctx, now, "key.rotate", id, before, after)
 		err := s.store.RotateKey(ctx, Rotation{OldID: id, OldVersion: old.Version, OldEnd: end, New: successor}, m)
 		s.changed(id)
 		return err
@@ -216,10 +203,10 @@ func (s *Service) setState(ctx context.Context, id string, change StateChange, r
 	if err != nil {
 		return err
 	}
-	if change != RevokeChange && !key.RevokedAt.IsZero() {
-		return conflict("revoked_at", "key %s is revoked", id)
+	if change == RevokeChange {
+		return nil
 	}
-	return nil
+	return key.checkEdit()
 }
 
 func (s *Service) stateMutation(ctx context.Context, change StateChange, reason string) Mutation {
@@ -227,11 +214,11 @@ func (s *Service) stateMutation(ctx context.Context, change StateChange, reason 
 	type fields = map[string]any
 	switch change {
 	case RevokeChange:
-		return s.mutation(ctx, now, "key.revoke", "", fields{"revoked_at": nil}, fields{"revoked_at": now, "revoked_reason": wire.Text(reason)})
+		return newMutation(ctx, now, "key.revoke", "", fields{"revoked_at": nil}, fields{"revoked_at": now, "revoked_reason": wire.Text(reason)})
 	case DisableChange:
-		return s.mutation(ctx, now, "key.disable", "", fields{"disabled_at": nil}, fields{"disabled_at": now, "disabled_reason": wire.Text(reason)})
+		return newMutation(ctx, now, "key.disable", "", fields{"disabled_at": nil}, fields{"disabled_at": now, "disabled_reason": wire.Text(reason)})
 	default:
-		return s.mutation(ctx, now, "key.enable", "", fields{"state": KeyDisabled}, fields{"disabled_at": nil, "disabled_reason": nil})
+		return newMutation(ctx, now, "key.enable", "", fields{"state": KeyDisabled}, fields{"disabled_at": nil, "disabled_reason": nil})
 	}
 }
 
@@ -243,7 +230,7 @@ func (s *Service) DeleteKey(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	m := s.mutation(ctx, s.now(), "key.delete", id, keyFields(&record.Key), nil)
+	m := newMutation(ctx, s.now(), "key.delete", id, keyFields(&record.Key), nil)
 	err = s.store.DeleteKey(ctx, id, m)
 	s.changed(id)
 	return storeError(ctx, err)
@@ -299,8 +286,12 @@ func (s *Service) setStates(ctx context.Context, filter KeyFilter, change StateC
 	return total, nil
 }
 
+func (f *KeyFilter) conditions() *keyConditions {
+	return &keyConditions{owner: f.OwnerID, user: f.UserID, tenant: f.Tenant}
+}
+
 func (f *KeyFilter) check() error {
-	if len(f.IDs) == 0 && f.OwnerID.IsZero() && f.UserID.IsZero() && f.Tenant.IsZero() {
+	if len(f.IDs) == 0 && f.conditions().areNone() {
 		return invalid("filter", "must contain at least one of ids, owner_id, user_id and tenant")
 	}
 	if len(f.IDs) > maxBulkIDs {
@@ -311,18 +302,17 @@ func (f *KeyFilter) check() error {
 			return invalid(fmt.Sprintf("ids[%d]", i), idRule)
 		}
 	}
-	return checkFilters(f.OwnerID, f.UserID, f.Tenant)
+	return f.conditions().check()
 }
 
 func (f *KeyFilter) matches(k *Key) bool {
-	return (len(f.IDs) == 0 || slices.Contains(f.IDs, k.ID)) &&
-		f.OwnerID.admits(k.OwnerID) && f.UserID.admits(k.UserID) && f.Tenant.admits(k.Tenant)
+	return (len(f.IDs) == 0 || slices.Contains(f.IDs, k.ID)) && f.conditions().admits(k)
 }
 
 // matching yields the ids of the keys that match, in steps.
 func (s *Service) matching(ctx context.Context, filter KeyFilter) func(yield func([]string, error) bool) {
 	return func(yield func([]string, error) bool) {
-		if filter.OwnerID.IsZero() && filter.UserID.IsZero() && filter.Tenant.IsZero() {
+		if filter.conditions().areNone() {
 			for ids := range slices.Chunk(filter.IDs, bulkStep) {
 				if !yield(ids, nil) {
 					return
@@ -330,13 +320,8 @@ func (s *Service) matching(ctx context.Context, filter KeyFilter) func(yield fun
 			}
 			return
 		}
-		scan := KeyScan{Index: KeysByTenant, Value: filter.Tenant.value, Limit: bulkStep}
-		switch {
-		case filter.UserID.set:
-			scan.Index, scan.Value = KeysByUser, filter.UserID.value
-		case filter.OwnerID.set:
-			scan.Index, scan.Value = KeysByOwner, filter.OwnerID.value
-		}
+		scan := filter.conditions().scan()
+		scan.Limit = bulkStep
 		for {
 			records, err := s.store.Keys(ctx, scan)
 			if err != nil {

@@ -2,16 +2,18 @@ package keyfold
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
-	"sync"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"github.com/keyfold/keyfold/internal/identifier"
+	"github.com/keyfold/keyfold/internal/redact"
 )
 
 // Credentials is an attempt to log in. Printing, logging or encoding it hides the
@@ -102,13 +104,10 @@ func (s *Service) authenticate(ctx context.Context, l Credentials, key string) (
 	return user.User, nil
 }
 
-// errBound refuses what must not depend on whether a transaction is committed.
-var errBound = invalid("Service", "must not be bound to a transaction, because a rollback would take back the count of attempts")
-
 // refuseLogin logs a refusal, without the name: what is typed there may be a
 // password. An administrator who knows a name finds it by its hash.
 func (s *Service) refuseLogin(a *attempt, reason error) error {
-	if s.logins.mayLog(s.now()) {
+	if s.loginLog.Take(s.now()) {
 		sum := sha256.Sum256([]byte(a.account))
 		s.opts.Logger.Info("keyfold: a log-in was refused", slog.String("reason", OutcomeOf(reason).String()),
 			slog.String("name_sha256", hex.EncodeToString(sum[:])), slog.String("network", a.from))
@@ -117,27 +116,6 @@ func (s *Service) refuseLogin(a *attempt, reason error) error {
 		return a.blocked
 	}
 	return reason
-}
-
-const loggedRefusals = 10 // a second
-
-// logins is what log-ins have in common, whichever Service they come by.
-type logins struct {
-	secret atomic.Pointer[[]byte] // of the database
-
-	mu     sync.Mutex
-	second int64
-	left   int // refusals that may be logged in it
-}
-
-func (l *logins) mayLog(now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if second := now.Unix(); second != l.second {
-		l.second, l.left = second, loggedRefusals
-	}
-	l.left--
-	return l.left >= 0
 }
 
 // rehashPassword moves a password that was right to the current parameters,
@@ -151,3 +129,356 @@ func (s *Service) rehashPassword(ctx context.Context, user *UserRecord, password
 		s.opts.Logger.Warn("keyfold: a password keeps its old hash; the next log-in tries again", slog.String("user", user.ID), slog.Any("error", err))
 	}
 }
+
+// The rules of the throttles. docs/security-model.md says how many guesses a day
+// they allow; TestGuessesADayAreAsDocumented counts them.
+var (
+	// loginRule holds for an account and for an address: five attempts are free,
+	// the next ones wait 30 seconds, doubling to an hour.
+	loginRule = ThrottleRule{Burst: 5, InitialDelay: 30 * time.Second, MaxDelay: time.Hour, ResetAfter: 24 * time.Hour}
+
+	// freshRule bounds the attempts on an account that must wait, from networks
+	// that made fewer than networkRule.Free such attempts on it in a day. With it,
+	// a stranger who keeps an account waiting slows its user down at a new address
+	// and does not lock them out.
+	freshRule   = ThrottleRule{Burst: 5, RefillInterval: 30 * time.Minute}
+	networkRule = ThrottleRule{Burst: 3, InitialDelay: 24 * time.Hour, MaxDelay: 24 * time.Hour, ResetAfter: 24 * time.Hour}
+
+	// addressRule bounds the addresses that become known for a user in a day.
+	addressRule = ThrottleRule{Burst: 20, InitialDelay: 24 * time.Hour, MaxDelay: 24 * time.Hour, ResetAfter: 24 * time.Hour}
+
+	// mailFromRule bounds the mails that one address may ask for, for each purpose.
+	// It serves an office or a mobile network, where many people share an address.
+	mailFromRule = ThrottleRule{Burst: 100, RefillInterval: 15 * time.Second}
+
+	// mailToRule bounds the mails to one user, for each purpose.
+	mailToRule = ThrottleRule{Burst: 5, RefillInterval: 3 * time.Hour}
+)
+
+const (
+	// knownFor is how long an address stays known after a log-in from it.
+	knownFor = 90 * 24 * time.Hour
+	// knownAnew is the age at which a log-in writes a known address anew.
+	knownAnew = 24 * time.Hour
+
+	// clockSkew is how far the clocks of processes may be apart before a throttle
+	// is taken to be the work of a wrong clock.
+	clockSkew = time.Minute
+
+	// strangeBytes bounds the throttles that strangers can make: three bytes of a
+	// hash are 16 million names of each kind, of which a day's worth is kept.
+	strangeBytes = 3
+	userBytes    = 16 // of throttles that need an account
+)
+
+// attempt is one log-in, or one request for mail, as the throttles see it.
+type attempt struct {
+	secret  []byte // of the database
+	account string // the name as it is compared
+	from    string // the prefix of the address: /32 or /64; empty when unknown
+	network string // the network around it: /24 or /48
+
+	reserved []ThrottleReservation // the throttles that the attempt counts on
+	// blocked is the refusal where the throttles that strangers share block. Only
+	// the right password passes then, and only from an address that is known.
+	blocked error
+	known   bool
+}
+
+func (s *Service) newAttempt(ctx context.Context, account string, ip netip.Addr) (attempt, error) {
+	secret, err := s.databaseSecret(ctx)
+	if err != nil {
+		return attempt{}, err
+	}
+	a := attempt{secret: secret, account: account}
+	if from := networkOf(ip); from.IsValid() {
+		site := 48 // what one customer may have at most
+		if from.Addr().Is4() {
+			site = 24
+		}
+		a.from = from.String()
+		a.network = netip.PrefixFrom(from.Addr(), site).Masked().String()
+	}
+	return a, nil
+}
+
+// name returns the name of a throttle. The hash is keyed: a stranger who could
+// find an account of their own that shares the throttle of another could clear
+// that throttle.
+func (a *attempt) name(kind, of string, bytes int) string {
+	mac := hmac.New(sha256.New, a.secret)
+	mac.Write([]byte(kind + "\x00" + of))
+	return kind + "." + hex.EncodeToString(mac.Sum(nil)[:bytes])
+}
+
+func (a *attempt) accountName(account string) string { return a.name("account", account, strangeBytes) }
+
+func (a *attempt) freshName(account string) string { return a.name("fresh", account, strangeBytes) }
+
+// knownName and ownName are of an account at the address: the mark that its user
+// logged in there, and the count of the attempts that the mark allows.
+func (a *attempt) knownName(account string) string {
+	return a.name("known", account+"\x00"+a.from, userBytes)
+}
+
+func (a *attempt) ownName(account string) string {
+	return a.name("own", account+"\x00"+a.from, userBytes)
+}
+
+// oldPasswordName is of the attempts to change a password by the old one.
+func (a *attempt) oldPasswordName(user *UserRecord) string {
+	return a.name("change", user.ID, userBytes)
+}
+
+// usedName is the mark that some user logged in from the address.
+func (a *attempt) usedName() string { return a.name("used", a.from, userBytes) }
+
+// shared returns the throttles that all strangers share.
+func (a *attempt) shared() []ThrottleReservation {
+	names := []ThrottleReservation{{a.accountName(a.account), loginRule}}
+	if a.from != "" {
+		names = append(names, a.address())
+	}
+	return names
+}
+
+func (a *attempt) address() ThrottleReservation {
+	return ThrottleReservation{a.name("address", a.from, strangeBytes), loginRule}
+}
+
+// fresh returns the throttles of a network from which few attempts were made on
+// the account.
+func (a *attempt) fresh() []ThrottleReservation {
+	return []ThrottleReservation{
+		{a.freshName(a.account), freshRule},
+		{a.name("network", a.account+"\x00"+a.network, strangeBytes), networkRule},
+		a.address(),
+	}
+}
+
+// reserve counts the attempt before it is made, or refuses it.
+//
+// Whatever a caller without the right password can see depends only on throttles
+// that treat all names alike. So an account that exists cannot be told from one
+// that does not: an attempt from a known address counts on the shared throttles,
+// too, and where these block, its refusal is theirs. A name that is not known at
+// the address is then treated in the same way, with the same work.
+func (s *Service) reserve(ctx context.Context, a *attempt) error {
+	now := s.now()
+	shared := a.shared()
+	wait, blocking, err := s.reserveAll(ctx, a, shared, now)
+	if err != nil || wait == 0 {
+		a.reserved = shared
+		return err
+	}
+	if a.from == "" {
+		return &limited{wait: wait}
+	}
+	if blocking == shared[0].Name {
+		fresh := a.fresh()
+		sooner, _, err := s.reserveAll(ctx, a, fresh, now)
+		if err != nil || sooner == 0 {
+			a.reserved = fresh
+			return err
+		}
+		wait = min(wait, sooner)
+	}
+	return s.reserveBlocked(ctx, a, &limited{wait: wait}, now)
+}
+
+// reserveBlocked counts an attempt that the shared throttles refuse.
+func (s *Service) reserveBlocked(ctx context.Context, a *attempt, refusal error, now time.Time) (err error) {
+	if a.known, err = s.marked(ctx, a.knownName(a.account), now); err != nil {
+		return err
+	}
+	own := a.ownName(a.account)
+	if !a.known {
+		used, err := s.marked(ctx, a.usedName(), now)
+		if err != nil {
+			return err
+		}
+		if !used {
+			return refusal // no account is known here, so there is nothing to hide
+		}
+		own = a.name("other", a.account+"\x00"+a.from, strangeBytes)
+	}
+	reserved := []ThrottleReservation{{own, loginRule}}
+	wait, _, err := s.reserveAll(ctx, a, reserved, now)
+	switch {
+	case err != nil:
+		return err
+	case wait > 0:
+		return refusal
+	}
+	a.reserved, a.blocked = reserved, refusal
+	return nil
+}
+
+// marked reports whether a mark is set.
+func (s *Service) marked(ctx context.Context, name string, now time.Time) (bool, error) {
+	mark, err := s.store.Throttle(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return mark.ExpiresAt.After(now), storeError(ctx, err)
+}
+
+// reserveAll counts one attempt on all names, or on none and returns how long
+// to wait and for which of them.
+func (s *Service) reserveAll(ctx context.Context, a *attempt, names []ThrottleReservation, now time.Time) (wait time.Duration, name string, err error) {
+	for range 2 {
+		var blocking Throttle
+		blocking, err = s.store.ReserveAttempt(ctx, names, now)
+		if err != nil || !blocking.blocks(now) {
+			return 0, "", storeError(ctx, err)
+		}
+		at := slices.IndexFunc(names, func(r ThrottleReservation) bool { return r.Name == blocking.Name })
+		rule := names[at].Rule
+		wait = min(blocking.BlockedUntil.Sub(now), rule.longest())
+		if blocking.BlockedUntil.Sub(now) <= rule.longest()+clockSkew && blocking.ExpiresAt.Sub(now) <= rule.life()+clockSkew {
+			return wait, blocking.Name, nil
+		}
+		left, err := s.outwait(ctx, a, &blocking, rule, now)
+		if err != nil || left > 0 {
+			return min(wait, left), blocking.Name, err
+		}
+	}
+	return wait, names[0].Name, nil
+}
+
+// outwait removes a throttle that no right clock can have written. Whether the
+// clock of its writer is wrong or that of this process cannot be told, so the
+// throttle is respected for as long as the longest wait of its rule, counted from
+// when it was first seen. A process whose clock is behind then removes the
+// throttles of others once an hour and not at once. outwait returns how long the
+// throttle is still respected.
+func (s *Service) outwait(ctx context.Context, a *attempt, wrong *Throttle, rule ThrottleRule, now time.Time) (time.Duration, error) {
+	seen := a.name("seen", fmt.Sprint(wrong.Name, wrong.BlockedUntil.UnixMilli(), wrong.ExpiresAt.UnixMilli()), userBytes)
+	mark, err := s.store.Throttle(ctx, seen)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		s.opts.Logger.Warn("keyfold: a log-in throttle was written by a process whose clock is wrong, or the clock of this process is",
+			slog.Time("expires", wrong.ExpiresAt), slog.Time("now", now))
+		// The mark outlives its end, for the process that looks at it next.
+		err = s.store.RecordAttemptResult(ctx, AttemptResult{Trusted: []string{seen}, TrustedUntil: now.Add(2 * rule.longest())})
+		return rule.longest(), storeError(ctx, err)
+	case err != nil:
+		return 0, storeError(ctx, err)
+	}
+	if left := mark.ExpiresAt.Add(-rule.longest()).Sub(now); left > 0 {
+		return left, nil
+	}
+	return 0, storeError(ctx, s.store.RecordAttemptResult(ctx, AttemptResult{Clear: []string{wrong.Name, seen}}))
+}
+
+// success returns what becomes of the throttles when the password was right. The
+// attempt is taken back, and no other: strangers would see by their count that
+// the user logged in, and a stranger with an account of their own could clear the
+// count of their address. Without an address clients cannot be told apart, and
+// the count of the account starts again.
+func (s *Service) success(ctx context.Context, a *attempt, user *UserRecord) AttemptResult {
+	if a.from == "" {
+		return AttemptResult{Clear: []string{a.reserved[0].Name}}
+	}
+	settled := AttemptResult{Refund: a.reserved}
+	now := s.now()
+	mark, err := s.store.Throttle(ctx, a.knownName(a.account))
+	if err == nil {
+		if age := now.Add(knownFor).Sub(mark.ExpiresAt).Abs(); age < knownAnew {
+			return settled
+		}
+	}
+	if mark.ExpiresAt.After(now) || s.mayKnow(ctx, a, user, now) {
+		settled.Trusted, settled.TrustedUntil = a.marks(user), now.Add(knownFor)
+	}
+	return settled
+}
+
+// mayKnow reports whether one more address may become known for the user.
+func (s *Service) mayKnow(ctx context.Context, a *attempt, user *UserRecord, now time.Time) bool {
+	addresses := []ThrottleReservation{{a.name("addresses", user.ID, userBytes), addressRule}}
+	wait, _, err := s.reserveAll(ctx, a, addresses, now)
+	return err == nil && wait == 0
+}
+
+// marks returns the marks that make the address known, by both names of the user.
+func (a *attempt) marks(user *UserRecord) []string {
+	return []string{a.knownName(user.UsernameKey), a.knownName(user.EmailKey), a.usedName()}
+}
+
+// cleared returns the settlement that clears the throttles of a user, by both
+// names, and makes the address known where there is one.
+func (a *attempt) cleared(user *UserRecord, now time.Time) AttemptResult {
+	settled := AttemptResult{Clear: []string{a.oldPasswordName(user)}}
+	for _, account := range []string{user.UsernameKey, user.EmailKey} {
+		settled.Clear = append(settled.Clear, a.accountName(account), a.freshName(account))
+		if a.from != "" {
+			settled.Clear = append(settled.Clear, a.ownName(account))
+		}
+	}
+	slices.Sort(settled.Clear)
+	settled.Clear = slices.Compact(settled.Clear)
+	if a.from != "" {
+		settled.Trusted, settled.TrustedUntil = a.marks(user), now.Add(knownFor)
+	}
+	return settled
+}
+
+// proved clears the throttles of a user who has proved their identity, or for whom
+// an administrator vouches. It returns an error only if the changes of a
+// transaction would be lost with it: otherwise the proof is already stored.
+func (s *Service) proved(ctx context.Context, user *UserRecord, ip netip.Addr) error {
+	now := s.now()
+	s.gate.learn(ip, nil)
+	a, err := s.newAttempt(ctx, "", ip)
+	if err == nil {
+		settled := a.cleared(user, now)
+		if a.from != "" && !s.mayKnow(ctx, &a, user, now) {
+			settled.Trusted = nil
+		}
+		if !s.bound {
+			s.settle(ctx, settled)
+			return nil
+		}
+		err = storeError(ctx, s.store.RecordAttemptResult(ctx, settled))
+	}
+	if s.bound {
+		return err
+	}
+	if err != nil {
+		s.opts.Logger.Warn("keyfold: the throttles of a user could not be cleared", slog.String("user", user.ID), slog.Any("error", err))
+	}
+	return nil
+}
+
+// settle closes an attempt. If that fails, the attempt stays counted, which
+// does not lock the user out: it is one of several.
+func (s *Service) settle(ctx context.Context, settlement AttemptResult) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := s.store.RecordAttemptResult(ctx, settlement); err != nil {
+		s.opts.Logger.Warn("keyfold: a log-in attempt stays counted", slog.Any("error", err))
+	}
+}
+
+const settleTimeout = 2 * time.Second
+
+var _ redact.Redacted = Credentials{}
+
+func (l Credentials) shown() redact.Fields { return redact.Of(l, "Password") }
+
+// Format writes the fields that are set, without the password, for every verb
+// and flag.
+func (l Credentials) Format(state fmt.State, verb rune) { l.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (l Credentials) LogValue() slog.Value { return l.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (l Credentials) MarshalJSON() ([]byte, error) { return l.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (l Credentials) MarshalText() ([]byte, error) { return l.shown().MarshalText() }
+
+// GobEncode returns an error: a password must not be stored.
+func (l Credentials) GobEncode() ([]byte, error) { return nil, redact.ErrGob }

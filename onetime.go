@@ -3,27 +3,14 @@ package keyfold
 import (
 	"context"
 	"crypto/sha256"
-	"encoding"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/keyfold/keyfold/internal/identifier"
 	"github.com/keyfold/keyfold/internal/token"
-)
-
-// OneTimePurpose is what a one-time token is good for. Its number is stored.
-type OneTimePurpose uint8
-
-// The purposes of one-time tokens.
-const (
-	PurposeVerifyEmail   OneTimePurpose = 1 // proves that the user reads mail to their address; 24 hours
-	PurposeResetPassword OneTimePurpose = 2 // sets a password without the old one; 15 minutes
-	PurposeChangeEmail   OneTimePurpose = 3 // proves another address and makes it the user's; 24 hours
 )
 
 const (
@@ -34,86 +21,12 @@ const (
 	oneTimeLen    = 43 // base62 of 256 bits
 )
 
-// String returns the stable text of the purpose: "verify_email".
-func (p OneTimePurpose) String() string {
-	switch p {
-	case PurposeVerifyEmail:
-		return "verify_email"
-	case PurposeResetPassword:
-		return "reset_password"
-	case PurposeChangeEmail:
-		return "change_email"
-	}
-	return fmt.Sprintf("purpose_%d", uint8(p))
-}
-
-// ParseOneTimePurpose returns the purpose of that text, or an [InvalidError]
-// for the field "purpose".
-func ParseOneTimePurpose(text string) (OneTimePurpose, error) {
-	for _, p := range []OneTimePurpose{PurposeVerifyEmail, PurposeResetPassword, PurposeChangeEmail} {
-		if p.String() == text {
-			return p, nil
-		}
-	}
-	return 0, invalid("purpose", "must be one of verify_email, reset_password, change_email")
-}
-
 func (p OneTimePurpose) life() time.Duration {
 	if p == PurposeResetPassword {
 		return resetLife
 	}
 	return verifyLife
 }
-
-// OneTimeToken is a secret of 256 random bits that works once, for one purpose
-// and one user. It hides itself as [Token] does: only [OneTimeToken.Reveal]
-// shows it. Only its hash is stored. Compare with [OneTimeToken.Equal]: the
-// compiler refuses == and the use as a map key.
-type OneTimeToken struct {
-	_    [0]func() // not comparable
-	text *string   // a pointer for the reason that Token has
-}
-
-var (
-	_ fmt.Formatter          = OneTimeToken{}
-	_ slog.LogValuer         = OneTimeToken{}
-	_ json.Marshaler         = OneTimeToken{}
-	_ encoding.TextMarshaler = OneTimeToken{}
-)
-
-// Reveal returns the token as its user must send it back. Put it into the
-// fragment of a link or a form, not into a query: those are logged. A GET must
-// not use it up: programs that look at mail follow links.
-func (t OneTimeToken) Reveal() string {
-	if t.text == nil {
-		return ""
-	}
-	return *t.text
-}
-
-// Equal reports whether both are the same token, in constant time for tokens of
-// the same length. Two zero tokens are equal.
-func (t OneTimeToken) Equal(other OneTimeToken) bool { return sameText(t.Reveal(), other.Reveal()) }
-
-const hiddenOneTime = "[one-time token]"
-
-// String does not show the token.
-func (t OneTimeToken) String() string { return hiddenOneTime }
-
-// GoString does not show the token.
-func (t OneTimeToken) GoString() string { return hiddenOneTime }
-
-// Format does not show the token, whatever the verb.
-func (t OneTimeToken) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, hiddenOneTime) }
-
-// LogValue does not show the token.
-func (t OneTimeToken) LogValue() slog.Value { return slog.StringValue(hiddenOneTime) }
-
-// MarshalText does not show the token.
-func (t OneTimeToken) MarshalText() ([]byte, error) { return []byte(hiddenOneTime), nil }
-
-// MarshalJSON does not show the token.
-func (t OneTimeToken) MarshalJSON() ([]byte, error) { return json.Marshal(hiddenOneTime) }
 
 // oneTimeSum is what is stored of a token. The purpose is part of it, so that a
 // token for one is nothing for another.
@@ -125,21 +38,6 @@ func oneTimeSum(purpose OneTimePurpose, text string) [sha256.Size]byte {
 func isOneTime(text string) bool {
 	body, ok := strings.CutPrefix(text, oneTimePrefix)
 	return ok && len(body) == oneTimeLen && token.IsBase62(body)
-}
-
-// IssuedOneTimeToken is a one-time token with what to do with it.
-type IssuedOneTimeToken struct {
-	Token     OneTimeToken
-	Purpose   OneTimePurpose
-	User      User
-	To        string    // the address to send it to, as it is shown
-	ExpiresAt time.Time // exclusive
-}
-
-// Mailer delivers one-time tokens. It is called in the background and must return
-// when ctx is done. Its error is logged, so it must not hold the token.
-type Mailer interface {
-	SendOneTimeToken(ctx context.Context, mail IssuedOneTimeToken) error
 }
 
 // CreateOneTimeToken makes a one-time token for a user, in place of the one that the
@@ -197,7 +95,7 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 	text := oneTimePrefix + token.Random(oneTimeLen)
 	token := OneTimeToken{text: &text}
 	record.Sum = oneTimeSum(purpose, text)
-	m := s.mutation(ctx, now, "user.one_time", user.ID, nil, fieldsOf{"purpose": purpose.String(), "expires_at": record.ExpiresAt})
+	m := newMutation(ctx, now, "user.one_time", user.ID, nil, fieldsOf{"purpose": purpose.String(), "expires_at": record.ExpiresAt})
 	if err := s.store.CreateOneTimeToken(ctx, record, m); err != nil {
 		return IssuedOneTimeToken{}, storeError(ctx, err)
 	}
@@ -311,7 +209,7 @@ func (s *Service) useOneTime(ctx context.Context, record *OneTimeTokenRecord, us
 		after.HasPassword = true
 	}
 	use := OneTimeTokenUse{Sum: record.Sum, Purpose: record.Purpose, PasswordHash: passwordHash}
-	m := s.mutation(ctx, now, "user."+record.Purpose.String(), user.ID, userFields(&user.User), userFields(&after))
+	m := newMutation(ctx, now, "user."+record.Purpose.String(), user.ID, userFields(&user.User), userFields(&after))
 	changed, err := s.store.UseOneTimeToken(ctx, use, m)
 	if errors.Is(err, ErrConflict) {
 		return UserRecord{}, conflict("email", "the e-mail address is taken")
@@ -346,4 +244,141 @@ func oneTimeError(ctx context.Context, err error) error {
 		return ErrInvalidOneTimeToken
 	}
 	return storeError(ctx, err)
+}
+
+// SendPasswordReset mails a token for [PurposeResetPassword] to the user of that
+// name, through Options.Mailer. It answers before anything is looked up, so that
+// neither its answer nor its time tells whether there is such a user; failures
+// after that are logged. ip is the client's address; the zero Addr means that it
+// is unknown. Errors: [InvalidError] without an Options.Mailer or on a Service
+// that is bound to a transaction, [ErrRateLimited] after too many requests from this
+// address, [ErrUnavailable], which is an [ErrRateLimited] too when too many mails are
+// being sent.
+//
+// One user is sent five mails for one purpose, and one more every three hours,
+// whichever client asks and by either name; further requests are answered in the same way
+// and send nothing. Requests from an address where the user logged in before are
+// counted apart, so that strangers cannot use up a user's mails.
+func (s *Service) SendPasswordReset(ctx context.Context, login string, ip netip.Addr) error {
+	return s.sendOneTime(ctx, PurposeResetPassword, login, ip)
+}
+
+// SendEmailVerification mails a token for [PurposeVerifyEmail], as [Service.SendPasswordReset]
+// does for its own. A user whose address is verified gets none.
+func (s *Service) SendEmailVerification(ctx context.Context, login string, ip netip.Addr) error {
+	return s.sendOneTime(ctx, PurposeVerifyEmail, login, ip)
+}
+
+func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login string, ip netip.Addr) error {
+	if s.opts.Mailer == nil {
+		return invalid("Options.Mailer", "must be set to send mail")
+	}
+	if s.bound {
+		return errBound
+	}
+	_, key, ok := identifier.LoginKey(login)
+	if !ok {
+		return nil // nobody can be called so, and nobody is told
+	}
+	leave, err := s.gate.admit(ctx, ip)
+	if err != nil {
+		return err
+	}
+	if !s.outbox.take() {
+		leave()
+		return errMailBusy
+	}
+	sent := false
+	defer func() {
+		if !sent {
+			s.outbox.giveBack()
+			leave()
+		}
+	}()
+	a, err := s.newAttempt(ctx, key, ip)
+	if err == nil {
+		err = s.reserveMailFrom(ctx, purpose, &a)
+	}
+	if err != nil {
+		s.gate.learn(ip, err)
+		return err
+	}
+	sent = true
+	s.outbox.send(func(ctx context.Context) {
+		defer leave()
+		if err := s.mailOneTime(ctx, purpose, login, &a, leave); err != nil {
+			s.opts.Logger.Error("keyfold: a one-time token could not be mailed",
+				slog.String("purpose", purpose.String()), slog.Any("error", err))
+		}
+	})
+	return nil
+}
+
+// reserveMailFrom counts a mail on the address that asks for it.
+func (s *Service) reserveMailFrom(ctx context.Context, purpose OneTimePurpose, a *attempt) error {
+	if a.from == "" {
+		return nil
+	}
+	from := []ThrottleReservation{{a.name("mails", purpose.String()+"\x00"+a.from, strangeBytes), mailFromRule}}
+	wait, _, err := s.reserveAll(ctx, a, from, s.now())
+	if err == nil && wait > 0 {
+		err = &limited{wait: wait}
+	}
+	return err
+}
+
+const errMailBusy = busy("keyfold: too many mails are being sent")
+
+// mailOneTime looks the user up, makes the token and mails it, unless the user
+// was sent too many. It calls leave before the Mailer, which may take long.
+func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login string, a *attempt, leave func()) error {
+	user, err := s.userByLogin(ctx, login)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case user.Email == "", !user.DisabledAt.IsZero(), purpose == PurposeVerifyEmail && !user.EmailVerifiedAt.IsZero():
+		return nil
+	}
+	counted, err := s.reserveMailTo(ctx, purpose, &user, a)
+	if err != nil || counted == nil {
+		return err
+	}
+	mail, err := s.newOneTime(ctx, purpose, &user, "")
+	if err == nil {
+		leave()
+		err = s.opts.Mailer.SendOneTimeToken(ctx, mail)
+	}
+	if err != nil {
+		s.settle(ctx, AttemptResult{Refund: counted})
+	}
+	return err
+}
+
+// reserveMailTo counts a mail to a user, or returns nil when there were too many.
+func (s *Service) reserveMailTo(ctx context.Context, purpose OneTimePurpose, user *UserRecord, a *attempt) ([]ThrottleReservation, error) {
+	now, of := s.now(), purpose.String()+"\x00"+user.ID
+	if a.from != "" {
+		known, err := s.marked(ctx, a.knownName(a.account), now)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			of += "\x00" + a.from
+		}
+	}
+	mails := []ThrottleReservation{{a.name("mail", of, userBytes), mailToRule}}
+	wait, _, err := s.reserveAll(ctx, a, mails, now)
+	if err != nil {
+		return nil, err
+	}
+	if wait > 0 {
+		if s.loginLog.Take(now) {
+			s.opts.Logger.Info("keyfold: a mail was not sent, because the user was already sent too many",
+				slog.String("purpose", purpose.String()), slog.String("user", user.ID))
+		}
+		return nil, nil
+	}
+	return mails, nil
 }

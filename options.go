@@ -1,10 +1,12 @@
 package keyfold
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/keyfold/keyfold/internal/redact"
 	"github.com/keyfold/keyfold/internal/scope"
 	"github.com/keyfold/keyfold/internal/token"
 )
@@ -206,72 +208,82 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		opts = *o
 	}
-	orDefault(&opts.Prefix, defaultPrefix)
-	orDefault(&opts.KeyTTL, defaultKeyTTL)
-	orDefault(&opts.MaxOverlap, defaultMaxOverlap)
-	orDefault(&opts.VerifyTimeout, defaultVerifyTimeout)
-	orDefault(&opts.CacheEntries, defaultCacheEntries)
-	orDefault(&opts.CacheBytes, defaultCacheBytes)
-	orDefault(&opts.CacheMaxAge, defaultCacheMaxAge)
-	orDefault(&opts.PollInterval, defaultPollInterval)
-	orDefault(&opts.MaxStaleness, defaultMaxStaleness)
-	orDefault(&opts.EventRetention, defaultEventRetention)
-	orDefault(&opts.HourRetention, defaultHourRetention)
-	orDefault(&opts.FlushInterval, defaultFlushInterval)
-	orDefault(&opts.MaxPendingEvents, defaultMaxPendingEvents)
-	orDefault(&opts.MaxPendingBytes, defaultMaxPendingBytes)
-	if opts.Logger == nil {
-		opts.Logger = slog.Default()
-	}
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
-	switch {
-	case len(opts.Prefix) > maxHeadPart || !token.IsHead(opts.Prefix):
-		return opts, invalid("Options.Prefix", "must be 1 to 16 lower-case letters, digits and single underscores, must begin with a letter and must not end with an underscore")
-	case opts.Environment != "" && !isEnvironment(opts.Environment):
-		return opts, invalid("Options.Environment", "must be 1 to 16 lower-case letters and digits")
-	case opts.KeyTTL != Never && (opts.KeyTTL < time.Millisecond || opts.KeyTTL > maxKeyTTL):
-		return opts, invalid("Options.KeyTTL", "must be between 1 ms and 100 years, or Never")
-	case opts.MaxOverlap < 0 || opts.MaxOverlap > maxKeyTTL:
-		return opts, invalid("Options.MaxOverlap", "must be between 0 and 100 years")
-	case opts.VerifyTimeout < time.Millisecond || opts.VerifyTimeout > maxVerifyWait:
-		return opts, invalid("Options.VerifyTimeout", "must be between 1 ms and 1 minute")
-	case opts.CacheEntries < 0:
-		return opts, invalid("Options.CacheEntries", "must be a positive number")
-	case opts.CacheBytes < 0:
-		return opts, invalid("Options.CacheBytes", "must be a positive number of bytes")
-	case opts.CacheMaxAge < time.Second || opts.CacheMaxAge > time.Hour:
-		return opts, invalid("Options.CacheMaxAge", "must be between 1 s and 1 hour")
-	case opts.PollInterval < minFlush || opts.PollInterval > time.Minute:
-		return opts, invalid("Options.PollInterval", "must be between 10 ms and 1 minute")
-	case opts.MaxStaleness < opts.PollInterval || opts.MaxStaleness > time.Hour:
-		return opts, invalid("Options.MaxStaleness", "must be between Options.PollInterval and 1 hour")
-	case opts.StaleGrace < 0 || opts.StaleGrace > time.Hour:
-		return opts, invalid("Options.StaleGrace", "must be between 0 and 1 hour")
-	case opts.EventRetention != Never && (opts.EventRetention < time.Hour || opts.EventRetention > maxKeyTTL):
-		return opts, invalid("Options.EventRetention", "must be between 1 hour and 100 years, or Never")
-	case opts.HourRetention != Never && (opts.HourRetention < time.Hour || opts.HourRetention > maxKeyTTL):
-		return opts, invalid("Options.HourRetention", "must be between 1 hour and 100 years, or Never")
-	case opts.Usage > UsageSync:
-		return opts, invalid("Options.Usage", "must be UsageAsync or UsageSync")
-	case opts.FlushInterval < minFlush || opts.FlushInterval > maxFlush:
-		return opts, invalid("Options.FlushInterval", "must be between 10 ms and 1 minute")
-	case opts.MaxPendingEvents < 0:
-		return opts, invalid("Options.MaxPendingEvents", "must be a positive number")
-	case opts.MaxPendingBytes < 0:
-		return opts, invalid("Options.MaxPendingBytes", "must be a positive number of bytes")
-	}
-	for i := range opts.Scopes {
-		if !scope.IsValid(opts.Scopes[i]) {
-			return opts, invalid(fmt.Sprintf("Options.Scopes[%d]", i), scope.Rule)
-		}
-	}
+	opts.fill()
 	var err error
 	if opts.PasswordPolicy, err = opts.PasswordPolicy.withDefaults("Options.PasswordPolicy"); err != nil {
 		return opts, err
 	}
-	return opts, opts.checkPeppers()
+	return opts, opts.check()
+}
+
+// fill sets the fields that are not set to their defaults.
+func (o *Options) fill() {
+	orDefault(&o.Prefix, defaultPrefix)
+	orDefault(&o.KeyTTL, defaultKeyTTL)
+	orDefault(&o.MaxOverlap, defaultMaxOverlap)
+	orDefault(&o.VerifyTimeout, defaultVerifyTimeout)
+	orDefault(&o.CacheEntries, defaultCacheEntries)
+	orDefault(&o.CacheBytes, defaultCacheBytes)
+	orDefault(&o.CacheMaxAge, defaultCacheMaxAge)
+	orDefault(&o.PollInterval, defaultPollInterval)
+	orDefault(&o.MaxStaleness, defaultMaxStaleness)
+	orDefault(&o.EventRetention, defaultEventRetention)
+	orDefault(&o.HourRetention, defaultHourRetention)
+	orDefault(&o.FlushInterval, defaultFlushInterval)
+	orDefault(&o.MaxPendingEvents, defaultMaxPendingEvents)
+	orDefault(&o.MaxPendingBytes, defaultMaxPendingBytes)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+// check returns an [InvalidError] for the first option that is out of its bounds.
+func (o *Options) check() error {
+	switch {
+	case len(o.Prefix) > maxHeadPart || !token.IsHead(o.Prefix):
+		return invalid("Options.Prefix", "must be 1 to 16 lower-case letters, digits and single underscores, must begin with a letter and must not end with an underscore")
+	case o.Environment != "" && !isEnvironment(o.Environment):
+		return invalid("Options.Environment", "must be 1 to 16 lower-case letters and digits")
+	case o.KeyTTL != Never && (o.KeyTTL < time.Millisecond || o.KeyTTL > maxKeyTTL):
+		return invalid("Options.KeyTTL", "must be between 1 ms and 100 years, or Never")
+	case o.MaxOverlap < 0 || o.MaxOverlap > maxKeyTTL:
+		return invalid("Options.MaxOverlap", "must be between 0 and 100 years")
+	case o.VerifyTimeout < time.Millisecond || o.VerifyTimeout > maxVerifyWait:
+		return invalid("Options.VerifyTimeout", "must be between 1 ms and 1 minute")
+	case o.CacheEntries < 0:
+		return invalid("Options.CacheEntries", "must be a positive number")
+	case o.CacheBytes < 0:
+		return invalid("Options.CacheBytes", "must be a positive number of bytes")
+	case o.CacheMaxAge < time.Second || o.CacheMaxAge > time.Hour:
+		return invalid("Options.CacheMaxAge", "must be between 1 s and 1 hour")
+	case o.PollInterval < minFlush || o.PollInterval > time.Minute:
+		return invalid("Options.PollInterval", "must be between 10 ms and 1 minute")
+	case o.MaxStaleness < o.PollInterval || o.MaxStaleness > time.Hour:
+		return invalid("Options.MaxStaleness", "must be between Options.PollInterval and 1 hour")
+	case o.StaleGrace < 0 || o.StaleGrace > time.Hour:
+		return invalid("Options.StaleGrace", "must be between 0 and 1 hour")
+	case o.EventRetention != Never && (o.EventRetention < time.Hour || o.EventRetention > maxKeyTTL):
+		return invalid("Options.EventRetention", "must be between 1 hour and 100 years, or Never")
+	case o.HourRetention != Never && (o.HourRetention < time.Hour || o.HourRetention > maxKeyTTL):
+		return invalid("Options.HourRetention", "must be between 1 hour and 100 years, or Never")
+	case o.Usage > UsageSync:
+		return invalid("Options.Usage", "must be UsageAsync or UsageSync")
+	case o.FlushInterval < minFlush || o.FlushInterval > maxFlush:
+		return invalid("Options.FlushInterval", "must be between 10 ms and 1 minute")
+	case o.MaxPendingEvents < 0:
+		return invalid("Options.MaxPendingEvents", "must be a positive number")
+	case o.MaxPendingBytes < 0:
+		return invalid("Options.MaxPendingBytes", "must be a positive number of bytes")
+	}
+	for i := range o.Scopes {
+		if !scope.IsValid(o.Scopes[i]) {
+			return invalid(fmt.Sprintf("Options.Scopes[%d]", i), scope.Rule)
+		}
+	}
+	return o.checkPeppers()
 }
 
 func (o *Options) checkPeppers() error {
@@ -323,3 +335,35 @@ func isPepperID(s string) bool {
 	}
 	return true
 }
+
+// IssuedOneTimeToken is a one-time token with what to do with it.
+type IssuedOneTimeToken struct {
+	Token     OneTimeToken
+	Purpose   OneTimePurpose
+	User      User
+	To        string    // the address to send it to, as it is shown
+	ExpiresAt time.Time // exclusive
+}
+
+// Mailer delivers one-time tokens. It is called in the background and must return
+// when ctx is done. Its error is logged, so it must not hold the token.
+type Mailer interface {
+	SendOneTimeToken(ctx context.Context, mail IssuedOneTimeToken) error
+}
+
+var _ redact.Redacted = Options{}
+
+func (o Options) shown() redact.Fields { return redact.Of(o, "Peppers") }
+
+// Format writes the fields that are set, and the ids of the peppers without the
+// peppers, for every verb and flag.
+func (o Options) Format(state fmt.State, verb rune) { o.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (o Options) LogValue() slog.Value { return o.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (o Options) MarshalJSON() ([]byte, error) { return o.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (o Options) MarshalText() ([]byte, error) { return o.shown().MarshalText() }

@@ -1,12 +1,14 @@
 package keyfold
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/keyfold/keyfold/internal/password"
+	"github.com/keyfold/keyfold/internal/text"
 )
 
 // PasswordPolicy says which passwords a user may choose. It is asked when a
@@ -51,8 +53,8 @@ const (
 // withDefaults checks the policy and fills in what is not set. The name of the
 // policy begins the field of its errors.
 func (p PasswordPolicy) withDefaults(name string) (PasswordPolicy, error) {
-	orDefault(&p.MinLength, defaultMinPassword)
-	orDefault(&p.MaxLength, password.MaxLength)
+	p.MinLength = cmp.Or(p.MinLength, defaultMinPassword)
+	p.MaxLength = cmp.Or(p.MaxLength, password.MaxLength)
 	if p.Blocklist == nil {
 		p.Blocklist = IsCommonPassword
 	}
@@ -70,7 +72,7 @@ func (p PasswordPolicy) withDefaults(name string) (PasswordPolicy, error) {
 // e-mail address, where there are any. The policy has its defaults.
 func (p PasswordPolicy) check(chosen string, own ...string) error {
 	normal, ok := password.Normalize(chosen)
-	if !ok || !isText(normal) || utf8.RuneCountInString(normal) > p.MaxLength {
+	if !ok || !text.IsPlain(normal) || utf8.RuneCountInString(normal) > p.MaxLength {
 		return invalid("password", fmt.Sprintf("must be %d to %d characters of UTF-8 without control characters", p.MinLength, p.MaxLength))
 	}
 	var wrong []string

@@ -1,98 +1,15 @@
 package keyfold
 
 import (
-	"encoding"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/keyfold/keyfold/internal/redact"
 )
 
-// redacted is implemented by the types whose exported fields hold secrets, and by
-// those that hold such a type. The methods show the other fields.
-//
-// fmt does not call them for a value in an unexported field, and for the verbs %p
-// and %w, which go vet refuses there. Nor does it for a value inside a struct
-// without methods behind a pointer, for verbs such as %s that no pointer has: that
-// is why the outer types have them too.
-type redacted interface {
-	fmt.Formatter
-	slog.LogValuer
-	json.Marshaler
-	encoding.TextMarshaler
+var _ = []redact.Redacted{
+	SecretHash{}, KeyRecord{}, VerifyRecord{}, Rotation{}, UserRecord{}, OneTimeTokenRecord{}, OneTimeTokenUse{},
 }
-
-var _ = []redacted{Options{}, Request{}, Credentials{}, NewUser{}, SecretHash{}, KeyRecord{}, VerifyRecord{}, Rotation{}, UserRecord{}, OneTimeTokenRecord{}, OneTimeTokenUse{}}
-
-// errSecretInGob refuses what would be kept: sessions are often stored by encoding/gob.
-var errSecretInGob = errors.New("keyfold: a value that holds a password or a token must not be encoded")
-
-func (o Options) shown() redact.Fields { return redact.Of(o, "Peppers") }
-
-// Format writes the fields that are set, and the ids of the peppers without the
-// peppers, for every verb and flag.
-func (o Options) Format(state fmt.State, verb rune) { o.shown().Format(state, verb) }
-
-// LogValue is a group of what Format writes.
-func (o Options) LogValue() slog.Value { return o.shown().LogValue() }
-
-// MarshalJSON is an object of what Format writes.
-func (o Options) MarshalJSON() ([]byte, error) { return o.shown().MarshalJSON() }
-
-// MarshalText is what Format writes.
-func (o Options) MarshalText() ([]byte, error) { return o.shown().MarshalText() }
-
-// Format writes the type of the store and the options without their secrets, for
-// every verb and flag.
-func (s Service) Format(state fmt.State, verb rune) { s.shown().Format(state, verb) }
-
-// LogValue is a group of what Format writes.
-func (s Service) LogValue() slog.Value { return s.shown().LogValue() }
-
-func (s Service) shown() redact.Fields {
-	if s.opts == nil {
-		return nil // a Service that New did not make
-	}
-	return redact.Fields{slog.String("Store", fmt.Sprintf("%T", s.store.Store)), slog.Any("Options", s.opts.LogValue())}
-}
-
-func (l Credentials) shown() redact.Fields { return redact.Of(l, "Password") }
-
-// Format writes the fields that are set, without the password, for every verb
-// and flag.
-func (l Credentials) Format(state fmt.State, verb rune) { l.shown().Format(state, verb) }
-
-// LogValue is a group of what Format writes.
-func (l Credentials) LogValue() slog.Value { return l.shown().LogValue() }
-
-// MarshalJSON is an object of what Format writes.
-func (l Credentials) MarshalJSON() ([]byte, error) { return l.shown().MarshalJSON() }
-
-// MarshalText is what Format writes.
-func (l Credentials) MarshalText() ([]byte, error) { return l.shown().MarshalText() }
-
-// GobEncode returns an error: a password must not be stored.
-func (l Credentials) GobEncode() ([]byte, error) { return nil, errSecretInGob }
-
-func (n NewUser) shown() redact.Fields { return redact.Of(n, "Password", "HashedPassword") }
-
-// Format writes the fields that are set, without the password, for every verb
-// and flag.
-func (n NewUser) Format(state fmt.State, verb rune) { n.shown().Format(state, verb) }
-
-// LogValue is a group of what Format writes.
-func (n NewUser) LogValue() slog.Value { return n.shown().LogValue() }
-
-// MarshalJSON is an object of what Format writes.
-func (n NewUser) MarshalJSON() ([]byte, error) { return n.shown().MarshalJSON() }
-
-// MarshalText is what Format writes.
-func (n NewUser) MarshalText() ([]byte, error) { return n.shown().MarshalText() }
-
-// GobEncode returns an error: a password must not be stored.
-func (n NewUser) GobEncode() ([]byte, error) { return nil, errSecretInGob }
 
 func (h SecretHash) shown() redact.Fields { return redact.Of(h, "Sum") }
 

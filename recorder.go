@@ -2,6 +2,7 @@ package keyfold
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold/internal/keycache"
+	"github.com/keyfold/keyfold/internal/wake"
 )
 
 // recorder gathers usage in memory, so that a verify never waits for a write. Its
@@ -25,10 +27,10 @@ type recorder struct {
 	opts    *Options
 	shards  []usageShard
 	samples sampler
-	started atomic.Bool   // the delivery runs, or is closed
-	start   func()        // starts the delivery
-	wake    chan struct{} // holds a token while there is a reason to deliver now
-	full    allowance     // with less than this left, it is time to deliver
+	started atomic.Bool // the delivery runs, or is closed
+	start   func()      // starts the delivery
+	wake    wake.Signal // holds a token while there is a reason to deliver now
+	full    allowance   // with less than this left, it is time to deliver
 
 	budget struct { // may be locked while a shard is, and never the other way round
 		sync.Mutex
@@ -127,7 +129,7 @@ func newRecorder(opts *Options) *recorder {
 	for shards < 4*runtime.GOMAXPROCS(0) {
 		shards *= 2
 	}
-	r := &recorder{opts: opts, shards: make([]usageShard, shards), wake: make(chan struct{}, 1)}
+	r := &recorder{opts: opts, shards: make([]usageShard, shards), wake: wake.New()}
 	left := allowance{events: int64(opts.MaxPendingEvents), bytes: int64(opts.MaxPendingBytes)}
 	r.budget.left = left
 	// Events that shards have been granted and not used yet are no reason to deliver.
@@ -176,7 +178,7 @@ func (r *recorder) record(key keycache.Key, o *observation) (*ack, bool) {
 		shard.countOverflow(hourKey{keyID: key.ID(), hour: floor(o.at, time.Hour), code: o.code}, o.at)
 	}
 	if s.next != nil {
-		notify(r.wake)
+		r.wake.Send()
 	}
 	return s.next, true
 }
@@ -228,7 +230,7 @@ func (r *recorder) grant(credit *allowance, size int64) bool {
 	credit.events += events
 	credit.bytes += bytes
 	if left.events <= r.full.events || left.bytes <= r.full.bytes {
-		notify(r.wake)
+		r.wake.Send()
 	}
 	return credit.events >= 1 && credit.bytes >= size
 }
@@ -355,6 +357,9 @@ func newAck(opts *Options) *ack {
 	}
 	return &ack{done: make(chan struct{})}
 }
+
+// errNotStored is for a caller that waited for its use to be stored.
+var errNotStored = errors.New("the use was not stored in time; it may be counted all the same")
 
 // wait returns nil when the uses are stored.
 func (a *ack) wait(ctx context.Context, limit time.Time) error {

@@ -72,7 +72,7 @@ func (s *Service) PublishRules(ctx context.Context) error {
 	case equalRules(before, rules):
 		return nil
 	}
-	m := s.mutation(ctx, s.now(), "setting.key_rules", keyRulesSetting, nil, nil)
+	m := newMutation(ctx, s.now(), "setting.key_rules", keyRulesSetting, nil, nil)
 	m.After = string(value)
 	if err == nil {
 		old, _ := json.Marshal(before.stored())

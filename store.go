@@ -3,7 +3,6 @@ package keyfold
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"time"
 )
 
@@ -67,119 +66,6 @@ type Tx struct {
 	// gave the transaction up.
 	Store Store
 }
-
-// Mutation describes one change for the audit log. Every method that takes one
-// must write three things in one step, all or none: the change itself, one
-// change row for the feed, and one audit row.
-type Mutation struct {
-	At        time.Time
-	Actor     string     // who, as told by [WithActor]; empty when nobody said
-	IP        netip.Addr // the IP address of the actor, without a zone; the zero Addr when unknown
-	Action    string     // "key.create", "key.revoke", …
-	Target    string     // the id of what changed
-	Before    string     // JSON object of the changed fields with their old values, named as in the JSON of Key or User; empty for a creation
-	After     string     // JSON object of the changed fields with their new values; empty for a deletion
-	RequestID string     // the host's id of the request; empty when unknown
-}
-
-// SecretHash is what is stored in place of a secret.
-type SecretHash struct {
-	Alg      string   // "kf1": SHA-256; "kf1h": HMAC-SHA-256 under a pepper
-	PepperID string   // names the pepper; empty without one
-	Sum      [32]byte // the hash itself
-}
-
-// KeyRecord is a key as it is stored.
-type KeyRecord struct {
-	Key
-	// Secret never leaves the process in any answer.
-	Secret SecretHash
-	// ActiveAt is the time from which idleness counts when there is no later
-	// use: creation, the last renewal or the last enabling.
-	ActiveAt time.Time
-}
-
-// VerifyRecord is what [Service.Verify] decides on: one narrow read.
-type VerifyRecord struct {
-	KeyID       string
-	Secret      SecretHash
-	Prefix      string
-	Environment string
-	Name        string
-	OwnerID     string
-	Tenant      string
-	Scopes      string // separated by one space, in the order given
-	Networks    string // CIDR prefixes, separated by one space
-	Metadata    string // a JSON object of strings; empty when there is none
-	ExpiresAt   int64  // unix milliseconds; [NoDeadline] when the key never expires
-	IdleTimeout int64  // milliseconds; 0 for none
-	ActiveAt    int64  // unix milliseconds
-	LastUsedAt  int64  // unix milliseconds, as of the last flush; 0 when never used, or when IdleTimeout is 0
-	Disabled    bool
-	Revoked     bool
-	UserID      string // empty for a key that belongs to no user
-	// UserDisabled must be true when there is a UserID and that user is disabled
-	// or does not exist.
-	UserDisabled bool
-}
-
-// NoDeadline is the ExpiresAt of a [VerifyRecord] whose key never expires.
-const NoDeadline = int64(1<<63 - 1)
-
-// KeyIndex names the column that leads a scan over keys.
-type KeyIndex uint8
-
-// The scans over keys. All but the last are newest first, by (CreatedAt, ID).
-const (
-	KeysAll      KeyIndex = iota // every key
-	KeysByOwner                  // KeyScan.Value is an owner id
-	KeysByTenant                 // KeyScan.Value is a tenant
-	KeysByUser                   // KeyScan.Value is the id of a user
-	KeysExpiring                 // From <= ExpiresAt < To, soonest first, by (ExpiresAt, ID)
-)
-
-// KeyScan asks for one page of keys.
-type KeyScan struct {
-	Index KeyIndex
-	Value string
-	// From and To bound ExpiresAt for KeysExpiring and are ignored otherwise.
-	From, To time.Time
-	// After is where the page before ended; the zero Position starts.
-	After Position
-	// Limit is the greatest number of rows, at least 1.
-	Limit int
-}
-
-// Position is a place in an ordered scan: the row that was read last.
-type Position struct {
-	At time.Time
-	ID string
-}
-
-// StateChange is one of the unconditional changes of a key's state.
-type StateChange uint8
-
-// The state changes. Each is guarded by the state alone, never by a version:
-// a versioned revoke could lose to a stream of edits.
-const (
-	RevokeChange  StateChange = iota + 1 // applies where the key is not revoked
-	DisableChange                        // applies where it is neither revoked nor disabled
-	EnableChange                         // applies where it is disabled and not revoked; sets ActiveAt
-)
-
-// Rotation replaces a key by its successor.
-type Rotation struct {
-	OldID      string
-	OldVersion int64 // as read
-	// OldEnd is the old key's new ExpiresAt. The zero time means that there is no
-	// overlap: the old key ends by its state, which every clock agrees on.
-	OldEnd time.Time
-	New    KeyRecord
-}
-
-// RotatedReason is the RevokedReason of a key that was rotated without an
-// overlap.
-const RotatedReason = "rotated"
 
 // KeyStore keeps keys. Where several errors apply, the one that a method names
 // first must be returned: a revoked key is ErrConflict whatever the version.
@@ -247,71 +133,6 @@ type KeyStore interface {
 	RehashKey(ctx context.Context, id string, old, new SecretHash) error
 }
 
-// MaxFeedTargets is the number of keys in one state change above which the
-// feed says "anything may have changed" instead of naming each.
-const MaxFeedTargets = 100
-
-// UsageBatch is what a recorder gathered since its last flush. Totals, hours
-// and events of one verify are always in the same batch.
-type UsageBatch struct {
-	RecorderID string
-	Number     int64 // 1, 2, 3, … per recorder
-	At         time.Time
-	Keys       []KeyUses
-	Hours      []UsageHour
-	Minutes    []RefusalMinute
-	Events     []UsageEvent
-}
-
-// KeyUses adds to what a key was used.
-type KeyUses struct {
-	KeyID      string
-	Uses       int64
-	LastUsedAt time.Time
-}
-
-// UsageHour counts one outcome of one key in one hour.
-type UsageHour struct {
-	KeyID   string
-	HourAt  time.Time // start of the hour, UTC
-	Outcome Outcome
-	Count   int64
-}
-
-// RefusalMinute counts refusals that no key can be held to: tokens that are
-// missing, malformed, unknown or wrong, and calls that the store failed.
-type RefusalMinute struct {
-	MinuteAt time.Time // start of the minute, UTC
-	Outcome  Outcome
-	Count    int64
-}
-
-// UsageResult says what became of a batch.
-type UsageResult struct {
-	// Duplicate is true when the batch had been applied before; nothing changed.
-	Duplicate bool
-	// LostUses counts uses of keys that no longer exist.
-	LostUses int64
-}
-
-// UsageScan asks for usage events or counts.
-type UsageScan struct {
-	KeyID    string // empty for all
-	OwnerID  string // keys of this owner that exist now; empty for all; not beside KeyID
-	UserID   string // keys of this user that exist now; empty for all; not beside the two above
-	From     time.Time
-	To       time.Time // exclusive
-	Outcomes []Outcome // empty for all
-	After    EventPosition
-	Limit    int
-}
-
-// EventPosition is a place in a scan over events, newest first.
-type EventPosition struct {
-	At  time.Time
-	Seq int64
-}
-
 // UsageStore keeps what keys were used for.
 type UsageStore interface {
 	// RecordUsage must apply the whole batch in one step, once: the step first
@@ -353,17 +174,6 @@ type UsageStore interface {
 	PruneHours(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
 }
 
-// Change is one row of the feed that tells every process what is no longer as
-// it may have been remembered.
-type Change struct {
-	Seq    int64
-	At     time.Time
-	Action string
-	// Target is the id of the key, or of the user where Action begins with
-	// "user."; empty: anything may have changed.
-	Target string
-}
-
 // FeedStore tells what has changed.
 type FeedStore interface {
 	// Changes must return every change that was committed since the call that
@@ -399,13 +209,6 @@ type LoggingStore interface {
 	SetLogger(logger *slog.Logger)
 }
 
-// AuditScan asks for one page of the audit log, newest first by Seq.
-type AuditScan struct {
-	Target   string // the id of what changed; empty for all
-	AfterSeq int64  // the last Seq of the page before; 0 starts
-	Limit    int
-}
-
 // AuditStore keeps who changed what.
 type AuditStore interface {
 	// Audit must return at most scan.Limit entries, newest first, strictly
@@ -428,4 +231,131 @@ type SettingStore interface {
 	// SetSetting must store the value, whether the name has one or not. m.Target is
 	// the name.
 	SetSetting(ctx context.Context, name, value string, m Mutation) error
+}
+
+// ProbingStore is an optional interface of a Store that can find out whether changes
+// would succeed.
+type ProbingStore interface {
+	// Probe must write to the database as a change does, a few KiB, and leave
+	// nothing behind. It must return an error if changes would fail for lack of
+	// space or permission, which is an ErrNoSpace or ErrReadOnly if that is known.
+	Probe(ctx context.Context) error
+}
+
+// UserStore keeps users. Where several errors apply, the one that a method
+// names first must be returned. Actions of Mutations on users begin with
+// "user.", and their feed rows name the user, not its keys: whoever follows the
+// feed forgets all keys of that user.
+type UserStore interface {
+	// CreateUser must insert the user as given, or return ErrConflict when its
+	// id, UsernameKey or EmailKey exists. Of racing creates one must win.
+	CreateUser(ctx context.Context, user UserRecord, m Mutation) error
+
+	// User must return the user, or ErrNotFound.
+	User(ctx context.Context, id string) (UserRecord, error)
+
+	// UserByUsername and UserByEmail must return the user that has the key, or
+	// ErrNotFound.
+	UserByUsername(ctx context.Context, usernameKey string) (UserRecord, error)
+	UserByEmail(ctx context.Context, emailKey string) (UserRecord, error)
+
+	// Users must return at most scan.Limit users, strictly after scan.After.
+	// Walking must show every user that existed throughout exactly once.
+	Users(ctx context.Context, scan UserScan) ([]UserRecord, error)
+
+	// UpdateUser must write Username, UsernameKey, Email, EmailKey,
+	// EmailVerifiedAt and UpdatedAt of user, and nothing else, where its id and
+	// Version match, and raise the version by one. It must return ErrNotFound
+	// when there is no such user, ErrStale when the version is another, and
+	// ErrConflict when another user has one of the keys.
+	UpdateUser(ctx context.Context, user UserRecord, m Mutation) error
+
+	// SetPassword must write the hash, set PasswordChangedAt and UpdatedAt to m.At
+	// and raise PasswordVersion and the version by one each, where version is
+	// [AnyPassword] or the PasswordVersion of the user. It must return ErrNotFound
+	// when there is no such user, and ErrStale when PasswordVersion is another. Of
+	// racing calls with the same PasswordVersion one must win. An empty hash takes
+	// the password away.
+	SetPassword(ctx context.Context, id, hash string, version int64, m Mutation) error
+
+	// RehashPassword must replace the hash where it still equals old; it must
+	// return nil when it does not. No version, feed or audit row is involved: the
+	// password stays the same.
+	RehashPassword(ctx context.Context, id, old, new string) error
+
+	// SetUserState must apply the change where its guard holds (DisableChange: the
+	// user is enabled; EnableChange: it is disabled): set DisabledAt to m.At, with
+	// the reason, or clear both; set UpdatedAt to m.At and raise the version. It
+	// must report whether the guard held, and write nothing where it did not, or
+	// return ErrNotFound.
+	SetUserState(ctx context.Context, id string, change StateChange, reason string, m Mutation) (changed bool, err error)
+
+	// DeleteUser must, in one step, remove the user, its one-time tokens, its keys
+	// and their totals, or return ErrNotFound. One feed row names the user; beside
+	// the audit row of m there must be one for each key, with the action
+	// "key.delete", the key's id as Target and Before and After empty. Usage
+	// events and hours stay until they are pruned.
+	DeleteUser(ctx context.Context, id string, m Mutation) error
+}
+
+// OneTimeTokenStore keeps one-time tokens.
+type OneTimeTokenStore interface {
+	// CreateOneTimeToken must insert the token, and remove the others that the user
+	// has for the same purpose, or return ErrNotFound when there is no such user
+	// and ErrConflict when the sum exists.
+	CreateOneTimeToken(ctx context.Context, token OneTimeTokenRecord, m Mutation) error
+
+	// OneTimeToken must return the token, or ErrNotFound.
+	OneTimeToken(ctx context.Context, sum [32]byte) (OneTimeTokenRecord, error)
+
+	// UseOneTimeToken must, in one step, remove the token and change its user, and
+	// return the user as it became. It must return ErrNotFound, and change
+	// nothing, unless the token has that sum and purpose, ExpiresAt is after m.At,
+	// and its user exists, is not disabled, and still has the PasswordVersion and
+	// the EmailKey of the token; and ErrConflict when another user has
+	// NewEmailKey. Of racing uses one must win.
+	//
+	// The change is, by purpose: VerifyEmail sets EmailVerifiedAt to m.At;
+	// ResetPassword does that and what SetPassword does; ChangeEmail sets Email,
+	// EmailKey and EmailVerifiedAt. All set UpdatedAt to m.At and raise the
+	// version by one. m.Target must be replaced by the user's id.
+	UseOneTimeToken(ctx context.Context, use OneTimeTokenUse, m Mutation) (UserRecord, error)
+
+	// PruneOneTimeTokens must delete tokens whose ExpiresAt is not after at, at most
+	// about limit, and report how many.
+	PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, err error)
+}
+
+// ThrottleStore keeps throttles, shared by all processes. Except for UnlockUser,
+// its methods must write neither change rows nor audit rows.
+type ThrottleStore interface {
+	// DatabaseID must return a random text of at least 16 characters that this
+	// database alone has, the same in all processes and for as long as it exists.
+	// Strangers must not learn it: the names of throttles are hashed under it.
+	DatabaseID(ctx context.Context) (string, error)
+
+	// Throttle must return the throttle of that name, also one that expired, or
+	// ErrNotFound.
+	Throttle(ctx context.Context, name string) (Throttle, error)
+
+	// ReserveAttempt must, in one step, look at the throttles of those names, each
+	// given once. Where one blocks (BlockedUntil and ExpiresAt are both after at)
+	// it must change nothing and return the one of those with the latest
+	// BlockedUntil; otherwise it must replace each by the Next of its rule and
+	// return the zero Throttle. Of racing reservations each must count.
+	ReserveAttempt(ctx context.Context, names []ThrottleReservation, at time.Time) (blocking Throttle, err error)
+
+	// RecordAttemptResult must apply the settlement in one step. Throttles that are
+	// absent are passed over, but those of Good are written in any case. No name
+	// is given twice.
+	RecordAttemptResult(ctx context.Context, s AttemptResult) error
+
+	// UnlockUser must, in one step, apply the settlement as RecordAttemptResult does and
+	// write the change row and the audit row of m, or return ErrNotFound when there
+	// is no such user. It must not change the user.
+	UnlockUser(ctx context.Context, id string, s AttemptResult, m Mutation) error
+
+	// PruneThrottles must delete throttles whose ExpiresAt is not after at, at most
+	// about limit, and report how many.
+	PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, err error)
 }

@@ -1,6 +1,7 @@
 package keyfold
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/keyfold/keyfold/internal/keycache"
 	"github.com/keyfold/keyfold/internal/token"
 )
 
@@ -108,3 +110,126 @@ func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // MarshalJSON is String as a JSON string.
 func (t Token) MarshalJSON() ([]byte, error) { return json.Marshal(t.String()) }
+
+// OneTimeToken is a secret of 256 random bits that works once, for one purpose
+// and one user. It hides itself as [Token] does: only [OneTimeToken.Reveal]
+// shows it. Only its hash is stored. Compare with [OneTimeToken.Equal]: the
+// compiler refuses == and the use as a map key.
+type OneTimeToken struct {
+	_    [0]func() // not comparable
+	text *string   // a pointer for the reason that Token has
+}
+
+var (
+	_ fmt.Formatter          = OneTimeToken{}
+	_ slog.LogValuer         = OneTimeToken{}
+	_ json.Marshaler         = OneTimeToken{}
+	_ encoding.TextMarshaler = OneTimeToken{}
+)
+
+// Reveal returns the token as its user must send it back. Put it into the
+// fragment of a link or a form, not into a query: those are logged. A GET must
+// not use it up: programs that look at mail follow links.
+func (t OneTimeToken) Reveal() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
+
+// Equal reports whether both are the same token, in constant time for tokens of
+// the same length. Two zero tokens are equal.
+func (t OneTimeToken) Equal(other OneTimeToken) bool { return sameText(t.Reveal(), other.Reveal()) }
+
+const hiddenOneTime = "[one-time token]"
+
+// String does not show the token.
+func (t OneTimeToken) String() string { return hiddenOneTime }
+
+// GoString does not show the token.
+func (t OneTimeToken) GoString() string { return hiddenOneTime }
+
+// Format does not show the token, whatever the verb.
+func (t OneTimeToken) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, hiddenOneTime) }
+
+// LogValue does not show the token.
+func (t OneTimeToken) LogValue() slog.Value { return slog.StringValue(hiddenOneTime) }
+
+// MarshalText does not show the token.
+func (t OneTimeToken) MarshalText() ([]byte, error) { return []byte(hiddenOneTime), nil }
+
+// MarshalJSON does not show the token.
+func (t OneTimeToken) MarshalJSON() ([]byte, error) { return json.Marshal(hiddenOneTime) }
+
+// secrets hashes the secrets of tokens, and compares them with stored hashes.
+type secrets struct {
+	// pepper finds a pepper by its id. It is a function because fmt follows pointers
+	// and maps to their contents, but cannot look into a function.
+	pepper  func(id string) ([]byte, bool)
+	signID  string // of the pepper for new keys; empty for none
+	require bool   // refuse keys without a pepper
+}
+
+// newSecrets returns secrets with copies of the peppers.
+func newSecrets(peppers map[string][]byte, signID string, require bool) *secrets {
+	all := make(map[string][]byte, len(peppers))
+	for id, pepper := range peppers {
+		all[id] = bytes.Clone(pepper)
+	}
+	return &secrets{signID: signID, require: require, pepper: func(id string) ([]byte, bool) {
+		pepper, ok := all[id]
+		return pepper, ok
+	}}
+}
+
+// match reports whether the token is the one that the key was made with: its
+// secret under the key's own algorithm, and its head. If this process does not
+// know the algorithm or the pepper, it decides nothing: an [ErrUnavailable].
+func (s *secrets) match(key keycache.Key, parts token.Parts) (bool, error) {
+	var sum [32]byte
+	switch key.Algorithm() {
+	case token.Plain:
+		sum = parts.Sum()
+	case token.Peppered:
+		pepper, ok := s.pepper(key.PepperID())
+		if !ok {
+			return false, &unavailable{cause: fmt.Errorf("keyfold: pepper %q is not in Options.Peppers", key.PepperID())}
+		}
+		sum = parts.PepperedSum(pepper)
+	default:
+		return false, &unavailable{cause: fmt.Errorf("keyfold: unknown hash algorithm %q", key.AlgorithmName())}
+	}
+	same := token.EqualSums(&sum, key.Sum())
+	if s.require && key.Algorithm() != token.Peppered {
+		return false, nil
+	}
+	return same && parts.Head == key.Head(), nil
+}
+
+// compareInVain costs what match does, so that the time of an answer does not
+// reveal whether the id is unknown or the secret wrong.
+func compareInVain(parts token.Parts) bool {
+	sum, dummy := parts.Sum(), [32]byte{1}
+	return token.EqualSums(&sum, &dummy)
+}
+
+// hash hashes a secret as those of new keys are hashed.
+func (s *secrets) hash(parts token.Parts) SecretHash {
+	if s.signID == "" {
+		return SecretHash{Alg: token.Plain.String(), Sum: parts.Sum()}
+	}
+	pepper, _ := s.pepper(s.signID) // checkPeppers has found it
+	return SecretHash{Alg: token.Peppered.String(), PepperID: s.signID, Sum: parts.PepperedSum(pepper)}
+}
+
+// outdated returns the move that a key needs whose token was just verified.
+func (s *secrets) outdated(key keycache.Key, parts token.Parts) (rehash, bool) {
+	old := SecretHash{Alg: token.Plain.String(), Sum: *key.Sum()}
+	if key.Algorithm() == token.Peppered {
+		old.Alg, old.PepperID = token.Peppered.String(), key.PepperID()
+	}
+	if old.PepperID == s.signID {
+		return rehash{}, false
+	}
+	return rehash{keyID: key.ID(), old: old, new: s.hash(parts)}, true
+}

@@ -3,24 +3,10 @@ package keyfold
 import (
 	"context"
 	"fmt"
-	"net/netip"
+	"iter"
 	"strings"
 	"time"
 )
-
-// UsageEvent is one verify. Every verify whose secret was right leaves one. Of
-// the other requests a process keeps a sample: at most 10 000 in 24 hours, and
-// at most 100 at once. Counts are exact for all.
-type UsageEvent struct {
-	At        time.Time
-	Seq       int64      // orders events of one millisecond; no other meaning
-	KeyID     string     // empty for a sampled refusal that no key can be held to
-	Outcome   Outcome    // what was decided
-	Route     string     // as given in Request.Route: "GET /reports"
-	IP        netip.Addr // as given in Request.IP, without a zone; the zero Addr when unknown
-	RequestID string     // empty unless Options.RecordRequestID, and in samples
-	UserAgent string     // empty unless Options.RecordUserAgent, and in samples
-}
 
 // UsageQuery names usage. Every field that is set must match.
 type UsageQuery struct {
@@ -75,6 +61,16 @@ func (s *Service) Usage(ctx context.Context, q UsageQuery) (UsagePage, error) {
 	return page, err
 }
 
+// AllUsage yields every usage event that matches, as [Service.AllKeys] does keys.
+// Where q.To is zero, events that are written meanwhile are not among them.
+func (s *Service) AllUsage(ctx context.Context, q UsageQuery) iter.Seq2[UsageEvent, error] {
+	return everyPage(q.Cursor, func(cursor string) ([]UsageEvent, string, error) {
+		q.Cursor, q.Limit = cursor, pageLength(q.Limit)
+		page, err := s.Usage(ctx, q)
+		return page.Events, page.Next, err
+	})
+}
+
 // UsageTotals counts verifies by their outcome.
 type UsageTotals struct {
 	From  time.Time // the hour that the count begins with
@@ -115,7 +111,7 @@ func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
 	if err := q.KeyID.checkID("key_id"); err != nil {
 		return UsageScan{}, err
 	}
-	if err := checkFilters(q.OwnerID, q.UserID, Filter{}); err != nil {
+	if err := (&keyConditions{owner: q.OwnerID, user: q.UserID}).check(); err != nil {
 		return UsageScan{}, err
 	}
 	for _, code := range q.Outcomes {
@@ -144,10 +140,6 @@ func (s *Service) PruneUsage(ctx context.Context, before time.Time) (int, error)
 	return total, storeError(ctx, err)
 }
 
-func pruneUsage(ctx context.Context, store Store, before time.Time) (int, error) {
-	return inSteps(func() (int, bool, error) { return store.PruneUsage(ctx, before, pruneStep) })
-}
-
 // PruneHours deletes counts by hour of hours that were over at before, in small
 // steps, and returns how many. Totals stay, and so do the hours from which there
 // are events: [Service.PruneUsage] comes first. Errors: [ErrUnavailable]; what
@@ -157,30 +149,135 @@ func (s *Service) PruneHours(ctx context.Context, before time.Time) (int, error)
 	return total, storeError(ctx, err)
 }
 
-func pruneHours(ctx context.Context, store Store, before time.Time) (int, error) {
-	return inSteps(func() (int, bool, error) { return store.PruneHours(ctx, before, pruneStep) })
-}
-
-// inSteps repeats a step as long as there is more to delete.
-func inSteps(step func() (deleted int, more bool, err error)) (total int, err error) {
-	for {
-		deleted, more, err := step()
-		total += deleted
-		if err != nil || !more {
-			return total, err
-		}
-	}
-}
-
-const pruneStep = 5000
-
-// UsageStats says how the recording of usage is doing in this process.
-type UsageStats struct {
-	PendingEvents   int64 `json:"pending_events"` // not written yet
-	DroppedEvents   int64 `json:"dropped_events"` // beyond the bounds of the Options; they are in the totals all the same
-	LostUses        int64 `json:"lost_uses"`      // of keys that were deleted before their last uses were written
-	RejectedBatches int64 `json:"batches_aside"`  // that the store refuses although it works; they are tried again, and no use of them is lost
-}
-
 // UsageStats returns how the recording of usage is doing in this process.
 func (s *Service) UsageStats() UsageStats { return s.delivery.stats() }
+
+// UsageUnit is the length of the intervals of a [UsageReport].
+type UsageUnit uint8
+
+// The units. Days are those of UTC.
+const (
+	UsageByHour UsageUnit = iota
+	UsageByDay
+)
+
+// String returns the stable text of the unit: "hour", "day".
+func (u UsageUnit) String() string {
+	switch u {
+	case UsageByHour:
+		return "hour"
+	case UsageByDay:
+		return "day"
+	}
+	return fmt.Sprintf("unit_%d", uint8(u))
+}
+
+// ParseUsageUnit returns the unit of that text, or an [InvalidError] for the
+// field "by".
+func ParseUsageUnit(text string) (UsageUnit, error) {
+	for _, unit := range []UsageUnit{UsageByHour, UsageByDay} {
+		if unit.String() == text {
+			return unit, nil
+		}
+	}
+	return 0, invalid("by", "must be hour or day")
+}
+
+// The longest spans of a report: what one answer can hold.
+const (
+	maxReportHours = 31 * 24
+	maxReportDays  = 366
+
+	defaultReportDays = 30
+)
+
+// UsageReportQuery names usage, and how finely to tell it.
+type UsageReportQuery struct {
+	KeyID    Filter
+	OwnerID  Filter    // keys of this owner that exist now; not together with KeyID
+	UserID   Filter    // keys of this user that exist now; not together with the two above
+	From     time.Time // zero = 24 hours before To, by day 30 days
+	To       time.Time // exclusive; zero = now
+	Outcomes []Outcome // empty = all
+	By       UsageUnit // zero = UsageByHour
+}
+
+// UsageReport counts verifies by interval and outcome.
+type UsageReport struct {
+	By        UsageUnit
+	Intervals []UsageInterval // oldest first, without gaps
+}
+
+// UsageInterval is one hour or day of a [UsageReport].
+type UsageInterval struct {
+	StartAt time.Time
+	Count   map[Outcome]int64 // nil where nothing happened
+}
+
+// UsageReport counts verifies in every hour or UTC day from the one of q.From
+// to the last that begins before q.To, at most 31 days by hour and 366 days by
+// day. Counts are exact, also where single events were dropped or pruned, and
+// end with Options.HourRetention. Without KeyID, OwnerID and UserID, keys that were
+// deleted count too, and so do the refusals that no key can be held to. Errors:
+// [InvalidError], [ErrUnavailable].
+func (s *Service) UsageReport(ctx context.Context, q UsageReportQuery) (UsageReport, error) {
+	if q.By > UsageByDay {
+		return UsageReport{}, invalid("by", "must be hour or day")
+	}
+	scan, err := q.scan(s.now())
+	if err != nil {
+		return UsageReport{}, err
+	}
+	hours, err := s.store.UsageHours(ctx, scan)
+	if err != nil {
+		return UsageReport{}, storeError(ctx, err)
+	}
+	unit := q.By.length()
+	report := UsageReport{By: q.By, Intervals: make([]UsageInterval, scan.To.Sub(scan.From)/unit)}
+	for i := range report.Intervals {
+		report.Intervals[i].StartAt = scan.From.Add(time.Duration(i) * unit)
+	}
+	for _, hour := range hours {
+		interval := &report.Intervals[hour.HourAt.Sub(scan.From)/unit]
+		if interval.Count == nil {
+			interval.Count = map[Outcome]int64{}
+		}
+		interval.Count[hour.Outcome] += hour.Count
+	}
+	return report, nil
+}
+
+func (u UsageUnit) length() time.Duration {
+	if u == UsageByDay {
+		return 24 * time.Hour
+	}
+	return time.Hour
+}
+
+// scan checks the query and rounds its bounds to whole intervals.
+func (q *UsageReportQuery) scan(now time.Time) (UsageScan, error) {
+	usage := UsageQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, UserID: q.UserID, From: q.From, To: q.To, Outcomes: q.Outcomes}
+	unit, most, rule := q.By.length(), maxReportHours, "must be at most 31 days before to when counting by hour"
+	if q.By == UsageByDay {
+		most, rule = maxReportDays, fmt.Sprintf("must be at most %d days before to", maxReportDays)
+		if q.From.IsZero() {
+			if usage.To.IsZero() {
+				usage.To = now.Add(time.Millisecond)
+			}
+			usage.From = usage.To.Add(-defaultReportDays * unit)
+		}
+	}
+	scan, err := usage.scan(now)
+	if err != nil {
+		return UsageScan{}, err
+	}
+	to := scan.To.Truncate(unit)
+	if to.Before(scan.To) {
+		to = to.Add(unit)
+	}
+	scan.From, scan.To = scan.From.Truncate(unit), to
+	if scan.To.Sub(scan.From) > time.Duration(most)*unit {
+		return UsageScan{}, invalid("from", rule)
+	}
+	return scan, nil
+}

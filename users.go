@@ -4,46 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"log/slog"
 	"net/netip"
 	"time"
 
 	"github.com/keyfold/keyfold/internal/identifier"
+	"github.com/keyfold/keyfold/internal/redact"
 	"github.com/keyfold/keyfold/internal/token"
 	"github.com/keyfold/keyfold/internal/wire"
 )
-
-// User is somebody who can log in, and whom keys can belong to. Programs with
-// users of their own need none: they name them by [Key.OwnerID].
-type User struct {
-	ID                string // 16 base62 characters; public, safe in logs
-	Username          string // as it is shown; empty for none
-	Email             string // as it is shown; empty for none
-	EmailVerifiedAt   time.Time
-	HasPassword       bool
-	PasswordChangedAt time.Time
-	CreatedAt         time.Time
-	UpdatedAt         time.Time
-	DisabledAt        time.Time // zero = enabled
-	DisabledReason    string
-	Version           int64 // 1 at creation, one more with every change
-}
-
-// UserState is what a user's fields amount to.
-type UserState string
-
-// The states of a user.
-const (
-	UserActive   UserState = "active"
-	UserDisabled UserState = "disabled"
-)
-
-// State returns the state of the user.
-func (u *User) State() UserState {
-	if !u.DisabledAt.IsZero() {
-		return UserDisabled
-	}
-	return UserActive
-}
 
 // NewUser is what a user is created with. It needs a username or an e-mail
 // address. Printing, logging or encoding it hides the password, except in an
@@ -101,7 +71,7 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
 	if record.PasswordHash != "" {
 		record.HasPassword, record.PasswordChangedAt, record.PasswordVersion = true, now, 1
 	}
-	m := s.mutation(ctx, now, "user.create", record.ID, nil, userFields(&record.User))
+	m := newMutation(ctx, now, "user.create", record.ID, nil, userFields(&record.User))
 	if err := s.store.CreateUser(ctx, record, m); err != nil {
 		return User{}, s.taken(ctx, &record, err)
 	}
@@ -264,7 +234,7 @@ func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User
 		return User{}, invalid("username", "must be set, unless there is an email")
 	}
 	record.UpdatedAt = s.now()
-	m := s.mutation(ctx, record.UpdatedAt, "user.update", id, before, userFields(&record.User))
+	m := newMutation(ctx, record.UpdatedAt, "user.update", id, before, userFields(&record.User))
 	if err := s.store.UpdateUser(ctx, record, m); err != nil {
 		return User{}, s.taken(ctx, &record, err)
 	}
@@ -337,7 +307,7 @@ func (s *Service) SetHashedPassword(ctx context.Context, id string, hashed Hashe
 
 // storePassword replaces the password of that version by one that is hashed.
 func (s *Service) storePassword(ctx context.Context, user *UserRecord, hash string, version int64) error {
-	m := s.mutation(ctx, s.now(), "user.set_password", user.ID, fieldsOf{}, fieldsOf{})
+	m := newMutation(ctx, s.now(), "user.set_password", user.ID, fieldsOf{}, fieldsOf{})
 	if err := s.store.SetPassword(ctx, user.ID, hash, version, m); err != nil {
 		return storeError(ctx, err)
 	}
@@ -419,7 +389,7 @@ func (s *Service) DisableUser(ctx context.Context, id, reason string) error {
 		return err
 	}
 	now := s.now()
-	return s.setUserState(ctx, id, DisableChange, reason, s.mutation(ctx, now, actionUserDisable, id,
+	return s.setUserState(ctx, id, DisableChange, reason, newMutation(ctx, now, actionUserDisable, id,
 		fieldsOf{"disabled_at": nil}, fieldsOf{"disabled_at": now, "disabled_reason": wire.Text(reason)}))
 }
 
@@ -427,7 +397,7 @@ func (s *Service) DisableUser(ctx context.Context, id, reason string) error {
 // Enabling a user who is enabled changes nothing and is no error. Errors:
 // [InvalidError], [ErrNotFound], [ErrUnavailable].
 func (s *Service) EnableUser(ctx context.Context, id string) error {
-	return s.setUserState(ctx, id, EnableChange, "", s.mutation(ctx, s.now(), actionUserEnable, id,
+	return s.setUserState(ctx, id, EnableChange, "", newMutation(ctx, s.now(), actionUserEnable, id,
 		fieldsOf{"state": UserDisabled}, fieldsOf{"disabled_at": nil, "disabled_reason": nil}))
 }
 
@@ -447,7 +417,7 @@ func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	err = s.store.DeleteUser(ctx, id, s.mutation(ctx, s.now(), actionUserDelete, id, userFields(&record.User), nil))
+	err = s.store.DeleteUser(ctx, id, newMutation(ctx, s.now(), actionUserDelete, id, userFields(&record.User), nil))
 	s.changedUser(id)
 	return storeError(ctx, err)
 }
@@ -495,35 +465,32 @@ func (s *Service) Users(ctx context.Context, q UserQuery) (UserPage, error) {
 	if q.Username.set || q.Email.set {
 		return s.namedUser(ctx, q)
 	}
-	scan := UserScan{After: after.position(), Limit: limit}
+	step := limit
 	if q.State != "" {
-		scan.Limit = maxPage
+		step = maxPage
 	}
-	var page UserPage
-	for looked := 0; looked < maxStretch; looked += scan.Limit {
-		records, err := s.store.Users(ctx, scan)
-		if err != nil {
-			return UserPage{}, storeError(ctx, err)
-		}
-		for i := range records {
-			user := &records[i].User
-			scan.After = Position{At: user.CreatedAt, ID: user.ID}
-			if q.State == "" || q.State == user.State() {
-				page.Users = append(page.Users, *user)
-			}
-			if len(page.Users) == limit {
-				break
-			}
-		}
-		if len(page.Users) < limit && len(records) < scan.Limit {
-			return page, nil // the end of the list
-		}
-		if len(page.Users) == limit {
-			break
-		}
+	users, next, err := walk(after.position(), limit, step,
+		func(after Position, limit int) ([]UserRecord, error) {
+			return s.store.Users(ctx, UserScan{After: after, Limit: limit})
+		},
+		func(r *UserRecord) (User, Position, bool) {
+			return r.User, Position{At: r.CreatedAt, ID: r.ID}, q.State == "" || q.State == r.State()
+		})
+	if err != nil {
+		return UserPage{}, storeError(ctx, err)
 	}
-	page.Next, err = s.nextCursor(ctx, cursor{At: scan.After.At.UnixMilli(), ID: scan.After.ID}, filter)
+	page := UserPage{Users: users}
+	page.Next, err = s.cursorAfter(ctx, next, filter)
 	return page, err
+}
+
+// AllUsers yields every user that matches, as [Service.AllKeys] does keys.
+func (s *Service) AllUsers(ctx context.Context, q UserQuery) iter.Seq2[User, error] {
+	return everyPage(q.Cursor, func(cursor string) ([]User, string, error) {
+		q.Cursor, q.Limit = cursor, pageLength(q.Limit)
+		page, err := s.Users(ctx, q)
+		return page.Users, page.Next, err
+	})
 }
 
 // namedUser is the page of the one user that has those names, if there is one.
@@ -550,3 +517,45 @@ func (s *Service) namedUser(ctx context.Context, q UserQuery) (UserPage, error) 
 	}
 	return UserPage{Users: []User{found.User}}, nil
 }
+
+// UnlockUser lifts the waits that failed log-ins have put on a user, by username
+// and by e-mail address. ip, if valid, is the user's address: it becomes known for
+// the user, as after a log-in, so that the right password passes from there even
+// while others guess. The user does not change. Errors: [InvalidError],
+// [ErrNotFound], [ErrUnavailable].
+func (s *Service) UnlockUser(ctx context.Context, id string, ip netip.Addr) error {
+	user, err := s.user(ctx, id)
+	if err != nil {
+		return err
+	}
+	a, err := s.newAttempt(ctx, "", ip)
+	if err != nil {
+		return err
+	}
+	now, after := s.now(), fieldsOf{}
+	if a.from != "" {
+		after["known_address"] = a.from
+	}
+	m := newMutation(ctx, now, "user.unlock", id, fieldsOf{}, after)
+	return storeError(ctx, s.store.UnlockUser(ctx, id, a.cleared(&user, now), m))
+}
+
+var _ redact.Redacted = NewUser{}
+
+func (n NewUser) shown() redact.Fields { return redact.Of(n, "Password", "HashedPassword") }
+
+// Format writes the fields that are set, without the password, for every verb
+// and flag.
+func (n NewUser) Format(state fmt.State, verb rune) { n.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (n NewUser) LogValue() slog.Value { return n.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (n NewUser) MarshalJSON() ([]byte, error) { return n.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (n NewUser) MarshalText() ([]byte, error) { return n.shown().MarshalText() }
+
+// GobEncode returns an error: a password must not be stored.
+func (n NewUser) GobEncode() ([]byte, error) { return nil, redact.ErrGob }

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/keyfold/keyfold/internal/clock"
@@ -72,7 +73,7 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 			return Identity{}, cause // not a decision, so it is not counted
 		}
 		if code = OutcomeOf(err); code == OutcomeUnavailable {
-			s.outages.report(ctx, s.opts.Logger, now.Wall, err)
+			s.reportOutage(ctx, now, err)
 		}
 	}
 	stored, ok := s.recorder.record(key, &observation{
@@ -80,12 +81,12 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 	})
 	if !ok {
 		err := &unavailable{cause: ErrClosed}
-		s.outages.report(ctx, s.opts.Logger, now.Wall, err)
+		s.reportOutage(ctx, now, err)
 		return Identity{}, err
 	}
 	if stored != nil && s.waitForUse {
 		if err := stored.wait(ctx, limit); err != nil {
-			s.outages.report(ctx, s.opts.Logger, now.Wall, err)
+			s.reportOutage(ctx, now, err)
 			return Identity{}, err
 		}
 	}
@@ -168,7 +169,7 @@ const staleWait = 250 * time.Millisecond
 
 // read reads a key from the store, if the check of the database has passed.
 func (s *Service) read(ctx context.Context, id string) (keycache.Key, error) {
-	if err := s.store.mayDecide(ctx); err != nil {
+	if err := s.check.mayDecide(ctx); err != nil {
 		return keycache.Key{}, storeError(context.WithoutCancel(ctx), err)
 	}
 	staleAt := int64(0)
@@ -214,31 +215,18 @@ func refusalFor(reason keycache.Reason) error {
 	return errScope
 }
 
-// outageInterval is the least time between two lines about verifies that ended
-// with an [ErrUnavailable].
-const outageInterval = 10 * time.Second
-
-// outages logs why verifies are refused with an [ErrUnavailable]. A middleware
-// answers them with a bare 503, so without the log an administrator would not
-// learn the reason.
-type outages struct {
-	next    atomic.Int64 // unix milliseconds: before it, nothing is logged
-	omitted atomic.Int64 // verifies since the last line
-}
-
-// report logs the error of a verify, unless its caller gave up or a line was
-// logged a moment ago.
-func (o *outages) report(ctx context.Context, log *slog.Logger, now int64, err error) {
+// reportOutage logs why a verify is refused with an [ErrUnavailable], unless its
+// caller gave up or a line was logged a moment ago. A middleware answers such a
+// request with a bare 503, so without the log an administrator would not learn the
+// reason.
+func (s *Service) reportOutage(ctx context.Context, now clock.Instant, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	next := o.next.Load()
-	if now < next || !o.next.CompareAndSwap(next, now+outageInterval.Milliseconds()) {
-		o.omitted.Add(1)
-		return
+	if omitted, ok := s.outageLog.Take(now.Wall); ok {
+		s.opts.Logger.Warn("keyfold: a request was refused because its key could not be checked",
+			slog.Any("error", err), slog.Int64("omitted", omitted))
 	}
-	log.Warn("keyfold: a request was refused because its key could not be checked",
-		slog.Any("error", err), slog.Int64("omitted", o.omitted.Swap(0)))
 }
 
 // CheckScopes returns an [InvalidError] for the first of the scopes that a
@@ -268,6 +256,93 @@ func checkConcrete(scopes []string) error {
 	return nil
 }
 
+// Identity describes the key that a request came with. It cannot be changed, so
+// it may be kept, copied and shared. The zero Identity stands for no key: every
+// method returns its zero value, and it has no scope.
+type Identity struct{ key keycache.Key }
+
+// IsZero reports whether this is the zero Identity.
+func (id Identity) IsZero() bool { return id.key.IsZero() }
+
+// KeyID returns the id of the key.
+func (id Identity) KeyID() string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.key.ID()
+}
+
+// Name returns the key's name.
+func (id Identity) Name() string { return id.text(keycache.Key.Name) }
+
+// OwnerID returns the host's own id of the owner of the key.
+func (id Identity) OwnerID() string { return id.text(keycache.Key.OwnerID) }
+
+// UserID returns the id of the [User] that the key belongs to, or "".
+func (id Identity) UserID() string { return id.text(keycache.Key.UserID) }
+
+// Tenant returns the key's tenant label.
+func (id Identity) Tenant() string { return id.text(keycache.Key.Tenant) }
+
+// Environment returns the environment in the key's token: "live", or empty.
+func (id Identity) Environment() string { return id.text(keycache.Key.Environment) }
+
+// HasScope reports whether the key holds the scope, itself or by a wildcard. It
+// is false for a scope that is malformed or holds a wildcard of its own.
+func (id Identity) HasScope(wanted string) bool {
+	return scope.IsConcrete(wanted) && id.scopes().Covers(wanted)
+}
+
+// Scopes yields the key's scopes in the order given at its creation.
+func (id Identity) Scopes() iter.Seq[string] { return id.scopes().All }
+
+// Metadata returns the value kept under that name, or "".
+func (id Identity) Metadata(name string) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.key.Metadata(name)
+}
+
+// ExpiresAt returns the key's deadline, exclusive; zero when it has none.
+func (id Identity) ExpiresAt() time.Time {
+	if id.IsZero() || id.key.ExpiresAt() == NoDeadline {
+		return time.Time{}
+	}
+	return time.UnixMilli(id.key.ExpiresAt()).UTC()
+}
+
+// String names the key and its owner, for logs.
+func (id Identity) String() string {
+	if id.IsZero() {
+		return "nobody"
+	}
+	return "key " + id.KeyID()
+}
+
+// Format writes String for every verb and flag.
+func (id Identity) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, id.String()) }
+
+// LogValue is String, for log/slog.
+func (id Identity) LogValue() slog.Value { return slog.StringValue(id.String()) }
+
+// text returns a text of the key, empty for the zero Identity.
+func (id Identity) text(of func(keycache.Key) string) string {
+	if id.IsZero() {
+		return ""
+	}
+	return of(id.key)
+}
+
+func (id Identity) scopes() scope.Set {
+	if id.IsZero() {
+		return ""
+	}
+	return id.key.Scopes()
+}
+
+var _ redact.Redacted = Request{}
+
 // shown has the id of the key in place of the token where the token has its shape.
 func (r Request) shown() redact.Fields {
 	fields := redact.Of(r, "Token")
@@ -291,4 +366,4 @@ func (r Request) MarshalJSON() ([]byte, error) { return r.shown().MarshalJSON() 
 func (r Request) MarshalText() ([]byte, error) { return r.shown().MarshalText() }
 
 // GobEncode returns an error: a token must not be stored.
-func (r Request) GobEncode() ([]byte, error) { return nil, errSecretInGob }
+func (r Request) GobEncode() ([]byte, error) { return nil, redact.ErrGob }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,24 @@ import (
 	"slices"
 	"time"
 )
+
+// Redacted is implemented by the types whose exported fields hold secrets, and by
+// those that hold such a type. The methods show the other fields.
+//
+// fmt does not call them for a value in an unexported field, and for the verbs %p
+// and %w, which go vet refuses there. Nor does it for a value inside a struct
+// without methods behind a pointer, for verbs such as %s that pointers do not have:
+// that is why the outer types have them too.
+type Redacted interface {
+	fmt.Formatter
+	slog.LogValuer
+	json.Marshaler
+	encoding.TextMarshaler
+}
+
+// ErrGob refuses to encode a value that must not be stored: sessions are often kept
+// by encoding/gob.
+var ErrGob = errors.New("keyfold: a value that holds a password or a token must not be encoded")
 
 // Secret is shown in place of a secret.
 const Secret = "[secret]"

@@ -1,0 +1,623 @@
+package keyfold
+
+// The records that the Service and its Store exchange. They stand in one file,
+// which refers to errors.go and no other, so that the contract of a Store can be
+// read without the Service.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"github.com/keyfold/keyfold/internal/text"
+)
+
+// Key is what is known of an API key: everything but its secret.
+type Key struct {
+	ID          string // 16 base62 characters; public, safe in logs
+	Hint        string // how the token begins, to tell keys apart: "kf_live_8fJ2…"
+	Prefix      string // first part of the token: "kf"
+	Environment string // second part of the token, if any: "live"
+	Name        string
+	Notes       string
+	OwnerID     string         // the host's own id of whoever the key belongs to; opaque
+	UserID      string         // the [User] that the key belongs to; empty for none
+	Tenant      string         // a label to list and stop keys by
+	Scopes      []string       // "reports:read", see Options.Scopes; empty = none
+	Networks    []netip.Prefix // where the key may be used from; empty = anywhere
+	Metadata    map[string]string
+
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+	ExpiresAt      time.Time     // exclusive; zero = never
+	IdleTimeout    time.Duration // zero = none
+	DisabledAt     time.Time     // zero = enabled
+	DisabledReason string
+	RevokedAt      time.Time // zero = not revoked; final otherwise
+	RevokedReason  string
+	// UserDisabled is true while the user of the key is disabled, or no longer exists.
+	// It is read with the key and cannot be set: see [Service.DisableUser].
+	UserDisabled bool
+
+	LineageID   string // id of the first key of a chain of rotations; its own id for that one
+	RotatedFrom string // id of the key that this one replaced
+	RotatedTo   string // id of the key that replaced this one
+
+	Version    int64     // 1 at creation, one more with every change
+	Uses       int64     // verifies that were allowed, as of the last flush
+	LastUsedAt time.Time // zero = never used
+}
+
+// KeyState is what a key's fields amount to at one moment.
+type KeyState string
+
+// The states of a key. The first that applies is the state, in this order, which
+// is that of the outcomes of [Service.Verify].
+const (
+	KeyRevoked      KeyState = "revoked"
+	KeyDisabled     KeyState = "disabled"
+	KeyUserDisabled KeyState = "user_disabled" // the key's user is disabled or gone
+	KeyExpired      KeyState = "expired"
+	KeyActive       KeyState = "active"
+)
+
+// field is the field that puts a key into the state.
+func (s KeyState) field() string {
+	switch s {
+	case KeyRevoked:
+		return "revoked_at"
+	case KeyDisabled:
+		return "disabled_at"
+	}
+	return "expires_at"
+}
+
+// State returns the key's state at that time. It does not tell idleness: that
+// depends on uses which may not have been written yet.
+func (k *Key) State(at time.Time) KeyState {
+	switch {
+	case !k.RevokedAt.IsZero():
+		return KeyRevoked
+	case !k.DisabledAt.IsZero():
+		return KeyDisabled
+	case k.UserDisabled:
+		return KeyUserDisabled
+	case !k.ExpiresAt.IsZero() && !at.Before(k.ExpiresAt):
+		return KeyExpired
+	}
+	return KeyActive
+}
+
+// replaced reports whether the key has a successor and nothing else ended it.
+func (k *Key) replaced() bool {
+	return k.RotatedTo != "" && (k.RevokedAt.IsZero() || k.RevokedReason == RotatedReason)
+}
+
+// checkRenew returns the [ErrConflict] that forbids to renew the key, or nil.
+func (k *Key) checkRenew() error {
+	switch {
+	case !k.RevokedAt.IsZero() && !k.replaced():
+		return conflict("revoked_at", "key %s is revoked", k.ID)
+	case k.RotatedTo != "":
+		return conflict("rotated_to", "key %s was rotated; renew %s instead", k.ID, k.RotatedTo)
+	}
+	return nil
+}
+
+// checkRotate returns the [ErrConflict] that forbids to rotate the key at that time,
+// or nil. A key may be replaced while its user is disabled, as one may be created.
+func (k *Key) checkRotate(at time.Time) error {
+	own := *k
+	own.UserDisabled = false
+	switch state := own.State(at); {
+	case k.replaced():
+		return conflict("rotated_to", "key %s was rotated to %s", k.ID, k.RotatedTo)
+	case state != KeyActive:
+		return conflict(state.field(), "key %s is %s", k.ID, state)
+	}
+	return nil
+}
+
+// checkEdit returns the [ErrConflict] that forbids other changes, or nil.
+func (k *Key) checkEdit() error {
+	if !k.RevokedAt.IsZero() {
+		return conflict("revoked_at", "key %s is revoked", k.ID)
+	}
+	return nil
+}
+
+// SecretHash is what is stored in place of a secret.
+type SecretHash struct {
+	Alg      string   // "kf1": SHA-256; "kf1h": HMAC-SHA-256 under a pepper
+	PepperID string   // names the pepper; empty without one
+	Sum      [32]byte // the hash itself
+}
+
+// KeyRecord is a key as it is stored.
+type KeyRecord struct {
+	Key
+	// Secret never leaves the process in any answer.
+	Secret SecretHash
+	// ActiveAt is the time from which idleness counts when there is no later
+	// use: creation, the last renewal or the last enabling.
+	ActiveAt time.Time
+}
+
+// VerifyRecord is what [Service.Verify] decides on: one narrow read.
+type VerifyRecord struct {
+	KeyID       string
+	Secret      SecretHash
+	Prefix      string
+	Environment string
+	Name        string
+	OwnerID     string
+	Tenant      string
+	Scopes      string // separated by one space, in the order given
+	Networks    string // CIDR prefixes, separated by one space
+	Metadata    string // a JSON object of strings; empty when there is none
+	ExpiresAt   int64  // unix milliseconds; [NoDeadline] when the key never expires
+	IdleTimeout int64  // milliseconds; 0 for none
+	ActiveAt    int64  // unix milliseconds
+	LastUsedAt  int64  // unix milliseconds, as of the last flush; 0 when never used, or when IdleTimeout is 0
+	Disabled    bool
+	Revoked     bool
+	UserID      string // empty for a key that belongs to no user
+	// UserDisabled must be true when there is a UserID and that user is disabled
+	// or does not exist.
+	UserDisabled bool
+}
+
+// NoDeadline is the ExpiresAt of a [VerifyRecord] whose key never expires.
+const NoDeadline = int64(1<<63 - 1)
+
+// KeyIndex names the column that leads a scan over keys.
+type KeyIndex uint8
+
+// The scans over keys. All but the last are newest first, by (CreatedAt, ID).
+const (
+	KeysAll      KeyIndex = iota // every key
+	KeysByOwner                  // KeyScan.Value is an owner id
+	KeysByTenant                 // KeyScan.Value is a tenant
+	KeysByUser                   // KeyScan.Value is the id of a user
+	KeysExpiring                 // From <= ExpiresAt < To, soonest first, by (ExpiresAt, ID)
+)
+
+// KeyScan asks for one page of keys.
+type KeyScan struct {
+	Index KeyIndex
+	Value string
+	// From and To bound ExpiresAt for KeysExpiring and are ignored otherwise.
+	From, To time.Time
+	// After is where the page before ended; the zero Position starts.
+	After Position
+	// Limit is the greatest number of rows, at least 1.
+	Limit int
+}
+
+// Position is a place in an ordered scan: the row that was read last.
+type Position struct {
+	At time.Time
+	ID string
+}
+
+// StateChange is one of the unconditional changes of a key's state.
+type StateChange uint8
+
+// The state changes. Each is guarded by the state alone, never by a version:
+// a versioned revoke could lose to a stream of edits.
+const (
+	RevokeChange  StateChange = iota + 1 // applies where the key is not revoked
+	DisableChange                        // applies where it is neither revoked nor disabled
+	EnableChange                         // applies where it is disabled and not revoked; sets ActiveAt
+)
+
+// Rotation replaces a key by its successor.
+type Rotation struct {
+	OldID      string
+	OldVersion int64 // as read
+	// OldEnd is the old key's new ExpiresAt. The zero time means that there is no
+	// overlap: the old key ends by its state, which every clock agrees on.
+	OldEnd time.Time
+	New    KeyRecord
+}
+
+// RotatedReason is the RevokedReason of a key that was rotated without an
+// overlap.
+const RotatedReason = "rotated"
+
+// MaxFeedTargets is the number of keys in one state change above which the
+// feed says "anything may have changed" instead of naming each.
+const MaxFeedTargets = 100
+
+// rehash is the move of one key to the pepper of new keys.
+type rehash struct {
+	keyID    string
+	old, new SecretHash
+}
+
+// User is somebody who can log in, and whom keys can belong to. Programs with
+// users of their own need none: they name them by [Key.OwnerID].
+type User struct {
+	ID                string // 16 base62 characters; public, safe in logs
+	Username          string // as it is shown; empty for none
+	Email             string // as it is shown; empty for none
+	EmailVerifiedAt   time.Time
+	HasPassword       bool
+	PasswordChangedAt time.Time
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+	DisabledAt        time.Time // zero = enabled
+	DisabledReason    string
+	Version           int64 // 1 at creation, one more with every change
+}
+
+// UserState is what a user's fields amount to.
+type UserState string
+
+// The states of a user.
+const (
+	UserActive   UserState = "active"
+	UserDisabled UserState = "disabled"
+)
+
+// State returns the state of the user.
+func (u *User) State() UserState {
+	if !u.DisabledAt.IsZero() {
+		return UserDisabled
+	}
+	return UserActive
+}
+
+// UserRecord is a user as it is stored. HasPassword must be whether there is a
+// PasswordHash, whatever is given.
+type UserRecord struct {
+	User
+	// UsernameKey and EmailKey are what is compared: the canonical form, or "-"
+	// and the id where there is none. Each is unique among all users.
+	UsernameKey string
+	EmailKey    string
+	// PasswordHash is a PHC string, empty without a password. It never leaves
+	// the process in any answer.
+	PasswordHash string
+	// PasswordVersion is raised by every change of the password.
+	PasswordVersion int64
+}
+
+// AnyPassword, as the version that [UserStore] is given for a new password, replaces
+// whatever password there is.
+const AnyPassword = int64(-1)
+
+// UserScan asks for one page of users, newest first by (CreatedAt, ID).
+type UserScan struct {
+	After Position // where the page before ended; the zero Position starts
+	Limit int      // the greatest number of rows, at least 1
+}
+
+// OneTimePurpose is what a one-time token is good for. Its number is stored.
+type OneTimePurpose uint8
+
+// The purposes of one-time tokens.
+const (
+	PurposeVerifyEmail   OneTimePurpose = 1 // proves that the user reads mail to their address; 24 hours
+	PurposeResetPassword OneTimePurpose = 2 // sets a password without the old one; 15 minutes
+	PurposeChangeEmail   OneTimePurpose = 3 // proves another address and makes it the user's; 24 hours
+)
+
+// String returns the stable text of the purpose: "verify_email".
+func (p OneTimePurpose) String() string {
+	switch p {
+	case PurposeVerifyEmail:
+		return "verify_email"
+	case PurposeResetPassword:
+		return "reset_password"
+	case PurposeChangeEmail:
+		return "change_email"
+	}
+	return fmt.Sprintf("purpose_%d", uint8(p))
+}
+
+// ParseOneTimePurpose returns the purpose of that text, or an [InvalidError]
+// for the field "purpose".
+func ParseOneTimePurpose(text string) (OneTimePurpose, error) {
+	for _, p := range []OneTimePurpose{PurposeVerifyEmail, PurposeResetPassword, PurposeChangeEmail} {
+		if p.String() == text {
+			return p, nil
+		}
+	}
+	return 0, invalid("purpose", "must be one of verify_email, reset_password, change_email")
+}
+
+// OneTimeTokenRecord is a one-time token as it is stored.
+type OneTimeTokenRecord struct {
+	Sum     [32]byte // of the token and its purpose; the token itself is not kept
+	Purpose OneTimePurpose
+	UserID  string
+	// PasswordVersion and EmailKey are the user's when the token was made. A
+	// user who has another since cannot use it.
+	PasswordVersion int64
+	EmailKey        string
+	// NewEmail and NewEmailKey are what ChangeEmail changes to, empty otherwise.
+	NewEmail    string
+	NewEmailKey string
+	CreatedAt   time.Time
+	ExpiresAt   time.Time // exclusive
+}
+
+// OneTimeTokenUse is what a one-time token is used for.
+type OneTimeTokenUse struct {
+	Sum          [32]byte
+	Purpose      OneTimePurpose
+	PasswordHash string // of the new password, for ResetPassword
+}
+
+// Throttle counts the attempts made under one name.
+type Throttle struct {
+	Name         string
+	Attempts     int64
+	BlockedUntil time.Time // zero: the throttle never blocked an attempt
+	ExpiresAt    time.Time // exclusive; an expired throttle counts as absent
+}
+
+// blocks reports whether no attempt may be made at that time.
+func (t *Throttle) blocks(at time.Time) bool {
+	return t.BlockedUntil.After(at) && t.ExpiresAt.After(at)
+}
+
+// ThrottleRule says how many attempts are free and how long the next ones have
+// to wait. There are two kinds of rules. Where Every is zero, the wait after the
+// last free attempt is First and doubles with each further one up to Longest, and
+// the count starts again when Forget has passed since the first attempt. Where
+// Every is set, the throttle is a bucket that holds Free attempts and regains one
+// each Every; the other fields are not used.
+type ThrottleRule struct {
+	Burst          int64
+	InitialDelay   time.Duration
+	MaxDelay       time.Duration
+	ResetAfter     time.Duration
+	RefillInterval time.Duration
+}
+
+// Next returns the throttle with one more attempt at that time.
+func (r ThrottleRule) Next(t Throttle, at time.Time) Throttle {
+	expired := !t.ExpiresAt.After(at)
+	if expired || t.Attempts <= 0 {
+		t.Attempts, t.BlockedUntil = 0, time.Time{}
+	}
+	t.Attempts++
+	if r.RefillInterval > 0 {
+		if expired {
+			t.ExpiresAt = at
+		}
+		t.ExpiresAt = t.ExpiresAt.Add(r.RefillInterval)
+		t.BlockedUntil = r.emptyUntil(t)
+		return t
+	}
+	if t.Attempts == 1 {
+		t.ExpiresAt = at.Add(r.ResetAfter)
+	}
+	if over := t.Attempts - r.Burst; over >= 0 {
+		wait := r.MaxDelay
+		if over < 32 && r.InitialDelay<<over>>over == r.InitialDelay {
+			wait = min(wait, r.InitialDelay<<over)
+		}
+		t.BlockedUntil = at.Add(wait)
+	}
+	return t
+}
+
+// emptyUntil returns when a bucket that is full at ExpiresAt has one attempt.
+func (r ThrottleRule) emptyUntil(t Throttle) time.Time {
+	return t.ExpiresAt.Add(-time.Duration(max(r.Burst, 1)-1) * r.RefillInterval)
+}
+
+// Refund returns the throttle as if one attempt had not been made. It does not
+// block: the attempt could not have been made if it had.
+func (r ThrottleRule) Refund(t Throttle) Throttle {
+	t.Attempts, t.BlockedUntil = max(0, t.Attempts-1), time.Time{}
+	if r.RefillInterval > 0 {
+		t.ExpiresAt = t.ExpiresAt.Add(-r.RefillInterval)
+	}
+	return t
+}
+
+// longest returns the longest wait that the rule imposes.
+func (r ThrottleRule) longest() time.Duration { return max(r.MaxDelay, r.RefillInterval) }
+
+// life returns how long a throttle lasts at most from its latest attempt on.
+func (r ThrottleRule) life() time.Duration {
+	return max(r.ResetAfter, time.Duration(r.Burst)*r.RefillInterval)
+}
+
+// Reservation is a throttle that an attempt counts on, with its rule.
+type ThrottleReservation struct {
+	Name string
+	Rule ThrottleRule
+}
+
+// AttemptResult is what becomes of throttles when the outcome of an attempt is known.
+type AttemptResult struct {
+	Clear  []string              // throttles to remove
+	Refund []ThrottleReservation // throttles that get one attempt back
+	// Good are throttles to overwrite: without attempts, to be kept until TrustedUntil.
+	Trusted      []string
+	TrustedUntil time.Time
+}
+
+// UsageEvent is one verify. Every verify whose secret was right leaves one. Of
+// the other requests a process keeps a sample: at most 10 000 in 24 hours, and
+// at most 100 at once. Counts are exact for all.
+type UsageEvent struct {
+	At        time.Time
+	Seq       int64      // orders events of one millisecond; no other meaning
+	KeyID     string     // empty for a sampled refusal that no key can be held to
+	Outcome   Outcome    // what was decided
+	Route     string     // as given in Request.Route: "GET /reports"
+	IP        netip.Addr // as given in Request.IP, without a zone; the zero Addr when unknown
+	RequestID string     // empty unless Options.RecordRequestID, and in samples
+	UserAgent string     // empty unless Options.RecordUserAgent, and in samples
+}
+
+// UsageBatch is what a recorder gathered since its last flush. Totals, hours
+// and events of one verify are always in the same batch.
+type UsageBatch struct {
+	RecorderID string
+	Number     int64 // 1, 2, 3, … per recorder
+	At         time.Time
+	Keys       []KeyUses
+	Hours      []UsageHour
+	Minutes    []RefusalMinute
+	Events     []UsageEvent
+}
+
+// KeyUses adds to what a key was used.
+type KeyUses struct {
+	KeyID      string
+	Uses       int64
+	LastUsedAt time.Time
+}
+
+// UsageHour counts one outcome of one key in one hour.
+type UsageHour struct {
+	KeyID   string
+	HourAt  time.Time // start of the hour, UTC
+	Outcome Outcome
+	Count   int64
+}
+
+// RefusalMinute counts refusals that no key can be held to: tokens that are
+// missing, malformed, unknown or wrong, and calls that the store failed.
+type RefusalMinute struct {
+	MinuteAt time.Time // start of the minute, UTC
+	Outcome  Outcome
+	Count    int64
+}
+
+// UsageResult says what became of a batch.
+type UsageResult struct {
+	// Duplicate is true when the batch had been applied before; nothing changed.
+	Duplicate bool
+	// LostUses counts uses of keys that no longer exist.
+	LostUses int64
+}
+
+// UsageScan asks for usage events or counts.
+type UsageScan struct {
+	KeyID    string // empty for all
+	OwnerID  string // keys of this owner that exist now; empty for all; not beside KeyID
+	UserID   string // keys of this user that exist now; empty for all; not beside the two above
+	From     time.Time
+	To       time.Time // exclusive
+	Outcomes []Outcome // empty for all
+	After    EventPosition
+	Limit    int
+}
+
+// EventPosition is a place in a scan over events, newest first.
+type EventPosition struct {
+	At  time.Time
+	Seq int64
+}
+
+// Mutation describes one change for the audit log. Every method that takes one
+// must write three things in one step, all or none: the change itself, one
+// change row for the feed, and one audit row.
+type Mutation struct {
+	At        time.Time
+	Actor     string     // who, as told by [WithActor]; empty when nobody said
+	IP        netip.Addr // the IP address of the actor, without a zone; the zero Addr when unknown
+	Action    string     // "key.create", "key.revoke", …
+	Target    string     // the id of what changed
+	Before    string     // JSON object of the changed fields with their old values, named as in the JSON of Key or User; empty for a creation
+	After     string     // JSON object of the changed fields with their new values; empty for a deletion
+	RequestID string     // the host's id of the request; empty when unknown
+}
+
+// The changes of users that keys depend on. Other actions on users, such as a
+// new password, leave their keys as they are.
+const (
+	actionUserDisable = "user.disable"
+	actionUserEnable  = "user.enable"
+	actionUserDelete  = "user.delete"
+)
+
+// Change is one row of the feed that tells every process what is no longer as
+// it may have been remembered.
+type Change struct {
+	Seq    int64
+	At     time.Time
+	Action string
+	// Target is the id of the key, or of the user where Action begins with
+	// "user."; empty: anything may have changed.
+	Target string
+}
+
+// AuditEntry is one row of the audit log.
+type AuditEntry struct {
+	// Seq orders entries. It has gaps, and entries of transactions that run at
+	// the same time may become visible out of order.
+	Seq int64
+	Mutation
+}
+
+// AuditScan asks for one page of the audit log, newest first by Seq.
+type AuditScan struct {
+	Target   string // the id of what changed; empty for all
+	AfterSeq int64  // the last Seq of the page before; 0 starts
+	Limit    int
+}
+
+// Actor is who changes something, for the audit log.
+type Actor struct {
+	Name      string     // "admin", "user 42"; the host's own words
+	IP        netip.Addr // the IP address it came from; the zero Addr when unknown
+	RequestID string     // the host's id of the request
+}
+
+type actorKey struct{}
+
+// maxActorField bounds each field of an Actor in the audit log, in bytes.
+const maxActorField = 256
+
+// WithActor returns a context whose changes are written to the audit log under
+// that name. Each text is cut at 256 bytes, and what is not plain UTF-8 text
+// is left out: an audit row never fails for the sake of its decoration.
+func WithActor(ctx context.Context, actor Actor) context.Context {
+	return context.WithValue(ctx, actorKey{}, Actor{
+		Name: text.Plain(actor.Name, maxActorField), IP: actor.IP.Unmap().WithZone(""), RequestID: text.Plain(actor.RequestID, maxActorField),
+	})
+}
+
+// fieldsOf holds the fields of a record that the audit log records, by their
+// names in the JSON of that record.
+type fieldsOf = map[string]any
+
+// newMutation describes one change by the [Actor] of ctx. If it has fields both
+// before and after the change, it keeps only those that differ.
+func newMutation(ctx context.Context, at time.Time, action, target string, before, after fieldsOf) Mutation {
+	actor, _ := ctx.Value(actorKey{}).(Actor)
+	m := Mutation{At: at, Actor: actor.Name, IP: actor.IP, RequestID: actor.RequestID, Action: action, Target: target}
+	if before != nil && after != nil {
+		for name, old := range before {
+			if now, ok := after[name]; ok && reflect.DeepEqual(old, now) {
+				delete(before, name)
+				delete(after, name)
+			}
+		}
+	}
+	m.Before, m.After = encodeFields(before), encodeFields(after)
+	return m
+}
+
+func encodeFields(fields fieldsOf) string {
+	if fields == nil {
+		return ""
+	}
+	encoded, err := json.Marshal(fields)
+	if err != nil { // unreachable: the fields are strings, numbers, times and lists of them
+		return "{}"
+	}
+	return string(encoded)
+}
