@@ -54,7 +54,8 @@ func TestHashedPasswordMakesAUserAndAKeyTogether(t *testing.T) {
 
 // SQLite has one connection that writes, so a transaction that waits for a slot
 // stops every other write. Mutation tried: HashPassword that a bound Service
-// allows, called inside: CreateKey then waits until the test ends it.
+// allows, called inside the transaction of signUp: on SQLite, CreateKey then fails
+// after five seconds.
 func TestPasswordThatWaitsForASlotStopsNoOtherWrite(t *testing.T) {
 	t.Parallel()
 	onEveryStore(t, func(t *testing.T, store keyfold.Store) {

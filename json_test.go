@@ -140,7 +140,7 @@ func roundTrips[T any](t *testing.T, record T) {
 }
 
 // Mutations tried: readKey without UserID; Scopes [] read as an empty list;
-// RevokedReason left out; counts under the number of the code.
+// RevokedReason left out.
 func TestRecordsSurviveJSON(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, memory.New(), nil)

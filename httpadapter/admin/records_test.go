@@ -9,9 +9,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// A handler of the host that writes json.Marshal of a record answers as this API
-// does. Mutation tried: a Body that is a struct of this package with one member
-// less.
+// A handler of the host that writes json.Marshal of a record answers as this API does.
 func TestAnswersAreTheJSONOfTheRecords(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
