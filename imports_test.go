@@ -135,3 +135,15 @@ func TestGeneratedCodeIsImportedByTheStoresAlone(t *testing.T) {
 		}
 	}
 }
+
+// Tried: importing unsafe in internal/token.
+func TestUnsafeIsImportedByTheKeyCacheAlone(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "list", "-f", "{{$importer := .ImportPath}}{{range .Imports}}{{if eq . \"unsafe\"}}{{$importer}}\n{{end}}{{end}}", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Fields(string(out)), []string{modulePath + "/internal/keycache"}; !slices.Equal(got, want) {
+		t.Errorf("%v import unsafe, want %v", got, want)
+	}
+}

@@ -2,8 +2,13 @@ package keyfold
 
 import (
 	"cmp"
+	"encoding"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -137,3 +142,58 @@ func passwordError(err error) error {
 	}
 	return err
 }
+
+// HashedPassword is a password that passed Options.PasswordPolicy and was hashed,
+// for a change of a user inside a transaction. [Service.HashPassword] makes one.
+// The zero HashedPassword is none. It hides its hash from formatting, logging
+// and encoding.
+type HashedPassword struct{ made *hashedPassword } // a pointer for the reason that Token has
+
+type hashedPassword struct {
+	phc   string
+	names []string // that the policy was told of
+}
+
+var (
+	_ fmt.Formatter          = HashedPassword{}
+	_ slog.LogValuer         = HashedPassword{}
+	_ json.Marshaler         = HashedPassword{}
+	_ encoding.TextMarshaler = HashedPassword{}
+)
+
+// IsZero reports whether there is no password.
+func (h HashedPassword) IsZero() bool { return h.made == nil }
+
+// phcFor returns the hash for a user with these names, which the policy must have
+// been told of. The HashedPassword must not be zero.
+func (h HashedPassword) phcFor(policy *PasswordPolicy, u *User) (string, error) {
+	for _, name := range []string{u.Username, u.Email} {
+		told := func(other string) bool { return password.SameName(other, name) }
+		if name != "" && !policy.AllowOwnName && !slices.ContainsFunc(h.made.names, told) {
+			return "", invalid("password", "checked against the names of the user: pass the username and the e-mail address to Service.HashPassword")
+		}
+	}
+	return h.made.phc, nil
+}
+
+const hiddenHash = "[hashed password]"
+
+// String does not show the hash.
+func (h HashedPassword) String() string {
+	if h.IsZero() {
+		return ""
+	}
+	return hiddenHash
+}
+
+// Format does not show the hash, whatever the verb.
+func (h HashedPassword) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, h.String()) }
+
+// LogValue does not show the hash.
+func (h HashedPassword) LogValue() slog.Value { return slog.StringValue(h.String()) }
+
+// MarshalText does not show the hash.
+func (h HashedPassword) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// MarshalJSON does not show the hash.
+func (h HashedPassword) MarshalJSON() ([]byte, error) { return json.Marshal(h.String()) }

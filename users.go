@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/keyfold/keyfold/internal/identifier"
@@ -137,6 +138,63 @@ func (s *Service) newPassword(ctx context.Context, password string, of *User) (s
 func (s *Service) CheckPassword(password string, names ...string) error {
 	return s.opts.PasswordPolicy.check(password, names...)
 }
+
+// HashPassword checks a password against Options.PasswordPolicy and hashes it,
+// which takes tens of milliseconds and may first wait up to two seconds for other
+// passwords. Call it before a transaction begins, so that nothing is locked during
+// that time, and use the result inside:
+//
+//	hashed, err := svc.HashPassword(ctx, password, username, email)
+//	…
+//	err = svc.InTx(ctx, func(k *keyfold.Service) error {
+//		user, err := k.CreateUser(ctx, keyfold.NewUser{Username: username, Email: email, HashedPassword: hashed})
+//		…
+//	})
+//
+// names are the username and the e-mail address of the user, where there are any,
+// because the policy refuses passwords that contain them. Outside of a
+// transaction, [Service.CreateUser] and [Service.SetPassword] do both steps.
+//
+// Errors: [InvalidError] with everything that is wrong with the password, or if the
+// Service is bound to a transaction; [ErrRateLimited] when too many passwords are being
+// hashed.
+func (s *Service) HashPassword(ctx context.Context, chosen string, names ...string) (HashedPassword, error) {
+	if s.bound {
+		return HashedPassword{}, errHashFirst
+	}
+	names = withStoredForms(names)
+	if err := s.opts.PasswordPolicy.check(chosen, names...); err != nil {
+		return HashedPassword{}, err
+	}
+	phc, err := s.passwords.Hash(ctx, chosen)
+	if err != nil {
+		return HashedPassword{}, storeError(ctx, passwordError(err))
+	}
+	return HashedPassword{&hashedPassword{phc, names}}, nil
+}
+
+// withStoredForms adds the forms in which names are kept, where they are names:
+// the domain of an address in ASCII, for example.
+func withStoredForms(names []string) []string {
+	all := slices.Clone(names)
+	for _, name := range names {
+		if stored, _, ok := identifier.Username(name); ok {
+			all = append(all, stored)
+		}
+		if stored, _, ok := identifier.Email(name); ok {
+			all = append(all, stored)
+		}
+	}
+	return all
+}
+
+// errHashFirst refuses to wait for a slot and to hash while a transaction is open:
+// on SQLite every other write would wait as well.
+var errHashFirst = invalid("password", "hashed before the transaction begins: call HashPassword on the Service that is not bound "+
+	"to the transaction, then pass the result as NewUser.HashedPassword or to SetHashedPassword")
+
+// errNotHashed refuses the zero HashedPassword where a password is needed.
+var errNotHashed = invalid("password", "the result of Service.HashPassword")
 
 // taken says which of a user's names made a conflict, where that can be told.
 func (s *Service) taken(ctx context.Context, u *UserRecord, err error) error {
