@@ -8,28 +8,28 @@ import (
 	"github.com/keyfold/keyfold/httpadapter"
 )
 
-// Config is what the variables say. It may be printed and logged: what is
-// secret in it hides itself.
+// Config is the configuration from the variables. It can be printed and logged, because
+// secrets in it are hidden.
 type Config struct {
-	// Database is where keys are kept. Default SQLite in keyfold.db.
+	// Database is where keys are stored. The default is SQLite in keyfold.db.
 	Database Database
 
-	// Secret is the admin secret, for the Secret of the admin API's options. None
-	// if no variable sets it; admin.Handler then refuses to be made.
+	// Secret is the admin secret, for admin.Options.Secret. It is empty if no variable
+	// sets it; admin.Handler then returns an error.
 	Secret Secret
 
-	// PreviousSecret is accepted beside Secret while callers change over.
+	// PreviousSecret is accepted in addition to Secret, until all callers use the new one.
 	PreviousSecret Secret
 
-	// ShortSecret says that Secret comes from a variable of the predecessor and
-	// has fewer than 32 characters: the admin API has to be told to take it, by
-	// AllowShortSecrets.
+	// ShortSecret reports that Secret comes from a variable of the predecessor and has
+	// fewer than 32 characters. The admin API accepts such a secret only with
+	// admin.Options.AllowShortSecrets.
 	ShortSecret bool
 
-	// HideDocs removes the page of the admin API and its description.
+	// HideDocs hides the documentation page of the admin API and its OpenAPI document.
 	HideDocs bool
 
-	// Addr is the address to listen on. Default 127.0.0.1:8080.
+	// Addr is the address to listen on. The default is 127.0.0.1:8080.
 	Addr string
 
 	// TrustedProxies are the proxies whose X-Forwarded-For header is trusted.
@@ -38,15 +38,15 @@ type Config struct {
 	// LogFormat is "text", the default, or "json".
 	LogFormat string
 
-	// Warnings say what works and should be changed. [Config.Open] logs them.
+	// Warnings describe settings that work but should be changed. [Config.Open] logs them.
 	Warnings []string
 
-	// PasswordPolicy is what passwords of users have to be. A variable sets its
-	// MinLength; the rest is the program's to set before it opens the Service.
+	// PasswordPolicy is the policy for the passwords of users. A variable sets MinLength.
+	// The program can set the other fields before it opens the Service.
 	PasswordPolicy keyfold.PasswordPolicy `json:"-"` // functions have no JSON
 
-	// Logger is told of the warnings, and is the Service's own. Read leaves it
-	// nil: slog.Default().
+	// Logger receives the warnings and is the logger of the Service. ReadConfig leaves it
+	// nil, which means slog.Default().
 	Logger *slog.Logger
 
 	options keyfold.Options // without Peppers
@@ -61,9 +61,9 @@ func newConfig() *Config {
 	}
 }
 
-// FollowKeyRules sets the options that no variable sets as the rules of the program
-// say that owns the database, see [keyfold.Service.PublishRules]. A variable
-// wins over the rules: FollowKeyRules returns the names of those that say otherwise.
+// FollowKeyRules sets options that no variable sets to the rules of the program that owns
+// the database, see [keyfold.Service.PublishRules]. A variable takes precedence over the
+// rules. FollowKeyRules returns the names of the variables that contradict them.
 func (c *Config) FollowKeyRules(rules keyfold.Rules) (contradicting []string) {
 	o := &c.options
 	follow(&o.Prefix, rules.Prefix, "KEYFOLD_PREFIX", &contradicting)
@@ -94,8 +94,8 @@ func follow[T comparable](field *T, rule T, variable string, contradicting *[]st
 	}
 }
 
-// Options returns the options of the Service, a copy for each call. It holds
-// the peppers, which its own methods hide when it is printed.
+// Options returns the options of the Service, a new copy for each call. The copy has the
+// peppers, which are hidden when it is printed.
 func (c *Config) Options() *keyfold.Options {
 	o := c.options
 	o.Scopes = slices.Clone(o.Scopes)

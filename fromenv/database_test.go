@@ -56,29 +56,29 @@ func TestParseDatabase(t *testing.T) {
 func TestDatabaseURLThatNoDriverTakes(t *testing.T) {
 	t.Parallel()
 	for text, reason := range map[string]string{
-		"sqlite::memory:":                     "want sqlite:FILE or sqlite:/DIRECTORY/FILE",
-		`C:\hunter.db`:                        "looks like a path of Windows without sqlite: before it; want sqlite:FILE",
-		`sqlite:\\?\C:\hunter.db?mode=ro`:     "has parameters; want sqlite:FILE or sqlite:/DIRECTORY/FILE",
-		"sqlite:file:hunter.db":               "want sqlite:FILE or sqlite:/DIRECTORY/FILE",
-		"sqlite:hunter.db?mode=ro":            "has parameters; want sqlite:FILE or sqlite:/DIRECTORY/FILE",
-		"postgres://u:hunter@h:0/d":           "wants a port: 1 to 65535",
-		"postgres://u:hunter@h:65536/d":       "wants a port: 1 to 65535",
-		"postgres://u:hunter@h1:70000,h2:5/d": "wants a port: 1 to 65535",
-		"postgres://u:hunter@h1:x,h2:5432/d":  "wants a port: 1 to 65535",
-		"postgres://u:hunter@[::1]:99999/d":   "wants a port: 1 to 65535",
-		"mysql://u:hunter@h:99999/d":          "wants a port: 1 to 65535",
-		"mysql://u:hunter@h:/d":               "wants a port: 1 to 65535",
-		"mysql://u:p@h/d?tls=hunter":          "wants true, false, skip-verify or preferred",
-		"mysql://u:p@h/d?tls=true&tls=hunter": "wants true, false, skip-verify or preferred",
-		"postgres://u:p@h/d?sslmode=hunter":   "wants disable, allow, prefer, require, verify-ca or verify-full",
-		"postgres://u:p@h/d?a=b&sslmode=":     "wants disable, allow, prefer, require, verify-ca or verify-full",
+		"sqlite::memory:":                     "it must be sqlite:FILE or sqlite:/DIRECTORY/FILE",
+		`C:\hunter.db`:                        "looks like a Windows path without sqlite: before it; it must be sqlite:FILE",
+		`sqlite:\\?\C:\hunter.db?mode=ro`:     "has parameters; it must be sqlite:FILE or sqlite:/DIRECTORY/FILE",
+		"sqlite:file:hunter.db":               "it must be sqlite:FILE or sqlite:/DIRECTORY/FILE",
+		"sqlite:hunter.db?mode=ro":            "has parameters; it must be sqlite:FILE or sqlite:/DIRECTORY/FILE",
+		"postgres://u:hunter@h:0/d":           "must be a port between 1 and 65535",
+		"postgres://u:hunter@h:65536/d":       "must be a port between 1 and 65535",
+		"postgres://u:hunter@h1:70000,h2:5/d": "must be a port between 1 and 65535",
+		"postgres://u:hunter@h1:x,h2:5432/d":  "must be a port between 1 and 65535",
+		"postgres://u:hunter@[::1]:99999/d":   "must be a port between 1 and 65535",
+		"mysql://u:hunter@h:99999/d":          "must be a port between 1 and 65535",
+		"mysql://u:hunter@h:/d":               "must be a port between 1 and 65535",
+		"mysql://u:p@h/d?tls=hunter":          "it must be true, false, skip-verify or preferred",
+		"mysql://u:p@h/d?tls=true&tls=hunter": "it must be true, false, skip-verify or preferred",
+		"postgres://u:p@h/d?sslmode=hunter":   "it must be disable, allow, prefer, require, verify-ca or verify-full",
+		"postgres://u:p@h/d?a=b&sslmode=":     "it must be disable, allow, prefer, require, verify-ca or verify-full",
 	} {
 		_, err := read("KEYFOLD_DATABASE_URL=" + text)
 		wantsError(t, err, "KEYFOLD_DATABASE_URL", reason, "hunter")
 	}
 	for _, path := range []string{":memory:", "file:keys.db"} {
 		_, err := read("FASTAPI_AUTH_DB_LOCATION=" + path)
-		wantsError(t, err, "FASTAPI_AUTH_DB_LOCATION", "want the path of a file")
+		wantsError(t, err, "FASTAPI_AUTH_DB_LOCATION", "it must be the path of a file")
 	}
 }
 
@@ -125,26 +125,26 @@ func TestPredecessorsDatabaseVariables(t *testing.T) {
 func TestPredecessorsDatabaseVariablesThatAreWrong(t *testing.T) {
 	t.Parallel()
 	for environ, want := range map[string]string{
-		"DATABASE_MODE=":         "DATABASE_MODE wants sqlite",
-		"DEV_MODE=False":         "POSTGRES_HOST is not set; for DEV_MODE of postgres set POSTGRES_URI, or POSTGRES_HOST, POSTGRES_USER and POSTGRES_DATABASE",
-		"DATABASE_MODE=postgres": "POSTGRES_HOST is not set; for DATABASE_MODE of postgres",
+		"DATABASE_MODE=":         "DATABASE_MODE must be sqlite",
+		"DEV_MODE=False":         "POSTGRES_HOST is not set; DEV_MODE selects postgres, so set POSTGRES_URI, or POSTGRES_HOST, POSTGRES_USER and POSTGRES_DATABASE",
+		"DATABASE_MODE=postgres": "POSTGRES_HOST is not set; DATABASE_MODE selects postgres",
 		"DATABASE_MODE=postgres POSTGRES_HOST=h POSTGRES_DATABASE=d":                                  "POSTGRES_USER is not set",
 		"DATABASE_MODE=postgres POSTGRES_HOST=h POSTGRES_USER=u":                                      "POSTGRES_DATABASE is not set",
-		"DATABASE_MODE=postgres POSTGRES_PORT=hunter " + parts:                                        "POSTGRES_PORT wants a port: 1 to 65535",
-		"DATABASE_MODE=postgres POSTGRES_PORT=0 " + parts:                                             "POSTGRES_PORT wants a port",
-		"DATABASE_MODE=postgres POSTGRES_SSL=hunter " + parts:                                         "POSTGRES_SSL wants disable, allow",
-		"DATABASE_MODE=postgres POSTGRES_SSL= " + parts:                                               "POSTGRES_SSL wants disable, allow",
-		"DATABASE_MODE=postgres POSTGRES_HOST=u:hunter@h POSTGRES_USER=u POSTGRES_DATABASE=d":         "POSTGRES_HOST wants a host name",
+		"DATABASE_MODE=postgres POSTGRES_PORT=hunter " + parts:                                        "POSTGRES_PORT must be a port between 1 and 65535",
+		"DATABASE_MODE=postgres POSTGRES_PORT=0 " + parts:                                             "POSTGRES_PORT must be a port",
+		"DATABASE_MODE=postgres POSTGRES_SSL=hunter " + parts:                                         "POSTGRES_SSL must be disable, allow",
+		"DATABASE_MODE=postgres POSTGRES_SSL= " + parts:                                               "POSTGRES_SSL must be disable, allow",
+		"DATABASE_MODE=postgres POSTGRES_HOST=u:hunter@h POSTGRES_USER=u POSTGRES_DATABASE=d":         "POSTGRES_HOST must be a host name",
 		"DATABASE_MODE=postgres POSTGRES_HOST= POSTGRES_USER=u POSTGRES_DATABASE=d":                   "POSTGRES_HOST is set but blank",
-		"DATABASE_MODE=postgres POSTGRES_HOST=h POSTGRES_USER=u POSTGRES_DATABASE=hunter/x":           "POSTGRES_DATABASE wants the name",
-		"DATABASE_MODE=postgres POSTGRES_URI=hunter":                                                  "POSTGRES_URI is no database",
+		"DATABASE_MODE=postgres POSTGRES_HOST=h POSTGRES_USER=u POSTGRES_DATABASE=hunter/x":           "POSTGRES_DATABASE must be the name",
+		"DATABASE_MODE=postgres POSTGRES_URI=hunter":                                                  "POSTGRES_URI is not a connection string",
 		"DATABASE_MODE=postgres POSTGRES_URI=":                                                        "POSTGRES_URI is set but blank",
-		"DATABASE_MODE=postgres POSTGRES_URI=mysql://u:hunter@h/d":                                    "POSTGRES_URI is not for postgres, which DATABASE_MODE says",
-		"DATABASE_MODE=mongodb MONGODB_URL=postgres://u:hunter@h/d":                                   "MONGODB_URL is not for mongodb",
-		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u:hunter@h/d URI=postgres://u:hunter@h/e":     "POSTGRES_URI and URI are names of one thing and differ",
-		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u@h/d?sslmode=disable POSTGRES_SSL=require":   "POSTGRES_SSL is not the sslmode that POSTGRES_URI says",
+		"DATABASE_MODE=postgres POSTGRES_URI=mysql://u:hunter@h/d":                                    "POSTGRES_URI is not a URL for postgres, which DATABASE_MODE selects",
+		"DATABASE_MODE=mongodb MONGODB_URL=postgres://u:hunter@h/d":                                   "MONGODB_URL is not a URL for mongodb",
+		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u:hunter@h/d URI=postgres://u:hunter@h/e":     "POSTGRES_URI and URI are names for the same setting and differ",
+		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u@h/d?sslmode=disable POSTGRES_SSL=require":   "POSTGRES_SSL differs from the sslmode in POSTGRES_URI",
 		"DATABASE_MODE=mysql MYSQL_PASSWORD=hunter":                                                   "MYSQL_HOST is not set",
-		"DATABASE_MODE=mysql MYSQL_HOST=h MYSQL_USER=u MYSQL_DATABASE=d MYSQL_PASSWORD=hunter\x01":    "MYSQL_PASSWORD holds a line break",
+		"DATABASE_MODE=mysql MYSQL_HOST=h MYSQL_USER=u MYSQL_DATABASE=d MYSQL_PASSWORD=hunter\x01":    "MYSQL_PASSWORD contains a line break",
 		"DATABASE_MODE=mysql MYSQL_HOST=h MYSQL_USER=u MYSQL_DATABASE=d MYSQL_PASSWORD=#\u00a0hunter": "",
 	} {
 		_, err := read(strings.Split(environ, " ")...)
@@ -207,7 +207,7 @@ func TestURLThatIsNotUsedIsWarnedOf(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"POSTGRES_URI", "MYSQL_URI", "MONGODB_URL"} {
 		warnings := mustRead(t, name+"=postgres://u:hunter-two@h/d").Warnings
-		if len(warnings) != 1 || !strings.Contains(warnings[0], name+" is set and not used") || strings.Contains(warnings[0], "hunter") {
+		if len(warnings) != 1 || !strings.Contains(warnings[0], name+" is set but not used") || strings.Contains(warnings[0], "hunter") {
 			t.Errorf("%s: %q", name, warnings)
 		}
 	}

@@ -1,34 +1,33 @@
-// Package fromenv makes a ready Service out of a .env file and the environment.
+// Package fromenv opens a Service that is configured by a .env file and the environment.
 //
 //	app, err := fromenv.Open(ctx, sqlite.Opener{}, postgres.Opener{})
 //	if err != nil {
 //		return err
 //	}
-//	defer app.Close(context.Background()) // writes the last uses, then closes the store
+//	defer app.Close(context.Background()) // writes the remaining usage, then closes the store
 //	mux.Handle("GET /reports", httpadapter.RequireKey(app.Service)(reports))
 //
-// The openers say which databases the program can use, and the program links
-// their drivers and no other. Which one it does use is in KEYFOLD_DATABASE_URL;
-// without it, SQLite in the file keyfold.db.
+// The openers say which databases the program supports, and the program links only their
+// drivers. KEYFOLD_DATABASE_URL selects the database; without it, the program uses SQLite
+// in the file keyfold.db.
 //
-// [Variables] lists what is read; docs/configuration.md has the same as a table.
-// The process environment wins over the file, and a KEYFOLD_ name over the
-// predecessor's name for the same thing. A value that is not understood, and a
-// name that begins with KEYFOLD_ and is unknown, are errors that name the
-// variable and never repeat its value; all of them come at once. Nothing is
-// written to the environment of the process.
+// [Variables] lists the variables that are read; docs/configuration.md has the same list
+// as a table. The environment of the process takes precedence over the file, and a
+// KEYFOLD_ name over the predecessor's name for the same setting. A value that is not
+// valid is an error, and so is an unknown name that begins with KEYFOLD_. All errors are
+// reported at once. They name the variables and never repeat a value. The package does
+// not change the environment of the process.
 //
 // # Quoting
 //
-// Values in a .env file belong in single quotes. Outside them the parser
-// (github.com/joho/godotenv) takes "$" for the beginning of a variable's name,
-// so a password pa$WORD would end as pa; for variables of Keyfold that is an
-// error. And without any quotes " #" begins a comment, which nobody can tell
-// from a value that holds it.
+// Put values in a .env file in single quotes. Outside single quotes, the parser
+// (github.com/joho/godotenv) reads "$" as the beginning of a variable's name, so the
+// password pa$WORD would become pa. In a variable of Keyfold this is an error. Without
+// any quotes, " #" begins a comment, which cannot be told from a part of the value.
 //
 // # Secrets
 //
-// Secrets and connection strings can be read from files: KEYFOLD_SECRET_FILE
-// names one that holds what KEYFOLD_SECRET would. They are kept as [Secret] and
-// [Database], which hide themselves from fmt, log/slog and encoders.
+// Secrets and connection strings can be read from files: KEYFOLD_SECRET_FILE names a file
+// that contains the value of KEYFOLD_SECRET. The types [Secret] and [Database] hide them
+// from fmt, log/slog and encoders.
 package fromenv

@@ -174,7 +174,7 @@ func TestTableOfTheGuideIsComplete(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "| %s | %s | %s |\n", name, value, v.Meaning)
 	}
-	if !strings.Contains(string(text), "| variable | default | |\n|---|---|---|\n"+table.String()+"\n") {
+	if !strings.Contains(string(text), "| variable | default | meaning |\n|---|---|---|\n"+table.String()+"\n") {
 		t.Errorf("docs/configuration.md needs this table:\n%s", &table)
 	}
 	for _, v := range fromenv.Variables() {

@@ -9,14 +9,14 @@ import (
 // Error reports a variable, or a file of variables, that cannot be used. It is
 // a [keyfold.ErrInvalid].
 type Error struct {
-	// Name is the variable, what a [Setting] calls itself, or the file of
-	// variables: ".env", "KEYFOLD_ENV_FILE=/etc/keyfold/env".
+	// Name is the name of the variable, Setting.From, or the file of variables: ".env" or
+	// "KEYFOLD_ENV_FILE=/etc/keyfold/env".
 	Name string
-	// Reason says what is wrong and what is allowed. It never repeats a value.
+	// Reason says what is wrong, or what the value must be. It never repeats a value.
 	Reason string
 }
 
-// Error is the name and the reason.
+// Error returns the name and the reason.
 func (e *Error) Error() string { return "keyfold: " + e.Name + " " + e.Reason }
 
 // Is reports whether target is [keyfold.ErrInvalid].

@@ -33,8 +33,8 @@ func ExampleRead() {
 	// Output:
 	// postgres://db.example.com/keys :9090 720h0m0s
 	// [no secret] false
-	// keyfold: KEYFOLD_SECERT is no variable; did you mean KEYFOLD_SECRET?
-	// keyfold: KEYFOLD_KEY_TTL wants a duration above zero: "15d", "1d12h", "90m", or "never"
+	// keyfold: KEYFOLD_SECERT is not a Keyfold variable; did you mean KEYFOLD_SECRET?
+	// keyfold: KEYFOLD_KEY_TTL must be a duration above zero: "15d", "1d12h", "90m", or "never"
 }
 
 func ExampleOpen() {
@@ -107,7 +107,7 @@ func ExampleConfig_OpenStore() {
 	}
 	_, err = config.OpenStore(context.Background(), sqlite.Opener{}, postgres.Opener{})
 	fmt.Println(err)
-	// Output: keyfold: KEYFOLD_DATABASE_URL means mysql://h/keys, and this program can use only sqlite, postgres
+	// Output: keyfold: KEYFOLD_DATABASE_URL selects mysql://h/keys, but this program supports only sqlite, postgres
 }
 
 func ExampleParseDatabase() {
@@ -117,7 +117,7 @@ func ExampleParseDatabase() {
 	fmt.Println(err)
 	// Output:
 	// postgres://db.example.com:5432/keys postgres <nil>
-	// keyfold: --db is no URL; characters such as @ / # % in a password have to be written as %40 %2F %23 %25
+	// keyfold: --db is not a valid URL; write characters such as @ / # % in a password as %40 %2F %23 %25
 }
 
 func ExampleSecret() {

@@ -5,14 +5,15 @@ import (
 	"os"
 )
 
-// exposure says why a file should not be relied on for secrets or settings; it is
-// empty for one that only root and this process's own user can read and change.
+// exposure says why a file is not a safe place for secrets or settings. It is empty if
+// only root and the user of this process can read and change the file.
 //
-// The group may do both: a file of root:keyfold with mode 0640 is how a service
-// account gets its secrets. Every user may read a file of root's that is
-// in memory: orchestrators mount secrets that way, where there are no other users.
+// The group may do both, because service accounts often read their secrets from a file
+// of root:keyfold with mode 0640. Every user may read a file in memory that belongs to
+// root, because orchestrators mount secrets in this way, in containers without other
+// users.
 func exposure(file *os.File) string {
-	info, err := file.Stat() // of the file that is read, whatever the name leads to by now
+	info, err := file.Stat() // of the open file: the name may lead to another file by now
 	if err != nil {
 		return ""
 	}

@@ -16,9 +16,9 @@ const (
 	maxFile     = 64 << 10 // bytes, also of a file that holds one secret
 )
 
-// readFile returns what a .env file says, which errors call name, and the exposure
-// of the file. A file that is not there says nothing, unless it was asked for. The
-// null device says nothing either: it is how a program or a test does without a file.
+// readFile returns the values of a .env file and its exposure. Errors call the file name.
+// A file that does not exist is like an empty one, unless the user asked for it. So is
+// the null device: a program or a test names it to read no file.
 func readFile(path, name string, asked bool) (values map[string]value, exposed string, err error) {
 	if isNull(path) {
 		return nil, "", nil
@@ -38,7 +38,7 @@ func readFile(path, name string, asked bool) (values map[string]value, exposed s
 		expanded, err = expandedNames(text)
 	}
 	if err != nil {
-		return nil, "", refuse(name, "has no NAME='value' and no comment in line %d, or a quote does not end", badLine(text))
+		return nil, "", refuse(name, "has a syntax error in line %d: a line must be a comment or NAME='value', and every quote must be closed", badLine(text))
 	}
 	values = make(map[string]value, len(texts))
 	for name, text := range texts {
@@ -62,10 +62,10 @@ func isNull(path string) bool {
 	return path == os.DevNull || err == nil && nullErr == nil && os.SameFile(info, null)
 }
 
-// readBounded reads a small regular file, or one that links lead to: Kubernetes
-// mounts secrets behind two. Of anything else, such as a FIFO, the opening alone
-// may wait for ever. Its errors do not name the file: the caller does, or has
-// reason not to. It also returns the exposure of the file.
+// readBounded reads a small regular file, or a link to one: Kubernetes mounts secrets
+// behind two links. It refuses anything else, such as a FIFO, because opening it may
+// wait forever. Its errors do not name the file, because not every caller may. It also
+// returns the exposure of the file.
 func readBounded(path string) (text []byte, exposed string, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -87,7 +87,7 @@ func readBounded(path string) (text []byte, exposed string, err error) {
 		return nil, "", withoutPath(err)
 	}
 	if len(text) > maxFile {
-		return nil, "", errors.New("it has more than 64 KiB")
+		return nil, "", errors.New("it is larger than 64 KiB")
 	}
 	return text, exposure(file), nil
 }
@@ -101,8 +101,8 @@ func withoutPath(err error) error {
 
 var errMalformed = errors.New("malformed")
 
-// parseFile is godotenv without its errors, which quote the file, and with one
-// check more: it takes "NAME value" for a name.
+// parseFile parses by godotenv. It hides the errors of godotenv, which quote the file,
+// and refuses names with spaces, because godotenv reads "NAME value" as a name.
 func parseFile(text []byte) (map[string]string, error) {
 	texts, err := godotenv.UnmarshalBytes(text)
 	if err != nil {
@@ -116,8 +116,8 @@ func parseFile(text []byte) (map[string]string, error) {
 	return texts, nil
 }
 
-// badLine is the number of the line that parseFile does not get past. A value
-// in quotes may take several lines, so what does not parse may yet go on.
+// badLine returns the number of the first line that parseFile refuses. A quoted value
+// may have several lines, so a line that does not parse may be the beginning of a value.
 func badLine(text []byte) int {
 	start := 0
 	lines := bytes.SplitAfter(text, []byte("\n"))
@@ -129,11 +129,11 @@ func badLine(text []byte) int {
 	return start + 1
 }
 
-// expandedNames finds the values that hold a "$" outside single quotes: the
-// parser takes it and what follows for a variable of the same file, and so a
-// password loses its tail. The file is parsed twice more: with every "$" replaced
-// by a character that means nothing, to count them, and with a name put behind
-// every "$", which is gone where the parser has looked for a variable.
+// expandedNames finds the values that have a "$" outside single quotes. The parser reads
+// it as the beginning of a variable of the same file, so a password would lose its end.
+// To find these values, the file is parsed twice more: once with a neutral character in
+// place of every "$", to count them, and once with a name after every "$", which
+// disappears where the parser expanded it.
 func expandedNames(text []byte) (map[string]bool, error) {
 	const (
 		neutral = "\ue000"
@@ -154,19 +154,19 @@ func expandedNames(text []byte) (map[string]bool, error) {
 	return names, nil
 }
 
-// readSecretFile returns what a *_FILE variable names, without one line break
-// at its end. The path is not repeated: it may be a secret that was set under
-// the wrong name.
+// readSecretFile returns the content of the file that a *_FILE variable names, without
+// one line break at its end. Errors do not repeat the path, because it may be a secret
+// that was set under the wrong name.
 func readSecretFile(variable, path string) (secret, exposed string, err error) {
 	if strings.TrimSpace(path) == "" {
-		return "", "", refuse(variable, "is set but blank; it wants the path of a file, or unset it")
+		return "", "", refuse(variable, "is set but blank; set it to the path of a file, or unset it")
 	}
 	text, exposed, err := readBounded(path)
 	switch {
 	case err != nil:
 		return "", "", refuse(variable, "names a file that cannot be read: %v", err)
 	case len(bytes.TrimSpace(text)) == 0:
-		return "", "", refuse(variable, "names a file that holds nothing")
+		return "", "", refuse(variable, "names a file that is empty")
 	}
 	text = bytes.TrimSuffix(text, []byte("\n"))
 	return string(bytes.TrimSuffix(text, []byte("\r"))), exposed, nil

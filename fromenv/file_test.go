@@ -72,14 +72,14 @@ func TestFileIsReadAsItIsWritten(t *testing.T) {
 func TestMalformedFileIsAnErrorThatNamesTheLine(t *testing.T) {
 	t.Parallel()
 	for text, line := range map[string]string{
-		"hunter-two":                                       "line 1,",
-		"A='1'\n# a\n\nhunter two\nB=1":                    "line 4,",
-		"A='1'\nKEYFOLD_SECRET='hunter\nB=2\nC=3\n":        "line 2,",
-		"A='1\n2\n3'\nB=1\nKEYFOLD-SECRET=hunter\nC=1\n":   "line 5,",
-		"A=1\nKEYFOLD_SECRET hunter==\n":                   "line 2,",
-		"A=1\nKEYFOLD_SECRET":                              "line 2,",
-		"A=1\nKEYFOLD_SECRET='a'hunter\n":                  "line 2,",
-		"KEYFOLD_SECRET='hunter\\'\nKEYFOLD_PREFIX='kf'\n": "line 1,",
+		"hunter-two":                                       "line 1:",
+		"A='1'\n# a\n\nhunter two\nB=1":                    "line 4:",
+		"A='1'\nKEYFOLD_SECRET='hunter\nB=2\nC=3\n":        "line 2:",
+		"A='1\n2\n3'\nB=1\nKEYFOLD-SECRET=hunter\nC=1\n":   "line 5:",
+		"A=1\nKEYFOLD_SECRET hunter==\n":                   "line 2:",
+		"A=1\nKEYFOLD_SECRET":                              "line 2:",
+		"A=1\nKEYFOLD_SECRET='a'hunter\n":                  "line 2:",
+		"KEYFOLD_SECRET='hunter\\'\nKEYFOLD_PREFIX='kf'\n": "line 1:",
 	} {
 		path := write(t, ".env", text)
 		_, err := fromenv.ReadConfig(&fromenv.Source{File: path, Environ: []string{}})
@@ -87,7 +87,7 @@ func TestMalformedFileIsAnErrorThatNamesTheLine(t *testing.T) {
 	}
 	path := write(t, ".env", strings.Repeat("A=1\n", 20_000))
 	_, err := fromenv.ReadConfig(&fromenv.Source{File: path, Environ: []string{}})
-	wantsError(t, err, path, "more than 64 KiB")
+	wantsError(t, err, path, "larger than 64 KiB")
 }
 
 // No file makes Read panic or its error hold what the file holds.

@@ -11,30 +11,31 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Opener opens the stores of one engine. Each package under store/ that keeps
-// anything has one: sqlite.Opener{}.
+// Opener opens the stores of one engine. Each package under store/ that has a database has
+// an Opener, such as sqlite.Opener{}.
 type Opener interface {
 	// Engine must return the name of the engine: "sqlite", "postgres", "mysql"
 	// or "mongodb".
 	Engine() string
 
-	// OpenStore must open a store that the caller closes. For SQLite source is
-	// the path of the file, for the others the URL. Errors must not hold it.
+	// OpenStore must open a store, which the caller closes. The source is the path of
+	// the file for SQLite, and the URL for other engines. Errors must not contain it.
 	OpenStore(ctx context.Context, source string) (keyfold.Store, error)
 }
 
-// App is a Service with what belongs to it.
+// App is a Service with its store and its configuration.
 type App struct {
 	Service *keyfold.Service
 	Store   keyfold.Store // of the Service
 	Config  *Config
 }
 
-// Open reads .env and the environment and opens the Service that they describe,
-// with the store of one of these openers. It returns an error if the Service must
-// not decide on that database, see [keyfold.ErrCheckFailed]. The caller must call
-// Close. For a file
-// of another name, flags, or options that no variable has, see [ReadConfig].
+// Open reads .env and the environment, and opens the Service that they describe, with the
+// store of one of these openers. It returns an error if the Service must not decide on
+// that database, see [keyfold.ErrCheckFailed]. The caller must call [App.Close].
+//
+// To read a file with another name, to add flags, or to set options that have no
+// variable, use [ReadConfig].
 func Open(ctx context.Context, opener Opener, more ...Opener) (*App, error) {
 	config, err := ReadConfig(nil)
 	if err != nil {
@@ -43,11 +44,11 @@ func Open(ctx context.Context, opener Opener, more ...Opener) (*App, error) {
 	return config.Open(ctx, opener, more...)
 }
 
-// checkTimeout bounds the check of the database, as opening it is bounded.
+// checkTimeout bounds the check of the database.
 const checkTimeout = 10 * time.Second
 
 // Open opens the Service, checks that it may decide on the database, see
-// [keyfold.ErrCheckFailed], and logs the warnings. The caller must call Close.
+// [keyfold.ErrCheckFailed], and logs the warnings. The caller must call [App.Close].
 func (c *Config) Open(ctx context.Context, opener Opener, more ...Opener) (*App, error) {
 	store, err := c.OpenStore(ctx, opener, more...)
 	if err != nil {
@@ -73,9 +74,9 @@ func (c *Config) Open(ctx context.Context, opener Opener, more ...Opener) (*App,
 	return &App{Service: svc, Store: store, Config: c}, nil
 }
 
-// OpenStore opens the store alone, for a program that makes its Service itself.
-// The caller must close it, after the Service. Errors: an [Error] if no opener
-// is for the engine, and those of the opener.
+// OpenStore opens only the store, for a program that creates its Service itself. The
+// caller must close the store, after the Service. OpenStore returns an [Error] if no
+// opener is for the engine, and otherwise the error of the opener.
 func (c *Config) OpenStore(ctx context.Context, opener Opener, more ...Opener) (keyfold.Store, error) {
 	d := c.Database
 	var engines []string
@@ -85,7 +86,7 @@ func (c *Config) OpenStore(ctx context.Context, opener Opener, more ...Opener) (
 			continue
 		}
 		if !d.source.IsSet() {
-			return nil, refuse(d.from, "says %s, and nothing says where: set %s", d.engine, databaseVariable)
+			return nil, refuse(d.from, "selects %s, but no variable says where the database is; set %s", d.engine, databaseVariable)
 		}
 		store, err := o.OpenStore(ctx, d.source.Reveal())
 		if err != nil {
@@ -93,15 +94,15 @@ func (c *Config) OpenStore(ctx context.Context, opener Opener, more ...Opener) (
 		}
 		return store, nil
 	}
-	return nil, refuse(d.from, "means %s, and this program can use only %s", d, strings.Join(engines, ", "))
+	return nil, refuse(d.from, "selects %s, but this program supports only %s", d, strings.Join(engines, ", "))
 }
 
-// Close closes the Service, which writes the last uses as its own Close does,
-// and then the store. A second Close returns nil.
-func (o *App) Close(ctx context.Context) error {
-	served := o.Service.Close(ctx)
+// Close closes the Service, which writes the remaining usage (see
+// [keyfold.Service.Close]), and then the store. A second Close returns nil.
+func (a *App) Close(ctx context.Context) error {
+	served := a.Service.Close(ctx)
 	if served != nil {
-		served = fmt.Errorf("keyfold: the last usage was not written: %w", served)
+		served = fmt.Errorf("keyfold: the remaining usage was not written: %w", served)
 	}
-	return errors.Join(served, o.Store.Close())
+	return errors.Join(served, a.Store.Close())
 }

@@ -183,7 +183,7 @@ func TestMongoDBIsNotReplacedBySQLite(t *testing.T) {
 		"DATABASE_MODE=mongodb KEYFOLD_SECRET=" + goodSecret + goodSecret: "DATABASE_MODE",
 	} {
 		_, err := mustRead(t, strings.Split(environ, " ")...).Open(t.Context(), sqlite.Opener{}, postgres.Opener{}, mysql.Opener{})
-		wantsError(t, err, name, "this program can use only sqlite", "hunter")
+		wantsError(t, err, name, "this program supports only sqlite", "hunter")
 	}
 	if entries, err := os.ReadDir("."); err != nil || len(entries) > 0 {
 		t.Errorf("files were made: %v, %v", entries, err)
@@ -197,15 +197,15 @@ func TestMongoDBIsNotReplacedBySQLite(t *testing.T) {
 	}
 	_ = store.Close()
 	_, err = mustRead(t, "DATABASE_MODE=mongodb").OpenStore(t.Context(), opener)
-	wantsError(t, err, "DATABASE_MODE", "nothing says where")
+	wantsError(t, err, "DATABASE_MODE", "no variable says where")
 }
 
 func TestDatabaseOfAnEngineThatIsNotNamed(t *testing.T) {
 	t.Parallel()
 	_, err := mustRead(t, "KEYFOLD_DATABASE_URL=mysql://u:hunter-two@h/d").Open(t.Context(), postgres.Opener{}, inMemory{engine: "sqlite"})
-	wantsError(t, err, "KEYFOLD_DATABASE_URL", "means mysql://h/d, and this program can use only postgres, sqlite", "hunter")
+	wantsError(t, err, "KEYFOLD_DATABASE_URL", "selects mysql://h/d, but this program supports only postgres, sqlite", "hunter")
 	_, err = mustRead(t).Open(t.Context(), postgres.Opener{})
-	wantsError(t, err, "KEYFOLD_DATABASE_URL", "means sqlite:keyfold.db, and this program can use only postgres")
+	wantsError(t, err, "KEYFOLD_DATABASE_URL", "selects sqlite:keyfold.db, but this program supports only postgres")
 }
 
 // An opener that is careless with its connection string does not give it away.

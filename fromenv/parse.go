@@ -12,14 +12,14 @@ import (
 	"github.com/keyfold/keyfold/internal/period"
 )
 
-// Each of these makes the reader of a value: it stores the value in the Config
-// or returns what is wanted instead.
+// Each of these functions returns a function that stores a value in the Config, or
+// returns what the value must be.
 
 func asPeriod(field func(*Config) *time.Duration) func(*Config, string) string {
 	return func(c *Config, text string) string {
 		d, err := period.Parse(text)
-		if err != nil || d == 0 { // zero is the default to Options, which is not what was meant
-			return "wants " + period.Form
+		if err != nil || d == 0 { // Options would use its default for zero, which is not what the value says
+			return "must be " + period.Form
 		}
 		*field(c) = d
 		return ""
@@ -44,7 +44,7 @@ func asDays(field func(*Config) *time.Duration) func(*Config, string) string {
 	return func(c *Config, text string) string {
 		days, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || days == 0 || days > 36500 {
-			return "wants a whole number of days: 1 to 36500"
+			return "must be a whole number of days between 1 and 36500"
 		}
 		*field(c) = time.Duration(days) * 24 * time.Hour
 		return ""
@@ -55,7 +55,7 @@ func asNumber(field func(*Config) *int) func(*Config, string) string {
 	return func(c *Config, text string) string {
 		n, err := strconv.ParseUint(text, 10, 31)
 		if err != nil || n == 0 {
-			return "wants a whole number above zero"
+			return "must be a whole number above zero"
 		}
 		*field(c) = int(n)
 		return ""
@@ -72,7 +72,7 @@ func asBytes(field func(*Config) *int) func(*Config, string) string {
 		}
 		n, err := strconv.ParseUint(text, 10, strconv.IntSize-1)
 		if err != nil || n == 0 || n > uint64(1<<(strconv.IntSize-1)-1)/uint64(unit) {
-			return "wants a number of bytes above zero: 67108864, 64MiB"
+			return "must be a number of bytes above zero, such as 67108864 or 64MiB"
 		}
 		*field(c) = int(n) * unit
 		return ""
@@ -93,7 +93,7 @@ func asBool(field func(*Config) *bool) func(*Config, string) string {
 	return func(c *Config, text string) string {
 		on, ok := parseBool(text)
 		if !ok {
-			return "wants true or false"
+			return "must be true or false"
 		}
 		*field(c) = on
 		return ""
@@ -110,13 +110,13 @@ func asText(field func(*Config) *string) func(*Config, string) string {
 func readStaleGrace(c *Config, text string) string {
 	d, err := period.Parse(text)
 	if err != nil {
-		return "wants " + period.Form + `, or "0s"`
+		return "must be " + period.Form + `, or "0s"`
 	}
 	c.options.StaleGrace = d
 	return ""
 }
 
-// words splits a list at commas, blanks and line breaks.
+// words splits a list at commas, spaces and line breaks.
 func words(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
 }
@@ -124,7 +124,7 @@ func words(text string) []string {
 func readScopes(c *Config, text string) string {
 	c.options.Scopes = words(text)
 	if len(c.options.Scopes) == 0 {
-		return "wants scopes: reports:read, bills:write"
+		return "must be a list of scopes, such as reports:read, reports:write"
 	}
 	return ""
 }
@@ -136,14 +136,14 @@ func readUsage(c *Config, text string) string {
 	case "sync":
 		c.options.Usage = keyfold.UsageSync
 	default:
-		return "wants async or sync"
+		return "must be async or sync"
 	}
 	return ""
 }
 
 func readLogFormat(c *Config, text string) string {
 	if text != "text" && text != "json" {
-		return "wants text or json"
+		return "must be text or json"
 	}
 	c.LogFormat = text
 	return ""
@@ -155,7 +155,7 @@ func readAddr(c *Config, text string) string {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return "wants host:port: 127.0.0.1:8080, :8080"
+		return "must be host:port, such as 127.0.0.1:8080 or :8080"
 	}
 	c.Addr = text
 	return ""
@@ -178,15 +178,15 @@ func readPeppers(c *Config, text string) string {
 	for _, word := range words(text) {
 		id, pepper, found := strings.Cut(word, ":")
 		if _, twice := c.peppers[id]; !found || twice {
-			return "wants id:secret, a comma between two, and each id once"
+			return "must be a list of id:secret, separated by commas, with each id once"
 		}
 		if reason := weakness(pepper, minSecret); reason != "" {
-			return "has a pepper that " + reason + makeSecret
+			return "has a pepper that " + reason + createSecret
 		}
 		c.peppers[id] = NewSecret(pepper)
 	}
 	if len(c.peppers) == 0 {
-		return "is set but blank; unset it for no peppers"
+		return "is set but blank; unset it to use no peppers"
 	}
 	return ""
 }

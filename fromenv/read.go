@@ -9,37 +9,39 @@ import (
 	"strings"
 )
 
-// Source says where variables come from. A nil *Source and every zero field
-// mean the default stated.
+// Source says where variables come from. A nil *Source, and a field that is zero, mean
+// the stated default.
 type Source struct {
-	// File is the .env file, which then has to exist. Default: the one that
-	// KEYFOLD_ENV_FILE names in Environ, or else ".env" in the current directory
-	// if it is there.
+	// File is the path of the .env file, which must exist. The default is the file that
+	// KEYFOLD_ENV_FILE names in Environ, or else ".env" in the current directory, if
+	// it exists.
 	File string
 
-	// Environ is the environment, as NAME=value. It wins over File, name by
-	// name. Default os.Environ(); an empty one that is not nil is empty.
+	// Environ is the environment, as NAME=value. It takes precedence over File, for
+	// each name separately. The default is os.Environ(); a list that is empty and
+	// not nil is an empty environment.
 	Environ []string
 
-	// Compat reads DATABASE_MODE and DEV_MODE, which the predecessor fastapi_auth
-	// chose its database by. Those names are common, so by default they are read
-	// only where another variable begins with FASTAPI_ or FAST_API_.
+	// Compat reads DATABASE_MODE and DEV_MODE, by which the predecessor fastapi_auth
+	// chose its database. Other programs use these names as well, so by default they
+	// are read only if another variable begins with FASTAPI_ or FAST_API_.
 	Compat bool
 
-	// Settings win over both. A setting replaces the variable, its *_FILE form
-	// and its aliases, which are then not read. Default none.
+	// Settings take precedence over both. A setting replaces the variable, its *_FILE
+	// form and its aliases, which are then not read. The default is none.
 	Settings []Setting
 }
 
-// Setting is the value of a variable that comes from elsewhere: from a flag.
+// Setting is the value of a variable that comes from another place, such as a flag.
 type Setting struct {
-	Variable string // KEYFOLD_ADDR
-	Value    string // as the variable holds it
-	From     string // what errors call it: "--addr"; the variable if empty
+	Variable string // the name of the variable, such as "KEYFOLD_ADDR"
+	Value    string // the value, as it would be written in the variable
+	From     string // the name to use in errors, such as "--addr"; by default, Variable
 }
 
-// ReadConfig reads the variables and checks them. It opens nothing and changes no
-// environment. Its error joins an [Error] for everything that is wrong.
+// ReadConfig reads the variables and checks them. It does not open anything, and does
+// not change the environment of the process. If several variables are wrong, the error
+// joins an [Error] for each of them.
 func ReadConfig(source *Source) (*Config, error) {
 	if source == nil {
 		source = &Source{}
@@ -66,20 +68,20 @@ func ReadConfig(source *Source) (*Config, error) {
 	return r.config, nil
 }
 
-// value is what was found under a name.
+// value is the value of a name.
 type value struct {
 	text   string
-	from   string // what errors call it
-	broken string // why it cannot be read, if so
+	from   string // the name to use in errors
+	broken string // why it cannot be used; "" if it can
 	given  bool   // by a Setting
 }
 
-// reader fills a Config and gathers what is wrong.
+// reader fills a Config and collects the errors.
 type reader struct {
 	config   *Config
 	compat   bool // as in Source
 	values   map[string]value
-	from     map[string]string // variable: what its value was found under
+	from     map[string]string // by variable: the name that its value was found under
 	problems []error
 }
 
@@ -87,7 +89,7 @@ func (r *reader) refuse(name, format string, args ...any) {
 	r.problems = append(r.problems, refuse(name, format, args...))
 }
 
-// gather puts the sources over one another.
+// gather merges the sources by their precedence.
 func (r *reader) gather(source *Source) error {
 	environ := source.Environ
 	if environ == nil {
@@ -106,7 +108,7 @@ func (r *reader) gather(source *Source) error {
 		case !set:
 			path, name, asked = defaultFile, defaultFile, false
 		case v.text == "":
-			return refuse(fileVariable, "is set but blank; unset it to read .env if there is one")
+			return refuse(fileVariable, "is set but blank; unset it to read .env if it exists")
 		default:
 			path, name = v.text, fileVariable+"="+v.text
 		}
@@ -119,7 +121,7 @@ func (r *reader) gather(source *Source) error {
 		r.warn("%s %s", path, exposed)
 	}
 	if _, found := inFile[fileVariable]; found {
-		return refuse(fileVariable, "is read from the environment; it has no meaning in %s", path)
+		return refuse(fileVariable, "must be set in the environment; it has no effect in %s", path)
 	}
 	maps.Copy(r.values, inFile)
 	maps.Copy(r.values, outer)
@@ -132,7 +134,7 @@ func (r *reader) gather(source *Source) error {
 	return nil
 }
 
-// holdsSecret reports whether a file sets a variable that others must not read.
+// holdsSecret reports whether a file sets a variable that holds a secret.
 func holdsSecret(values map[string]value) bool {
 	for _, v := range Variables() {
 		if !v.Secret {
@@ -150,16 +152,16 @@ func holdsSecret(values map[string]value) bool {
 var (
 	plainName = regexp.MustCompile(`^[A-Z0-9_]{1,40}$`)
 
-	// What Kubernetes, and Docker links, put into the environment of every
-	// container beside a service that is named keyfold or keyfold-something. The
-	// one whose name somebody may also think of goes by its value.
+	// Kubernetes and Docker links set these names in every container if a service is
+	// named keyfold or keyfold-something. KEYFOLD_PORT could also be a mistake of the
+	// user, so its value decides.
 	clusterName  = regexp.MustCompile(`^KEYFOLD_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 	clusterPort  = regexp.MustCompile(`^KEYFOLD_([A-Z0-9_]+_)?PORT$`)
 	clusterValue = regexp.MustCompile(`^(tcp|udp|sctp)://`)
 )
 
-// checkNames refuses names that begin as ours do and are none, for a variable
-// that is misspelt would be a default that nobody notices.
+// checkNames refuses unknown names that begin with KEYFOLD_. Otherwise the default would
+// silently take the place of a variable whose name is misspelt.
 func (r *reader) checkNames() {
 	known := names()
 	for _, name := range slices.Sorted(maps.Keys(r.values)) {
@@ -167,19 +169,20 @@ func (r *reader) checkNames() {
 		case !strings.HasPrefix(name, "KEYFOLD_") || slices.Contains(known, name):
 		case strings.HasPrefix(name, "KEYFOLD_TEST_"), strings.HasPrefix(name, "KEYFOLD_BENCH_"), name == "KEYFOLD_SERVICES_DIR": // for our own tests
 		case clusterName.MatchString(name), clusterPort.MatchString(name) && clusterValue.MatchString(r.values[name].text):
-		case !plainName.MatchString(name): // it may hold what was meant as the value
-			r.refuse("KEYFOLD_…", "is the beginning of a name that is no variable and has other characters than A-Z, 0-9 and _, or more than 40")
+		case !plainName.MatchString(name): // it may contain the value
+			r.refuse("KEYFOLD_…", "begins a name that is not a Keyfold variable; the name is not shown, because it may contain a value")
 		default:
 			if near := nearest(name, known); near != "" {
-				r.refuse(name, "is no variable; did you mean %s?", near)
+				r.refuse(name, "is not a Keyfold variable; did you mean %s?", near)
 			} else {
-				r.refuse(name, "is no variable")
+				r.refuse(name, "is not a Keyfold variable")
 			}
 		}
 	}
 }
 
-// nearest is the known name that a misspelt one was most likely meant to be.
+// nearest returns the known name that is most similar to a misspelt one, or "" if none
+// is similar.
 func nearest(name string, known []string) string {
 	best, least := "", 4 // letters
 	for _, candidate := range known {
@@ -190,8 +193,7 @@ func nearest(name string, known []string) string {
 	return best
 }
 
-// distance counts the letters to insert, delete or replace between two names
-// (Levenshtein).
+// distance is the Levenshtein distance of two names.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -212,8 +214,8 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// lookup finds a variable. What was broken on the way is a problem, and not
-// found.
+// lookup finds a variable. A value that cannot be used is recorded as an error and
+// counts as not set.
 func (r *reader) lookup(name string) (value, bool) {
 	v, set := r.values[name]
 	if set && v.broken != "" {
@@ -223,8 +225,8 @@ func (r *reader) lookup(name string) (value, bool) {
 	return v, set
 }
 
-// lookupSecret finds a variable or what its *_FILE form names. A file is
-// reported as set also when it cannot be read, with an empty text.
+// lookupSecret finds a variable, or reads the file that its *_FILE form names. If there
+// is an error, it records the error and returns false.
 func (r *reader) lookupSecret(name string) (v value, set bool) {
 	v, set = r.lookup(name)
 	if v.given {
@@ -235,7 +237,7 @@ func (r *reader) lookupSecret(name string) (v value, set bool) {
 		return v, set
 	}
 	if set {
-		r.refuse(name, "and %s are both set; unset one", path.from)
+		r.refuse(name, "and %s are both set; unset one of them", path.from)
 		return value{}, false
 	}
 	text, exposed, err := readSecretFile(path.from, path.text)
@@ -249,7 +251,7 @@ func (r *reader) lookupSecret(name string) (v value, set bool) {
 	return value{text: text, from: path.from}, true
 }
 
-// readVariable reads what has no rules of its own.
+// readVariable reads a variable that has no rules of its own.
 func (r *reader) readVariable(v *variable) {
 	if v.read == nil {
 		return
@@ -282,24 +284,24 @@ func (r *reader) readVariable(v *variable) {
 	}
 }
 
-const quotedReason = "has quotes around it, which belong to the syntax of files; leave them out here"
+const quotedReason = "has quotes around it, which only a .env file may have; leave them out"
 
 func isQuoted(text string) bool {
 	return len(text) > 1 && (text[0] == '\'' || text[0] == '"') && text[len(text)-1] == text[0]
 }
 
-// untidy says what is wrong with a text as a value of anything, or nothing.
+// untidy says what is wrong with a text as the value of any variable, or "".
 func untidy(text string) string {
 	trimmed := strings.TrimSpace(text)
 	switch {
 	case trimmed == "":
-		return "is set but blank; unset it for the default"
+		return "is set but blank; unset it to use the default"
 	case trimmed[0] == '#':
 		return "is a comment, not a value"
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return "holds a line break or another control character"
+		return "contains a line break or another control character"
 	case text != trimmed:
-		return "has blanks around it"
+		return "has white space around it"
 	case isQuoted(text):
 		return quotedReason
 	}

@@ -138,50 +138,50 @@ func TestValueThatIsNotUnderstoodIsAnError(t *testing.T) {
 	t.Parallel()
 	const junk = "hunter-two"
 	for _, row := range []struct{ name, says, values string }{
-		{"KEYFOLD_DATABASE_URL", "want sqlite:FILE", junk + " redis://" + junk},
-		{"KEYFOLD_ADDR", "wants host:port", junk + " localhost :70000 :http ::1:80"},
+		{"KEYFOLD_DATABASE_URL", "it must be sqlite:FILE", junk + " redis://" + junk},
+		{"KEYFOLD_ADDR", "must be host:port", junk + " localhost :70000 :http ::1:80"},
 		{"KEYFOLD_TRUSTED_PROXIES", "must be networks", junk + " 10.0.0.1/8 10.0.0.1 ::ffff:10.0.0.0/104 10.0.0.0/8,x 0.0.0.0/0 ::/1 10.0.0.0/8,128.0.0.0/1 UNIX unix: ,"},
-		{"KEYFOLD_HIDE_DOCS", "wants true or false", junk + " 2 y t"},
-		{"KEYFOLD_LOG_FORMAT", "wants text or json", junk + " JSON xml"},
+		{"KEYFOLD_HIDE_DOCS", "must be true or false", junk + " 2 y t"},
+		{"KEYFOLD_LOG_FORMAT", "must be text or json", junk + " JSON xml"},
 		{"KEYFOLD_PREFIX", "must be 1 to 16 lower-case", junk + " KF kf__x a2345678901234567"},
 		{"KEYFOLD_ENVIRONMENT", "must be 1 to 16", junk + " LIVE"},
-		{"KEYFOLD_KEY_TTL", `wants a duration above zero: "15d", "1d12h", "90m", or "never"`, junk + " 15 0d -1d Never 15days"},
+		{"KEYFOLD_KEY_TTL", `must be a duration above zero: "15d", "1d12h", "90m", or "never"`, junk + " 15 0d -1d Never 15days"},
 		{"KEYFOLD_KEY_TTL", "must be between 1 ms and 100 years", "40000d 1ns"},
-		{"KEYFOLD_MAX_OVERLAP", "wants a duration", junk + " 0s never"},
+		{"KEYFOLD_MAX_OVERLAP", "must be a duration", junk + " 0s never"},
 		{"KEYFOLD_SCOPES", "must be ", junk + "* re*ports"},
-		{"KEYFOLD_SCOPES", "wants scopes", ", ,,"},
-		{"KEYFOLD_PEPPERS", "wants id:secret", junk + " a:" + goodSecret + ",a:" + otherSecret},
+		{"KEYFOLD_SCOPES", "must be a list of scopes", ", ,,"},
+		{"KEYFOLD_PEPPERS", "must be a list of id:secret", junk + " a:" + goodSecret + ",a:" + otherSecret},
 		{"KEYFOLD_PEPPERS", "has a pepper that is shorter than 32", "a:" + junk},
 		{"KEYFOLD_PEPPERS", "must have ids", "a.b:" + goodSecret},
 		{"KEYFOLD_CURRENT_PEPPER", "must be the id of one of KEYFOLD_PEPPERS", junk},
-		{"KEYFOLD_REQUIRE_PEPPER", "wants true or false", junk},
+		{"KEYFOLD_REQUIRE_PEPPER", "must be true or false", junk},
 		{"KEYFOLD_REQUIRE_PEPPER", "must not be set without KEYFOLD_CURRENT_PEPPER", "true"},
-		{"KEYFOLD_VERIFY_TIMEOUT", "wants a duration", junk},
+		{"KEYFOLD_VERIFY_TIMEOUT", "must be a duration", junk},
 		{"KEYFOLD_VERIFY_TIMEOUT", "must be between 1 ms and 1 minute", "2m"},
-		{"KEYFOLD_DISABLE_CACHE", "wants true or false", junk},
-		{"KEYFOLD_PASSWORD_MIN_LENGTH", "wants a whole number", junk + " 0 -1 1e3"},
+		{"KEYFOLD_DISABLE_CACHE", "must be true or false", junk},
+		{"KEYFOLD_PASSWORD_MIN_LENGTH", "must be a whole number", junk + " 0 -1 1e3"},
 		{"KEYFOLD_PASSWORD_MIN_LENGTH", "must be between 8 and 256 characters", "7 257"},
-		{"KEYFOLD_SINGLE_SCRIPT_USERNAMES", "wants true or false", junk},
-		{"KEYFOLD_CACHE_ENTRIES", "wants a whole number", junk + " 0 -1 1e3 1.5 99999999999"},
-		{"KEYFOLD_CACHE_BYTES", "wants a number of bytes", junk + " 0 -1 64MB 9999999999999GiB MiB"},
+		{"KEYFOLD_SINGLE_SCRIPT_USERNAMES", "must be true or false", junk},
+		{"KEYFOLD_CACHE_ENTRIES", "must be a whole number", junk + " 0 -1 1e3 1.5 99999999999"},
+		{"KEYFOLD_CACHE_BYTES", "must be a number of bytes", junk + " 0 -1 64MB 9999999999999GiB MiB"},
 		{"KEYFOLD_CACHE_MAX_AGE", "must be between 1 s and 1 hour", "2h"},
 		{"KEYFOLD_POLL_INTERVAL", "must be between 10 ms and 1 minute", "1ms"},
 		{"KEYFOLD_MAX_STALENESS", "must be between KEYFOLD_POLL_INTERVAL and 1 hour", "500ms"},
-		{"KEYFOLD_STALE_GRACE", "wants a duration", junk},
-		{"KEYFOLD_USAGE", "wants async or sync", junk + " Sync"},
+		{"KEYFOLD_STALE_GRACE", "must be a duration", junk},
+		{"KEYFOLD_USAGE", "must be async or sync", junk + " Sync"},
 		{"KEYFOLD_FLUSH_INTERVAL", "must be between 10 ms and 1 minute", "1h"},
-		{"KEYFOLD_DISABLE_EVENTS", "wants true or false", junk},
-		{"KEYFOLD_MAX_PENDING_EVENTS", "wants a whole number", junk},
-		{"KEYFOLD_MAX_PENDING_BYTES", "wants a number of bytes", junk},
+		{"KEYFOLD_DISABLE_EVENTS", "must be true or false", junk},
+		{"KEYFOLD_MAX_PENDING_EVENTS", "must be a whole number", junk},
+		{"KEYFOLD_MAX_PENDING_BYTES", "must be a number of bytes", junk},
 		{"KEYFOLD_EVENT_RETENTION", `or "never"`, junk},
 		{"KEYFOLD_EVENT_RETENTION", "must be between 1 hour and", "1m"},
 		{"KEYFOLD_HOUR_RETENTION", "must be between 1 hour and", "1m"},
-		{"KEYFOLD_RECORD_REQUEST_ID", "wants true or false", junk},
-		{"KEYFOLD_RECORD_USER_AGENT", "wants true or false", junk},
-		{"FASTAPI_AUTH_AUTOMATIC_EXPIRATION", "wants a whole number of days: 1 to 36500", junk + " 0 -1 1.5 15d 36501"},
-		{"FASTAPI_AUTH_HIDE_DOCS", "wants true or false", junk},
-		{"DATABASE_MODE", "wants sqlite, postgres, mysql or mongodb", junk + " Postgres postgresql oracle"},
-		{"DEV_MODE", "wants true (SQLite) or false (PostgreSQL)", junk + " production"},
+		{"KEYFOLD_RECORD_REQUEST_ID", "must be true or false", junk},
+		{"KEYFOLD_RECORD_USER_AGENT", "must be true or false", junk},
+		{"FASTAPI_AUTH_AUTOMATIC_EXPIRATION", "must be a whole number of days between 1 and 36500", junk + " 0 -1 1.5 15d 36501"},
+		{"FASTAPI_AUTH_HIDE_DOCS", "must be true or false", junk},
+		{"DATABASE_MODE", "must be sqlite, postgres, mysql or mongodb", junk + " Postgres postgresql oracle"},
+		{"DEV_MODE", "must be true (SQLite) or false (PostgreSQL)", junk + " production"},
 		{"FASTAPI_AUTH_DB_LOCATION", "has parameters", "a.db?mode=" + junk},
 	} {
 		for value := range strings.SplitSeq(row.values, " ") {
@@ -206,7 +206,7 @@ func TestUntidyValuesAreErrors(t *testing.T) {
 			" # after a blank":        "is a comment, not a value",
 			"'hunter-two'":            "has quotes around it",
 			`"hunter-two"`:            "has quotes around it",
-			" hunter-two":             "has blanks around it",
+			" hunter-two":             "has white space around it",
 			"hunter\x00two":           "",
 		} {
 			if v.Name == "KEYFOLD_PEPPERS" && value != "" {
@@ -247,7 +247,7 @@ func TestMisspeltVariableIsAnError(t *testing.T) {
 		"KEYFOLD_HTTP_PORT":          "",
 	} {
 		_, err := read(name + "=hunter-two")
-		says := "is no variable"
+		says := "is not a Keyfold variable"
 		if meant != "" {
 			says += "; did you mean " + meant + "?"
 		}
@@ -313,7 +313,7 @@ func TestSettingWinsOverVariableFileFormAndAlias(t *testing.T) {
 	_, err = fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{}, Settings: []fromenv.Setting{
 		{Variable: "KEYFOLD_DATABASE_URL", Value: "hunter-two", From: "--db"}, {Variable: "KEYFOLD_PREFIX", Value: "HUNTER", From: "--prefix"}, {Variable: "KEYFOLD_ADDR", Value: ""},
 	}})
-	wantsError(t, err, "--db", "is no database", "hunter")
+	wantsError(t, err, "--db", "is not a connection string", "hunter")
 	wantsError(t, err, "KEYFOLD_ADDR", "is set but blank")
 	_, err = fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{}, Settings: []fromenv.Setting{{Variable: "KEYFOLD_PREFIX", Value: "HUNTER", From: "--prefix"}}})
 	wantsError(t, err, "--prefix", "must be 1 to 16 lower-case", "HUNTER")
@@ -347,7 +347,7 @@ func TestAliasesAreRead(t *testing.T) {
 		t.Error("two names with one value are refused")
 	}
 	_, err := read("FASTAPI_SIMPLE_SECURITY_SECRET="+goodSecret, "FASTAPI_AUTH_SECRET="+otherSecret)
-	wantsError(t, err, "FASTAPI_AUTH_SECRET", "and FASTAPI_SIMPLE_SECURITY_SECRET are names of one thing and differ", goodSecret, otherSecret)
+	wantsError(t, err, "FASTAPI_AUTH_SECRET", "and FASTAPI_SIMPLE_SECURITY_SECRET are names for the same setting and differ", goodSecret, otherSecret)
 }
 
 func TestSecretsCanBeReadFromFiles(t *testing.T) {
@@ -372,13 +372,13 @@ func TestSecretsCanBeReadFromFiles(t *testing.T) {
 		_, err = read(file + "=" + t.TempDir())
 		wantsError(t, err, file, "cannot be read: is a directory")
 		_, err = read(file + "=" + write(t, "x", strings.Repeat("x", 64<<10+1)))
-		wantsError(t, err, file, "more than 64 KiB")
+		wantsError(t, err, file, "larger than 64 KiB")
 		_, err = read(file + "=/dev/zero")
 		wantsError(t, err, file, "cannot be read: it is not a regular file")
 		_, err = read(file + "=" + write(t, "x", " \n"))
-		wantsError(t, err, file, "names a file that holds nothing")
+		wantsError(t, err, file, "names a file that is empty")
 		_, err = read(file + "=")
-		wantsError(t, err, file, "is set but blank; it wants the path of a file")
+		wantsError(t, err, file, "is set but blank; set it to the path of a file")
 	}
 	_, err := read("KEYFOLD_SECRET_FILE=" + write(t, "x", goodSecret+"\n\n"))
 	wantsError(t, err, "KEYFOLD_SECRET_FILE", "printable ASCII", goodSecret)
@@ -420,7 +420,7 @@ func TestFileIsFoundByNameAndByVariable(t *testing.T) {
 	_, err = fromenv.ReadConfig(&fromenv.Source{Environ: []string{"KEYFOLD_ENV_FILE=" + malformed}})
 	wantsError(t, err, "KEYFOLD_ENV_FILE="+malformed, "in line 1", "hunter-two")
 	_, err = readFile(t, "KEYFOLD_ENV_FILE='other.env'\n")
-	wantsError(t, err, "KEYFOLD_ENV_FILE", "is read from the environment")
+	wantsError(t, err, "KEYFOLD_ENV_FILE", "must be set in the environment")
 }
 
 func TestFileNamedDotEnvNeedNotExist(t *testing.T) {

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// Secret is a text that shows itself to nobody but whoever calls Reveal. The
-// zero value is no secret.
+// Secret is a text that only Reveal returns: fmt, log/slog and encoders show that there
+// is a secret, but not the text. The zero value means that there is none.
 type Secret struct {
-	// fmt calls no methods on what it finds in unexported fields of others, but
-	// it does not follow a pointer there.
+	// A pointer, because fmt prints the unexported fields of a struct that holds a
+	// Secret without calling methods, but does not follow pointers there.
 	text *string
 }
 
@@ -24,7 +24,7 @@ var (
 	_ encoding.TextMarshaler = Secret{}
 )
 
-// NewSecret returns a Secret with that text; none for "".
+// NewSecret returns a Secret with this text. For "" it returns the zero Secret.
 func NewSecret(text string) Secret {
 	if text == "" {
 		return Secret{}
@@ -32,7 +32,7 @@ func NewSecret(text string) Secret {
 	return Secret{&text}
 }
 
-// Reveal returns the text; "" for none.
+// Reveal returns the text, or "" if there is no secret.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -70,13 +70,12 @@ const (
 	minSecret      = 32
 	minShortSecret = 8 // in the predecessor's variables
 	maxSecret      = 512
-	minDistinct    = 8 // characters that differ; random ones of 32 have twenty and more
+	minDistinct    = 8 // different characters; a random secret of 32 characters has twenty or more
 
-	makeSecret = "; make one with: openssl rand -hex 32"
+	createSecret = "; create one with: openssl rand -hex 32"
 )
 
-// examples returns parts of values that are written in documents, and so known
-// to everybody.
+// examples returns parts of values that appear in documentation, and so are not secret.
 func examples() []string {
 	return []string{
 		"changeme", "change-me", "change_me", "change this", "replaceme", "replace-me", "replace_me", "your-secret", "your_secret", "yoursecret",
@@ -86,8 +85,7 @@ func examples() []string {
 	}
 }
 
-// weakness says why a text is no good as a secret, or nothing. It does not
-// repeat the text.
+// weakness says why a text is not a good secret, or "". It does not repeat the text.
 func weakness(text string, shortest int) string {
 	trimmed := strings.TrimSpace(text)
 	switch {
@@ -96,16 +94,16 @@ func weakness(text string, shortest int) string {
 	case trimmed[0] == '#':
 		return "is a comment, not a value"
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }):
-		return "holds characters other than printable ASCII"
+		return "contains characters other than printable ASCII"
 	case text != trimmed:
-		return "has blanks around it"
+		return "has white space around it"
 	case isQuoted(text):
 		return quotedReason
 	}
 	lower := strings.ToLower(text)
 	for _, example := range examples() {
 		if strings.Contains(lower, example) {
-			return "is an example out of a document, not a secret"
+			return "is an example from documentation, not a secret"
 		}
 	}
 	distinct := map[byte]bool{}

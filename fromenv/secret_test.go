@@ -20,16 +20,16 @@ func TestSecretIsRefusedUnlessItIsOne(t *testing.T) {
 		{"a comment", "# set your secret key here, at least 32 characters", "is a comment, not a value"},
 		{"a comment after a blank", " # put 32 random characters in this place", "is a comment, not a value"},
 		{"the predecessor's example", "# set your secret key here", "is a comment, not a value"},
-		{"the same without its sign", "set your secret key here", "is an example out of a document"},
-		{"the predecessor's test image", "TEST_SECRET", "is an example out of a document"},
-		{"an example", "Change-Me-To-Something-Random-1234567", "is an example out of a document"},
-		{"another", "your-secret-key-of-32-characters-or-more", "is an example out of a document"},
-		{"one of ours", "an-admin-secret-of-32-characters", "is an example out of a document"},
-		{"another of ours", "read-this-from-a-file-or-a-variable", "is an example out of a document"},
-		{"digits in order", "0123456789abcdef0123456789abcdef", "is an example out of a document"},
-		{"not ASCII", goodSecret + "ä", "holds characters other than printable ASCII"},
-		{"a new line at its end", goodSecret + "\n", "holds characters other than printable ASCII"},
-		{"a blank at its end", goodSecret + " ", "has blanks around it"},
+		{"the same without its sign", "set your secret key here", "is an example from documentation"},
+		{"the predecessor's test image", "TEST_SECRET", "is an example from documentation"},
+		{"an example", "Change-Me-To-Something-Random-1234567", "is an example from documentation"},
+		{"another", "your-secret-key-of-32-characters-or-more", "is an example from documentation"},
+		{"one of ours", "an-admin-secret-of-32-characters", "is an example from documentation"},
+		{"another of ours", "read-this-from-a-file-or-a-variable", "is an example from documentation"},
+		{"digits in order", "0123456789abcdef0123456789abcdef", "is an example from documentation"},
+		{"not ASCII", goodSecret + "ä", "contains characters other than printable ASCII"},
+		{"a new line at its end", goodSecret + "\n", "contains characters other than printable ASCII"},
+		{"a blank at its end", goodSecret + " ", "has white space around it"},
 		{"quotes around it", "'" + goodSecret + "'", "has quotes around it"},
 		{"one character", strings.Repeat("x", 32), "is not random"},
 		{"513 characters", strings.Repeat(goodSecret, 16) + "x", "is longer than 512 characters"},
@@ -62,7 +62,7 @@ func TestPreviousSecretMustDiffer(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"KEYFOLD_SECRET", "FASTAPI_AUTH_SECRET"} {
 		_, err := read(name+"="+goodSecret, "KEYFOLD_PREVIOUS_SECRET="+goodSecret)
-		wantsError(t, err, "KEYFOLD_PREVIOUS_SECRET", "is the same secret as "+name, goodSecret)
+		wantsError(t, err, "KEYFOLD_PREVIOUS_SECRET", "must differ from "+name, goodSecret)
 	}
 	mustRead(t, "KEYFOLD_SECRET="+goodSecret, "KEYFOLD_PREVIOUS_SECRET="+otherSecret)
 }
@@ -94,7 +94,7 @@ func TestShortSecretsAreForThePredecessorsNamesAlone(t *testing.T) {
 func TestPreviousSecretNeedsASecret(t *testing.T) {
 	t.Parallel()
 	_, err := read("KEYFOLD_PREVIOUS_SECRET=" + goodSecret)
-	wantsError(t, err, "KEYFOLD_PREVIOUS_SECRET", "is set and KEYFOLD_SECRET is not", goodSecret)
+	wantsError(t, err, "KEYFOLD_PREVIOUS_SECRET", "is set, but KEYFOLD_SECRET is not", goodSecret)
 }
 
 // Each secret holds a canary, and whatever a Config can be turned into does not.

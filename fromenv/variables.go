@@ -15,16 +15,16 @@ const (
 	previousVariable = "KEYFOLD_PREVIOUS_SECRET"
 )
 
-// Variable describes a variable that is read.
+// Variable describes a variable that [ReadConfig] reads.
 type Variable struct {
-	Name    string   // KEYFOLD_KEY_TTL
-	Default string   // as it would be written; "" for none
-	Meaning string   // a line
-	Secret  bool     // its value is never shown, and NAME_FILE may name a file that holds it
-	Aliases []string // what the predecessor has for it
+	Name    string   // such as "KEYFOLD_KEY_TTL"
+	Default string   // the default as it would be written; "" if there is none
+	Meaning string   // a description of one line
+	Secret  bool     // the value is never shown, and NAME_FILE may name a file that contains it
+	Aliases []string // the predecessor's names for it
 }
 
-// variable is a Variable with how it is read.
+// variable is a Variable together with the functions that read it.
 type variable struct {
 	Variable
 	option string // the field of keyfold.Options, if it is one
@@ -32,15 +32,16 @@ type variable struct {
 	alias  alias
 }
 
-// alias is what the predecessor has for a variable. Its values may be written in
-// another way, and it may have several names.
+// alias describes the predecessor's names for a variable. Their values may have another
+// form.
 type alias struct {
 	names      []string
 	read       func(*Config, string) string
 	mayBeEmpty bool
 }
 
-// Variables returns what is read, in the order of docs/configuration.md.
+// Variables returns all variables that [ReadConfig] reads, in the order of
+// docs/configuration.md.
 func Variables() []Variable {
 	all := variables()
 	public := make([]Variable, len(all))
@@ -53,7 +54,7 @@ func Variables() []Variable {
 	return public
 }
 
-// names returns every name of ours, those of files and aliases included.
+// names returns all names, including aliases and the names with _FILE.
 func names() []string {
 	var all []string
 	for _, v := range Variables() {
@@ -71,45 +72,45 @@ func variables() []variable {
 			Name: secretVariable, Secret: true, Meaning: "the admin secret, 32 to 512 characters",
 			Aliases: []string{"FASTAPI_AUTH_SECRET", "FASTAPI_SIMPLE_SECURITY_SECRET"},
 		}},
-		{Variable: Variable{Name: previousVariable, Secret: true, Meaning: "accepted beside it while callers change over"}},
+		{Variable: Variable{Name: previousVariable, Secret: true, Meaning: "a previous admin secret that is still accepted"}},
 		{Variable: Variable{
-			Name: databaseVariable, Secret: true, Default: "sqlite:" + defaultPath, Meaning: "where keys are kept",
+			Name: databaseVariable, Secret: true, Default: "sqlite:" + defaultPath, Meaning: "the connection string of the database",
 			Aliases: []string{
 				"DATABASE_MODE", "DEV_MODE", "FASTAPI_AUTH_DB_LOCATION", "FASTAPI_SIMPLE_SECURITY_DB_LOCATION", "URI",
 				"POSTGRES_URI", "POSTGRES_SSL", "POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DATABASE",
 				"MYSQL_URI", "MYSQL_HOST", "MYSQL_PORT", "MYSQL_USER", "MYSQL_PASSWORD", "MYSQL_DATABASE", "MONGODB_URL",
 			},
 		}},
-		{Variable: Variable{Name: fileVariable, Default: defaultFile, Meaning: "the file of variables; from the environment only"}},
+		{Variable: Variable{Name: fileVariable, Default: defaultFile, Meaning: "the file of variables; set it in the environment only"}},
 
 		{
-			Variable: Variable{Name: "KEYFOLD_ADDR", Default: "127.0.0.1:8080", Meaning: "address to listen on; port 0 picks one"},
+			Variable: Variable{Name: "KEYFOLD_ADDR", Default: "127.0.0.1:8080", Meaning: "the address to listen on; port 0 picks a free port"},
 			read:     readAddr,
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_TRUSTED_PROXIES", Meaning: "networks of proxies whose X-Forwarded-For is trusted; unix for proxies on a Unix socket"},
+			Variable: Variable{Name: "KEYFOLD_TRUSTED_PROXIES", Meaning: "the networks of proxies whose X-Forwarded-For header is trusted; unix for proxies on a Unix socket"},
 			read:     readProxies,
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_HIDE_DOCS", Default: "false", Meaning: "removes the page of the admin API and its description"},
+			Variable: Variable{Name: "KEYFOLD_HIDE_DOCS", Default: "false", Meaning: "hides the documentation page of the admin API and its OpenAPI document"},
 			read:     asBool(func(c *Config) *bool { return &c.HideDocs }),
 			alias:    alias{names: []string{"FASTAPI_AUTH_HIDE_DOCS", "FASTAPI_SIMPLE_SECURITY_HIDE_DOCS"}, read: readAliasedHideDocs, mayBeEmpty: true},
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_LOG_FORMAT", Default: "text", Meaning: "text or json, on standard error"},
+			Variable: Variable{Name: "KEYFOLD_LOG_FORMAT", Default: "text", Meaning: "the format of the log on standard error: text or json"},
 			read:     readLogFormat,
 		},
 
 		{
-			Variable: Variable{Name: "KEYFOLD_PREFIX", Default: "kf", Meaning: "beginning of new tokens"},
+			Variable: Variable{Name: "KEYFOLD_PREFIX", Default: "kf", Meaning: "the beginning of new tokens"},
 			option:   "Prefix", read: asText(func(c *Config) *string { return &c.options.Prefix }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_ENVIRONMENT", Meaning: "second part of new tokens: live, test"},
+			Variable: Variable{Name: "KEYFOLD_ENVIRONMENT", Meaning: "the second part of new tokens, such as live or test"},
 			option:   "Environment", read: asText(func(c *Config) *string { return &c.options.Environment }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_KEY_TTL", Default: "15d", Meaning: "life of a key whose creator says nothing; never for no end"},
+			Variable: Variable{Name: "KEYFOLD_KEY_TTL", Default: "15d", Meaning: "the lifetime of a key created without a TTL or an expiry time; never for keys that do not expire"},
 			option:   "KeyTTL", read: asPeriodOrNever(func(c *Config) *time.Duration { return &c.options.KeyTTL }),
 			alias: alias{
 				names: []string{"FASTAPI_AUTH_AUTOMATIC_EXPIRATION", "FAST_API_SIMPLE_SECURITY_AUTOMATIC_EXPIRATION"},
@@ -117,19 +118,19 @@ func variables() []variable {
 			},
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_MAX_OVERLAP", Default: "7d", Meaning: "longest life of a rotated key beside its successor"},
+			Variable: Variable{Name: "KEYFOLD_MAX_OVERLAP", Default: "7d", Meaning: "the longest time that a key keeps working after its rotation"},
 			option:   "MaxOverlap", read: asPeriod(func(c *Config) *time.Duration { return &c.options.MaxOverlap }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_SCOPES", Meaning: "scopes that keys may be given; without it, any"},
+			Variable: Variable{Name: "KEYFOLD_SCOPES", Meaning: "the scopes that keys may have; any if it is not set"},
 			option:   "Scopes", read: readScopes,
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_PEPPERS", Secret: true, Meaning: "peppers, as id:secret, a comma between two"},
+			Variable: Variable{Name: "KEYFOLD_PEPPERS", Secret: true, Meaning: "peppers, as id:secret, separated by commas"},
 			option:   "Peppers", read: readPeppers,
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_CURRENT_PEPPER", Meaning: "id of the pepper for new keys"},
+			Variable: Variable{Name: "KEYFOLD_CURRENT_PEPPER", Meaning: "the ID of the pepper for new keys"},
 			option:   "CurrentPepper", read: asText(func(c *Config) *string { return &c.options.CurrentPepper }),
 		},
 		{
@@ -138,7 +139,7 @@ func variables() []variable {
 		},
 
 		{
-			Variable: Variable{Name: "KEYFOLD_PASSWORD_MIN_LENGTH", Default: "15", Meaning: "characters of the shortest password of a user: 8 to 256"},
+			Variable: Variable{Name: "KEYFOLD_PASSWORD_MIN_LENGTH", Default: "15", Meaning: "the minimum length of a user's password, 8 to 256 characters"},
 			option:   "PasswordPolicy.MinLength", read: asNumber(func(c *Config) *int { return &c.PasswordPolicy.MinLength }),
 		},
 		{
@@ -146,7 +147,7 @@ func variables() []variable {
 			option:   "SingleScriptUsernames", read: asBool(func(c *Config) *bool { return &c.options.SingleScriptUsernames }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_VERIFY_TIMEOUT", Default: "1s", Meaning: "longest that a verify may take"},
+			Variable: Variable{Name: "KEYFOLD_VERIFY_TIMEOUT", Default: "1s", Meaning: "the longest time that a verify may take"},
 			option:   "VerifyTimeout", read: asPeriod(func(c *Config) *time.Duration { return &c.options.VerifyTimeout }),
 		},
 		{
@@ -154,71 +155,71 @@ func variables() []variable {
 			option:   "DisableCache", read: asBool(func(c *Config) *bool { return &c.options.DisableCache }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_CACHE_ENTRIES", Default: "100000", Meaning: "keys that are remembered at most"},
+			Variable: Variable{Name: "KEYFOLD_CACHE_ENTRIES", Default: "100000", Meaning: "the maximum number of cached keys"},
 			option:   "CacheEntries", read: asNumber(func(c *Config) *int { return &c.options.CacheEntries }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_CACHE_BYTES", Default: "64MiB", Meaning: "memory for them, about"},
+			Variable: Variable{Name: "KEYFOLD_CACHE_BYTES", Default: "64MiB", Meaning: "the approximate memory for cached keys"},
 			option:   "CacheBytes", read: asBytes(func(c *Config) *int { return &c.options.CacheBytes }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_CACHE_MAX_AGE", Default: "1m", Meaning: "longest that a key is served from memory"},
+			Variable: Variable{Name: "KEYFOLD_CACHE_MAX_AGE", Default: "1m", Meaning: "the longest time that a cached key is used before it is read again"},
 			option:   "CacheMaxAge", read: asPeriod(func(c *Config) *time.Duration { return &c.options.CacheMaxAge }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_POLL_INTERVAL", Default: "1s", Meaning: "how often changes of other processes are looked for"},
+			Variable: Variable{Name: "KEYFOLD_POLL_INTERVAL", Default: "1s", Meaning: "how often the change feed is read for changes by other processes"},
 			option:   "PollInterval", read: asPeriod(func(c *Config) *time.Duration { return &c.options.PollInterval }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_MAX_STALENESS", Default: "5s", Meaning: "how long memory is trusted while they cannot be read"},
+			Variable: Variable{Name: "KEYFOLD_MAX_STALENESS", Default: "5s", Meaning: "how long cached keys are used while the change feed cannot be read"},
 			option:   "MaxStaleness", read: asPeriod(func(c *Config) *time.Duration { return &c.options.MaxStaleness }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_STALE_GRACE", Default: "0s", Meaning: "how much longer while the database does not answer at all"},
+			Variable: Variable{Name: "KEYFOLD_STALE_GRACE", Default: "0s", Meaning: "how much longer cached keys are used while the database does not respond at all"},
 			option:   "StaleGrace", read: readStaleGrace,
 		},
 
 		{
-			Variable: Variable{Name: "KEYFOLD_USAGE", Default: "async", Meaning: "sync: a verify answers when its use is stored"},
+			Variable: Variable{Name: "KEYFOLD_USAGE", Default: "async", Meaning: "async; or sync: a verify returns when its use is stored"},
 			option:   "Usage", read: readUsage,
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_FLUSH_INTERVAL", Default: "1s", Meaning: "how long uses are gathered before they are written"},
+			Variable: Variable{Name: "KEYFOLD_FLUSH_INTERVAL", Default: "1s", Meaning: "how long usage is collected before it is written"},
 			option:   "FlushInterval", read: asPeriod(func(c *Config) *time.Duration { return &c.options.FlushInterval }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_DISABLE_EVENTS", Default: "false", Meaning: "keeps totals and counts by hour alone, no usage events"},
+			Variable: Variable{Name: "KEYFOLD_DISABLE_EVENTS", Default: "false", Meaning: "stores only totals and hourly counts, and no usage events"},
 			option:   "DisableEvents", read: asBool(func(c *Config) *bool { return &c.options.DisableEvents }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_MAX_PENDING_EVENTS", Default: "100000", Meaning: "usage events that wait to be written at most"},
+			Variable: Variable{Name: "KEYFOLD_MAX_PENDING_EVENTS", Default: "100000", Meaning: "the maximum number of usage events that wait to be written"},
 			option:   "MaxPendingEvents", read: asNumber(func(c *Config) *int { return &c.options.MaxPendingEvents }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_MAX_PENDING_BYTES", Default: "32MiB", Meaning: "memory for them, about"},
+			Variable: Variable{Name: "KEYFOLD_MAX_PENDING_BYTES", Default: "32MiB", Meaning: "the approximate memory for usage events that wait to be written"},
 			option:   "MaxPendingBytes", read: asBytes(func(c *Config) *int { return &c.options.MaxPendingBytes }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_EVENT_RETENTION", Default: "30d", Meaning: "how long usage events are kept; never deletes none"},
+			Variable: Variable{Name: "KEYFOLD_EVENT_RETENTION", Default: "30d", Meaning: "how long usage events are kept; never to keep them all"},
 			option:   "EventRetention", read: asPeriodOrNever(func(c *Config) *time.Duration { return &c.options.EventRetention }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_HOUR_RETENTION", Default: "400d", Meaning: "how long counts by hour are kept; never deletes none"},
+			Variable: Variable{Name: "KEYFOLD_HOUR_RETENTION", Default: "400d", Meaning: "how long hourly counts are kept; never to keep them all"},
 			option:   "HourRetention", read: asPeriodOrNever(func(c *Config) *time.Duration { return &c.options.HourRetention }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_RECORD_REQUEST_ID", Default: "false", Meaning: "keeps request ids with usage events"},
+			Variable: Variable{Name: "KEYFOLD_RECORD_REQUEST_ID", Default: "false", Meaning: "stores request IDs with usage events"},
 			option:   "RecordRequestID", read: asBool(func(c *Config) *bool { return &c.options.RecordRequestID }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_RECORD_USER_AGENT", Default: "false", Meaning: "keeps user agents with usage events"},
+			Variable: Variable{Name: "KEYFOLD_RECORD_USER_AGENT", Default: "false", Meaning: "stores user agents with usage events"},
 			option:   "RecordUserAgent", read: asBool(func(c *Config) *bool { return &c.options.RecordUserAgent }),
 		},
 	}
 }
 
-// readAliasedHideDocs: for the predecessor the variable need only be there, but
-// its README says False for no.
+// readAliasedHideDocs reads an empty value as true: the predecessor only checked whether
+// the variable is set, but its README documents the value False.
 func readAliasedHideDocs(c *Config, text string) string {
 	if text == "" {
 		text = "true"
@@ -246,36 +247,36 @@ func (r *reader) readSecrets() {
 		r.config.ShortSecret = r.config.Secret.IsSet() && len(v.text) < minSecret
 	}
 	if r.config.ShortSecret {
-		r.warn("%s is shorter than %d characters, can be guessed, and is compared at most ten times a second for new addresses; set %s to a longer one", v.from, minSecret, secretVariable)
+		r.warn("%s is shorter than %d characters, can be guessed, and is compared at most ten times a second for new addresses; set %s to a longer secret", v.from, minSecret, secretVariable)
 	}
 	previous, hasPrevious := r.lookupSecret(previousVariable)
 	if !hasPrevious {
 		return
 	}
 	if !set {
-		r.refuse(previous.from, "is set and %s is not", secretVariable)
+		r.refuse(previous.from, "is set, but %s is not", secretVariable)
 	}
 	r.config.PreviousSecret = r.secret(previous, minSecret)
 	if r.config.PreviousSecret.IsSet() && r.config.PreviousSecret.Reveal() == r.config.Secret.Reveal() {
-		r.refuse(previous.from, "is the same secret as %s; unset it, or set it to the secret before", v.from)
+		r.refuse(previous.from, "must differ from %s; set it to the previous secret, or unset it", v.from)
 	}
 }
 
 func (r *reader) secret(v value, shortest int) Secret {
 	if reason := weakness(v.text, shortest); reason != "" {
-		r.refuse(v.from, "%s", reason+makeSecret)
+		r.refuse(v.from, "%s", reason+createSecret)
 		return Secret{}
 	}
 	return NewSecret(v.text)
 }
 
-// unused is a Store that New takes and nobody calls.
+// unused is a Store for New, which does not call it.
 type unused struct{ keyfold.Store }
 
 var optionName = regexp.MustCompile(`Options\.(\w+(?:\.\w+)?)(\[[^\]]*\])?`)
 
-// checkOptions has New check what it takes, so that it is checked by the same
-// rules, and gives the variable for the field.
+// checkOptions lets keyfold.New check the options, so that there is one set of rules, and
+// names the variable in place of the field.
 func (r *reader) checkOptions() {
 	_, err := keyfold.New(unused{}, r.config.Options()) // which runs nothing before its first use
 	if err == nil {
