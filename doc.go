@@ -1,36 +1,38 @@
-// Package keyfold is API-key authentication that lives inside a Go program:
-// import it, point it at the database that is already there (or at none:
-// SQLite is built in), and every handler can ask whose key a request came
-// with, and whether it may do what it asks for.
+// Package keyfold provides API-key authentication for Go programs. It stores
+// keys, users and usage in a database that the program already has, or in a
+// SQLite file.
 //
 //	store, err := sqlite.Open(ctx, "keyfold.db")
 //	svc, err := keyfold.New(store, nil)
 //	key, token, err := svc.CreateKey(ctx, keyfold.NewKey{Name: "ci", Scopes: []string{"reports:read"}})
-//	fmt.Println(token.Reveal()) // the only way to see it, once
+//	fmt.Println(token.Reveal()) // only its hash is stored
 //
 //	mux.Handle("GET /reports", httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"))(reports))
 //
-// Users log in by username or e-mail address and password, and keys can belong
-// to them: [Service.CreateUser], [Service.Authenticate], [Service.CreateOneTimeToken].
+// Keys expire after 15 days unless NewKey.TTL or Options.KeyTTL says otherwise.
 //
-// # What it protects against
+// Keys can belong to users, who log in with a username or an e-mail address and
+// a password: see [Service.CreateUser], [Service.Authenticate] and
+// [Service.CreateOneTimeToken].
 //
-// A stolen database gives no usable key: only hashes of 190-bit secrets are
-// stored. Passwords are kept as Argon2id, and guessing them is limited by account
-// and by address in every process together. A token is refused from the moment its revocation is committed. A
-// store that fails, or answers too late, refuses: nothing is ever allowed
-// because it could not be checked. Malformed tokens cost no store call, and
-// anonymous garbage writes nothing per request. Tokens hide themselves from
-// logs, errors and encoders.
+// # Security
 //
-// It does not protect against whoever can change the process or write to its
-// database, nor a token that its holder gives away; networks, scopes, expiry
-// and rotation limit what that is worth.
+// The database contains hashes of 190-bit random secrets, so a stolen copy
+// contains no usable key. Passwords are hashed with Argon2id, and guesses are
+// limited per account and per address in all processes together. A key is
+// refused from the moment its revocation is committed. If the store fails or
+// answers too late, the request is refused. Malformed tokens never reach the
+// store, and requests without a valid key never cause a write of their own.
+// Tokens hide themselves from logs, errors and encoders.
+//
+// Keyfold does not protect against an attacker who controls the process or can
+// write to its database, or against a holder who gives a token away. Networks,
+// scopes, expiry and rotation limit the damage.
 //
 // # Compatibility
 //
-// The token format, the codes of [Outcome] and the stored hashes are kept for the
-// life of the module. Before version 1 the Go API may change between minor
-// versions, with a line in the CHANGELOG. The packages under query are
-// generated and promise nothing.
+// The token format, the texts and numbers of [Outcome], and the stored hashes
+// will not change. Before version 1 the Go API may change between minor
+// versions; the CHANGELOG lists each change. The packages under query are
+// generated and have no stable API.
 package keyfold

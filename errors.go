@@ -7,64 +7,66 @@ import (
 	"time"
 )
 
-// The parents of every error that this package returns. Test with errors.Is;
-// ask [OutcomeOf] for the finer reason.
+// The errors of this package. Compare with errors.Is; [OutcomeOf] returns the
+// exact reason for which a request was refused.
 var (
-	// ErrUnauthenticated means that the request proved no identity: 401.
+	// ErrUnauthenticated means that the request has no valid credential. HTTP: 401.
 	ErrUnauthenticated = errors.New("keyfold: unauthenticated")
-	// ErrForbidden means that the key is good but not for this request: 403.
+	// ErrForbidden means that the key is valid, but not for this request. HTTP: 403.
 	ErrForbidden = errors.New("keyfold: forbidden")
-	// ErrRateLimited means that the caller has to wait: 429. [RetryAfter] says how long.
-	ErrRateLimited = errors.New("keyfold: limited")
-	// ErrUnavailable means that the store could not answer in time: 503.
-	// Nothing was allowed.
+	// ErrRateLimited means that the caller must wait; [RetryAfter] says for how long.
+	// HTTP: 429.
+	ErrRateLimited = errors.New("keyfold: too many requests")
+	// ErrUnavailable means that the store did not answer in time. Nothing was
+	// allowed. HTTP: 503.
 	ErrUnavailable = errors.New("keyfold: store unavailable")
 
-	// ErrCheckFailed means that this process must not decide on the database, and
-	// says why: the schema is too new or too old for it, one of its peppers has
-	// another value than in other processes, or its connections are not safe. It
-	// is returned together with [ErrUnavailable].
+	// ErrCheckFailed means that this process must not use the database: the schema
+	// is too new or too old, a pepper has a different value in other processes, or
+	// the connections are not safe. The error text says which. It is returned
+	// together with [ErrUnavailable].
 	ErrCheckFailed = errors.New("keyfold: the check of the database failed")
 
-	// ErrNotFound means that the named thing does not exist.
+	// ErrNotFound means that the key, user, token or setting does not exist.
 	ErrNotFound = errors.New("keyfold: not found")
-	// ErrConflict means that the state of the named thing forbids the change,
-	// or that a thing of that name exists already.
+	// ErrConflict means that the current state forbids the change, or that the name
+	// is taken. Use errors.As with [ConflictError] to learn the field.
 	ErrConflict = errors.New("keyfold: conflict")
-	// ErrStale means that somebody else changed the thing since the version
-	// given was read: read it again and decide anew.
+	// ErrStale means that the record has been changed since the given version was
+	// read. Read it again, and decide again.
 	ErrStale = errors.New("keyfold: stale version")
-	// ErrRetry means that the database gave up the caller's own transaction
-	// (a deadlock or a serialisation failure). Roll back and run it again whole.
+	// ErrRetry means that the database aborted the caller's transaction because of a
+	// deadlock or a serialization failure. Roll back, and run the whole transaction
+	// again.
 	ErrRetry = errors.New("keyfold: transaction must be retried")
-	// ErrClosed means that the Service was closed.
+	// ErrClosed means that the Service has been closed.
 	ErrClosed = errors.New("keyfold: service is closed")
 	// ErrInvalid is the parent of every [InvalidError].
 	ErrInvalid = errors.New("keyfold: invalid")
 )
 
-// The causes of an [ErrUnauthenticated] that is not about a key. Each is an
-// ErrUnauthenticated, too.
+// The errors of failed log-ins and one-time tokens. Both are an
+// [ErrUnauthenticated], too.
 var (
 	// ErrInvalidCredentials means that the username or the password is incorrect, or
-	// that the user is disabled. Do not tell the client which: it would learn who has
-	// an account.
+	// that the user is disabled. Do not tell the client which, because that would
+	// reveal who has an account.
 	ErrInvalidCredentials = fmt.Errorf("%w: the username or password is incorrect", ErrUnauthenticated)
 	// ErrInvalidOneTimeToken means that a one-time token is invalid, has expired, or
 	// was already used.
 	ErrInvalidOneTimeToken = fmt.Errorf("%w: the one-time token is invalid, has expired, or was already used", ErrUnauthenticated)
 )
 
-// ConflictError is an [ErrConflict] that names the field in the way.
+// ConflictError is an [ErrConflict] that names the conflicting field.
 type ConflictError struct {
-	// Field is the name of the field, as in JSON: "username", "email", or the field
-	// whose value forbids the change, "revoked_at".
+	// Field is the JSON name of the field: one that is taken, such as "username", or
+	// one whose value forbids the change, such as "revoked_at".
 	Field string
-	// Reason says what is in the way: "the username is taken".
+	// Reason describes the conflict: "the username is taken".
 	Reason string
 }
 
-// Error is the reason.
+// Error returns the reason after "keyfold: conflict: ".
 func (e *ConflictError) Error() string { return ErrConflict.Error() + ": " + e.Reason }
 
 // Is reports whether target is [ErrConflict].
@@ -74,10 +76,9 @@ func conflict(field, format string, args ...any) error {
 	return &ConflictError{Field: field, Reason: fmt.Sprintf(format, args...)}
 }
 
-// InvalidError reports input that was refused before anything was stored.
-// It is an [ErrInvalid].
+// InvalidError is an [ErrInvalid] that names the field. Nothing was stored.
 type InvalidError struct {
-	// Field is the name of the field, as in JSON: "name", "scopes[2]".
+	// Field is the JSON name of the field: "name", "scopes[2]".
 	Field string
 	// Reason says what the field must be: "must be between 1 ms and 100 years". It
 	// never repeats the value that was given.
@@ -95,37 +96,36 @@ func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
 
 func invalid(field, reason string) error { return &InvalidError{Field: field, Reason: reason} }
 
-// Code is the stable outcome of one [Service.Verify]. Its text is part of the
-// compatibility promise; its number is stored with every usage event, so
-// numbers are never reused.
+// Outcome is the result of one [Service.Verify]. Its text will not change. Its
+// number is stored with every usage event and is never reused.
 type Outcome uint8
 
-// The outcomes of a verify.
+// The outcomes of [Service.Verify].
 const (
-	OutcomeAllowed      Outcome = 0  // the key is good for this request
-	OutcomeMissing      Outcome = 1  // no token was given
-	OutcomeMalformed    Outcome = 2  // wrong shape or checksum; no store call was made
-	OutcomeUnknown      Outcome = 3  // no key of that id
-	OutcomeWrongSecret  Outcome = 4  // the id exists, the secret, prefix or environment is another
-	OutcomeRevoked      Outcome = 5  // the key was revoked, for good
-	OutcomeDisabled     Outcome = 6  // the key is switched off for now
-	OutcomeExpired      Outcome = 7  // the deadline has come
-	OutcomeIdle         Outcome = 8  // unused for longer than its idle timeout
-	OutcomeUserDisabled Outcome = 9  // the key's user is disabled or gone
-	OutcomeScope        Outcome = 10 // a required scope is not held
-	OutcomeIP           Outcome = 11 // the address is not in the key's networks
-	OutcomeRateLimited  Outcome = 12 // too many requests
-	OutcomeCredits      Outcome = 13 // the key's credits are spent
-	OutcomeUnavailable  Outcome = 14 // the store could not answer in time
+	OutcomeAllowed      Outcome = 0  // the key is valid for this request
+	OutcomeMissing      Outcome = 1  // the request has no token
+	OutcomeMalformed    Outcome = 2  // the form or the checksum is wrong; the store was not asked
+	OutcomeUnknown      Outcome = 3  // no key has this id
+	OutcomeWrongSecret  Outcome = 4  // the key exists, but its secret, prefix or environment is different
+	OutcomeRevoked      Outcome = 5  // the key has been revoked
+	OutcomeDisabled     Outcome = 6  // the key is disabled
+	OutcomeExpired      Outcome = 7  // the key has expired
+	OutcomeIdle         Outcome = 8  // the key has been unused for longer than its idle timeout
+	OutcomeUserDisabled Outcome = 9  // the user of the key is disabled or has been deleted
+	OutcomeScope        Outcome = 10 // the key lacks a required scope
+	OutcomeIP           Outcome = 11 // the address is outside of the networks of the key
+	OutcomeRateLimited  Outcome = 12 // there were too many requests
+	OutcomeCredits      Outcome = 13 // the key has no credits left
+	OutcomeUnavailable  Outcome = 14 // the store did not answer in time
 )
 
-// outcomeNames is indexed by Code.
+// outcomeNames is indexed by Outcome.
 var outcomeNames = [...]string{
 	"allowed", "missing", "malformed", "unknown", "wrong_secret", "revoked", "disabled", "expired", "idle",
 	"user_disabled", "scope", "ip", "rate_limited", "credits", "unavailable",
 }
 
-// String returns the stable text of the code: "wrong_secret", "expired".
+// String returns the text of the outcome: "wrong_secret", "expired".
 func (c Outcome) String() string {
 	if int(c) < len(outcomeNames) {
 		return outcomeNames[c]
@@ -133,10 +133,10 @@ func (c Outcome) String() string {
 	return fmt.Sprintf("code_%d", uint8(c))
 }
 
-// MarshalText writes the stable text of the code.
+// MarshalText returns the text of the outcome.
 func (c Outcome) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// UnmarshalText reads the stable text of a code.
+// UnmarshalText reads the text of an outcome.
 func (c *Outcome) UnmarshalText(text []byte) error {
 	parsed, err := ParseOutcome(string(text))
 	if err == nil {
@@ -145,7 +145,7 @@ func (c *Outcome) UnmarshalText(text []byte) error {
 	return err
 }
 
-// ParseOutcome returns the code of that text, or an [InvalidError] for the field
+// ParseOutcome returns the outcome with that text, or an [InvalidError] for the field
 // "outcome".
 func ParseOutcome(text string) (Outcome, error) {
 	for i, name := range outcomeNames {
@@ -157,8 +157,8 @@ func ParseOutcome(text string) (Outcome, error) {
 		"idle, user_disabled, scope, ip, rate_limited, credits, unavailable")
 }
 
-// refusal is the error of a verify that was decided. One value a code exists
-// for the life of the program, so refusing allocates nothing.
+// refusal is the error of a request that was refused. There is one value per
+// outcome, so that refusing allocates nothing.
 type refusal struct {
 	code   Outcome
 	parent error
@@ -186,14 +186,15 @@ var (
 	errDisabledLogin = &refusal{OutcomeUserDisabled, ErrInvalidCredentials}
 )
 
-// unavailable wraps what went wrong in the store.
+// unavailable wraps an error of the store.
 type unavailable struct{ cause error }
 
 func (u *unavailable) Error() string   { return ErrUnavailable.Error() + ": " + u.cause.Error() }
 func (u *unavailable) Unwrap() []error { return []error{ErrUnavailable, u.cause} }
 
-// storeError turns an error of the store into one of this package: sentinels
-// pass, the caller's own cancellation is ctx.Err(), all else is ErrUnavailable.
+// storeError turns an error of the store into one of this package. The errors of
+// the Store contract pass, the cancellation of the caller becomes ctx.Err(), and
+// everything else becomes ErrUnavailable.
 func storeError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -220,15 +221,15 @@ func (l *limited) Error() string {
 func (l *limited) Unwrap() error             { return ErrRateLimited }
 func (l *limited) RetryAfter() time.Duration { return l.wait }
 
-// busy is a refusal because this process has enough to do: the caller has to
-// wait, and nothing was decided.
+// busy is the error of a request that this process turned away because it is
+// overloaded: the caller must wait, and nothing was decided.
 type busy string
 
 func (b busy) Error() string   { return string(b) }
 func (b busy) Unwrap() []error { return []error{ErrRateLimited, ErrUnavailable} }
 
-// OutcomeOf returns the outcome that err stands for: [OutcomeAllowed] for nil,
-// [OutcomeUnavailable] for every error that is not a decision.
+// OutcomeOf returns the outcome of a request that ended with err: [OutcomeAllowed]
+// for nil, and [OutcomeUnavailable] for an error that is not a decision.
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return OutcomeAllowed
@@ -242,16 +243,16 @@ func OutcomeOf(err error) Outcome {
 	return OutcomeUnavailable
 }
 
-// isForbidden reports whether a verify was refused with an [ErrForbidden].
+// isForbidden reports whether a request was refused with an [ErrForbidden].
 func isForbidden(err error) bool {
 	r, ok := err.(*refusal)
 	return ok && r.parent == ErrForbidden
 }
 
-// RetryAfter returns how long a caller should wait before it tries again, and
-// zero when waiting does not help. It is one second for [ErrUnavailable], and
-// what is left of the wait for [ErrRateLimited]. An error of the host's own says it
-// by a method RetryAfter() time.Duration.
+// RetryAfter returns how long the caller should wait before it tries again, or zero
+// if waiting does not help. It is the remaining wait for [ErrRateLimited] and one
+// second for [ErrUnavailable]. Other errors can have a method RetryAfter()
+// time.Duration.
 func RetryAfter(err error) time.Duration {
 	var waits interface{ RetryAfter() time.Duration }
 	if errors.As(err, &waits) {

@@ -11,144 +11,157 @@ import (
 	"github.com/keyfold/keyfold/internal/token"
 )
 
-// Options tunes a [Service]. A nil *Options and every zero field mean the
-// default stated. New copies what it needs: later changes have no effect.
+// Options configures a [Service]. A nil *Options means the default of every
+// field, and so does a zero field. [New] copies the Options: later changes have no
+// effect.
 type Options struct {
-	// Prefix begins every token that is created: lower-case letters and digits,
-	// a letter first, single underscores between, at most 16 bytes. Default
-	// "kf". Keys created under another prefix go on working.
+	// Prefix is the first part of every new token: at most 16 lower-case letters,
+	// digits and single underscores, beginning with a letter. The default is "kf".
+	// Keys with another prefix keep working.
 	Prefix string
 
-	// Environment follows the prefix: "live", "test". Lower-case letters and
-	// digits, at most 16 bytes. Default none.
+	// Environment is the second part of every new token, such as "live" or "test":
+	// at most 16 lower-case letters and digits. The default is none.
 	Environment string
 
-	// KeyTTL is the life of a key whose creator says nothing. Default 15 days;
-	// [Never] for no end.
+	// KeyTTL is the lifetime of a key that is created without a TTL or an expiry
+	// time: 1 ms to 100 years. The default is 15 days. Use [Never] for keys that do
+	// not expire.
 	KeyTTL time.Duration
 
-	// MaxOverlap bounds how long a rotated key may live beside its successor.
-	// Default 7 days.
+	// MaxOverlap is the longest time for which a rotated key may keep working next
+	// to its successor: at most 100 years. The default is 7 days.
 	MaxOverlap time.Duration
 
-	// Scopes lists the scopes that keys may be given: 1 to 8 segments separated
-	// by colons, "read" or "reports:read". "*" stands for exactly one segment and
-	// "**" for one or more at the end. A wildcard in the list permits that
-	// wildcard, not the scopes that it covers. A key with another scope is refused
-	// at creation, with an [InvalidError]. Default nil: any well-formed scope.
+	// Scopes lists the scopes that keys may be given. A scope is 1 to 8 segments
+	// separated by colons, such as "read" or "reports:read". "*" stands for exactly
+	// one segment, and "**" at the end for one or more. A wildcard in this list
+	// permits that wildcard, not the scopes that it covers. Creating a key with
+	// another scope fails with an [InvalidError]. The default, nil, permits every
+	// well-formed scope.
 	Scopes []string
 
-	// VerifyTimeout bounds one Verify, the wait for the store included; then it
-	// is an [ErrUnavailable]. Default 1 s.
+	// VerifyTimeout limits the time of one Verify, including the time of the store:
+	// 1 ms to 1 minute. After it, Verify returns an [ErrUnavailable]. The default is
+	// 1 second.
 	VerifyTimeout time.Duration
 
-	// DisableCache makes every verify read the store. Default off: keys are
-	// remembered, and forgotten when the change feed says that they changed.
+	// DisableCache makes every Verify read the store. By default, keys are kept in
+	// memory until the change feed reports a change.
 	DisableCache bool
 
-	// CacheEntries bounds the number of keys remembered. Default 100 000.
+	// CacheEntries is the greatest number of keys in memory. The default is 100 000.
 	CacheEntries int
 
-	// CacheBytes bounds the memory for them, about. Default 64 MiB.
+	// CacheBytes is the approximate limit of the memory for keys. The default is
+	// 64 MiB.
 	CacheBytes int
 
-	// CacheMaxAge is the longest that a key is served from memory after it was
-	// read, whatever the change feed says. Default 1 minute.
+	// CacheMaxAge is the longest time for which a key is served from memory after
+	// it was read, whatever the change feed says: 1 second to 1 hour. The default is
+	// 1 minute.
 	CacheMaxAge time.Duration
 
-	// PollInterval is how often the change feed is read, and so how soon a
-	// revocation in another process is heard here. Default 1 s.
+	// PollInterval is the time between two polls of the change feed, and so the
+	// delay with which this process learns of a revocation elsewhere: 10 ms to
+	// 1 minute. The default is 1 second.
 	PollInterval time.Duration
 
-	// MaxStaleness is how long keys are served from memory while the change
-	// feed cannot be read; then every verify reads the store. Default 5 s.
+	// MaxStaleness is how long keys are served from memory while the change feed
+	// cannot be read: PollInterval to 1 hour. After that, every Verify reads the
+	// store. The default is 5 seconds.
 	MaxStaleness time.Duration
 
-	// StaleGrace is how much longer keys may be served from memory while the
-	// store does not answer at all, except keys known to have changed. Default
-	// 0: such verifies are an [ErrUnavailable].
+	// StaleGrace is how much longer keys may be served from memory while the store
+	// does not answer at all: at most 1 hour. Keys that are known to have changed
+	// are not served. The default is 0: Verify returns an [ErrUnavailable].
 	StaleGrace time.Duration
 
-	// OnPoll, if set, is called after every reading of the change feed with
-	// how far behind this process is, and the error if it could not be read. It
+	// OnPoll, if set, is called after every poll of the change feed. behind is how
+	// long ago the last successful poll began; err is the error of this one. OnPoll
 	// must return quickly.
 	OnPoll func(behind time.Duration, err error)
 
-	// EventRetention is how long usage events are kept; a background task
-	// deletes older ones. Default 30 days; [Never] deletes none. Totals and
-	// counts by hour stay.
+	// EventRetention is how long usage events are kept: 1 hour to 100 years. A
+	// background task deletes older ones; totals and hourly counts stay. The default
+	// is 30 days. Use [Never] to keep all events.
 	//
-	// Requests without a valid key are part of this: each process keeps a sample
-	// of at most 10 000 of them in 24 hours, about 45 MB in 30 days.
+	// Events include a sample of the requests without a valid key: at most 10 000
+	// per process in 24 hours, which is about 45 MB in 30 days.
 	EventRetention time.Duration
 
-	// HourRetention is how long counts by hour are kept, and refusals by minute;
-	// the background task deletes older ones, but none of hours from which there
-	// are events. Default 400 days; [Never] deletes none. Totals stay.
+	// HourRetention is how long hourly counts, and the counts of refusals per
+	// minute, are kept: 1 hour to 100 years. A background task deletes older ones,
+	// except for hours that still have events; totals stay. The default is
+	// 400 days. Use [Never] to keep all counts.
 	HourRetention time.Duration
 
-	// Usage says whether a verify waits until its use is stored. Default
+	// Usage says whether Verify waits until its use is stored. The default is
 	// [UsageAsync].
 	Usage UsageMode
 
-	// FlushInterval is how long usage is gathered before it is written, and so
-	// what a crash can lose with [UsageAsync]. Default 1 s.
+	// FlushInterval is how long usage is collected before it is written, and so how
+	// much usage a crash can lose with [UsageAsync]: 10 ms to 1 minute. The default
+	// is 1 second.
 	FlushInterval time.Duration
 
-	// DisableEvents keeps no event of a use and no sample of a refused request, only its key's total and the counts by
-	// hour: for APIs so busy that writing a row for every request costs them too
-	// much. Default off.
+	// DisableEvents stores totals and hourly counts, but no usage events. Use it if
+	// a row for every request is too much for the database. By default, events are
+	// stored.
 	DisableEvents bool
 
-	// MaxPendingEvents bounds the usage events that wait to be written, in
-	// number; beyond it events are dropped and counted, totals never are.
-	// Default 100 000.
+	// MaxPendingEvents is the greatest number of usage events that wait in memory
+	// to be written. Further events are dropped and counted in [UsageStats]; totals
+	// and hourly counts are never dropped. The default is 100 000.
 	MaxPendingEvents int
 
-	// MaxPendingBytes bounds the same in bytes, about. Default 32 MiB.
+	// MaxPendingBytes is the approximate limit of the memory for these events. The
+	// default is 32 MiB.
 	MaxPendingBytes int
 
-	// RecordRequestID and RecordUserAgent keep those fields of a Request with
-	// its usage event. Default off: they cost space, and a user agent is
-	// personal data in some laws. Samples of refused requests never have them.
+	// RecordRequestID and RecordUserAgent store these fields of a [Request] with its
+	// usage event. By default they are not stored: they need space, and in some
+	// jurisdictions a user agent is personal data. Samples of refused requests never
+	// contain them.
 	RecordRequestID bool
 	RecordUserAgent bool
 
-	// Peppers are secrets that hashes may be keyed with, by their id (1 to 32
-	// letters, digits, "-" and "_"), each at least 32 bytes. Keys hashed under
-	// any of them verify. Default none. The database holds a check value for each
-	// id that was hashed with, so a process in which an id has another value than
-	// in others decides nothing, see [ErrCheckFailed].
+	// Peppers are secrets for hashing the secrets of keys, by id. An id is 1 to 32
+	// letters, digits, "-" and "_"; a pepper has at least 32 bytes. Keys hashed with
+	// any of the peppers verify. The default is none.
+	//
+	// The database contains a check value for each id that has been used. A process
+	// in which an id has a different value refuses to decide, see [ErrCheckFailed].
 	Peppers map[string][]byte
 
-	// CurrentPepper is the id of the pepper for new keys, and existing keys move
-	// to it when they are used. Set it once every process has that pepper in
-	// Peppers. Default none: new keys are hashed without a pepper.
+	// CurrentPepper is the id of the pepper for new keys. Existing keys are hashed
+	// again with it when they are used. Set it after every process has this pepper
+	// in Peppers. The default is none: new keys are hashed without a pepper.
 	CurrentPepper string
 
-	// RequirePepper refuses keys that are hashed without a pepper.
+	// RequirePepper refuses keys that are hashed without a pepper. It needs a
+	// CurrentPepper.
 	RequirePepper bool
 
-	// PasswordPolicy says which passwords users may have. The zero value asks for
-	// 15 to 256 characters that are not among the common ones.
+	// PasswordPolicy says which passwords users may choose. The zero value requires
+	// 15 to 256 characters and refuses common passwords.
 	PasswordPolicy PasswordPolicy
 
-	// SingleScriptUsernames refuses new usernames with letters of several scripts,
-	// such as a Latin name with a Cyrillic "а" in it (UTS #39, Single Script).
-	// Digits and punctuation go with any script. Han goes with Hiragana and
-	// Katakana, with Hangul, or with Bopomofo. Names of users that exist already
-	// keep working. Default off.
+	// SingleScriptUsernames refuses new usernames that mix scripts, such as a Latin
+	// name with a Cyrillic "а" (UTS #39, Single Script). Digits and punctuation go
+	// with any script; Han goes with Hiragana and Katakana, with Hangul, or with
+	// Bopomofo. Existing usernames keep working. By default, scripts may be mixed.
 	SingleScriptUsernames bool
 
-	// Mailer, if set, delivers one-time tokens for [Service.SendPasswordReset]
+	// Mailer, if set, delivers the one-time tokens of [Service.SendPasswordReset]
 	// and [Service.SendEmailVerification].
 	Mailer Mailer
 
-	// Logger is told of what goes wrong in the background, without secrets.
-	// Default slog.Default().
+	// Logger receives messages about problems in the background. They contain no
+	// secrets. The default is slog.Default().
 	Logger *slog.Logger
 
-	// Now is the clock. Default time.Now.
+	// Now returns the current time. Set it in tests only. The default is time.Now.
 	Now func() time.Time
 }
 
@@ -156,24 +169,22 @@ type Options struct {
 type UsageMode uint8
 
 const (
-	// UsageAsync stores uses in the background, every Options.FlushInterval. A
-	// verify never waits for it; a crash loses the uses of the last interval, or
-	// of the time for which the store took none.
+	// UsageAsync stores usage in the background, once per Options.FlushInterval.
+	// Verify never waits for it. A crash loses the usage since the last flush.
 	UsageAsync UsageMode = iota
 
-	// UsageSync stores a use before Verify answers, so a crash loses none.
-	// Verifies that run side by side share one write. Where the store does not
-	// take the use within Options.VerifyTimeout, Verify returns an
-	// [ErrUnavailable]; the use may then be counted although it was refused.
+	// UsageSync makes Verify wait until its use is stored, so that a crash loses
+	// none. Concurrent calls share one write. If the store does not accept the use
+	// within Options.VerifyTimeout, Verify returns an [ErrUnavailable], although the
+	// use may be counted later.
 	//
-	// Only verifies whose secret was right wait: others are counted in the
-	// background, or anyone could have the store written to. Nor does Verify
-	// wait on a Service from [Service.With], whose transaction may be what the
-	// write waits for.
+	// Only requests with a valid secret wait. Others are counted in the background,
+	// because otherwise anyone could cause writes. On a Service from [Service.With],
+	// Verify does not wait either: the write could be waiting for that transaction.
 	UsageSync
 )
 
-// Never, as a time to live, stands for a key that does not expire.
+// Never is the TTL of a key that does not expire.
 const Never = time.Duration(-1)
 
 const (

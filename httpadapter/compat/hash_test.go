@@ -24,8 +24,7 @@ func (s transactions) InTx(ctx context.Context, fn func(keyfold.Store) error) er
 }
 
 // A transaction that waits for a slot to hash in stops every other write on SQLite.
-// The policy is asked right before a password is hashed. Mutation tried: /new that
-// calls HashPassword inside the transaction, on the Service that is not bound.
+// The policy is asked right before a password is hashed.
 func TestNewHashesThePasswordBeforeTheTransactionBegins(t *testing.T) {
 	t.Parallel()
 	for name, store := range map[string]func() (keyfold.Store, error){
