@@ -25,31 +25,31 @@ const maxBody = 64 << 10
 
 type bodyKey struct{}
 
-// withBody reads the whole body of a request, refuses what is not one strict
-// JSON document, or is nothing where one is required, and keeps it in the
-// request's context for decodeBody.
-func withBody(w http.ResponseWriter, r *http.Request, route accepted) (*http.Request, *problem) {
+// withBody reads the whole body of a request and stores it in the context for
+// decodeBody. It refuses a body that is not a single, strict JSON document, and an
+// empty body where one is required.
+func withBody(w http.ResponseWriter, r *http.Request, in input) (*http.Request, *problem) {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return r, nil
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, newProblem(http.StatusRequestEntityTooLarge, "body_too_large", "The body is longer than 64 KiB.")
+			return nil, bodyTooLarge()
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, newProblem(http.StatusRequestTimeout, "body_timeout", "The body did not arrive in time.")
 		}
-		return nil, newProblem(http.StatusBadRequest, "malformed_body", "The body could not be read.")
+		return nil, malformedBody("The body could not be read.")
 	}
-	if len(body) == 0 && route.needsBody {
-		return nil, newProblem(http.StatusBadRequest, "malformed_body", "The body is empty; send a JSON object.")
+	if len(body) == 0 && in.needsBody {
+		return nil, malformedBody("The body is empty. Send a JSON object.")
 	}
 	if len(body) > 0 {
 		if !isJSON(r.Header) {
-			return nil, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "Send the body as application/json, in UTF-8, not compressed.")
+			return nil, unsupportedMediaType()
 		}
-		if p := checkJSON(body, route.members); p != nil {
+		if p := checkJSON(body, in.members); p != nil {
 			return nil, p
 		}
 	}
@@ -68,20 +68,19 @@ func isJSON(h http.Header) bool {
 	return err == nil && mediaType == "application/json" && (!given || strings.EqualFold(charset, "utf-8"))
 }
 
-// checkJSON refuses invalid UTF-8 and escapes that stand for no character, which
-// encoding/json would silently replace; a second document; and a name that is
-// given twice in one object, of which encoding/json would take the last and
-// other readers the first.
+// checkJSON refuses invalid UTF-8 and escapes that do not represent a character,
+// which encoding/json silently replaces. It refuses a second document. It also
+// refuses duplicate names in an object: encoding/json uses the last value and other
+// parsers use the first.
 func checkJSON(body []byte, members []string) *problem {
-	malformed := func(detail string) *problem { return newProblem(http.StatusBadRequest, "malformed_body", detail) }
 	if !utf8.Valid(body) {
-		return malformed("The body is not UTF-8.")
+		return malformedBody("The body is not UTF-8.")
 	}
 	if !json.Valid(body) {
-		return malformed("The body is not one JSON document.")
+		return malformedBody("The body is not a single JSON document.")
 	}
 	if hasLoneSurrogate(body) {
-		return malformed("The body has an escape that is half of a surrogate pair.")
+		return malformedBody("The body contains an escape that is half of a surrogate pair.")
 	}
 	if member, found := findDuplicate(body); found {
 		if !slices.Contains(members, member) {
@@ -92,8 +91,9 @@ func checkJSON(body []byte, members []string) *problem {
 	return nil
 }
 
-// hasLoneSurrogate reports whether an escape such as \ud800 has no other half.
-// The document must be valid, so that a backslash begins an escape.
+// hasLoneSurrogate reports whether the document contains half of a surrogate pair,
+// such as \ud800. The document must be valid, so that every backslash starts an
+// escape.
 func hasLoneSurrogate(body []byte) bool {
 	for {
 		i := bytes.IndexByte(body, '\\')
@@ -101,14 +101,14 @@ func hasLoneSurrogate(body []byte) bool {
 			return false
 		}
 		body = body[i:]
-		first, ok := escaped(body)
+		first, ok := parseEscape(body)
 		switch {
 		case !ok:
 			body = body[2:]
 		case !utf16.IsSurrogate(first):
 			body = body[6:]
 		default:
-			second, _ := escaped(body[6:])
+			second, _ := parseEscape(body[6:])
 			if utf16.DecodeRune(first, second) == unicode.ReplacementChar {
 				return true
 			}
@@ -117,8 +117,8 @@ func hasLoneSurrogate(body []byte) bool {
 	}
 }
 
-// escaped reads an escape such as \u0041 at the start of text.
-func escaped(text []byte) (rune, bool) {
+// parseEscape parses an escape such as \u0041 at the start of text.
+func parseEscape(text []byte) (rune, bool) {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return 0, false
 	}
@@ -126,22 +126,22 @@ func escaped(text []byte) (rune, bool) {
 	return rune(unit), err == nil
 }
 
-// frame is an object or array that is being read.
+// frame is an object or array that the decoder is in.
 type frame struct {
 	names   map[string]bool // nil in an array
 	inValue bool
 }
 
-// findDuplicate looks for a name that its object holds twice. It returns the
-// member of the outermost object that this is, or is in: "" in an array. The
-// document must be valid.
+// findDuplicate looks for a name that an object has twice. It returns the member of
+// the outermost object that has or contains the duplicate, and "" if that is an
+// array. The document must be valid.
 func findDuplicate(body []byte) (member string, found bool) {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	var stack []frame
 	for {
 		token, err := decoder.Token()
 		if err != nil {
-			return "", false // the end: the document is valid
+			return "", false // end of the document, which is valid
 		}
 		var top *frame
 		if len(stack) > 0 {
@@ -185,10 +185,9 @@ func membersOf(t reflect.Type) []string {
 	return names
 }
 
-// decodeBody reads the request's body into a struct by the exact names in its
-// json tags. A field that is null is as if it held nothing; behind a pointer
-// that is a pointer to nothing, so that a change can tell it from a field that
-// is not there.
+// decodeBody decodes the body of the request into a struct, by the exact names in
+// its json tags. Null sets a field to its zero value. It sets a pointer to a pointer
+// to the zero value, which distinguishes null from an absent member.
 func decodeBody(ctx context.Context, into any) error {
 	body, _ := ctx.Value(bodyKey{}).([]byte)
 	if len(body) == 0 {
@@ -240,12 +239,12 @@ func decodeField(name string, raw json.RawMessage, field reflect.Value) error {
 	if invalid, ok := errors.AsType[*keyfold.InvalidError](err); ok {
 		return &keyfold.InvalidError{Field: name, Reason: invalid.Reason}
 	}
-	return &keyfold.InvalidError{Field: name, Reason: wanted(field.Type())}
+	return &keyfold.InvalidError{Field: name, Reason: requirement(field.Type())}
 }
 
-// checkNull refuses null for the end of a key. In an answer null means that the key
-// never expires, while a member that is left out means the default: a client that
-// writes an empty pointer must get neither by accident.
+// checkNull refuses null for the lifetime of a key. In responses, null means that the
+// key does not expire, while an absent member means the default. A client that
+// encodes a nil pointer must not get either by accident.
 func checkNull(name string, field reflect.Value) error {
 	switch field.Interface().(type) {
 	case ttl:
@@ -256,13 +255,13 @@ func checkNull(name string, field reflect.Value) error {
 	return nil
 }
 
-// nullElement is a null in a list or a map of strings. Its place leaves out names
-// of a map, which are the client's own.
+// nullElement is a null in a list or a map of strings. Its place does not contain
+// names of a map, because they come from the client.
 type nullElement struct{ place, reason string }
 
-// decodeElements decodes lists and maps of strings, in which encoding/json
-// would take null for "". It returns the first null. It ignores values of
-// other types, and values that do not decode.
+// decodeElements decodes lists and maps of strings, in which encoding/json converts
+// null to "". It returns the first null. It ignores values of other types, and
+// values that cannot be decoded.
 func decodeElements(raw json.RawMessage, field reflect.Value) (null *nullElement, ok bool) {
 	switch into := field.Addr().Interface().(type) {
 	case *[]string:
@@ -286,7 +285,7 @@ func decodeElements(raw json.RawMessage, field reflect.Value) (null *nullElement
 		*into = make(map[string]string, len(entries))
 		for name, s := range entries {
 			if s == nil {
-				return &nullElement{"", wanted(field.Type())}, true
+				return &nullElement{"", requirement(field.Type())}, true
 			}
 			(*into)[name] = *s
 		}
@@ -307,8 +306,8 @@ func decodeTime(name string, raw json.RawMessage, field reflect.Value) error {
 	return err
 }
 
-// wanted says what a field of that type may hold.
-func wanted(t reflect.Type) string {
+// requirement says what a field of that type must be.
+func requirement(t reflect.Type) string {
 	switch t {
 	case reflect.TypeFor[time.Time]():
 		return "must be " + timeForm

@@ -11,25 +11,25 @@ import (
 	"github.com/keyfold/keyfold/internal/wire"
 )
 
-// tags are the groups of operations in the document, in the order of the page.
+// tags are the groups of operations, in the order in which the page shows them.
 func tags() []*huma.Tag {
 	return []*huma.Tag{
-		{Name: "keys", Description: "Create, read, change and end keys"},
-		{Name: "users", Description: "People who log in, and whom keys can belong to"},
-		{Name: "one-time-tokens", Description: "Prove an address, or set a password, by mail"},
-		{Name: "usage", Description: "What keys were used for"},
-		{Name: "audit", Description: "Who changed what"},
+		{Name: "keys", Description: "Create and manage API keys."},
+		{Name: "users", Description: "Manage users. A user can log in and own keys."},
+		{Name: "one-time-tokens", Description: "Verify an e-mail address or reset a password."},
+		{Name: "usage", Description: "Read the usage of keys."},
+		{Name: "audit", Description: "Read the audit log of changes to keys and users."},
 	}
 }
 
-// tagsOf groups a route by the first segment of its path.
+// tagsOf returns the group of a route: the first segment of its path.
 func tagsOf(path string) []string {
 	tag, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return []string{tag}
 }
 
-// aliasRecords has the schemas of records derived from the shapes that the root
-// package writes them in.
+// aliasRecords derives the schemas of the records from the types that the root
+// package encodes them with.
 func aliasRecords(schemas huma.Registry) {
 	alias[keyfold.Key, wire.Key](schemas)
 	alias[keyfold.KeyPage, wire.KeyPage](schemas)
@@ -50,16 +50,16 @@ func aliasRecords(schemas huma.Registry) {
 	fields.AdditionalProperties = nil // later versions may record more
 }
 
-func alias[Record, Shape any](schemas huma.Registry) {
-	schemas.RegisterTypeAlias(reflect.TypeFor[Record](), reflect.TypeFor[Shape]())
+func alias[Record, Encoded any](schemas huma.Registry) {
+	schemas.RegisterTypeAlias(reflect.TypeFor[Record](), reflect.TypeFor[Encoded]())
 }
 
-// exampleOneTime has the shape of a one-time token and is none.
-var exampleOneTime = "kf1t_" + strings.Repeat("0", 43)
+// exampleToken has the form of a one-time token.
+var exampleToken = "kf1t_" + strings.Repeat("0", 43)
 
-// exampleBody is the body that the document shows for an operation. Made up from
-// the schema it would be refused: it would have both fields of every two that
-// exclude each other, and the words "string".
+// exampleBody returns the body that the document shows for an operation. A body
+// that a tool derives from the schema would be refused, because it has members that
+// exclude each other.
 func exampleBody(operation string) any {
 	switch operation {
 	case "create-key":
@@ -76,12 +76,12 @@ func exampleBody(operation string) any {
 		return map[string]any{"login": "olga", "password": "at least fifteen characters", "ip": "192.0.2.7"}
 	case "create-one-time-token":
 		return map[string]any{"purpose": "reset_password"}
-	case sendRoute:
+	case sendOperation:
 		return map[string]any{"purpose": "reset_password", "login": "olga", "ip": "192.0.2.7"}
 	case "use-verify-email", "use-change-email":
-		return map[string]any{"token": exampleOneTime}
+		return map[string]any{"token": exampleToken}
 	case "use-reset-password":
-		return map[string]any{"token": exampleOneTime, "password": "at least fifteen characters", "revoke_keys": true}
+		return map[string]any{"token": exampleToken, "password": "at least fifteen characters", "revoke_keys": true}
 	case "unlock-user":
 		return map[string]any{"ip": "192.0.2.7"}
 	case "disable-user":

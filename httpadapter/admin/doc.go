@@ -1,68 +1,74 @@
-// Package admin serves the admin API: create, list, change, revoke, renew and
-// rotate keys over HTTP, and read what they were used for; keep users, check
-// their passwords and make one-time tokens for them; and read who changed what.
-// It is described by an OpenAPI 3.1 document at /openapi.json, and a page at
-// /docs shows that document and tries the calls.
+// Package admin serves the admin API. Over HTTP, administrators create, list,
+// update, revoke, renew and rotate keys and read their usage; manage users, check
+// their passwords and create one-time tokens for them; and read the audit log. An
+// OpenAPI 3.1 document at /openapi.json describes the API, and the page at /docs
+// shows that document and can send requests.
 //
 //	handler, err := admin.Handler(svc, admin.Options{Secret: secret})
 //	mux.Handle("/auth/", http.StripPrefix("/auth", handler))
 //
-// # Who may use it
+// # Authentication
 //
-// Every route but these two, unknown ones included, needs the admin secret in the
-// header "secret-key"; it is never read from a URL. Whoever has it may do
-// everything.
+// Every request must have the admin secret in the header "secret-key", except
+// requests for the document and the page. Unknown paths require it as well. The
+// secret is never read from a URL. It gives full access.
 //
-// The right secret always passes, whatever other requests sent before. A request
-// without a secret is answered 401 and is not counted. Wrong secrets are counted
-// by address (IPv6: by /64): after ten in a minute, further wrong ones are
-// answered 429 until the minute is over. They are logged with the address, at
-// most 20 lines a minute.
+// The correct secret is always accepted, whatever other clients send. A request
+// without a secret is answered with 401 and is not counted. Wrong secrets are
+// counted by address, and IPv6 addresses by /64: after ten in a minute, further
+// wrong secrets from that address are answered with 429 until the minute is over.
+// Wrong secrets are logged with the address, at most 20 lines a minute.
 //
 // # Short secrets
 //
-// A secret under 32 characters, which Options.AllowShortSecrets admits, can be
-// guessed, and is the one exception. Texts of that length are compared at most
-// ten times a second for each Service in the process; five of these are kept for
-// addresses that sent no wrong secret within the last minute. Further requests
-// are answered 429, with the right secret too. These are always compared:
+// Options.AllowShortSecrets permits secrets of fewer than 32 characters. Because
+// such a secret can be guessed, it is the exception to the rule above. Secrets of
+// its length are compared at most ten times a second for each Service in the
+// process. Five of these comparisons are reserved for addresses that sent no wrong
+// secret within the last minute. Further requests are answered with 429, even if
+// they have the correct secret. The limit does not apply to:
 //
-//   - requests from addresses that presented the right secret in the last 24
-//     hours, as far as the process remembers them: the last 1024, until it ends;
-//   - requests from a loopback address without a header of a proxy, such as
+//   - addresses that presented the correct secret in the last 24 hours. The process
+//     remembers the last 1024 of them in memory.
+//   - loopback addresses, if the request has no header that a proxy adds, such as
 //     X-Forwarded-For or Via.
 //
-// Behind a proxy that Options.TrustedProxies does not name, all clients have one
-// address. If that proxy runs on the same machine and adds none of these headers,
-// all its clients count as loopback, and nothing bounds their guesses. So name the
-// proxy, and set a longer secret.
+// Behind a proxy that Options.TrustedProxies does not name, all clients share the
+// address of the proxy. If that proxy runs on the same machine and adds none of
+// these headers, all its clients count as loopback, and the number of their guesses
+// is not limited. List the proxy in TrustedProxies and use a longer secret.
 //
 // # The documentation page
 //
-// Document and page are the same for everybody and tell nothing about a server
-// but that it is one; Options.HideDocs removes both. The page holds all that it
-// needs, asks no other host for anything, and keeps the secret that is typed into
-// it in its memory alone. Its Content-Security-Policy lets nothing but its own
-// scripts run, by their hashes.
+// The document and the page are the same on every server and contain nothing about
+// its data. Options.HideDocs removes both. The page is self-contained: it sends
+// requests only to this API, and it keeps the secret that is typed into it in memory
+// only. Its Content-Security-Policy permits only its own scripts, by their hashes.
 //
-// Requests that change something are POST, PATCH or DELETE and are refused when
-// a browser sends them from another origin. There is no CORS.
+// POST, PATCH and DELETE requests are refused if a browser sends them from another
+// origin. The API does not support CORS.
 //
-// # What it speaks
+// # Requests and responses
 //
-// Bodies are one JSON object of at most 64 KiB in UTF-8. Names that are unknown
-// or given twice are refused, and so are unknown query parameters. No answer
-// repeats such a name, since it may be a token in the wrong place. Times are RFC
-// 3339, in UTC in answers. Durations are days of 24 hours, hours, minutes and
-// seconds: "15d", "36h", "1d12h"; a time to live may also be "never". What there
-// is none of is null. Failures are problem documents of RFC 9457 as in
-// [httpadapter.Problem], with a stable code and, for "invalid", the field.
+// A request body is a single JSON object in UTF-8 of at most 64 KiB. Unknown
+// members, duplicate members and unknown query parameters are refused. Responses
+// never repeat such a name, because it may be a token that was pasted into the wrong
+// place. Times are RFC 3339; in responses, they are in UTC. Durations have the form
+// that [ParseDuration] accepts, such as "15d", "36h" or "1d12h". A time to live may
+// also be "never". Absent values are null. Errors are RFC 9457 problem documents, as
+// [httpadapter.Problem] describes, with a stable code. If the code is "invalid" or
+// "conflict", the document may also name the field.
 //
-// Only the answers to creating and rotating a key hold a token, and only that to
-// making a one-time token holds one of those; none holds a password or its hash.
-// No answer may be stored by a cache.
+// A key's token appears only in the response that creates or rotates the key, and a
+// one-time token only in the response that creates it. No response contains a
+// password or a hash. Responses are marked as not cacheable, except for the document
+// and the page.
 package admin
 
-const description = `Everything but this document and its page needs the admin secret in the header secret-key.
-Durations are days of 24 hours, hours, minutes and seconds: "15d", "36h", "1d12h".
-Times are RFC 3339. What there is none of is null.`
+const description = `Manage keys and users, and read the usage of keys and the audit log.
+
+Every request must have the admin secret in the header ` + "`secret-key`" + `, except requests for this document and its page.
+
+Durations consist of years of 365 days, weeks, days of 24 hours, hours, minutes and seconds, in this order: "15d", "36h", "1d12h".
+Times are RFC 3339. Absent values are null.
+Errors are problem documents (RFC 9457) with a stable code.`

@@ -13,6 +13,8 @@ import (
 const (
 	durationForm = period.Form
 	never        = "never"
+
+	durationParts = "Years of 365 days, weeks, days of 24 hours, hours, minutes and seconds, in this order"
 )
 
 // ParseDuration reads a duration as this API and the keyfold command accept
@@ -22,12 +24,12 @@ const (
 // an empty text, a negative duration, and one that does not fit a time.Duration.
 func ParseDuration(text string) (time.Duration, error) { return period.Parse(text) }
 
-// FormatDuration writes a duration so that [ParseDuration] reads it back, in
-// days where there are whole ones: "15d", "1d12h0m0s", "1h30m0s".
+// FormatDuration formats a duration for [ParseDuration], with days if it is a day or
+// longer: "15d", "1d12h0m0s", "1h30m0s".
 func FormatDuration(d time.Duration) string { return period.Format(d) }
 
-// ParseTTL reads a time to live: a duration above zero as [ParseDuration]
-// takes it, or "never" for [keyfold.Never].
+// ParseTTL parses a time to live: a duration above zero in the form that
+// [ParseDuration] accepts, or "never" for [keyfold.Never].
 func ParseTTL(text string) (time.Duration, error) {
 	if text == never {
 		return keyfold.Never, nil
@@ -39,8 +41,8 @@ func ParseTTL(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// ParseOverlap reads the overlap of a rotation: a duration as [ParseDuration]
-// takes it, and "0s" for [keyfold.NoOverlap].
+// ParseOverlap parses the overlap of a rotation: a duration in the form that
+// [ParseDuration] accepts, or "0s" for [keyfold.NoOverlap].
 func ParseOverlap(text string) (time.Duration, error) {
 	d, err := ParseDuration(text)
 	switch {
@@ -52,7 +54,7 @@ func ParseOverlap(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// duration is a length of time above zero in a request; zero when not given.
+// duration is a duration above zero in a request, or zero if the member is absent.
 type duration time.Duration
 
 func (d *duration) UnmarshalText(text []byte) error {
@@ -65,7 +67,7 @@ func (d *duration) UnmarshalText(text []byte) error {
 }
 
 func (*duration) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Description: "Years of 365 days, weeks, days of 24 hours, hours, minutes, seconds, in this order.", Examples: []any{"15d"}}
+	return &huma.Schema{Type: huma.TypeString, Description: durationParts + ".", Examples: []any{"15d"}}
 }
 
 // ttl is a time to live in a request: a duration, or keyfold.Never for "never".
@@ -83,7 +85,7 @@ func (d *ttl) UnmarshalText(text []byte) error {
 func (*ttl) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeString, Examples: []any{"15d", never},
-		Description: `Years of 365 days, weeks, days of 24 hours, hours, minutes, seconds, in this order; or "never".`,
+		Description: durationParts + `; or "never".`,
 	}
 }
 
@@ -103,6 +105,6 @@ func (d *overlap) UnmarshalText(text []byte) error {
 func (*overlap) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeString, Examples: []any{"24h", "0s"},
-		Description: `Years of 365 days, weeks, days of 24 hours, hours, minutes, seconds, in this order; "0s" ends the old key at once.`,
+		Description: durationParts + `. "0s" revokes the old key immediately.`,
 	}
 }

@@ -12,41 +12,41 @@ import (
 	"github.com/keyfold/keyfold/internal/timestamp"
 )
 
-// The inputs and outputs of the routes on keys. Bodies are read by decodeBody.
+// The inputs and outputs of the operations on keys. decodeBody reads the bodies.
 type (
-	none struct{}
+	empty struct{}
 
-	onKey struct {
-		ID string `path:"id" doc:"The key's id: 16 letters and digits"`
+	keyInput struct {
+		ID string `path:"id" doc:"The ID of the key."`
 	}
 
-	keyAnswer struct {
-		ETag string `header:"ETag" doc:"The key's version, for If-Match"`
+	keyOutput struct {
+		ETag string `header:"ETag" doc:"The version of the key, for If-Match."`
 		Body keyfold.Key
 	}
 
-	createdAnswer struct {
-		ETag string `header:"ETag" doc:"The key's version, for If-Match"`
+	createdKeyOutput struct {
+		ETag string `header:"ETag" doc:"The version of the key, for If-Match."`
 		Body keyfold.CreatedKey
 	}
 
-	createBody struct {
+	createKeyBody struct {
 		Name        string            `json:"name" required:"false" maxLength:"128"`
-		Notes       string            `json:"notes" required:"false" doc:"At most 2 KiB"`
-		OwnerID     string            `json:"owner_id" required:"false" doc:"Your own id of whoever the key belongs to; at most 128 bytes"`
-		UserID      string            `json:"user_id" required:"false" doc:"The user that the key belongs to, without whom it is refused"`
-		Tenant      string            `json:"tenant" required:"false" doc:"A label to list and stop keys by; at most 128 bytes"`
-		Scopes      []string          `json:"scopes" required:"false" maxItems:"64" doc:"What the key may do, for example \"reports:read\". \"*\" stands for exactly one segment and \"**\", as the last one, for one or more. A key without scopes may do nothing that needs one"`
-		Networks    []string          `json:"networks" required:"false" maxItems:"64" doc:"CIDR prefixes the key may be used from; none for anywhere"`
+		Notes       string            `json:"notes" required:"false" doc:"At most 2 KiB."`
+		OwnerID     string            `json:"owner_id" required:"false" doc:"Your own ID of the key's owner, of at most 128 bytes."`
+		UserID      string            `json:"user_id" required:"false" doc:"The user that the key belongs to. If the user is disabled or deleted, the key stops working."`
+		Tenant      string            `json:"tenant" required:"false" doc:"A label of at most 128 bytes. Keys can be listed, revoked and disabled by tenant."`
+		Scopes      []string          `json:"scopes" required:"false" maxItems:"64" doc:"What the key may be used for, such as \"reports:read\". \"*\" matches exactly one segment; \"**\", which must be the last segment, matches one or more. A key without scopes is refused where a scope is required."`
+		Networks    []string          `json:"networks" required:"false" maxItems:"64" doc:"The CIDR prefixes that the key may be used from. The default is any address."`
 		Metadata    map[string]string `json:"metadata" required:"false" maxProperties:"32"`
-		TTL         ttl               `json:"ttl" required:"false" doc:"The life of the key: \"15d\", \"36h\", \"never\"; the server's default if neither this nor expires_at is given"`
-		ExpiresAt   time.Time         `json:"expires_at" required:"false" doc:"Instead of ttl; a time to come"`
-		IdleTimeout duration          `json:"idle_timeout" required:"false" doc:"End the key when it is not used for that long; at least a minute"`
-		Environment string            `json:"environment" required:"false" pattern:"^[a-z0-9]{0,16}$" doc:"Second part of the token: live, test"`
+		TTL         ttl               `json:"ttl" required:"false" doc:"The lifetime of the key, such as \"15d\", \"36h\" or \"never\". Without ttl and expires_at, the server's default applies."`
+		ExpiresAt   time.Time         `json:"expires_at" required:"false" doc:"The time at which the key expires, instead of ttl. It must be in the future."`
+		IdleTimeout duration          `json:"idle_timeout" required:"false" doc:"The key expires if it is not used for this long. The minimum is one minute. The default is no idle timeout."`
+		Environment string            `json:"environment" required:"false" pattern:"^[a-z0-9]{0,16}$" doc:"The second part of the token, such as \"live\" or \"test\"."`
 	}
 
-	updateBody struct {
-		Version     *int64             `json:"version" required:"false" doc:"The version that was read, if not given by If-Match"`
+	updateKeyBody struct {
+		Version     *int64             `json:"version" required:"false" doc:"The version that was read. Required without If-Match."`
 		Name        *string            `json:"name" required:"false" maxLength:"128"`
 		Notes       *string            `json:"notes" required:"false"`
 		OwnerID     *string            `json:"owner_id" required:"false"`
@@ -54,39 +54,46 @@ type (
 		Scopes      *[]string          `json:"scopes" required:"false" maxItems:"64"`
 		Networks    *[]string          `json:"networks" required:"false" maxItems:"64"`
 		Metadata    *map[string]string `json:"metadata" required:"false" nullable:"true" maxProperties:"32"`
-		IdleTimeout *duration          `json:"idle_timeout" required:"false" nullable:"true" doc:"null for none"`
+		IdleTimeout *duration          `json:"idle_timeout" required:"false" nullable:"true" doc:"Null removes the idle timeout."`
 	}
 
-	listInput struct {
-		OwnerID        string `query:"owner_id"`
-		UserID         string `query:"user_id"`
-		Tenant         string `query:"tenant"`
-		State          string `query:"state" enum:"active,expired,user_disabled,disabled,revoked" doc:"Keys in this state only"`
-		ExpiringBefore string `query:"expiring_before" format:"date-time" doc:"Keys whose deadline is to come and before that time, soonest first"`
-		Cursor         string `query:"cursor" doc:"The next of the page before, with the same filters"`
-		Limit          int    `query:"limit" minimum:"1" maximum:"200" doc:"Default 50"`
+	listKeysInput struct {
+		OwnerID        string `query:"owner_id" doc:"Only keys of this owner."`
+		UserID         string `query:"user_id" doc:"Only keys of this user."`
+		Tenant         string `query:"tenant" doc:"Only keys of this tenant."`
+		State          string `query:"state" enum:"active,expired,user_disabled,disabled,revoked" doc:"Only keys in this state."`
+		ExpiringBefore string `query:"expiring_before" format:"date-time" doc:"Only keys that have not expired and will expire before this time. The key that expires first comes first."`
+		Cursor         string `query:"cursor" doc:"The member next of the previous page. The other parameters must be the same."`
+		Limit          int    `query:"limit" minimum:"1" maximum:"200" doc:"The maximum number of keys. The default is 50."`
 	}
 
-	listAnswer struct{ Body keyfold.KeyPage }
+	keyPageOutput struct{ Body keyfold.KeyPage }
 
-	updateInput struct {
-		ID      string `path:"id" doc:"The key's id: 16 letters and digits"`
-		IfMatch string `header:"If-Match" doc:"The ETag that GET returned"`
+	updateKeyInput struct {
+		ID      string `path:"id" doc:"The ID of the key."`
+		IfMatch string `header:"If-Match" doc:"The ETag of the version that was read. Required without the member version."`
 	}
+)
+
+// Descriptions that several operations share.
+const (
+	tokenShownOnce = "The response contains the token. It is shown only once, so store it now."
+	updateRules    = "The version that was read is required, in If-Match or in the body. Without it, the status is 428. If the version has changed since, the status is 412. " +
+		"A member that is null clears the field. An absent member leaves the field unchanged."
 )
 
 func (a *api) keyRoutes(r *routes) {
 	add(r, route{http.MethodPost, "/keys", "create-key", "Create a key", http.StatusCreated, bodyRequired},
-		"The answer holds the token, which cannot be had again.", a.createKey)
-	addRead(r, "/keys", "list-keys", "List keys", "Newest first.", a.listKeys)
-	addRead(r, "/keys/{id}", "get-key", "Read a key", "", a.getKey)
-	add(r, route{http.MethodPatch, "/keys/{id}", "update-key", "Change what a key is labelled with and may do", http.StatusOK, bodyRequired},
-		"Needs If-Match or version: 428 without, 412 when the key was changed since. A field that is null is emptied, one that is not there stays.", a.updateKey)
-	add(r, route{http.MethodDelete, "/keys/{id}", "delete-key", "Remove a key and its totals", http.StatusNoContent, noBody},
-		"Revoke it instead to keep a record of it.", a.deleteKey)
+		tokenShownOnce, a.createKey)
+	addRead(r, "/keys", "list-keys", "List keys", "The newest keys come first, unless expiring_before is given.", a.listKeys)
+	addRead(r, "/keys/{id}", "get-key", "Get a key", "", a.getKey)
+	add(r, route{http.MethodPatch, "/keys/{id}", "update-key", "Update a key", http.StatusOK, bodyRequired},
+		updateRules, a.updateKey)
+	add(r, route{http.MethodDelete, "/keys/{id}", "delete-key", "Delete a key and its totals", http.StatusNoContent, noBody},
+		"To keep a record of the key, revoke it instead.", a.deleteKey)
 }
 
-func (a *api) createKey(ctx context.Context, _ *none, b *createBody) (*createdAnswer, error) {
+func (a *api) createKey(ctx context.Context, _ *empty, b *createKeyBody) (*createdKeyOutput, error) {
 	networks, err := parseNetworks(b.Networks)
 	if err != nil {
 		return nil, err
@@ -99,41 +106,41 @@ func (a *api) createKey(ctx context.Context, _ *none, b *createBody) (*createdAn
 	return a.created(key, token, err)
 }
 
-func (a *api) created(key keyfold.Key, token keyfold.Token, err error) (*createdAnswer, error) {
+func (a *api) created(key keyfold.Key, token keyfold.Token, err error) (*createdKeyOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &createdAnswer{ETag: etag(key.Version), Body: keyfold.CreatedKey{Key: key, Token: token}}, nil
+	return &createdKeyOutput{ETag: etag(key.Version), Body: keyfold.CreatedKey{Key: key, Token: token}}, nil
 }
 
-func (a *api) listKeys(ctx context.Context, in *listInput) (*listAnswer, error) {
+func (a *api) listKeys(ctx context.Context, in *listKeysInput) (*keyPageOutput, error) {
 	before, err := parseTime("expiring_before", in.ExpiringBefore)
 	if err != nil {
 		return nil, err
 	}
 	page, err := a.svc.Keys(ctx, keyfold.KeyQuery{
-		OwnerID: onlyIf(in.OwnerID), UserID: onlyIf(in.UserID), Tenant: onlyIf(in.Tenant), State: keyfold.KeyState(in.State), ExpiringBefore: before,
+		OwnerID: filterOf(in.OwnerID), UserID: filterOf(in.UserID), Tenant: filterOf(in.Tenant), State: keyfold.KeyState(in.State), ExpiringBefore: before,
 		Cursor: in.Cursor, Limit: in.Limit,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &listAnswer{Body: page}, nil
+	return &keyPageOutput{Body: page}, nil
 }
 
-func (a *api) getKey(ctx context.Context, in *onKey) (*keyAnswer, error) {
+func (a *api) getKey(ctx context.Context, in *keyInput) (*keyOutput, error) {
 	key, err := a.svc.Key(ctx, in.ID)
 	return a.answer(key, err)
 }
 
-func (a *api) answer(key keyfold.Key, err error) (*keyAnswer, error) {
+func (a *api) answer(key keyfold.Key, err error) (*keyOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &keyAnswer{ETag: etag(key.Version), Body: key}, nil
+	return &keyOutput{ETag: etag(key.Version), Body: key}, nil
 }
 
-func (a *api) updateKey(ctx context.Context, in *updateInput, b *updateBody) (*keyAnswer, error) {
+func (a *api) updateKey(ctx context.Context, in *updateKeyInput, b *updateKeyBody) (*keyOutput, error) {
 	version, err := expectedVersion(in.IfMatch, b.Version)
 	if err != nil {
 		return nil, err
@@ -153,20 +160,19 @@ func (a *api) updateKey(ctx context.Context, in *updateInput, b *updateBody) (*k
 	return a.answer(key, err)
 }
 
-func (a *api) deleteKey(ctx context.Context, in *onKey, _ *none) (*none, error) {
-	return &none{}, a.svc.DeleteKey(ctx, in.ID)
+func (a *api) deleteKey(ctx context.Context, in *keyInput, _ *empty) (*empty, error) {
+	return &empty{}, a.svc.DeleteKey(ctx, in.ID)
 }
 
-// etag is a version as an entity tag.
+// etag returns a version as an entity tag.
 func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
 
-// expectedVersion is the version that the caller read. "*" and lists of tags
-// are refused: they would let a change go by one that the caller never saw.
+// expectedVersion returns the version that the client read. It refuses "*" and lists
+// of tags: with them, a client could overwrite a change that it has not read.
 func expectedVersion(ifMatch string, version *int64) (int64, error) {
 	if ifMatch == "" {
 		if version == nil {
-			return 0, newProblem(http.StatusPreconditionRequired, "precondition_required",
-				"Send the ETag in If-Match, or its version in the body.")
+			return 0, preconditionRequired()
 		}
 		return *version, nil
 	}
@@ -198,7 +204,7 @@ func parseNetworks(texts []string) ([]netip.Prefix, error) {
 
 const timeForm = timestamp.Form
 
-// parseTime reads a time from a query; empty is the zero time.
+// parseTime parses a query parameter. Empty text is the zero time.
 func parseTime(field, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -210,9 +216,9 @@ func parseTime(field, text string) (time.Time, error) {
 	return at, nil
 }
 
-// onlyIf is the condition on a query parameter. An empty one was not given:
-// checkQuery refuses those that are.
-func onlyIf(parameter string) keyfold.Filter {
+// filterOf returns the condition on a query parameter. An empty parameter is one
+// that was not given, because checkQuery refuses parameters without a value.
+func filterOf(parameter string) keyfold.Filter {
 	if parameter == "" {
 		return keyfold.Filter{}
 	}

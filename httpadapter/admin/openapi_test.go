@@ -7,11 +7,27 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/admin"
 )
 
+type response struct {
+	Ref         string `json:"$ref"`
+	Description string
+	Content     map[string]struct {
+		Schema struct {
+			Ref string `json:"$ref"`
+		}
+		Examples map[string]struct{ Value map[string]any }
+	}
+}
+
 type document struct {
-	OpenAPI  string
+	OpenAPI string
+	Info    struct {
+		License struct{ Name, Identifier string }
+		Contact struct{ Name, URL string }
+	}
 	Servers  []struct{ URL string }
 	Security []map[string][]string
 	Paths    map[string]map[string]struct {
@@ -20,12 +36,34 @@ type document struct {
 			Required bool
 			Content  map[string]any
 		}
-		Responses map[string]struct{ Content map[string]any }
+		Responses  map[string]response
+		Parameters []struct {
+			Name   string
+			Schema struct {
+				Items struct{ Enum []string }
+			}
+		}
 	}
 	Components struct {
-		Schemas         map[string]any
+		Responses map[string]response
+		Schemas   map[string]struct {
+			Properties map[string]struct {
+				Description string
+				Enum        []string
+				Ref         string `json:"$ref"`
+			}
+		}
 		SecuritySchemes map[string]struct{ Type, In, Name string }
 	}
+}
+
+func readDocument(t *testing.T) (doc document) {
+	t.Helper()
+	a := newFixture(t).do("GET", "/openapi.json", "", "secret-key:").wants(http.StatusOK)
+	if err := json.Unmarshal([]byte(a.body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
 }
 
 func TestOpenAPIDescribesEveryRoute(t *testing.T) {
@@ -41,6 +79,9 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	}
 	if !strings.HasPrefix(doc.OpenAPI, "3.1.") || len(doc.Servers) != 1 || doc.Servers[0].URL != "." {
 		t.Errorf("version %q, servers %v", doc.OpenAPI, doc.Servers)
+	}
+	if doc.Info.License.Identifier != "MIT" || doc.Info.Contact.URL == "" {
+		t.Errorf("license %+v, contact %+v", doc.Info.License, doc.Info.Contact)
 	}
 	if s := doc.Components.SecuritySchemes["secret"]; s.Type != "apiKey" || s.In != "header" || s.Name != "secret-key" || len(doc.Security) != 1 {
 		t.Errorf("security %+v, %v", s, doc.Security)
@@ -59,7 +100,8 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 		for method, op := range methods {
 			got = append(got, strings.ToUpper(method)+" "+path)
 			for _, status := range []string{"401", "422", "429", "503"} {
-				if op.Responses[status].Content["application/problem+json"] == nil {
+				component := strings.TrimPrefix(op.Responses[status].Ref, "#/components/responses/")
+				if _, ok := doc.Components.Responses[component]; !ok {
 					t.Errorf("%s %s does not describe %s", method, path, status)
 				}
 			}
@@ -80,8 +122,75 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"$schema", "http://", "https://", secret, "unpkg"} {
-		if strings.Contains(a.body, bad) {
+		if strings.Contains(strings.ReplaceAll(a.body, doc.Info.Contact.URL, ""), bad) {
 			t.Errorf("the document contains %q", bad)
+		}
+	}
+}
+
+// Mutation tried: an outcome left out of the tag of wire.UsageEvent.
+func TestOpenAPIListsClosedSets(t *testing.T) {
+	t.Parallel()
+	doc := readDocument(t)
+	var outcomes []string
+	for o := keyfold.OutcomeAllowed; ; o++ {
+		if _, err := keyfold.ParseOutcome(o.String()); err != nil {
+			break
+		}
+		outcomes = append(outcomes, o.String())
+	}
+	keyStates := []string{string(keyfold.KeyActive), string(keyfold.KeyExpired), string(keyfold.KeyUserDisabled), string(keyfold.KeyDisabled), string(keyfold.KeyRevoked)}
+	for schema, members := range map[string]map[string][]string{
+		"Key":         {"state": keyStates},
+		"User":        {"state": {string(keyfold.UserActive), string(keyfold.UserDisabled)}},
+		"UsageEvent":  {"outcome": outcomes},
+		"UsageReport": {"by": {keyfold.UsageByHour.String(), keyfold.UsageByDay.String()}},
+		"AuditFields": {"state": keyStates},
+	} {
+		for member, want := range members {
+			if got := doc.Components.Schemas[schema].Properties[member].Enum; !slices.Equal(got, want) {
+				t.Errorf("%s.%s is one of %q, want %q", schema, member, got, want)
+			}
+		}
+	}
+	for path, methods := range doc.Paths {
+		for _, p := range methods["get"].Parameters {
+			if p.Name == "outcome" && !slices.Equal(p.Schema.Items.Enum, outcomes) {
+				t.Errorf("GET %s: the parameter outcome is one of %q, want %q", path, p.Schema.Items.Enum, outcomes)
+			}
+		}
+	}
+	for _, member := range []string{"before", "after"} {
+		if got := doc.Components.Schemas["AuditEntry"].Properties[member].Ref; got != "#/components/schemas/AuditFields" {
+			t.Errorf("AuditEntry.%s has the schema %q", member, got)
+		}
+	}
+}
+
+// Mutation tried: the same description for two responses, and a member of the
+// schema without one.
+func TestOpenAPIHasOneErrorSchemaWithExamples(t *testing.T) {
+	t.Parallel()
+	doc := readDocument(t)
+	for member, schema := range doc.Components.Schemas["Problem"].Properties {
+		if schema.Description == "" {
+			t.Errorf("Problem.%s has no description", member)
+		}
+	}
+	described := map[string]string{}
+	for name, response := range doc.Components.Responses {
+		content := response.Content["application/problem+json"]
+		if content.Schema.Ref != "#/components/schemas/Problem" || len(content.Examples) == 0 {
+			t.Errorf("%s has the schema %q and %d examples", name, content.Schema.Ref, len(content.Examples))
+		}
+		if same, ok := described[response.Description]; ok || response.Description == "" {
+			t.Errorf("%s and %s have the description %q", name, same, response.Description)
+		}
+		described[response.Description] = name
+		for code, example := range content.Examples {
+			if example.Value["code"] != code || example.Value["detail"] == nil {
+				t.Errorf("%s: the example %s is %v", name, code, example.Value)
+			}
 		}
 	}
 }

@@ -22,25 +22,26 @@ func (o Options) shown() redact.Fields { return redact.Of(o, "Secret", "Previous
 // flag.
 func (o Options) Format(state fmt.State, verb rune) { o.shown().Format(state, verb) }
 
-// LogValue is a group of what Format writes.
+// LogValue returns a group of the fields that Format writes.
 func (o Options) LogValue() slog.Value { return o.shown().LogValue() }
 
-// MarshalJSON is an object of what Format writes.
+// MarshalJSON returns an object with the fields that Format writes.
 func (o Options) MarshalJSON() ([]byte, error) { return o.shown().MarshalJSON() }
 
-// MarshalText is what Format writes.
+// MarshalText returns the text that Format writes.
 func (o Options) MarshalText() ([]byte, error) { return o.shown().MarshalText() }
 
-// IssuedOneTimeToken is an answer: its JSON holds the token, and nothing else shows it.
+// CreatedOneTimeToken is a response: its JSON contains the token. Other formats do
+// not.
 var (
-	_ fmt.Formatter  = OneTime{}
-	_ slog.LogValuer = OneTime{}
+	_ fmt.Formatter  = CreatedOneTimeToken{}
+	_ slog.LogValuer = CreatedOneTimeToken{}
 )
 
-func (o OneTime) shown() redact.Fields { return redact.Of(o, "Token") }
+func (o CreatedOneTimeToken) shown() redact.Fields { return redact.Of(o, "Token") }
 
 // Format writes the fields without the token, for every verb and flag.
-func (o OneTime) Format(state fmt.State, verb rune) { o.shown().Format(state, verb) }
+func (o CreatedOneTimeToken) Format(state fmt.State, verb rune) { o.shown().Format(state, verb) }
 
-// LogValue is a group of what Format writes.
-func (o OneTime) LogValue() slog.Value { return o.shown().LogValue() }
+// LogValue returns a group of the fields that Format writes.
+func (o CreatedOneTimeToken) LogValue() slog.Value { return o.shown().LogValue() }

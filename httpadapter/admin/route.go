@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -21,14 +20,14 @@ const (
 	bodyRequired
 )
 
-// route is what differs between the routes that change something.
+// route is an operation of the API.
 type route struct {
 	method, path, id, summary string
 	status                    int
 	body                      bodyRule
 }
 
-// routes is where routes are added to.
+// routes registers the routes of an API.
 type routes struct {
 	api  *api
 	huma huma.API
@@ -44,9 +43,9 @@ func (a *api) register(described huma.API) {
 	a.auditRoutes(r)
 }
 
-// addRead adds a GET route.
+// addRead registers a GET route.
 func addRead[I, O any](r *routes, path, id, summary, description string, handle func(context.Context, *I) (*O, error)) {
-	op := r.operation(route{http.MethodGet, path, id, summary, http.StatusOK, noBody}, description)
+	op := route{http.MethodGet, path, id, summary, http.StatusOK, noBody}.operation(description)
 	huma.Register(r.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {
@@ -56,13 +55,13 @@ func addRead[I, O any](r *routes, path, id, summary, description string, handle 
 	})
 }
 
-// add adds a route that changes something. Its body B is described to huma and
-// read by decodeBody, because huma takes unknown, doubled and differently
-// spelled names, and sends refused values back.
+// add registers a route that makes a change. Huma only describes the body B, and
+// decodeBody reads it, because huma accepts unknown, duplicate and differently
+// spelled members, and repeats refused values in its errors.
 func add[I, B, O any](r *routes, rt route, description string, handle func(context.Context, *I, *B) (*O, error)) {
-	op := r.operation(rt, description)
+	op := rt.operation(description)
 	op.SkipValidateBody = true
-	r.api.accepts[rt.method+" "+rt.path] = accepted{needsBody: rt.body == bodyRequired, members: membersOf(reflect.TypeFor[B]())}
+	r.api.inputs[rt.method+" "+rt.path] = input{needsBody: rt.body == bodyRequired, members: membersOf(reflect.TypeFor[B]())}
 	if rt.body != noBody {
 		op.RequestBody = &huma.RequestBody{
 			Required: rt.body == bodyRequired,
@@ -88,89 +87,47 @@ func add[I, B, O any](r *routes, rt route, description string, handle func(conte
 	})
 }
 
-// operation describes a route and how it can fail.
-func (r *routes) operation(rt route, description string) huma.Operation {
-	failures := []int{http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable}
-	if rt.method != http.MethodGet {
-		failures = append(failures, http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
-	}
-	failures = append(failures, rt.ownFailures()...)
-	op := huma.Operation{
+// operation describes a route and its failures.
+func (rt route) operation(description string) huma.Operation {
+	return huma.Operation{
 		Method: rt.method, Path: rt.path, OperationID: rt.id, Summary: rt.summary, Description: description,
-		DefaultStatus: rt.status, Responses: map[string]*huma.Response{}, Tags: tagsOf(rt.path),
+		DefaultStatus: rt.status, Responses: rt.responseReferences(), Tags: tagsOf(rt.path),
 	}
-	schema := r.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
-	for _, status := range failures {
-		op.Responses[strconv.Itoa(status)] = &huma.Response{
-			Description: describeStatus(status),
-			Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
-		}
-	}
-	return op
 }
 
-// describeStatus says when a route answers with a status of failure, where the
-// status alone does not.
-func describeStatus(status int) string {
-	if status == http.StatusTooManyRequests {
-		return "More than ten wrong secrets in a minute came from this address, which must wait for the time in Retry-After. The right secret always passes, " +
-			"unless it has fewer than 32 characters: such secrets are compared at most ten times a second for new addresses."
-	}
-	return http.StatusText(status)
-}
-
-// ownFailures are the statuses that not every route can answer with.
-func (rt route) ownFailures() []int {
-	var statuses []int
-	if strings.Contains(rt.path, "/{id}") {
-		statuses = append(statuses, http.StatusNotFound)
-	}
-	switch rt.id {
-	case "update-key", "update-user":
-		return append(statuses, http.StatusConflict, http.StatusPreconditionFailed, http.StatusPreconditionRequired)
-	case "disable-key", "enable-key", "renew-key", "rotate-key", "create-user", "create-one-time-token", "use-change-email":
-		return append(statuses, http.StatusConflict)
-	case sendRoute:
-		return append(statuses, http.StatusNotImplemented)
-	}
-	return statuses
-}
-
-// accepted is what a route takes. Names outside these lists were chosen by the
-// client and may be a token that was pasted into the wrong place: no answer
-// repeats them.
-type accepted struct {
+// input is the input of a route. Other names come from the client and may be a token
+// that was pasted into the wrong place: no response repeats them.
+type input struct {
 	parameters []string // of the query
 	needsBody  bool
 	members    []string // of the body
 }
 
-// learnParameters takes over the parameters that huma found in the inputs of the
-// routes.
-func (a *api) learnParameters(document *huma.OpenAPI) {
+// collectParameters adds the query parameters, which huma derives from the inputs of
+// the routes.
+func (a *api) collectParameters(document *huma.OpenAPI) {
 	for path, item := range document.Paths {
 		for _, op := range [...]*huma.Operation{item.Get, item.Post, item.Patch, item.Delete} {
 			if op == nil {
 				continue
 			}
 			pattern := op.Method + " " + path
-			route := a.accepts[pattern]
+			in := a.inputs[pattern]
 			for _, parameter := range op.Parameters {
 				if parameter.In == "query" {
-					route.parameters = append(route.parameters, parameter.Name)
+					in.parameters = append(in.parameters, parameter.Name)
 				}
 			}
-			a.accepts[pattern] = route
+			a.inputs[pattern] = in
 		}
 	}
 }
 
-// checkQuery refuses unknown parameters, and a query that readers could take in
-// different ways.
+// checkQuery refuses unknown parameters and ambiguous queries.
 func checkQuery(raw string, parameters []string) *problem {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, "malformed_query", "The query is not well formed.")
+		return malformedQuery()
 	}
 	for name := range query {
 		if !slices.Contains(parameters, name) {
@@ -191,7 +148,7 @@ func checkQuery(raw string, parameters []string) *problem {
 	return nil
 }
 
-// onlyThese says which names are taken.
+// onlyThese says which names are permitted.
 func onlyThese(kind string, names []string) string {
 	if len(names) == 0 {
 		return "must have no " + kind

@@ -82,7 +82,7 @@ func TestNoAnswerHoldsAPasswordOrItsHash(t *testing.T) {
 		return f.do("POST", "/users/authenticate", `{"login":"olga","password":"`+password+`"}`)
 	}
 	made := f.do("POST", path+"/one-time-tokens", `{"purpose":"reset_password"}`).wants(http.StatusCreated)
-	token := decode[admin.OneTime](made).Token
+	token := decode[admin.CreatedOneTimeToken](made).Token
 	secrets := []string{first, second, token, "$argon2id$"}
 	answers := []answer{
 		f.do("GET", path, ""), f.do("GET", "/users", ""), login(first).wants(http.StatusOK), login(second).wants(http.StatusUnprocessableEntity),

@@ -8,47 +8,47 @@ import (
 
 type (
 	usageFilter struct {
-		KeyID   string   `query:"key_id"`
-		OwnerID string   `query:"owner_id" doc:"Keys of this owner that exist now; not beside key_id"`
-		UserID  string   `query:"user_id" doc:"Keys of this user that exist now; not beside key_id or owner_id"`
-		From    string   `query:"from" format:"date-time" doc:"Inclusive; 24 hours before to if not given"`
-		To      string   `query:"to" format:"date-time" doc:"Exclusive; now if not given"`
-		Outcome []string `query:"outcome,explode" doc:"allowed, expired, …; repeat it for several; all if not given"`
+		KeyID   string   `query:"key_id" doc:"Only this key."`
+		OwnerID string   `query:"owner_id" doc:"Only keys of this owner that still exist. It excludes key_id."`
+		UserID  string   `query:"user_id" doc:"Only keys of this user that still exist. It excludes key_id and owner_id."`
+		From    string   `query:"from" format:"date-time" doc:"The start of the period, inclusive. The default is 24 hours before its end."`
+		To      string   `query:"to" format:"date-time" doc:"The end of the period, exclusive. The default is now."`
+		Outcome []string `query:"outcome,explode" enum:"allowed,missing,malformed,unknown,wrong_secret,revoked,disabled,expired,idle,user_disabled,scope,ip,rate_limited,credits,unavailable" doc:"Only requests with one of these outcomes. Repeat the parameter for several outcomes. The default is all outcomes."`
 	}
 
-	eventsInput struct {
-		KeyID   string   `query:"key_id"`
-		OwnerID string   `query:"owner_id" doc:"Keys of this owner that exist now; not beside key_id"`
-		UserID  string   `query:"user_id" doc:"Keys of this user that exist now; not beside key_id or owner_id"`
-		From    string   `query:"from" format:"date-time" doc:"Inclusive; 24 hours before to if not given"`
-		To      string   `query:"to" format:"date-time" doc:"Exclusive; now if not given"`
-		Outcome []string `query:"outcome,explode" doc:"allowed, expired, …; repeat it for several; all if not given"`
-		Cursor  string   `query:"cursor" doc:"The next of the page before, with the same filters"`
-		Limit   int      `query:"limit" minimum:"1" maximum:"200" doc:"Default 50"`
+	listUsageInput struct {
+		KeyID   string   `query:"key_id" doc:"Only this key."`
+		OwnerID string   `query:"owner_id" doc:"Only keys of this owner that still exist. It excludes key_id."`
+		UserID  string   `query:"user_id" doc:"Only keys of this user that still exist. It excludes key_id and owner_id."`
+		From    string   `query:"from" format:"date-time" doc:"The start of the period, inclusive. The default is 24 hours before its end."`
+		To      string   `query:"to" format:"date-time" doc:"The end of the period, exclusive. The default is now."`
+		Outcome []string `query:"outcome,explode" enum:"allowed,missing,malformed,unknown,wrong_secret,revoked,disabled,expired,idle,user_disabled,scope,ip,rate_limited,credits,unavailable" doc:"Only requests with one of these outcomes. Repeat the parameter for several outcomes. The default is all outcomes."`
+		Cursor  string   `query:"cursor" doc:"The member next of the previous page. The other parameters must be the same."`
+		Limit   int      `query:"limit" minimum:"1" maximum:"200" doc:"The maximum number of events. The default is 50."`
 	}
 
-	eventsAnswer struct{ Body keyfold.UsagePage }
+	usagePageOutput struct{ Body keyfold.UsagePage }
 
-	reportInput struct {
-		By      string   `query:"by" enum:"hour,day" doc:"Default hour"`
-		KeyID   string   `query:"key_id"`
-		OwnerID string   `query:"owner_id" doc:"Keys of this owner that exist now; not beside key_id"`
-		UserID  string   `query:"user_id" doc:"Keys of this user that exist now; not beside key_id or owner_id"`
-		From    string   `query:"from" format:"date-time" doc:"24 hours before to if not given, 30 days by day"`
-		To      string   `query:"to" format:"date-time" doc:"Exclusive; now if not given"`
-		Outcome []string `query:"outcome,explode" doc:"allowed, expired, …; repeat it for several; all if not given"`
+	usageReportInput struct {
+		By      string   `query:"by" enum:"hour,day" doc:"The length of the intervals. The default is hour."`
+		KeyID   string   `query:"key_id" doc:"Only this key."`
+		OwnerID string   `query:"owner_id" doc:"Only keys of this owner that still exist. It excludes key_id."`
+		UserID  string   `query:"user_id" doc:"Only keys of this user that still exist. It excludes key_id and owner_id."`
+		From    string   `query:"from" format:"date-time" doc:"The start of the period, inclusive. The default is 24 hours before its end, or 30 days in a report by day."`
+		To      string   `query:"to" format:"date-time" doc:"The end of the period, exclusive. The default is now."`
+		Outcome []string `query:"outcome,explode" enum:"allowed,missing,malformed,unknown,wrong_secret,revoked,disabled,expired,idle,user_disabled,scope,ip,rate_limited,credits,unavailable" doc:"Only requests with one of these outcomes. Repeat the parameter for several outcomes. The default is all outcomes."`
 	}
 
-	reportAnswer struct{ Body keyfold.UsageReport }
+	usageReportOutput struct{ Body keyfold.UsageReport }
 
-	totalsAnswer struct{ Body keyfold.UsageTotals }
+	usageTotalsOutput struct{ Body keyfold.UsageTotals }
 )
 
 func (a *api) usageRoutes(r *routes) {
-	addRead(r, "/usage/events", "list-usage", "List single verifies", "Newest first. Those of the last second may be missing.", a.listUsage)
-	addRead(r, "/usage/totals", "count-usage", "Count verifies by outcome", "Over whole hours; exact.", a.countUsage)
-	addRead(r, "/usage/report", "report-usage", "Count verifies by hour or day and outcome",
-		"Days are those of UTC. At most 31 days by hour, 366 days by day; exact.", a.reportUsage)
+	addRead(r, "/usage/events", "list-usage", "List usage events", "The newest events come first. Events of the last second may be missing.", a.listUsage)
+	addRead(r, "/usage/totals", "count-usage", "Count requests by outcome", "Counts whole hours. The counts are exact.", a.countUsage)
+	addRead(r, "/usage/report", "report-usage", "Count requests by interval and outcome",
+		"Days begin at midnight UTC. A report covers at most 31 days by hour and 366 days by day. The counts are exact.", a.reportUsage)
 }
 
 func (f *usageFilter) query() (keyfold.UsageQuery, error) {
@@ -60,7 +60,7 @@ func (f *usageFilter) query() (keyfold.UsageQuery, error) {
 	if err != nil {
 		return keyfold.UsageQuery{}, err
 	}
-	q := keyfold.UsageQuery{KeyID: onlyIf(f.KeyID), OwnerID: onlyIf(f.OwnerID), UserID: onlyIf(f.UserID), From: from, To: to}
+	q := keyfold.UsageQuery{KeyID: filterOf(f.KeyID), OwnerID: filterOf(f.OwnerID), UserID: filterOf(f.UserID), From: from, To: to}
 	for _, outcome := range f.Outcome {
 		code, err := keyfold.ParseOutcome(outcome)
 		if err != nil {
@@ -71,7 +71,7 @@ func (f *usageFilter) query() (keyfold.UsageQuery, error) {
 	return q, nil
 }
 
-func (a *api) listUsage(ctx context.Context, in *eventsInput) (*eventsAnswer, error) {
+func (a *api) listUsage(ctx context.Context, in *listUsageInput) (*usagePageOutput, error) {
 	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, UserID: in.UserID, From: in.From, To: in.To, Outcome: in.Outcome}
 	q, err := filter.query()
 	if err != nil {
@@ -82,10 +82,10 @@ func (a *api) listUsage(ctx context.Context, in *eventsInput) (*eventsAnswer, er
 	if err != nil {
 		return nil, err
 	}
-	return &eventsAnswer{Body: page}, nil
+	return &usagePageOutput{Body: page}, nil
 }
 
-func (a *api) countUsage(ctx context.Context, in *usageFilter) (*totalsAnswer, error) {
+func (a *api) countUsage(ctx context.Context, in *usageFilter) (*usageTotalsOutput, error) {
 	q, err := in.query()
 	if err != nil {
 		return nil, err
@@ -94,10 +94,10 @@ func (a *api) countUsage(ctx context.Context, in *usageFilter) (*totalsAnswer, e
 	if err != nil {
 		return nil, err
 	}
-	return &totalsAnswer{Body: totals}, nil
+	return &usageTotalsOutput{Body: totals}, nil
 }
 
-func (a *api) reportUsage(ctx context.Context, in *reportInput) (*reportAnswer, error) {
+func (a *api) reportUsage(ctx context.Context, in *usageReportInput) (*usageReportOutput, error) {
 	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, UserID: in.UserID, From: in.From, To: in.To, Outcome: in.Outcome}
 	q, err := filter.query()
 	if err != nil {
@@ -111,5 +111,5 @@ func (a *api) reportUsage(ctx context.Context, in *reportInput) (*reportAnswer, 
 	if err != nil {
 		return nil, err
 	}
-	return &reportAnswer{Body: counted}, nil
+	return &usageReportOutput{Body: counted}, nil
 }

@@ -236,7 +236,7 @@ func TestOneTimeTokensTakeTheAddressOfTheUser(t *testing.T) {
 		{`"reset_password"`, "reset-password", `,"password":"` + password + `"`},
 	} {
 		f.clock.advance(24 * time.Hour)
-		made := decode[admin.OneTime](f.do("POST", "/users/"+user.ID+"/one-time-tokens", `{"purpose":`+row.purpose+`}`).wants(http.StatusCreated))
+		made := decode[admin.CreatedOneTimeToken](f.do("POST", "/users/"+user.ID+"/one-time-tokens", `{"purpose":`+row.purpose+`}`).wants(http.StatusCreated))
 		use := func(address string) answer {
 			return f.do("POST", "/one-time-tokens/"+row.route, `{"token":"`+made.Token+`","ip":"`+address+`"`+row.more+`}`)
 		}
@@ -333,11 +333,11 @@ func TestOneTimeTokensWorkOnce(t *testing.T) {
 	f := newFixture(t)
 	user := f.olga()
 	key := f.create(`{"user_id":"` + user.ID + `"}`)
-	make := func(body string) admin.OneTime {
-		return decode[admin.OneTime](f.do("POST", "/users/"+user.ID+"/one-time-tokens", body).wants(http.StatusCreated))
+	make := func(body string) admin.CreatedOneTimeToken {
+		return decode[admin.CreatedOneTimeToken](f.do("POST", "/users/"+user.ID+"/one-time-tokens", body).wants(http.StatusCreated))
 	}
 	use := func(route, body string) answer { return f.do("POST", "/one-time-tokens/"+route, body) }
-	token := func(o admin.OneTime) string { return `"token":"` + o.Token + `"` }
+	token := func(o admin.CreatedOneTimeToken) string { return `"token":"` + o.Token + `"` }
 
 	verify := make(`{"purpose":"verify_email"}`)
 	if verify.To != "olga@example.com" || verify.UserID != user.ID || !verify.ExpiresAt.Equal(start.Add(24*time.Hour)) {

@@ -28,6 +28,7 @@ type operation struct {
 	method, path string
 	example      []byte // of the body; nil: there is no body
 	statuses     []int
+	codes        map[int][]string // of the problems in the examples, by status
 }
 
 func describe(t *testing.T, handler http.Handler) *document {
@@ -54,7 +55,16 @@ func readOperations(t *testing.T, document []byte) map[string]operation {
 			RequestBody *struct {
 				Content map[string]struct{ Example json.RawMessage }
 			}
-			Responses map[string]json.RawMessage
+			Responses map[string]struct {
+				Ref string `json:"$ref"`
+			}
+		}
+		Components struct {
+			Responses map[string]struct {
+				Content map[string]struct {
+					Examples map[string]struct{ Value struct{ Code string } }
+				}
+			}
 		}
 	}
 	if err := json.Unmarshal(document, &read); err != nil {
@@ -63,13 +73,17 @@ func readOperations(t *testing.T, document []byte) map[string]operation {
 	found := map[string]operation{}
 	for path, methods := range read.Paths {
 		for method, described := range methods {
-			op := operation{method: strings.ToUpper(method), path: path}
-			for status := range described.Responses {
+			op := operation{method: strings.ToUpper(method), path: path, codes: map[int][]string{}}
+			for status, response := range described.Responses {
 				number, err := strconv.Atoi(status)
 				if err != nil {
 					t.Errorf("%s describes an answer %q", described.OperationID, status)
 				}
 				op.statuses = append(op.statuses, number)
+				component := strings.TrimPrefix(response.Ref, "#/components/responses/")
+				for _, example := range read.Components.Responses[component].Content["application/problem+json"].Examples {
+					op.codes[number] = append(op.codes[number], example.Value.Code)
+				}
 			}
 			slices.Sort(op.statuses)
 			if described.RequestBody != nil {

@@ -2,10 +2,13 @@ package apitest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,11 +36,12 @@ type roundTrip struct {
 	doc    *document
 	server *server
 	given  map[string]map[int]bool // the statuses that each operation answered with
+	codes  map[string]bool         // of the problems that any operation answered with
 }
 
 func newRoundTrip(t *testing.T) *roundTrip {
 	s := newServer(t, noMail{})
-	return &roundTrip{t: t, server: s, doc: describe(t, s.handler), given: map[string]map[int]bool{}}
+	return &roundTrip{t: t, server: s, doc: describe(t, s.handler), given: map[string]map[int]bool{}, codes: map[string]bool{}}
 }
 
 // do returns the body of the answer.
@@ -68,6 +72,16 @@ func (r *roundTrip) do(c call) []byte {
 		r.given[c.operation] = map[int]bool{}
 	}
 	r.given[c.operation][w.Code] = true
+	if w.Code >= 400 {
+		var problem struct{ Code string }
+		if err := json.Unmarshal(body, &problem); err != nil {
+			r.t.Errorf("%s: %s: %v", c.operation, body, err)
+		}
+		if !slices.Contains(op.codes[w.Code], problem.Code) {
+			r.t.Errorf("%s: the response %d has the code %s, the examples have %q", c.operation, w.Code, problem.Code, op.codes[w.Code])
+		}
+		r.codes[problem.Code] = true
+	}
 	return body
 }
 
@@ -100,11 +114,11 @@ func (r *roundTrip) request(op operation, c call) *http.Request {
 	return request
 }
 
-// Whoever adds a route adds calls here: one that works, and what fails in ways
-// of its own. What any route answers is tried on all of them, in failures.
+// A new route needs calls here: one that succeeds, and one for each failure that is
+// particular to it. The method failures tries the failures that all routes share.
 //
 // Mutations tried: a call left out; a state that the document does not have; a
-// status that it does not have.
+// status that it does not have; a code that no example has.
 func TestEveryDescribedAnswerIsGivenAsDescribed(t *testing.T) {
 	t.Parallel()
 	r := newRoundTrip(t)
@@ -126,6 +140,11 @@ func TestEveryDescribedAnswerIsGivenAsDescribed(t *testing.T) {
 		for _, status := range op.statuses {
 			if !r.given[id][status] {
 				t.Errorf("%s %s (%s) never answered with %d, which it describes: add a call", op.method, op.path, id, status)
+			}
+			for _, code := range op.codes[status] {
+				if !r.codes[code] {
+					t.Errorf("no operation answered with the code %s, which %s describes: add a call", code, id)
+				}
 			}
 		}
 	}
@@ -242,7 +261,17 @@ func (r *roundTrip) oneTimeTokens() {
 	change = token(`{"purpose":"change_email","email":"new@example.com"}`)
 	r.do(call{operation: "use-change-email", body: `{"token":"` + change + `"}`, want: 200})
 
+	for _, operation := range []string{"use-verify-email", "use-change-email", "use-reset-password"} {
+		r.do(call{operation: operation, want: 422}) // the token of the example
+	}
+
 	r.do(call{operation: "send-one-time-token", want: 202})
+	for !errors.Is(err, keyfold.ErrRateLimited) {
+		if err = r.server.svc.SendPasswordReset(r.t.Context(), "ghost", netip.MustParseAddr("192.0.2.7")); err != nil && !errors.Is(err, keyfold.ErrRateLimited) {
+			r.t.Fatal(err)
+		}
+	}
+	r.do(call{operation: "send-one-time-token", want: 429})
 	with := r.server
 	r.server = newServer(r.t, nil)
 	r.do(call{operation: "send-one-time-token", want: 501})
@@ -263,6 +292,7 @@ func (r *roundTrip) failures() {
 		if strings.Contains(op.path, "{id}") {
 			r.do(call{operation: id, id: nobody, want: 404})
 		}
+		r.do(call{operation: id, id: nobody, query: "x=%zz", want: 400})
 		if op.method != http.MethodGet {
 			r.do(call{operation: id, id: nobody, body: `{`, want: 400})
 			r.do(call{operation: id, id: nobody, header: http.Header{"Sec-Fetch-Site": {"cross-site"}}, want: 403})

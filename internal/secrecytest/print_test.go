@@ -216,7 +216,7 @@ var secretNames = regexp.MustCompile(`(?i)\.([a-z]*password(hash)?|[a-z]*secret|
 func exceptions() map[string]string {
 	return map[string]string{
 		// They are what the answer is for. slog encodes what is inside a slice or a struct.
-		"keyfold.CreatedKey.Token": "encoded logged", "admin.OneTime.Token": "encoded gob logged",
+		"keyfold.CreatedKey.Token": "encoded logged", "admin.CreatedOneTimeToken.Token": "encoded gob logged",
 
 		// Stores may keep records by encoding/gob, and hashes are what they keep.
 		"keyfold.SecretHash.Sum": "gob", "keyfold.UserRecord.PasswordHash": "gob", "keyfold.OneTimeTokenRecord.Sum": "gob",
@@ -233,7 +233,7 @@ func exceptions() map[string]string {
 func isPlain(s subject) bool {
 	switch reflect.Zero(s.typ).Interface().(type) {
 	case keyfold.Options, keyfold.Credentials, keyfold.NewUser, keyfold.Request, keyfold.SecretHash, keyfold.KeyRecord, keyfold.VerifyRecord,
-		keyfold.Rotation, keyfold.UserRecord, keyfold.OneTimeTokenRecord, keyfold.OneTimeTokenUse, admin.Options, admin.OneTime,
+		keyfold.Rotation, keyfold.UserRecord, keyfold.OneTimeTokenRecord, keyfold.OneTimeTokenUse, admin.Options, admin.CreatedOneTimeToken,
 		compat.Options, fromenv.Source, fromenv.Setting:
 		return true
 	}

@@ -72,7 +72,7 @@ func subjects() []subject {
 
 		of[httpadapter.Guard](), of[httpadapter.Problem](), of[httpadapter.Proxies](),
 
-		of[admin.BulkChange](), of[admin.OneTime](), of[admin.Options](),
+		of[admin.BulkChange](), of[admin.CreatedOneTimeToken](), of[admin.Options](),
 
 		of[compat.Options](),
 

@@ -174,7 +174,7 @@ type AuditFields struct {
 	EmailVerifiedAt time.Time `json:"email_verified_at,omitempty" nullable:"true" doc:"Users."`
 	HasPassword     bool      `json:"has_password,omitempty" doc:"Users."`
 	Purpose         string    `json:"purpose,omitempty" enum:"verify_email,reset_password,change_email" doc:"The purpose of a one-time token that was created for the user."`
-	KnownAddress    string    `json:"known_address,omitempty" doc:"The network address that became a known address of the user."`
+	KnownAddress    string    `json:"known_address,omitempty" doc:"The network (a CIDR prefix) that became a known address of the user."`
 
 	Prefix      string `json:"prefix,omitempty" doc:"The setting key_rules."`
 	KeyTTL      int64  `json:"key_ttl_ms,omitempty" doc:"The setting key_rules, in milliseconds. -1 means that keys do not expire."`
