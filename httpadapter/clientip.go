@@ -10,32 +10,31 @@ const (
 	maxHopLength = 64 // an IPv6 address has at most 45 characters; then zone and port
 )
 
-// ClientIP returns the address that a request comes from: the right-most hop
-// that is not a trusted proxy. remoteAddr is the connection's peer as in
-// [http.Request.RemoteAddr], forwardedFor all values of X-Forwarded-For in the
-// order of arrival.
+// ClientIP returns the address of the client: the right-most hop that is not a trusted
+// proxy. remoteAddr is the peer of the connection, as in [http.Request.RemoteAddr].
+// forwardedFor has all values of X-Forwarded-For, in the order in which they arrived.
 //
-//   - Unless the peer is one of the trusted proxies it is the client, and
-//     forwardedFor is not read. So it is with the zero [Proxies].
-//   - Each proxy appends the address that it was called from. The hops are
-//     therefore read from the right, through several headers as though they were
-//     one list (RFC 9110 section 5.3), and the first that is not trusted is the
-//     client. What stands left of it is the client's own claim and is not read.
-//   - When every hop is trusted the left-most is the client: a proxy made the
-//     request itself.
-//   - A hop may have a port, brackets and a zone. Ports and zones are dropped,
-//     and an IPv4 address that comes mapped into IPv6 is that IPv4 address.
-//   - A hop that is no address ("unknown", "_hidden", nothing at all), or a 33rd
-//     hop, ends the search: the client is unknown.
+//   - If the peer is not a trusted proxy, the peer is the client, and forwardedFor is not
+//     read. With the zero [Proxies], this is always the case.
+//   - Each proxy appends the address of its own peer. The hops are therefore read from the
+//     right, and several headers are read as one list (RFC 9110 section 5.3). The first
+//     hop that is not trusted is the client. Hops to the left of it are not read, because
+//     the client can write anything there.
+//   - If every hop is trusted, the left-most hop is the client: a proxy sent the request
+//     itself.
+//   - A hop may have a port, brackets and a zone. Ports and zones are removed, and an
+//     IPv4-mapped IPv6 address becomes the IPv4 address.
+//   - If a hop is not an address ("unknown", "_hidden", or empty), or is the 33rd hop, the
+//     client is unknown.
 //
-// Unknown is the zero Addr, which keys that are bound to networks refuse. The
-// peer of a Unix socket has no address: it is unknown, and a proxy only if "unix"
-// is one of the trusted proxies. Its remoteAddr is empty or begins with "@" or
-// "/".
+// If the client is unknown, ClientIP returns the zero Addr, and keys that are bound to
+// networks are refused. The peer of a Unix socket, whose remoteAddr is empty or begins
+// with "@" or "/", has no address. It is unknown, and a proxy only if "unix" is one of
+// the trusted proxies.
 //
-// The Forwarded header (RFC 7239) is never read, nor X-Real-IP: a proxy sets one
-// header and passes the others on as its client wrote them, so that reading a
-// second one would let clients choose their address.
+// The headers Forwarded (RFC 7239) and X-Real-IP are never read. A proxy sets one header
+// and passes the others on unchanged, so a client could choose its address in a second
+// header.
 func ClientIP(remoteAddr string, forwardedFor []string, trusted Proxies) netip.Addr {
 	client := hopAddr(remoteAddr)
 	if !trusted.trustPeer(remoteAddr) {
@@ -67,8 +66,8 @@ func cutLast(list string) (rest, last string, more bool) {
 	return list[:comma], list[comma+1:], true
 }
 
-// hopAddr reads an address with or without brackets, port and zone. What is no
-// address is the zero Addr.
+// hopAddr reads an address with or without brackets, port and zone. It returns the zero
+// Addr if hop is not an address.
 func hopAddr(hop string) netip.Addr {
 	hop = strings.Trim(hop, " \t")
 	if hop == "" || len(hop) > maxHopLength {

@@ -8,37 +8,37 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// ErrAmbiguous means that a request presented two different keys: 400. Which of
-// them its sender meant cannot be told, and neither was verified.
+// ErrAmbiguous means that a request has two different keys. Neither was verified, because
+// it is not clear which of them the client meant. The status is 400.
 var ErrAmbiguous = errors.New("keyfold/httpadapter: two different keys in one request")
 
-// ExtractToken returns the key that a request presents, as it was written, or "" when
-// it presents none. get returns all values of a header; it is called with the
-// canonical names "X-Api-Key", "Api-Key" and "Authorization", and need not be
-// case-insensitive if its headers are canonical, as those of net/http are.
+// ExtractToken returns the key of a request unchanged, or "" if the request has none. The
+// function get must return all values of a header. ExtractToken calls it with the
+// canonical names "X-Api-Key", "Api-Key" and "Authorization", so get need not ignore case
+// if the names of its headers are canonical, as they are in net/http.
 //
-//   - X-API-Key and api-key hold the key itself, Authorization holds it after
-//     "Bearer", in any case. Other schemes, such as Basic, are not for keys and
-//     are ignored. Blanks around a key and empty values mean nothing.
-//   - What has the shape of a key, by [keyfold.ParseToken], wins over what has
-//     not: a JWT of the host's own beside an API key is normal.
-//   - Two different texts of that shape are an [ErrAmbiguous]; the same one
-//     twice is one key.
-//   - Where nothing has the shape of a key, the first value is returned, in the
-//     order X-API-Key, api-key, Authorization, for Verify to refuse.
+//   - X-API-Key and api-key contain the key itself. Authorization contains it after
+//     "Bearer", in upper or lower case. Other schemes, such as Basic, are ignored, and so
+//     are spaces around a key and empty values.
+//   - A value that has the form of a key, by [keyfold.ParseToken], takes precedence over
+//     other values: a request may have an API key and, for example, a JWT of your program.
+//   - If two different values have the form of a key, the error is [ErrAmbiguous]. The
+//     same key twice is one key.
+//   - If no value has the form of a key, ExtractToken returns the first value, in the
+//     order X-API-Key, api-key, Authorization. Verify refuses it.
 //
-// The result shares memory with what get returned. A framework that reuses its
-// buffers for the next request has to return copies.
+// The result shares memory with the values that get returned. If your framework reuses
+// its buffers for the next request, get must return copies.
 func ExtractToken(get func(header string) []string) (token string, err error) {
 	var found credentials
 	found.fromHeaders(get)
 	return found.choose()
 }
 
-// credentials gathers what a request presents.
+// credentials collects the values of a request.
 type credentials struct {
-	key       string // of the shape of a key
-	other     string // the first that is not
+	key       string // has the form of a key
+	other     string // the first value that does not
 	ambiguous bool
 }
 
@@ -54,8 +54,8 @@ func (c *credentials) fromHeaders(get func(header string) []string) {
 	}
 }
 
-// fromQuery reads parameters of that name, by the rules of [url.ParseQuery], which
-// would allocate for all the others too.
+// fromQuery reads the parameters of this name by the rules of [url.ParseQuery], which would
+// also allocate for all other parameters.
 func (c *credentials) fromQuery(query, name string) {
 	for query != "" {
 		var pair string
@@ -73,8 +73,8 @@ func (c *credentials) fromQuery(query, name string) {
 	}
 }
 
-// add takes one candidate. Whatever its length, it costs no more than trimming:
-// ParseToken refuses long texts unread.
+// add adds one value. A long value costs only the trimming, because ParseToken refuses
+// long texts without reading them.
 func (c *credentials) add(candidate string) {
 	candidate = strings.Trim(candidate, " \t")
 	if candidate == "" || candidate == c.key || c.ambiguous {
@@ -101,8 +101,8 @@ func (c *credentials) choose() (string, error) {
 	return c.other, nil
 }
 
-// bearer returns the credential of an Authorization header of that scheme, and
-// "" for every other. The scheme's case does not matter (RFC 9110 section 11.1).
+// bearer returns the credential of an Authorization header with the Bearer scheme, or "".
+// The scheme is not case-sensitive (RFC 9110 section 11.1).
 func bearer(authorization string) string {
 	const scheme = "bearer"
 	value := strings.Trim(authorization, " \t")

@@ -1,27 +1,28 @@
-// Package httpadapter puts [keyfold.Service.Verify] in front of net/http
-// handlers, and gives other frameworks the parts to do the same. It translates
-// and decides nothing: whether a request is allowed is one Verify.
+// Package httpadapter protects net/http handlers with API keys, and has the parts to do
+// the same in other frameworks. [keyfold.Service.Verify] decides whether a request is
+// allowed; this package only translates.
 //
 //	mux.Handle("GET /reports", httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"))(reports))
 //
-// In the handler, [IdentityFrom] says whose key it was. A refusal is answered
-// with a problem document (RFC 9457); [ProblemOf] lists them.
+// In the handler, [IdentityFrom] returns the identity of the key. Refused requests are
+// answered with a problem document (RFC 9457); [ProblemOf] lists them. If several routes
+// have options in common, make a [Guard].
 //
-// Every routed middleware has the signature func(http.Handler) http.Handler,
-// so it fits each router that is built on net/http. A framework that is not
-// uses [ExtractToken], [ClientIP] and [Response] around its own call of Verify.
+// The middlewares have the type func(http.Handler) http.Handler, so they work with every
+// router that uses net/http. In other frameworks, call [ExtractToken], [ClientIP], Verify,
+// [LimitFailures] and [Response].
 //
-// # What to know when deploying
+// # Deployment
 //
-// The client's address is the connection's own peer until [TrustedProxies]
-// says who may report another. Behind a proxy, without it, all clients have
-// the proxy's address.
+// The client's address is the peer of the connection, unless [TrustedProxies] names the
+// proxies that may report another address. Without it, all clients behind a proxy have
+// the address of the proxy.
 //
-// Shared caches know that answers to requests with an Authorization header are
-// private (RFC 9111 section 3.5); they do not know that of X-API-Key. Handlers
-// whose answers depend on the key should set "Cache-Control: private" or
-// "no-store". Refusals always carry no-store.
+// Shared caches do not store answers to requests with an Authorization header (RFC 9111
+// section 3.5), but they may store answers to requests with X-API-Key. Handlers whose
+// answers depend on the key should set "Cache-Control: private" or "no-store". Refusals
+// always have no-store.
 //
-// Browsers send a CORS preflight without credentials, so CORS handling belongs
-// outside of [RequireKey].
+// Browsers send CORS preflight requests without credentials, so handle CORS outside of
+// [RequireKey].
 package httpadapter

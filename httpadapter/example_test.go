@@ -96,13 +96,13 @@ func ExampleOptionalKey() {
 			fmt.Fprintf(w, "hello %s", id.Name())
 			return
 		}
-		fmt.Fprint(w, "hello stranger")
+		fmt.Fprint(w, "hello, guest")
 	}))
 	get(h, "/", token)
 	get(h, "/", "")
 	// Output:
 	// 200 hello ci
-	// 200 hello stranger
+	// 200 hello, guest
 }
 
 func ExampleIdentityFrom() {

@@ -24,24 +24,24 @@ const (
 	grpcUnauthenticated    = 16
 )
 
-// GRPCCode returns the gRPC status code for an error of this module, for use as
-// codes.Code(httpadapter.GRPCCode(err)). This package does not import gRPC.
+// GRPCCode returns the gRPC status code for an error of this module. Use it as
+// codes.Code(httpadapter.GRPCCode(err)); this package does not import gRPC.
 //
 //	nil                          0  OK
 //	context.Canceled             1  CANCELLED, if the caller's own context was cancelled
 //	context.DeadlineExceeded     4  DEADLINE_EXCEEDED, if its deadline passed
 //	keyfold.ErrUnauthenticated   16 UNAUTHENTICATED
 //	keyfold.ErrForbidden         7  PERMISSION_DENIED
-//	keyfold.ErrRateLimited           8  RESOURCE_EXHAUSTED
-//	keyfold.ErrUnavailable       14 UNAVAILABLE; ErrRetry and ErrClosed, too
-//	keyfold.ErrInvalid           3  INVALID_ARGUMENT; ErrAmbiguous, too
+//	keyfold.ErrRateLimited       8  RESOURCE_EXHAUSTED
+//	keyfold.ErrUnavailable       14 UNAVAILABLE; also ErrRetry and ErrClosed
+//	keyfold.ErrInvalid           3  INVALID_ARGUMENT; also ErrAmbiguous
 //	keyfold.ErrNotFound          5  NOT_FOUND
 //	keyfold.ErrConflict          9  FAILED_PRECONDITION
 //	keyfold.ErrStale             10 ABORTED
 //	any other error              13 INTERNAL
 //
-// Send the title and the detail of [ProblemOf] as the message, not the text of the
-// error, which may be that of a database.
+// As the message, send the title and the detail of [ProblemOf]. Do not send the text of
+// the error, because it may come from the database.
 func GRPCCode(err error) uint32 {
 	is := func(targets ...error) bool {
 		for _, target := range targets {

@@ -6,12 +6,12 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// identityKey is the key of the Identity in a request's context. Only this
-// package can make one, so no other code can pretend that a request was let in.
+// identityKey is the key of the Identity in a request's context. It is not exported, so
+// that other code cannot store an Identity.
 type identityKey struct{}
 
-// identityContext carries an Identity. It is its own value under identityKey:
-// a value apart from it would be allocated for every request.
+// identityContext is a context with an Identity. It is its own value under identityKey, so
+// that a request needs one allocation and not two.
 type identityContext struct {
 	context.Context
 	id keyfold.Identity
@@ -24,9 +24,9 @@ func (c *identityContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// IdentityFrom returns whose key the request came with, as [RequireKey] or
-// [OptionalKey] found it. It reports false, beside the zero Identity, when the
-// request passed neither or presented no key: treat it as unauthenticated.
+// IdentityFrom returns the identity of the request's key, which [RequireKey] or
+// [OptionalKey] verified. It returns the zero Identity and false if the request had no
+// key, or passed through neither of them: treat the request as unauthenticated.
 func IdentityFrom(ctx context.Context) (keyfold.Identity, bool) {
 	c, ok := ctx.Value(identityKey{}).(*identityContext)
 	if !ok {

@@ -2,30 +2,33 @@ package httpadapter
 
 import "net/http"
 
-// Option tunes [RequireKey] and [OptionalKey].
+// Option is an option of [NewGuard], [RequireKey] and [OptionalKey].
 type Option func(*config)
 
-// Scopes makes the middleware refuse keys that do not hold all of these scopes
-// (403). Several Scopes add up. Without any, every good key will do.
+// Scopes makes the middleware refuse keys that do not have all of these scopes, with 403.
+// Several Scopes add up. Without Scopes, any good key is accepted.
 func Scopes(scopes ...string) Option {
 	return func(c *config) { c.scopes = append(c.scopes, scopes...) }
 }
 
-// QueryParam makes the middleware take a key from the query parameter of that
-// name as well. It is off by default, and an empty name leaves it off: URLs end
-// up in the logs of every proxy on the way, in browser histories and in Referer
-// headers (RFC 6750 section 5.3), so use it only for clients that cannot set a
-// header, and with keys that can do little.
+// QueryParam makes the middleware accept a key in the query parameter of this name, in
+// addition to the headers. By default, and if the name is empty, no parameter is read.
+//
+// URLs appear in the logs of every proxy, in browser histories and in Referer headers
+// (RFC 6750 section 5.3). Use QueryParam only for clients that cannot set a header, and
+// with keys that have few permissions.
 func QueryParam(name string) Option {
 	return func(c *config) { c.query = name }
 }
 
-// KeyFunc makes the middleware take keys from read, instead of from the headers
-// and the parameter that [ExtractToken] and [QueryParam] know. Each key is one Verify,
-// in that order, until one is good for the request; empty ones are passed over.
-// So two different keys are not an [ErrAmbiguous] here, and the handler learns
-// only of the one that was good. It is for clients of an older contract, as
-// those of the package compat; read should return few. A nil read changes nothing.
+// KeyFunc makes the middleware read keys with this function, and not from the headers and
+// the query parameter of [ExtractToken] and [QueryParam]. It is for clients that send keys
+// in another place, such as a cookie, or by an older contract, as in the package compat.
+//
+// The middleware verifies the keys in the order in which read returns them, until one is
+// good for the request. Empty keys are skipped, two different keys are not an
+// [ErrAmbiguous], and the handler gets the Identity of the good key. Each key costs a
+// Verify, so read should return few. If read is nil, KeyFunc has no effect.
 func KeyFunc(read func(*http.Request) []string) Option {
 	return func(c *config) {
 		if read != nil {
@@ -34,30 +37,32 @@ func KeyFunc(read func(*http.Request) []string) Option {
 	}
 }
 
-// TrustedProxies names the proxies whose X-Forwarded-For header is trusted. By
-// default none is, and the client's address is that of the connection. The last
-// TrustedProxies counts. See [ClientIP] for the rules.
+// TrustedProxies sets the proxies whose X-Forwarded-For header is trusted. By default no
+// proxy is trusted, and the client's address is the peer of the connection. If there are
+// several TrustedProxies, the last one applies. See [ClientIP] for the rules.
 //
-// Name only the proxies themselves: a client that connects from a trusted network
-// can claim to have any address, and so get past the networks of a key. What
-// [Proxies.Warnings] returns is logged to slog.Default() when the middleware is
-// made, unless another handler of the Service has logged it.
+// Name only the proxies: a client in a trusted network can claim any address, and so
+// bypass the networks that a key is bound to. When the middleware is made, the
+// [Proxies.Warnings] are logged to slog.Default(), once for each Service.
 func TrustedProxies(proxies Proxies) Option {
 	return func(c *config) { c.trusted = proxies }
 }
 
-// DisableFailureLimit makes the middleware answer every bad key alike, however many
-// an address sends. It is for tests, and for programs that limit by themselves.
-// By default ten a minute are answered 401 and further ones 429, counted in this
-// process for each Service, in bounded memory. No key is safer for it, keys
-// cannot be guessed, and none that is good is refused.
+// DisableFailureLimit makes the middleware answer every bad key with 401, regardless of
+// how many bad keys an address sends. It is for tests, and for programs with a limit of
+// their own.
+//
+// By default, an address gets 401 for ten bad keys in a minute and 429 for further ones,
+// counted in this process for each Service, in bounded memory. The limit does not make
+// keys safer, because keys cannot be guessed, and it never refuses a good key: it tells
+// clients with a dead key to stop.
 func DisableFailureLimit() Option { return func(c *config) { c.failures = nil } }
 
-// RouteFunc makes the middleware ask pattern for the route that the usage log names
-// a request by, instead of reading [http.Request.Pattern]. It is for routers
-// that keep their pattern elsewhere. It must return a pattern such as
-// "GET /reports/{id}", never the path: paths hold ids and secrets, and every new
-// one is kept. A nil pattern changes nothing.
+// RouteFunc makes the middleware get the route for the usage log from this function, and
+// not from [http.Request.Pattern]. It is for routers that keep their pattern in another
+// place. The function must return a pattern such as "GET /reports/{id}", and never the
+// path: paths contain IDs and secrets, and the usage log stores every new one. If pattern
+// is nil, RouteFunc has no effect.
 func RouteFunc(pattern func(*http.Request) string) Option {
 	return func(c *config) {
 		if pattern != nil {
@@ -66,12 +71,14 @@ func RouteFunc(pattern func(*http.Request) string) Option {
 	}
 }
 
-// ErrorHandler makes handle answer every request that is refused. It must
-// write a response, or the caller sees an empty 200; [ProblemOf] has the one to
-// fall back on. The error is as Verify returned it, or [ErrAmbiguous];
-// [keyfold.OutcomeOf] has the reason for the log, which the response must not tell:
-// a caller who learns that a key is revoked rather than unknown has learned that
-// it was real. The request holds no Identity. A nil handle changes nothing.
+// ErrorHandler makes this function answer every request that is refused. It must write a
+// response, because otherwise the client gets an empty 200; [ProblemOf] returns the
+// default response. If handle is nil, ErrorHandler has no effect.
+//
+// The error is the error of Verify, [ErrAmbiguous], or a [keyfold.ErrRateLimited] for an
+// address that sends too many bad keys. [keyfold.OutcomeOf] returns the reason for the
+// log. Do not send the reason to the client: a client that learns that a key is revoked,
+// and not unknown, learns that the key was real. The request has no Identity.
 func ErrorHandler(handle func(w http.ResponseWriter, r *http.Request, err error)) Option {
 	return func(c *config) {
 		if handle != nil {

@@ -12,29 +12,32 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Problem is the answer to a request that failed: a problem document of RFC 9457
-// whose type is "about:blank", with the members code and field.
+// Problem is the answer to a request that failed: a problem document (RFC 9457) of the
+// type "about:blank", with the additional members code and field.
 type Problem struct {
-	// Title is the text of the status.
+	// Title is the text of the status, such as "Not Found".
 	Title string `json:"title"`
 	// Status is the HTTP status, from 400 to 599.
 	Status int `json:"status"`
-	// Detail says what the caller can do, for people.
+	// Detail explains the problem to people.
 	Detail string `json:"detail,omitempty"`
-	// Code says what failed, for programs. Codes are part of the compatibility
+	// Code identifies the problem for programs. Codes are part of the compatibility
 	// promise.
 	Code string `json:"code"`
-	// Field names the field that was refused, for the codes "invalid" and "conflict".
+	// Field is the name of the field that was refused, for the codes "invalid" and
+	// "conflict".
 	Field string `json:"field,omitempty"`
 
-	// Challenge is the WWW-Authenticate header; empty: none.
+	// Challenge is the value of the WWW-Authenticate header. If it is empty, the header is
+	// not sent.
 	Challenge string `json:"-"`
-	// RetryAfter is the Retry-After header, rounded up to seconds; zero: none.
+	// RetryAfter is the value of the Retry-After header, rounded up to seconds. If it is
+	// zero, the header is not sent.
 	RetryAfter time.Duration `json:"-"`
 }
 
-// The challenges of RFC 6750 section 3. A request without credentials gets the
-// plain one.
+// The challenges of RFC 6750 section 3. The answer to a request without credentials has
+// only the realm.
 const (
 	challenge         = `Bearer realm="api"`
 	challengeToken    = challenge + `, error="invalid_token"`
@@ -49,8 +52,8 @@ const (
 //	keyfold.ErrUnauthenticated   401 invalid_token; ErrInvalidCredentials has invalid_credentials and
 //	                             ErrInvalidOneTimeToken invalid_one_time_token
 //	keyfold.ErrForbidden         403 scope, ip or, without a reason, forbidden
-//	keyfold.ErrRateLimited           429 rate_limited or credits
-//	keyfold.ErrUnavailable       503 unavailable; ErrRetry, ErrClosed and a context that ended, too
+//	keyfold.ErrRateLimited       429 rate_limited or credits
+//	keyfold.ErrUnavailable       503 unavailable; also ErrRetry, ErrClosed and a context that has ended
 //	ErrAmbiguous                 400 ambiguous_credentials
 //	keyfold.ErrInvalid           422 invalid, with the field
 //	keyfold.ErrNotFound          404 not_found
@@ -58,12 +61,12 @@ const (
 //	keyfold.ErrStale             412 stale
 //	every other, and nil         500 internal
 //
-// Why a request is unauthenticated is never told. Unknown, revoked, expired and
-// the rest have one answer, to the byte, so that clients cannot find out the state
-// of a key; only a request without any key gets a shorter WWW-Authenticate, as RFC
-// 6750 section 3.1 asks for. IDs of keys are public, and the time of an answer may
-// tell whether one exists. The text of errors is never told either, since it
-// may be that of a database.
+// The answer never says why a request is unauthenticated. It is the same, byte for byte,
+// for unknown, revoked, expired and other bad keys, so that clients cannot find out the
+// state of a key. Only the answer to a request without a key has a shorter
+// WWW-Authenticate header, as RFC 6750 section 3.1 requires. The time to answer may reveal
+// whether the ID of a key exists; IDs are public. The answer never contains the text of an
+// error either, because it may come from the database.
 func ProblemOf(err error) Problem {
 	switch {
 	case errors.Is(err, keyfold.ErrInvalidCredentials):
@@ -83,10 +86,10 @@ func ProblemOf(err error) Problem {
 		return p
 	case errors.Is(err, keyfold.ErrForbidden):
 		return forbidden(keyfold.OutcomeOf(err))
-	case errors.Is(err, keyfold.ErrRateLimited) && !errors.Is(err, keyfold.ErrUnavailable): // both: this process has enough to do
+	case errors.Is(err, keyfold.ErrRateLimited) && !errors.Is(err, keyfold.ErrUnavailable): // both: this process is overloaded
 		return limited(err)
 	case errors.Is(err, ErrAmbiguous):
-		p := problem(http.StatusBadRequest, "ambiguous_credentials", "Present one API key, not two different ones.")
+		p := problem(http.StatusBadRequest, "ambiguous_credentials", "The request has two different API keys. Send only one.")
 		p.Challenge = challengeRequest
 		return p
 	case isUnavailable(err):
@@ -96,11 +99,11 @@ func ProblemOf(err error) Problem {
 	case errors.Is(err, keyfold.ErrInvalid):
 		return invalid(err)
 	case errors.Is(err, keyfold.ErrNotFound):
-		return problem(http.StatusNotFound, "not_found", "It does not exist.")
+		return problem(http.StatusNotFound, "not_found", "The requested resource does not exist.")
 	case errors.Is(err, keyfold.ErrConflict):
 		return conflict(err)
 	case errors.Is(err, keyfold.ErrStale):
-		return problem(http.StatusPreconditionFailed, "stale", "It was changed meanwhile. Read it again and decide anew.")
+		return problem(http.StatusPreconditionFailed, "stale", "The resource has changed since you read it. Read it again, then repeat the change.")
 	}
 	return problem(http.StatusInternalServerError, "internal", "")
 }
@@ -121,7 +124,7 @@ func forbidden(reason keyfold.Outcome) Problem {
 	return problem(http.StatusForbidden, "forbidden", "The key is not allowed to do this.")
 }
 
-// limited asks to wait, unless waiting does not help.
+// limited asks the client to wait, unless waiting does not help.
 func limited(err error) Problem {
 	wait := keyfold.RetryAfter(err)
 	if keyfold.OutcomeOf(err) == keyfold.OutcomeCredits {
@@ -134,8 +137,8 @@ func limited(err error) Problem {
 	return p
 }
 
-// isUnavailable counts a context that ended: nobody reads the answer, or the
-// server is stopping and the caller should try again.
+// isUnavailable includes a context that has ended: either the client is gone, or the server
+// is stopping and the client should try again.
 func isUnavailable(err error) bool {
 	for _, reason := range [...]error{
 		keyfold.ErrUnavailable, keyfold.ErrRetry, keyfold.ErrClosed, context.Canceled, context.DeadlineExceeded,
@@ -147,7 +150,7 @@ func isUnavailable(err error) bool {
 	return false
 }
 
-// invalid names the field and what it may hold, neither of which has the value.
+// invalid names the field and says what it must be. It does not repeat the value.
 func invalid(err error) Problem {
 	p := problem(http.StatusUnprocessableEntity, "invalid", "")
 	if refused, ok := errors.AsType[*keyfold.InvalidError](err); ok {
@@ -156,7 +159,7 @@ func invalid(err error) Problem {
 	return p
 }
 
-// conflict names the field in the way and says why, in the Service's own words.
+// conflict names the field that prevents the change, with the reason from the Service.
 func conflict(err error) Problem {
 	p := problem(http.StatusConflict, "conflict", "The current state does not allow this change.")
 	if inTheWay, ok := errors.AsType[*keyfold.ConflictError](err); ok && inTheWay.Reason != "" {
@@ -165,27 +168,26 @@ func conflict(err error) Problem {
 	return p
 }
 
-// Response returns the answer to a request that failed with err, for frameworks that
-// are not net/http: status, headers and body of [ProblemOf]. The caller owns
-// them.
+// Response returns the status, the headers and the body of [ProblemOf], for frameworks that
+// do not use net/http. The caller may change them.
 func Response(err error) (status int, header http.Header, body []byte) {
 	p := ProblemOf(err)
 	return p.status(), p.Header(), p.Body()
 }
 
-// Write answers the request with the problem. As [http.Error] does, it removes a
-// Content-Length, which may be that of another answer, and leaves other headers
-// alone: a Content-Encoding belongs to a middleware that compresses what is written.
+// Write answers the request with the problem. Like [http.Error], it removes a
+// Content-Length header, which may belong to another answer. It does not remove other
+// headers: a Content-Encoding may belong to a middleware that compresses the answer.
 func (p Problem) Write(w http.ResponseWriter) {
 	header := w.Header()
 	delete(header, "Content-Length")
 	p.setHeader(header)
 	w.WriteHeader(p.status())
-	_, _ = w.Write(p.Body()) // the connection is gone; there is nobody to tell
+	_, _ = w.Write(p.Body()) // an error means that the client is gone
 }
 
-// status is 500 where Status is none of a failure, so that no mistake becomes a
-// success.
+// status is Status, or 500 if Status does not stand for a failure, so that a mistake
+// cannot look like a success.
 func (p Problem) status() int {
 	if p.Status < 400 || p.Status > 599 {
 		return http.StatusInternalServerError
@@ -213,7 +215,7 @@ func (p Problem) setHeader(header http.Header) {
 	}
 }
 
-// Body returns the problem as JSON, with a new line at its end.
+// Body returns the problem as JSON, with a line break at its end.
 func (p Problem) Body() []byte {
 	out := make([]byte, 0, 192)
 	out = appendString(append(out, `{"title":`...), p.Title)
@@ -228,8 +230,8 @@ func (p Problem) Body() []byte {
 	return append(out, "}\n"...)
 }
 
-// appendString appends s as JSON. Refusing has to be cheap, and nearly every
-// text here needs no escapes.
+// appendString appends s as JSON. It is fast for texts that need no escapes, because
+// refusing a request must be cheap.
 func appendString(out []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {

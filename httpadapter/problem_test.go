@@ -115,12 +115,12 @@ func TestEveryOutcomeOnTheWire(t *testing.T) {
 		keyfold.ErrConflict:        {409, "conflict", "", "", ""},
 		keyfold.ErrStale:           {412, "stale", "", "", ""},
 		keyfold.ErrInvalid:         {422, "invalid", "", "", ""},
-		&keyfold.InvalidError{Field: "scopes[2]", Reason: `must be "a:b", <…>`}:              {422, "invalid", "", "", "scopes[2]"},
-		keyfold.ErrInvalidCredentials:                                                 {401, "invalid_credentials", `Bearer realm="api"`, "", ""},
-		keyfold.ErrInvalidOneTimeToken:                                                {401, "invalid_one_time_token", `Bearer realm="api"`, "", ""},
+		&keyfold.InvalidError{Field: "scopes[2]", Reason: `must be "a:b", <…>`}: {422, "invalid", "", "", "scopes[2]"},
+		keyfold.ErrInvalidCredentials:  {401, "invalid_credentials", `Bearer realm="api"`, "", ""},
+		keyfold.ErrInvalidOneTimeToken: {401, "invalid_one_time_token", `Bearer realm="api"`, "", ""},
 		&keyfold.ConflictError{Field: "email", Reason: "the e-mail address is taken"}: {409, "conflict", "", "", "email"},
-		httpadapter.ErrAmbiguous:                                                      {400, "ambiguous_credentials", twice, "", ""},
-		errors.New(storeText):                                                         {500, "internal", "", "", ""},
+		httpadapter.ErrAmbiguous: {400, "ambiguous_credentials", twice, "", ""},
+		errors.New(storeText):    {500, "internal", "", "", ""},
 	} {
 		checkWire(t, err, want)
 		checkWire(t, fmt.Errorf("%s: %w", storeText, err), want)

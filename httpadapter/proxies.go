@@ -12,31 +12,29 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Proxies are the peers whose X-Forwarded-For header is trusted. The zero value
-// trusts none. [ParseProxies] makes others, so a value never holds a network
-// that is too wide to be trusted. A Proxies is immutable and safe for concurrent
-// use.
+// Proxies are the peers whose X-Forwarded-For header is trusted. The zero value trusts no
+// peer. Only [ParseProxies] returns other values, so a Proxies never contains a network
+// that is too wide. A Proxies is immutable and safe for concurrent use.
 type Proxies struct {
 	networks []netip.Prefix
 	unix     bool
 }
 
-// unixProxies is the word for proxies that connect through a Unix socket.
+// unixProxies stands for proxies that connect through a Unix socket.
 const unixProxies = "unix"
 
-// ParseProxies reads a list of proxies with commas or blanks between its
-// entries, as in the variable KEYFOLD_TRUSTED_PROXIES:
+// ParseProxies reads a list of proxies, separated by commas or spaces, as in the variable
+// KEYFOLD_TRUSTED_PROXIES:
 //
 //	10.0.0.0/24, 2001:db8:f::/48, unix
 //
-// An entry is a network in CIDR notation without host bits, or "unix", which
-// trusts every peer of a Unix socket. An empty list is the zero Proxies.
+// Each entry is a network in CIDR notation without host bits, or "unix", which trusts
+// every peer of a Unix socket. For an empty list, ParseProxies returns the zero Proxies.
 //
-// A client that connects from a trusted network can claim any address. Networks
-// that together hold half of the IPv4 addresses, of the IPv6 addresses, or of
-// the public ones among them are therefore refused; [Proxies.Warnings] reports
-// networks that are merely wide. Errors: a [keyfold.InvalidError] for the field
-// "proxies".
+// A client in a trusted network can claim any address. ParseProxies therefore refuses
+// networks that together contain half of the IPv4 addresses, of the IPv6 addresses, or of
+// the public IPv6 addresses. For other wide networks, see [Proxies.Warnings]. The error is
+// a [keyfold.InvalidError] for the field "proxies".
 func ParseProxies(list string) (Proxies, error) {
 	var p Proxies
 	for _, entry := range strings.FieldsFunc(list, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) }) {
@@ -60,10 +58,9 @@ func ParseProxies(list string) (Proxies, error) {
 	return p, nil
 }
 
-// holdsHalf reports whether the networks cover half of one of the spaces that
-// clients come from: IPv4, IPv6, the public part of IPv6 (RFC 4291), and the
-// parts of IPv6 that stand for all of IPv4, which are its mapped addresses, NAT64
-// (RFC 6052) and 6to4 (RFC 3056).
+// holdsHalf reports whether the networks cover half of a space that clients come from:
+// IPv4, IPv6, the public part of IPv6 (RFC 4291), and the parts of IPv6 that represent
+// IPv4, which are IPv4-mapped addresses, NAT64 (RFC 6052) and 6to4 (RFC 3056).
 func holdsHalf(networks []netip.Prefix) bool {
 	outermost := outermost(networks)
 	for _, text := range [...]string{"0.0.0.0/0", "::/0", "2000::/3", "::ffff:0:0/96", "64:ff9b::/96", "2002::/16"} {
@@ -80,7 +77,7 @@ func holdsHalf(networks []netip.Prefix) bool {
 	return false
 }
 
-// outermost leaves out the networks that are part of another.
+// outermost returns the networks that are not part of another one.
 func outermost(networks []netip.Prefix) []netip.Prefix {
 	widestFirst := slices.SortedFunc(slices.Values(networks), func(a, b netip.Prefix) int { return cmp.Compare(a.Bits(), b.Bits()) })
 	var kept []netip.Prefix
@@ -95,15 +92,15 @@ func outermost(networks []netip.Prefix) []netip.Prefix {
 const (
 	// widestIPv4 is the size of the largest private network, 10.0.0.0/8.
 	widestIPv4 = 8
-	// widestIPv6 is the size of the largest block that the registries have given
-	// to one organization.
+	// widestIPv6 is the size of the largest block that a registry has allocated to one
+	// organization.
 	widestIPv6 = 16
 )
 
-// Warnings returns a sentence for each network that is wider than /8, or /16 for
-// IPv6, and is not private: it is unlikely to hold only proxies. Log them at
-// start. The handlers of the packages admin and compat, [RequireKey] and the
-// package fromenv do so.
+// Warnings returns a sentence for each network that is wider than /8, or /16 for IPv6, and
+// is not private, because it is unlikely to contain only proxies. Log the warnings at
+// start. [NewGuard], [RequireKey], [OptionalKey] and the packages admin, compat and
+// fromenv do this themselves.
 func (p Proxies) Warnings() []string {
 	var warnings []string
 	for _, network := range p.networks {
@@ -130,7 +127,8 @@ func isWide(network netip.Prefix) bool {
 // IsZero reports whether no proxy is trusted.
 func (p Proxies) IsZero() bool { return len(p.networks) == 0 && !p.unix }
 
-// String returns the list as [ParseProxies] reads it; "" for none.
+// String returns the list in the form that [ParseProxies] reads. It returns "" for the zero
+// value.
 func (p Proxies) String() string {
 	var entries []string
 	for _, network := range p.networks {
@@ -142,10 +140,10 @@ func (p Proxies) String() string {
 	return strings.Join(entries, ", ")
 }
 
-// MarshalText writes the list as [ParseProxies] reads it.
+// MarshalText returns the list in the form that [ParseProxies] reads.
 func (p Proxies) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText reads the list by [ParseProxies].
+// UnmarshalText reads the list with [ParseProxies].
 func (p *Proxies) UnmarshalText(text []byte) error {
 	parsed, err := ParseProxies(string(text))
 	if err == nil {
@@ -154,12 +152,12 @@ func (p *Proxies) UnmarshalText(text []byte) error {
 	return err
 }
 
-// ClientIP returns the address that a request comes from, by the rules of the
+// ClientIP returns the address of the client that sent a request, by the rules of the
 // function [ClientIP].
 //
-// A server that listens on a Unix socket sees the name that the peer gave its
-// own end of the connection as RemoteAddr. That name is never read as an
-// address, whatever it looks like.
+// If the server listens on a Unix socket, RemoteAddr is the name that the peer has given
+// to its end of the connection. This name is never read as an address, even if it looks
+// like one.
 func (p Proxies) ClientIP(r *http.Request) netip.Addr {
 	peer := r.RemoteAddr
 	if _, isUnix := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); isUnix {

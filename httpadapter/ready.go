@@ -19,14 +19,14 @@ const (
 // 200 if the Service can do all of its work, see [keyfold.Service.Ready], and otherwise
 // 503 with a [Problem] whose code names the first part that does not work:
 //
-//	database_unavailable   the database does not answer
+//	database_unavailable   the database does not respond
 //	check_failed           this process must not decide on its database
-//	changes_refused        keys and users cannot be changed; verifies may go on
-//	usage_not_stored       the usage of keys is kept in memory; verifies may go on
+//	changes_refused        keys and users cannot be changed; verifies may still succeed
+//	usage_not_stored       the usage of keys is kept in memory; verifies may still succeed
 //
-// The answer holds no error of the database, so the handler may be open to everyone.
-// It asks the Service once a second at most, however often it is asked. For a liveness
-// check answer 200 without asking anything: a restart does not repair a database.
+// The answer does not contain errors of the database, so the handler can be public. It
+// calls the Service at most once a second. A liveness check should answer 200 without
+// calling anything, because a restart does not repair a database.
 func Readiness(svc *keyfold.Service) http.Handler { return &readiness{ready: svc.Ready} }
 
 type readiness struct {
@@ -53,7 +53,7 @@ func (h *readiness) check() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.asked.IsZero() || time.Since(h.asked) >= readyAge {
-		// Not the request's context: others wait for the same answer.
+		// Not the request's context, because other requests wait for the same result.
 		ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 		defer cancel()
 		h.err = h.ready(ctx)
@@ -63,11 +63,11 @@ func (h *readiness) check() error {
 }
 
 func notReady(err error) Problem {
-	code, detail := "database_unavailable", "The database does not answer."
+	code, detail := "database_unavailable", "The database does not respond."
 	if failed, ok := errors.AsType[*keyfold.NotReadyError](err); ok {
 		switch failed.Part {
 		case keyfold.PartCheck:
-			code, detail = "check_failed", "This process must not decide on its database. Its log says why."
+			code, detail = "check_failed", "The database does not fit this process. The log of the process says why."
 		case keyfold.PartChanges:
 			code, detail = "changes_refused", "Changes fail. The log of the process says why."
 		case keyfold.PartUsage:

@@ -7,23 +7,23 @@ import (
 	"sync/atomic"
 )
 
-// maxRoutes bounds the names that are remembered. Patterns are the host's own,
-// so programs have fewer; beyond it a name is made anew for each request.
+// maxRoutes bounds the number of names that are kept. Programs have fewer patterns; after
+// that, the name is built for each request.
 const maxRoutes = 1000
 
-// routeNames makes the names of routes and remembers those that had to be put
-// together, so that naming a route allocates nothing.
+// routeNames builds the names of routes and keeps them, so that naming a route does not
+// allocate.
 type routeNames struct {
 	made atomic.Pointer[map[routeOf]string] // replaced, never changed
 }
 
 type routeOf struct{ method, pattern string }
 
-// of returns the request's pattern, with a method. It is empty without a pattern:
-// the path is no substitute, it has ids in it.
+// of returns the method and the pattern of the request, or "" if there is no pattern. The
+// path cannot take its place, because it contains IDs.
 //
-// A method that HTTP does not know is left out. Clients can make up any number,
-// and each would be a route of its own in the usage log.
+// A method that HTTP does not define is left out. Clients can invent any number of
+// methods, and each would be another route in the usage log.
 func (n *routeNames) of(r *http.Request) string {
 	if r.Pattern == "" || strings.ContainsAny(r.Pattern, " \t") || !isMethod(r.Method) {
 		return r.Pattern
@@ -40,8 +40,8 @@ func (n *routeNames) of(r *http.Request) string {
 	return name
 }
 
-// remember does nothing when another request has changed the names meanwhile;
-// the next one tries again.
+// remember does nothing if another request changed the names at the same time; the next
+// request tries again.
 func (n *routeNames) remember(made *map[routeOf]string, route routeOf, name string) {
 	names := map[routeOf]string{}
 	if made != nil {
