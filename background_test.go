@@ -59,7 +59,7 @@ func TestOneTimeTokensAndThrottlesAreDeletedOnceTheyHaveExpired(t *testing.T) {
 		svc := newService(t, store, &keyfold.Options{Now: time.Now})
 		user := join(t, svc, keyfold.NewUser{Email: "ann@example.com"})
 		_, token := create(t, svc, keyfold.NewKey{TTL: keyfold.Never})
-		outcome(svc, token) // begins what is done beside
+		outcome(svc, token) // starts the background work
 		_, err := svc.CreateOneTimeToken(t.Context(), keyfold.PurposeVerifyEmail, user.ID, "")
 		must(t, err)
 		_, err = svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "ann", Password: another})

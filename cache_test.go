@@ -205,7 +205,7 @@ func TestSlowReadCannotBringARevokedKeyBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := outcome(here, token); got != keyfold.OutcomeRevoked {
-				t.Errorf("beside the read under way: %v, want revoked; nobody may join it now", got)
+				t.Errorf("during the read: %v, want revoked; no other verify may join it now", got)
 			}
 			close(store.go_)
 			<-late // it began before the revocation: either answer is right
@@ -430,7 +430,7 @@ func TestGraceServesKeysWhileTheStoreIsAwayButNoneKnownToBeRevoked(t *testing.T)
 }
 
 func TestNothingIsServedBeyondItsAge(t *testing.T) {
-	// A store that changes a key and tells nobody: the last bound.
+	// A store that changes a key without a row in the feed: the last bound.
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &mute{spy: newSpy()}

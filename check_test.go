@@ -257,7 +257,7 @@ func TestEveryChangeWaitsForTheCheck(t *testing.T) {
 		}
 		t.Run(method.Name, func(t *testing.T) {
 			defer func() {
-				if recover() != nil { // there is no store behind it
+				if recover() != nil { // the store behind it is missing
 					t.Error("the call reached the store")
 				}
 			}()

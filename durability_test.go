@@ -32,7 +32,7 @@ type database struct {
 	new  func(testing.TB) string // makes an empty one and returns where it is
 	open func(ctx context.Context, dsn string) (keyfold.Store, error)
 	// through returns the same place, reached by way of another address; nil
-	// where there is no network.
+	// without a network.
 	through func(dsn string, address func(server string) string) (string, error)
 	commit  func(sent []byte) bool // whether this is a COMMIT on its way to the server
 	rounds  int                    // how often a process is killed

@@ -117,7 +117,7 @@ func TestServerInTroubleAllowsNothingAndIsForgiven(t *testing.T) {
 				for range 3 {
 					id, err := svc.Verify(context.Background(), keyfold.Request{Token: token})
 					if !errors.Is(err, keyfold.ErrUnavailable) || !id.IsZero() {
-						t.Errorf("during the fault: %v, %v; want nobody and ErrUnavailable", id, err)
+						t.Errorf("during the fault: %v, %v; want no identity and ErrUnavailable", id, err)
 					}
 				}
 				end()

@@ -22,7 +22,7 @@ import (
 type hunted struct {
 	id    string
 	token string
-	mu    sync.Mutex                // held by whoever changes it
+	mu    sync.Mutex                // held while it is changed
 	dead  atomic.Pointer[time.Time] // nil while it may be allowed
 }
 

@@ -212,7 +212,7 @@ func TestRevocationInATransactionOfThirtySecondsIsHeardAtTheNextPoll(t *testing.
 		open = 2 * time.Second
 	}
 	const poll = 50 * time.Millisecond
-	// It waits nearly all the time, so it begins before it may run beside others.
+	// It waits nearly all the time, so it begins before other tests may run at the same time.
 	done := make(chan struct{})
 	defer func() { <-done }()
 	test := func(t *testing.T, e *engine) {
@@ -391,7 +391,7 @@ func TestProcessWhoseFeedIsAwayAsksTheStore(t *testing.T) {
 				}
 			},
 		}, 1)
-		e.exec(t, "UPDATE keyfold_keys SET disabled_at = 1 WHERE id = '"+keys[0].ID+"'") // nobody tells
+		e.exec(t, "UPDATE keyfold_keys SET disabled_at = 1 WHERE id = '"+keys[0].ID+"'") // without a row in the feed
 		wants(t, here, tokens[0], keyfold.OutcomeAllowed, "while the feed tells nothing")
 		e.exec(t, "ALTER TABLE keyfold_changes RENAME TO away")
 		began := time.Now()
@@ -463,7 +463,7 @@ func newLine(t *testing.T, e *engine) *line {
 	if e.name == "postgres" {
 		location, err := url.Parse(e.dsn)
 		if err != nil {
-			t.Fatal("the data source name of the test server is no URL")
+			t.Fatal("the data source name of the test server is not a URL")
 		}
 		l.target, location.Host = location.Host, listener.Addr().String()
 		l.dsn = location.String()

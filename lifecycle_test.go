@@ -103,8 +103,8 @@ func TestNewKeyEndsAtATimeToCome(t *testing.T) {
 	l.wants(token, keyfold.OutcomeExpired)
 }
 
-// What cannot be undone is what matters: that a key was rotated before helps
-// nobody who has to make another.
+// The final state is the one to report: a user who has to create another key
+// gains nothing from knowing that this one was rotated first.
 func TestRotateOfAKeyThatWasRotatedAndRevokedSaysRevoked(t *testing.T) {
 	l := newLifecycle(t)
 	key, _ := l.create(keyfold.NewKey{})
@@ -443,7 +443,7 @@ func TestIdleKeyIsRefusedUntilItIsRenewedOrEnabled(t *testing.T) {
 	l.must(l.Flush(t.Context()))
 	l.clock.add(time.Hour)
 	l.wants(token, keyfold.OutcomeIdle)
-	l.must(l.Flush(t.Context())) // a refused use is no use
+	l.must(l.Flush(t.Context())) // a refused use does not count
 	l.wants(token, keyfold.OutcomeIdle)
 	_, err := l.RenewKey(t.Context(), key.ID, keyfold.RenewOptions{})
 	l.must(err)

@@ -251,7 +251,7 @@ func TestResetRevokesTheKeysOnlyWhenAsked(t *testing.T) {
 			want := map[bool]keyfold.Outcome{false: keyfold.OutcomeAllowed, true: keyfold.OutcomeRevoked}[revoke]
 			wants(d.t, d.Service, token, want, fmt.Sprint("revoke ", revoke))
 			wants(d.t, d.Service, more, want, fmt.Sprint("revoke ", revoke))
-			wants(d.t, d.Service, other, keyfold.OutcomeAllowed, "a key of nobody's")
+			wants(d.t, d.Service, other, keyfold.OutcomeAllowed, "a key without a user")
 		}
 		// A reset that is refused revokes nothing.
 		_, fresh := create(d.t, d.Service, keyfold.NewKey{UserID: user.ID})

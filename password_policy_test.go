@@ -87,7 +87,7 @@ func TestHostChangesThePolicy(t *testing.T) {
 	t.Parallel()
 	second := keyfold.PasswordPolicy{MinLength: 8, MaxLength: 64}
 	if err := keyfold.CheckPassword(second, "eichkätz"); err != nil {
-		t.Errorf("8 characters beside a second factor: %v", err)
+		t.Errorf("8 characters with a second factor: %v", err)
 	}
 	wantRefused(t, keyfold.CheckPassword(second, "eichhörn"[:8]), "eichhör", "at least 8 characters")
 	wantRefused(t, keyfold.CheckPassword(second, strings.Repeat("eichkätzchen ", 5)), strings.Repeat("eichkätzchen ", 5), "8 to 64 characters")

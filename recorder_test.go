@@ -121,7 +121,7 @@ func TestUsageSyncRefusesWhatItCannotStore(t *testing.T) {
 			start := time.Now()
 			id, err := svc.Verify(t.Context(), keyfold.Request{Token: token})
 			if !errors.Is(err, keyfold.ErrUnavailable) || id.KeyID() != "" {
-				t.Errorf("%s: %q, %v; want ErrUnavailable and nobody", name, id.KeyID(), err)
+				t.Errorf("%s: %q, %v; want ErrUnavailable and no identity", name, id.KeyID(), err)
 			}
 			if took := time.Since(start); took > 200*time.Millisecond {
 				t.Errorf("%s: took %v, want at most VerifyTimeout", name, took)

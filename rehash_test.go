@@ -16,7 +16,7 @@ import (
 )
 
 // The time of an answer must not tell an account that exists from one that does
-// not. Tried: returning before the hash where there is no user, and where the
+// not. Tried: returning before the hash for an unknown user, and where the
 // password is absurd; the test failed for each.
 func TestEveryRefusalOfALogInCostsOneHash(t *testing.T) {
 	t.Parallel()
@@ -191,7 +191,7 @@ func TestDamagedHashLetsNobodyInAndIsNoVerdict(t *testing.T) {
 	svc := newService(t, store, nil)
 	ann := join(t, svc, keyfold.NewUser{Username: "ann"})
 	insertHash(t, store, ann.ID, "$argon2id$v=19$m=19456,t=0,p=0$c2FsdA$aGFzaA")
-	for range 7 { // what is not decided is no attempt either
+	for range 7 { // a request without a decision does not count as an attempt
 		_, err := svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "ann", Password: password})
 		if !errors.Is(err, keyfold.ErrUnavailable) || errors.Is(err, keyfold.ErrUnauthenticated) {
 			t.Fatalf("a damaged hash: %v, want unavailable", err)

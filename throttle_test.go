@@ -135,7 +135,7 @@ func TestUnderAttackAFreshNetworkStillHasAttempts(t *testing.T) {
 
 func TestGuessesADayAreAsDocumented(t *testing.T) {
 	// The figures of docs/security-model.md. An attacker tries every half a minute,
-	// as often as the answer is no wait.
+	// as often as the answer has no wait.
 	t.Parallel()
 	for _, row := range []struct {
 		what  string

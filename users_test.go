@@ -165,7 +165,7 @@ func TestUsersThatCannotBeAreRefusedByField(t *testing.T) {
 		{"no state", "state", func() error { _, err := l.Users(ctx, keyfold.UserQuery{State: "asleep"}); return err }},
 		{"a key of no id", "user_id", func() error { _, _, err := l.Service.CreateKey(ctx, keyfold.NewKey{UserID: "ann"}); return err }},
 		{"keys of no id", "user_id", func() error { _, err := l.Keys(ctx, keyfold.KeyQuery{UserID: keyfold.Only("ann")}); return err }},
-		{"usage beside an owner", "user_id", func() error {
+		{"usage together with an owner", "user_id", func() error {
 			_, err := l.Usage(ctx, keyfold.UsageQuery{UserID: keyfold.Only(user.ID), OwnerID: keyfold.Only("o")})
 			return err
 		}},
@@ -177,7 +177,7 @@ func TestUsersThatCannotBeAreRefusedByField(t *testing.T) {
 		"password": l.SetPassword(ctx, unknown, password), "disable": l.DisableUser(ctx, unknown, ""),
 		"enable": l.EnableUser(ctx, unknown), "delete": l.DeleteUser(ctx, unknown),
 	} {
-		wantErr(t, what+" of nobody", err, keyfold.ErrNotFound)
+		wantErr(t, what+" of an unknown user", err, keyfold.ErrNotFound)
 	}
 	_, _, err := l.Service.CreateKey(ctx, keyfold.NewKey{UserID: unknown})
 	wantField(t, "a key of an unknown user", err, "user_id")
@@ -308,7 +308,7 @@ func TestDisabledUsersKeysStopHereAtOnceAndElsewhereWithTheNextPoll(t *testing.T
 			for range 3 {
 				wants(t, there, token, keyfold.OutcomeUserDisabled, "disabled, elsewhere")
 			}
-			wants(t, here, other, keyfold.OutcomeAllowed, "a key of nobody's")
+			wants(t, here, other, keyfold.OutcomeAllowed, "a key without a user")
 
 			must(t, here.EnableUser(t.Context(), user.ID))
 			wants(t, here, token, keyfold.OutcomeAllowed, "enabled, here")
@@ -392,7 +392,7 @@ func TestReadThatBeganBeforeTheUserWasDisabledIsNotRemembered(t *testing.T) {
 	go func() { done <- outcome(svc, token) }()
 	<-store.began
 	must(t, svc.DisableUser(t.Context(), user.ID, ""))
-	wants(t, svc, token, keyfold.OutcomeUserDisabled, "beside the read under way, which nobody may join now")
+	wants(t, svc, token, keyfold.OutcomeUserDisabled, "during the read, which no other verify may join now")
 	close(store.go_)
 	<-done // either answer is right: it began before
 	wants(t, svc, token, keyfold.OutcomeUserDisabled, "after the user was disabled")

@@ -39,7 +39,7 @@ func TestVerifyDecidesByState(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, row.code)
 		}
 		if id.IsZero() != (err != nil) {
-			t.Errorf("%s: identity %v beside %v", name, id, err)
+			t.Errorf("%s: identity %v together with %v", name, id, err)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func TestScopesDenyByDefault(t *testing.T) {
 			t.Errorf("key with %v, request for %v: %v, want allowed %v", row.has, row.want, err, row.ok)
 		}
 		if id.IsZero() {
-			t.Errorf("key with %v: no identity beside %v", row.has, err)
+			t.Errorf("key with %v: no identity together with %v", row.has, err)
 		}
 	}
 }
@@ -335,7 +335,7 @@ func TestFailingStoreAllowsNothing(t *testing.T) {
 				start := time.Now()
 				id, err := svc.Verify(t.Context(), keyfold.Request{Token: token})
 				if !errors.Is(err, keyfold.ErrUnavailable) || !id.IsZero() {
-					t.Errorf("Verify = %v, %v; want nobody and ErrUnavailable", id, err)
+					t.Errorf("Verify = %v, %v; want no identity and ErrUnavailable", id, err)
 				}
 				if took := time.Since(start); took > time.Second {
 					t.Errorf("took %v, more than its deadline of 1 s", took)

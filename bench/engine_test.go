@@ -24,7 +24,7 @@ import (
 	kfsqlite "github.com/keyfold/keyfold/store/sqlite"
 )
 
-// database is one with keys in it, opened by Keyfold and, beside that, raw.
+// database has keys in it. It is opened by Keyfold and, in addition, raw.
 type database struct {
 	keys  *keyset.Set
 	store keyfold.Store
@@ -184,7 +184,7 @@ var opened struct {
 }
 
 // filled returns a database of that engine with n keys, and skips b where
-// there is no server.
+// the server is missing.
 func filled(b testing.TB, engine string, n int) *database {
 	b.Helper()
 	opened.Lock()

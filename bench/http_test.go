@@ -42,11 +42,11 @@ func serveHTTP(b *testing.B, path string, floor *string) {
 			}
 		}
 	}
-	var beside func(int)
+	var baseline func(int)
 	if floor != nil {
-		beside = call(*floor)
+		baseline = call(*floor)
 	}
-	paired(b, chunk, call(path), beside, func() { flush(b, c.svc) })
+	paired(b, chunk, call(path), baseline, func() { flush(b, c.svc) })
 }
 
 // discard is a ResponseWriter that keeps the status alone.

@@ -22,7 +22,7 @@ import (
 const userPassword = "nine purple herons over the lake"
 
 // BenchmarkLogin tries each kind of log-in in turns, so that their times can be
-// compared: whoever measures an answer must not learn whether there is such a
+// compared: a client that measures the time of an answer must not learn whether there is such a
 // user. Each operation is one round.
 func BenchmarkLogin(b *testing.B) {
 	var days atomic.Int64 // each attempt is made on another day, so that none has to wait
@@ -38,7 +38,7 @@ func BenchmarkLogin(b *testing.B) {
 		}
 	}
 	kinds := []struct{ name, login, password string }{
-		{"wrong", "ann", "a guess that is no good"},
+		{"wrong", "ann", "a wrong guess"},
 		{"right", "ann", userPassword},
 		{"unknown", "nobody", userPassword},
 		{"disabled", "off", userPassword},

@@ -50,7 +50,7 @@ func perOp(d time.Duration, n int) float64 {
 // comes first after rest, which runs once every chunk outside of both
 // measurements and leaves cold caches behind. A nil floor or rest is nothing.
 //
-// It reports, beside the wall time and the allocations of ours, the processor
+// It reports, in addition to the wall time and the allocations of ours, the processor
 // time of the whole process, the same for the floor, and how many times the
 // floor ours takes.
 func paired(b *testing.B, chunk int, ours, floor func(i int), rest func()) {

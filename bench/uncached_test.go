@@ -24,7 +24,7 @@ func BenchmarkFloorSelect(b *testing.B) {
 	})
 }
 
-// BenchmarkVerifyUncached verifies without a cache, beside the floor.
+// BenchmarkVerifyUncached verifies without a cache, next to the floor.
 func BenchmarkVerifyUncached(b *testing.B) {
 	onEngines(b, func(b *testing.B, d *database, order keyset.Order) {
 		ctx := serverContext(b)

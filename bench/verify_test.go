@@ -49,7 +49,7 @@ func BenchmarkVerifyCached(b *testing.B) {
 }
 
 // run measures verifies one after the other. The usage is flushed between the
-// chunks, beside the measurement; its cost is reported apart.
+// chunks, outside of the measurement; its cost is reported apart.
 func (c *cached) run(b *testing.B, order keyset.Order) {
 	ctx := serverContext(b)
 	mask := len(order) - 1

@@ -72,9 +72,10 @@ func routes(svc *keyfold.Service) http.Handler {
 	return mux
 }
 
-// signUp answers the same whether or not the address has an account, so that
-// nobody learns who has one. It takes no password: who signs up with the address
-// of somebody else would have one to their account once they have proved it.
+// signUp gives the same answer whether or not the address has an account, so that
+// clients cannot find out. It takes no password: otherwise a client could sign up
+// with the address of another person, and would know the password once that
+// person has proved the address.
 func (a accounts) signUp(w http.ResponseWriter, r *http.Request) {
 	email := r.PostFormValue("email")
 	_, err := a.svc.CreateUser(r.Context(), keyfold.NewUser{Email: email})
@@ -94,8 +95,8 @@ func (a accounts) forgotten(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "look at your mail")
 }
 
-// resetPassword stops the user's keys too: whoever needs a new password may have
-// lost more than that.
+// resetPassword revokes the user's keys, too: a user who needs a new password may
+// have lost more than the old one.
 func (a accounts) resetPassword(w http.ResponseWriter, r *http.Request) {
 	user, err := a.svc.ResetPassword(r.Context(), r.PostFormValue("token"), r.PostFormValue("password"),
 		keyfold.ResetOptions{IP: httpadapter.ClientIP(r.RemoteAddr, nil, httpadapter.Proxies{}), RevokeKeys: true})
@@ -106,7 +107,7 @@ func (a accounts) resetPassword(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "welcome,", user.Email)
 }
 
-// createKey makes a key for whoever proves their password.
+// createKey creates a key for a user with the right password.
 func (a accounts) createKey(w http.ResponseWriter, r *http.Request) {
 	name, password, _ := r.BasicAuth()
 	user, err := a.svc.Authenticate(r.Context(), keyfold.Credentials{
@@ -130,8 +131,8 @@ func whoami(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "key", id.Name(), "of user", id.UserID())
 }
 
-// refuse answers an error of the Service. What it says of bad input is meant
-// for whoever sent it.
+// refuse writes the answer to an error of the Service. The text of an error about
+// bad input is meant for the client.
 func refuse(w http.ResponseWriter, err error) {
 	status := http.StatusServiceUnavailable
 	switch {

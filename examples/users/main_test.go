@@ -132,7 +132,7 @@ func TestAccountFromSignUpToNewPassword(t *testing.T) {
 	}
 	_, token := letters.next(t, "reset-password") // it takes the place of the first
 	if status, body := post("/keys", another, url.Values{"name": {"laptop"}}); status != http.StatusUnauthorized {
-		t.Errorf("a key for whoever signed up with the address of another: %d %s", status, body)
+		t.Errorf("a key for a client who signed up with the address of another user: %d %s", status, body)
 	}
 	if status, body := post("/reset-password", "", url.Values{"token": {token}, "password": {password}}); status != http.StatusOK {
 		t.Errorf("the first password: %d %s", status, body)
@@ -146,13 +146,13 @@ func TestAccountFromSignUpToNewPassword(t *testing.T) {
 	}
 
 	if status, _ := post("/forgotten", "", url.Values{"email": {"nobody@example.com"}}); status != http.StatusOK {
-		t.Errorf("a new password for nobody: %d", status)
+		t.Errorf("a new password for an unknown address: %d", status)
 	}
 	if status, _ := post("/forgotten", "", url.Values{"email": {email}}); status != http.StatusOK {
 		t.Errorf("a new password: %d", status)
 	}
 	if mail, token = letters.next(t, "reset-password"); mail.to != email {
-		t.Errorf("the letter for nobody went to %s", mail.to)
+		t.Errorf("the mail for an unknown address went to %s", mail.to)
 	}
 	if status, body := post("/reset-password", "", url.Values{"token": {token}, "password": {"short"}}); status != http.StatusUnprocessableEntity {
 		t.Errorf("a short password: %d %s", status, body)

@@ -26,7 +26,7 @@ type document struct {
 // operation is what the document says about one.
 type operation struct {
 	method, path string
-	example      []byte // of the body; nil: there is no body
+	example      []byte // of the body; nil without a body
 	statuses     []int
 	codes        map[int][]string // of the problems in the examples, by status
 }
@@ -126,7 +126,7 @@ func TestValidatorSeesWrongDocumentsAndAnswers(t *testing.T) {
 		"a right problem":                   {401, "application/problem+json", `{"title":"Unauthorized","status":401,"code":"x"}`, true},
 		"a problem without a code":          {401, "application/problem+json", `{"title":"Unauthorized","status":401}`, false},
 		"a problem whose status is a text":  {401, "application/problem+json", `{"title":"Unauthorized","status":"401","code":"x"}`, false},
-		"a problem that is no problem+json": {401, "application/json", `{"title":"Unauthorized","status":401,"code":"x"}`, false},
+		"a problem that is not problem+json": {401, "application/json", `{"title":"Unauthorized","status":401,"code":"x"}`, false},
 	} {
 		response := &http.Response{
 			StatusCode: row.status, Header: http.Header{"Content-Type": {row.contentType}}, Body: io.NopCloser(strings.NewReader(row.body)),

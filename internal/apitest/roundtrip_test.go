@@ -15,8 +15,8 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// nobody is the id of no key and no user.
-const nobody = "0000000000000000"
+// unknownID is not the id of any key or user.
+const unknownID = "0000000000000000"
 
 // call is a request that the round trip sends, and the status it wants.
 type call struct {
@@ -177,7 +177,7 @@ func (r *roundTrip) keys() {
 		r.t.Fatal(err)
 	}
 	for _, c := range []call{
-		{operation: "create-key", body: `{"user_id":"` + nobody + `"}`, want: 422},
+		{operation: "create-key", body: `{"user_id":"` + unknownID + `"}`, want: 422},
 		{operation: "list-keys", want: 200},
 		{operation: "list-keys", query: "owner_id=cust_42&state=active&limit=1", want: 200},
 		{operation: "get-key", id: id, want: 200},
@@ -284,32 +284,32 @@ func (r *roundTrip) failures() {
 	for id, op := range r.doc.operations {
 		address++
 		from := fmt.Sprintf("198.51.100.%d:1234", address)
-		unknown := call{operation: id, id: nobody, query: "nonsense=1", want: 422}
+		unknown := call{operation: id, id: unknownID, query: "nonsense=1", want: 422}
 		if op.method != http.MethodGet {
 			unknown.query, unknown.body = "", `{"nonsense":1}`
 		}
 		r.do(unknown)
 		if strings.Contains(op.path, "{id}") {
-			r.do(call{operation: id, id: nobody, want: 404})
+			r.do(call{operation: id, id: unknownID, want: 404})
 		}
-		r.do(call{operation: id, id: nobody, query: "x=%zz", want: 400})
+		r.do(call{operation: id, id: unknownID, query: "x=%zz", want: 400})
 		if op.method != http.MethodGet {
-			r.do(call{operation: id, id: nobody, body: `{`, want: 400})
-			r.do(call{operation: id, id: nobody, header: http.Header{"Sec-Fetch-Site": {"cross-site"}}, want: 403})
-			r.do(call{operation: id, id: nobody, body: `{"name":"` + strings.Repeat("x", 64<<10) + `"}`, want: 413})
-			r.do(call{operation: id, id: nobody, body: `{}`, header: http.Header{"Content-Type": {"text/plain"}}, want: 415})
+			r.do(call{operation: id, id: unknownID, body: `{`, want: 400})
+			r.do(call{operation: id, id: unknownID, header: http.Header{"Sec-Fetch-Site": {"cross-site"}}, want: 403})
+			r.do(call{operation: id, id: unknownID, body: `{"name":"` + strings.Repeat("x", 64<<10) + `"}`, want: 413})
+			r.do(call{operation: id, id: unknownID, body: `{}`, header: http.Header{"Content-Type": {"text/plain"}}, want: 415})
 		}
-		r.do(call{operation: id, id: nobody, from: from, stranger: true, want: 401})
+		r.do(call{operation: id, id: unknownID, from: from, stranger: true, want: 401})
 		wrong := http.Header{"Secret-Key": {strings.Repeat("wrong", 8)}}
 		for range 10 {
-			r.do(call{operation: id, id: nobody, from: from, header: wrong, want: 401})
+			r.do(call{operation: id, id: unknownID, from: from, header: wrong, want: 401})
 		}
-		r.do(call{operation: id, id: nobody, from: from, header: wrong, want: 429})
+		r.do(call{operation: id, id: unknownID, from: from, header: wrong, want: 429})
 	}
 	if err := r.server.store.Close(); err != nil {
 		r.t.Fatal(err)
 	}
 	for id := range r.doc.operations {
-		r.do(call{operation: id, id: nobody, want: 503})
+		r.do(call{operation: id, id: unknownID, want: 503})
 	}
 }

@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	buildTime = 5 * time.Minute  // with a cold cache and other packages beside
+	buildTime = 5 * time.Minute  // with a cold cache, while other packages are tested
 	patience  = 30 * time.Second // for anything that a page starts
 
 	blocksPath = "internal/doctest/blocks"
@@ -40,7 +40,7 @@ type binaries struct {
 }
 
 // build compiles every block of Go. The files are laid over the module without
-// being written into it, so that nobody else sees them there.
+// being written into it, so that no other process sees them there.
 func build(t *testing.T, all []*page) binaries {
 	t.Helper()
 	lookAtSources(t)

@@ -153,7 +153,7 @@ func (p *page) add(b *block) error {
 		return nil
 	}
 	if len(p.blocks) == 0 || p.blocks[len(p.blocks)-1].output != nil || p.blocks[len(p.blocks)-1].has("from") {
-		return fmt.Errorf("%v: there is no block before whose output this could be", b)
+		return fmt.Errorf("%v: no block before this one has output", b)
 	}
 	p.blocks[len(p.blocks)-1].output = b
 	return nil

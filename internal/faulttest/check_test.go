@@ -89,7 +89,7 @@ func (v *verdicts) checkKey(k *key, r remains) {
 		v.lost("key %s was revoked and is not", k.id)
 	}
 	if k.end.asked == never && !got.RevokedAt.IsZero() {
-		v.lost("key %s is revoked and nobody asked for it", k.id)
+		v.lost("key %s was revoked without a request", k.id)
 	}
 	if got.RotatedFrom != k.from || got.RotatedTo != k.to && !k.maybeNext {
 		v.lost("key %s stands between %q and %q, want %q and %q", k.id, got.RotatedFrom, got.RotatedTo, k.from, k.to)
@@ -109,7 +109,7 @@ func (v *verdicts) checkVerify(verify verify, p promises) {
 			v.wrongAllows = append(v.wrongAllows, fmt.Sprintf("key %s was allowed by a verify that began %v after its end was answered for", verify.key.id, late))
 		}
 	case verify.verdict == refused && verify.ended < end.asked:
-		v.wrongRefusals = append(v.wrongRefusals, fmt.Sprintf("key %s was refused at %v and nobody had stopped it", verify.key.id, verify.ended))
+		v.wrongRefusals = append(v.wrongRefusals, fmt.Sprintf("key %s was refused at %v although it had not been stopped", verify.key.id, verify.ended))
 	}
 }
 
@@ -224,7 +224,7 @@ func TestCheckFindsWhatWasPlanted(t *testing.T) {
 			edit(r, "b", func(s *stored) { s.ExpiresAt = s.ExpiresAt.Add(time.Second) })
 		}, "ends at"},
 		{"a revocation that is gone", func(_ *history, r remains) { edit(r, "a", func(s *stored) { s.RevokedAt = time.Time{} }) }, "was revoked and is not"},
-		{"a revocation that nobody asked for", func(_ *history, r remains) { edit(r, "b", func(s *stored) { s.RevokedAt = time.Now() }) }, "nobody asked"},
+		{"a revocation without a request", func(_ *history, r remains) { edit(r, "b", func(s *stored) { s.RevokedAt = time.Now() }) }, "without a request"},
 		{"a user who is enabled again", func(_ *history, r remains) { r.users["u"] = keyfold.User{} }, "was disabled and is not"},
 		{"a user who is gone", func(_ *history, r remains) { delete(r.users, "u") }, "user u is gone"},
 		{"a rotation that is gone", func(h *history, _ remains) { h.keys[1].to = "c" }, "stands between"},

@@ -19,7 +19,7 @@ import (
 // fullDisk names the directory that TestDiskFills mounts a small file system on.
 const fullDisk = "KEYFOLD_TEST_FULL_DISK"
 
-// TestDiskIsFull runs TestDiskFills where a mount is seen by nobody else.
+// TestDiskIsFull runs TestDiskFills where no other process sees the mount.
 func TestDiskIsFull(t *testing.T) {
 	onlyWithEverything(t)
 	self, err := os.Executable()

@@ -149,7 +149,7 @@ func (c *cluster) conflicts(t *testing.T) {
 	rule := keyfold.ThrottleRule{Burst: 1 << 20, InitialDelay: time.Second, MaxDelay: time.Second, ResetAfter: time.Hour}
 	before := c.conflictsSoFar(t)
 	var repeated atomic.Int64
-	land := func(write func() error) error { // as a recorder does, and whoever logs in
+	land := func(write func() error) error { // as a recorder and a log-in do
 		err := write()
 		for ; errors.Is(err, keyfold.ErrRetry); err = write() {
 			repeated.Add(1)

@@ -25,7 +25,7 @@ func alive() end { return end{asked: never, acked: never} }
 type subject struct {
 	id string
 
-	mu  sync.Mutex // held by whoever changes it
+	mu  sync.Mutex // held while it is changed
 	end end
 }
 
@@ -34,7 +34,7 @@ type key struct {
 	id, token string
 	user      *subject // nil for none
 
-	mu        sync.Mutex // held by whoever changes it
+	mu        sync.Mutex // held while it is changed
 	end       end
 	expires   []time.Time // one of them is its end; more than one while a renewal may or may not have been made
 	from, to  string      // the keys before and after it, as told

@@ -68,7 +68,7 @@ type outcome uint8
 const (
 	made   outcome = iota // it was answered for
 	denied                // it was refused, and so not made
-	open                  // nobody knows
+	open                  // unknown
 )
 
 // change asks a process, taken at random, for a change.

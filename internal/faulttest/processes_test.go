@@ -10,7 +10,7 @@ import (
 )
 
 // TestManyProcessesKeepTheirPromises runs four processes on one database.
-// Mutations tried, beside those of TestCheckFindsWhatWasPlanted: a poll
+// Mutations tried, in addition to those of TestCheckFindsWhatWasPlanted: a poll
 // that evicts nothing and a recorder that drops a batch fail this.
 func TestManyProcessesKeepTheirPromises(t *testing.T) {
 	t.Parallel()

@@ -81,7 +81,7 @@ type plan struct {
 	// least is the number of verifies that must have been allowed, so that the
 	// run shows anything.
 	least int64
-	// repaired is how long whoever polls the feed may take to finish what a killed
+	// repaired is how long a process that polls the feed may take to finish what a killed
 	// process left, on a store without transactions.
 	repaired time.Duration
 }

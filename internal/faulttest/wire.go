@@ -62,7 +62,7 @@ func Through(t testing.TB, database string) (w *Wire, far string) {
 	t.Helper()
 	location, err := url.Parse(database)
 	if err != nil {
-		t.Fatal("the connection string for tests is no URL")
+		t.Fatal("the connection string for tests is not a URL")
 	}
 	w = NewWire(t, location.Host)
 	location.Host = w.Addr()
@@ -201,7 +201,7 @@ func (w *Wire) pass(over context.Context, to, from net.Conn, decide func([]byte)
 }
 
 // wait returns when something may pass. It reports false when the sender is
-// gone before that, so that what waits is no more than what is connected.
+// gone before that, so that no more waits than is connected.
 func (w *Wire) wait(over context.Context, from net.Conn, reader *bufio.Reader) bool {
 	const look = 50 * time.Millisecond
 	for {

@@ -91,7 +91,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (stored string, err 
 
 // Verify reports whether the password is the stored one and, if it is, whether
 // the hash is weaker than a new one. It costs one computation in every case:
-// with nothing stored, or with a password that nobody can have, it computes a
+// with nothing stored, or with a password that cannot exist, it computes a
 // dummy. For a hash of an unknown form it returns [ErrUnknownHash] and computes
 // nothing.
 func (h *Hasher) Verify(ctx context.Context, password, stored string) (match, outdated bool, err error) {

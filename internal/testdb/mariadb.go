@@ -59,7 +59,7 @@ func openMariaDB(ctx context.Context, dsn string) (admin, error) {
 		return nil, err
 	}
 	config.DBName = ""
-	config.Logger = &mysql.NopLogger{} // it would print beside the test's own message
+	config.Logger = &mysql.NopLogger{} // it would print in addition to the test's own message
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ var mongodb = server{
 var errMongoForm = errors.New("want a URL like mongodb://user:password@host:27017/?authSource=admin")
 
 // mongoDatabase puts the name between the hosts and the parameters. A list of
-// hosts is no URL that net/url reads.
+// hosts is not a URL that net/url reads.
 func mongoDatabase(dsn, name string) (string, error) {
 	scheme, rest, ok := strings.Cut(dsn, "://")
 	if !ok || !strings.HasPrefix(scheme, "mongodb") {

@@ -37,7 +37,7 @@ func openPostgres(ctx context.Context, dsn string) (admin, error) {
 }
 
 func (a postgresAdmin) create(ctx context.Context, name string) error {
-	// Copying template1 fails while anyone is connected to it; nobody can connect to
+	// Copying template1 fails while anyone is connected to it; no client can connect to
 	// template0.
 	_, err := a.conn.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'UTF8'")
 	return err

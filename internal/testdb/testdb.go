@@ -103,7 +103,7 @@ func (s *server) find() found {
 // digits and lower-case letters, so they need no quoting.
 type admin interface {
 	create(ctx context.Context, name string) error
-	// drop also ends the connections to the database. One that is gone is no error.
+	// drop also ends the connections to the database. A database that is gone is not an error.
 	drop(ctx context.Context, name string) error
 	// names lists the databases whose name starts with prefix.
 	names(ctx context.Context) ([]string, error)

@@ -1,4 +1,4 @@
-// Table runs the benchmarks and prints what they measured beside what is wanted.
+// Table runs the benchmarks and prints what they measured next to the targets.
 //
 // It is run in the directory of this module, as `make bench` does. Environment:
 //
@@ -158,7 +158,7 @@ func print(out io.Writer, found measurements, rounds int, took time.Duration) {
 				met = "**no**"
 			}
 		}
-		for _, unit := range row.beside {
+		for _, unit := range row.extra {
 			if value, ok := found.median(row.benchmark, unit); ok {
 				measured = append(measured, "("+number(value)+" "+unit+")")
 			}

@@ -31,10 +31,10 @@ type row struct {
 	target    string
 	benchmark string
 	goals     []goal
-	beside    []string // units to show as well
+	extra     []string // units to show as well
 }
 
-// What to show of a benchmark beside its goals.
+// What to show of a benchmark in addition to its goals.
 var (
 	alone    = []string{"ns/op", "cpu-ns/op", "allocs/op"}
 	cpu      = []string{"cpu-ns/op", "floor-ns/op", "x-floor-cpu", "flush-cpu-ns/op"}
