@@ -48,7 +48,7 @@ func (p *proxy) handle(client net.Conn) {
 	defer server.Close()
 	for {
 		// The turn begins when the request is here whole: a client that is slow
-		// to send, or sends nothing, keeps nobody waiting.
+		// to send, or sends nothing, makes no other client wait.
 		request, err := readMessage(client)
 		if err != nil {
 			return
