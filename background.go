@@ -80,19 +80,11 @@ func (j janitor) run(ctx context.Context) {
 
 // tidy deletes what the options do not keep.
 func (j janitor) tidy(ctx context.Context, now time.Time) error {
-	_, err := inSteps(func() (int, bool, error) {
-		deleted, err := j.store.PruneChanges(ctx, now.Add(-feedRetention), pruneStep)
-		return deleted, deleted == pruneStep, err
-	})
-	if err != nil {
+	if _, err := inSteps(ctx, j.store.PruneChanges, now.Add(-feedRetention)); err != nil {
 		return err
 	}
-	for _, prune := range []func(context.Context, time.Time, int) (int, error){j.store.PruneOneTimeTokens, j.store.PruneThrottles} {
-		_, err := inSteps(func() (int, bool, error) {
-			deleted, err := prune(ctx, now, pruneStep)
-			return deleted, deleted == pruneStep, err
-		})
-		if err != nil {
+	for _, prune := range []pruneFunc{j.store.PruneOneTimeTokens, j.store.PruneThrottles} {
+		if _, err := inSteps(ctx, prune, now); err != nil {
 			return err
 		}
 	}
@@ -100,25 +92,21 @@ func (j janitor) tidy(ctx context.Context, now time.Time) error {
 	if j.opts.EventRetention != Never {
 		events = now.Add(-j.opts.EventRetention)
 	}
-	if _, err := pruneUsage(ctx, j.store, events); err != nil || j.opts.HourRetention == Never {
+	if _, err := inSteps(ctx, j.store.PruneUsage, events); err != nil || j.opts.HourRetention == Never {
 		return err
 	}
-	_, err = pruneHours(ctx, j.store, now.Add(-j.opts.HourRetention))
+	_, err := inSteps(ctx, j.store.PruneHours, now.Add(-j.opts.HourRetention))
 	return err
 }
 
-func pruneUsage(ctx context.Context, store Store, before time.Time) (int, error) {
-	return inSteps(func() (int, bool, error) { return store.PruneUsage(ctx, before, pruneStep) })
-}
+// pruneFunc is one of the Prune methods of a Store.
+type pruneFunc func(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
 
-func pruneHours(ctx context.Context, store Store, before time.Time) (int, error) {
-	return inSteps(func() (int, bool, error) { return store.PruneHours(ctx, before, pruneStep) })
-}
-
-// inSteps repeats a step as long as there is more to delete.
-func inSteps(step func() (deleted int, more bool, err error)) (total int, err error) {
+// inSteps prunes as long as there is more to delete, and returns how many rows
+// were deleted.
+func inSteps(ctx context.Context, prune pruneFunc, before time.Time) (total int, err error) {
 	for {
-		deleted, more, err := step()
+		deleted, more, err := prune(ctx, before, pruneStep)
 		total += deleted
 		if err != nil || !more {
 			return total, err

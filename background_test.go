@@ -65,9 +65,9 @@ func TestOneTimeTokensAndThrottlesAreDeletedOnceTheyHaveExpired(t *testing.T) {
 		_, err = svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: "ann", Password: another})
 		wantErr(t, "Authenticate", err, keyfold.ErrUnauthenticated)
 		time.Sleep(30 * time.Hour)
-		tokens, err := store.PruneOneTimeTokens(t.Context(), time.Now(), 10)
+		tokens, _, err := store.PruneOneTimeTokens(t.Context(), time.Now(), 10)
 		must(t, err)
-		throttles, err := store.PruneThrottles(t.Context(), time.Now(), 10)
+		throttles, _, err := store.PruneThrottles(t.Context(), time.Now(), 10)
 		must(t, err)
 		if tokens != 0 || throttles != 0 {
 			t.Errorf("%d tokens and %d throttles that have expired are left, want none", tokens, throttles)

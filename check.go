@@ -326,8 +326,8 @@ func (c checked) UseOneTimeToken(ctx context.Context, use OneTimeTokenUse, m Mut
 	return changed(ctx, c, func() (UserRecord, error) { return c.Store.UseOneTimeToken(ctx, use, m) })
 }
 
-func (c checked) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (int, error) {
-	return changed(ctx, c, func() (int, error) { return c.Store.PruneOneTimeTokens(ctx, at, limit) })
+func (c checked) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error) {
+	return c.prune(ctx, func() (int, bool, error) { return c.Store.PruneOneTimeTokens(ctx, at, limit) })
 }
 
 func (c checked) ReserveAttempt(ctx context.Context, names []ThrottleReservation, at time.Time) (Throttle, error) {
@@ -342,8 +342,8 @@ func (c checked) UnlockUser(ctx context.Context, id string, s AttemptResult, m M
 	return c.change(ctx, func() error { return c.Store.UnlockUser(ctx, id, s, m) })
 }
 
-func (c checked) PruneThrottles(ctx context.Context, at time.Time, limit int) (int, error) {
-	return changed(ctx, c, func() (int, error) { return c.Store.PruneThrottles(ctx, at, limit) })
+func (c checked) PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error) {
+	return c.prune(ctx, func() (int, bool, error) { return c.Store.PruneThrottles(ctx, at, limit) })
 }
 
 func (c checked) RecordUsage(ctx context.Context, batch UsageBatch) (UsageResult, error) {
@@ -354,21 +354,15 @@ func (c checked) RecordUsage(ctx context.Context, batch UsageBatch) (UsageResult
 }
 
 func (c checked) PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
-	if err := c.mayDecide(ctx); err != nil {
-		return 0, false, err
-	}
-	return c.Store.PruneUsage(ctx, before, limit)
+	return c.prune(ctx, func() (int, bool, error) { return c.Store.PruneUsage(ctx, before, limit) })
 }
 
 func (c checked) PruneHours(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
-	if err := c.mayDecide(ctx); err != nil {
-		return 0, false, err
-	}
-	return c.Store.PruneHours(ctx, before, limit)
+	return c.prune(ctx, func() (int, bool, error) { return c.Store.PruneHours(ctx, before, limit) })
 }
 
-func (c checked) PruneChanges(ctx context.Context, before time.Time, limit int) (int, error) {
-	return changed(ctx, c, func() (int, error) { return c.Store.PruneChanges(ctx, before, limit) })
+func (c checked) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
+	return c.prune(ctx, func() (int, bool, error) { return c.Store.PruneChanges(ctx, before, limit) })
 }
 
 func (c checked) SetSetting(ctx context.Context, name, value string, m Mutation) error {
@@ -453,4 +447,11 @@ func (c *changeHealth) failure(ctx context.Context) error {
 		c.state.at = time.Now() // the next probe waits for its turn too
 	}
 	return c.state.err
+}
+
+func (c checked) prune(ctx context.Context, prune func() (int, bool, error)) (deleted int, more bool, err error) {
+	if err := c.mayDecide(ctx); err != nil {
+		return 0, false, err
+	}
+	return prune()
 }

@@ -242,7 +242,7 @@ func TestServiceInATransactionObeysTheCheck(t *testing.T) {
 // reads are the methods of a Store that pass whether or not the check does. The
 // read of a verify is among them, because it is checked before.
 var reads = []string{
-	"Audit", "AddSetting", "Changes", "Check", "Close", "DatabaseID", "Key", "Keys", "OneTimeToken", "Ping", "RefusalMinutes", "Setting",
+	"Audit", "AddSetting", "Changes", "Check", "Close", "DatabaseID", "Key", "Keys", "OneTimeToken", "Ping", "Setting",
 	"Throttle", "UsageEvents", "UsageHours", "User", "UserByEmail", "UserByUsername", "Users", "VerifyKey",
 }
 

@@ -48,7 +48,7 @@ type delivery struct {
 
 	// turn holds one token while a delivery runs, which owns the next five.
 	turn     chan struct{}
-	refused  map[minuteKey]int64
+	refused  map[hourKey]int64
 	overflow map[hourKey]useCount
 	inFlight []*parcel
 	rehashes []rehash
@@ -78,7 +78,7 @@ func newDelivery(store Store, opts *Options, r *recorder) *delivery {
 	d := &delivery{
 		store: store, opts: opts, id: token.Random(recorderIDLen), recorder: r,
 		stop: make(chan struct{}), done: make(chan struct{}), turn: make(chan struct{}, 1),
-		refused: map[minuteKey]int64{}, overflow: map[hourKey]useCount{},
+		refused: map[hourKey]int64{}, overflow: map[hourKey]useCount{},
 	}
 	r.start = d.start
 	return d
@@ -228,9 +228,9 @@ func (d *delivery) makeBatches() {
 	for first := true; ; first = false {
 		batch, size := sum.next(d.overflow)
 		if first {
-			batch.Minutes = d.takeRefused()
+			batch.Hours = append(batch.Hours, d.takeRefused()...)
 		}
-		if len(batch.Hours) == 0 && len(batch.Events) == 0 && len(batch.Minutes) == 0 {
+		if len(batch.Hours) == 0 && len(batch.Events) == 0 {
 			break
 		}
 		d.number++
@@ -242,13 +242,13 @@ func (d *delivery) makeBatches() {
 	}
 }
 
-func (d *delivery) takeRefused() []RefusalMinute {
-	minutes := make([]RefusalMinute, 0, len(d.refused))
+func (d *delivery) takeRefused() []UsageHour {
+	hours := make([]UsageHour, 0, len(d.refused))
 	for of, count := range d.refused {
-		minutes = append(minutes, RefusalMinute{MinuteAt: time.UnixMilli(of.minute).UTC(), Outcome: of.code, Count: count})
+		hours = append(hours, UsageHour{HourAt: time.UnixMilli(of.hour).UTC(), Outcome: of.code, Count: count})
 	}
 	clear(d.refused)
-	return minutes
+	return hours
 }
 
 func (d *delivery) enqueue(p *parcel) {

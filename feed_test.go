@@ -261,7 +261,7 @@ func TestFeedThatLostItsPastMakesEverythingForgotten(t *testing.T) {
 			for range 3 {
 				create(t, bound, keyfold.NewKey{})
 			}
-			_, err := e.bind(tx).Store.PruneChanges(t.Context(), time.Now().Add(time.Hour), 1000)
+			_, _, err := e.bind(tx).Store.PruneChanges(t.Context(), time.Now().Add(time.Hour), 1000)
 			if err := errors.Join(err, tx.Commit()); err != nil {
 				t.Fatal(err)
 			}

@@ -56,8 +56,8 @@ type usageShard struct {
 		spare    []use                // emptied by the last delivery, to be filled next
 		overflow map[hourKey]useCount // uses for which the budget had no event left
 		refused  [len(outcomeNames)]int64
-		minute   int64               // of the counts in refused
-		earlier  map[minuteKey]int64 // refusals of other minutes
+		hour     int64             // of the counts in refused
+		earlier  map[hourKey]int64 // refusals of other hours
 		rehashes map[string]rehash
 		dropped  int64 // events since the start
 		next     *ack  // for the uses of the next batches; nil unless verifies wait
@@ -111,12 +111,6 @@ type hourKey struct {
 	code  Outcome
 }
 
-// minuteKey is what refusals without a key are counted by.
-type minuteKey struct {
-	minute int64
-	code   Outcome
-}
-
 // useCount counts uses, and has the time of the last.
 type useCount struct{ count, last int64 }
 
@@ -160,8 +154,8 @@ func (r *recorder) record(key keycache.Key, o *observation) (*ack, bool) {
 		return nil, false
 	}
 	if key.IsZero() {
-		if o.at < s.minute || o.at >= s.minute+time.Minute.Milliseconds() {
-			shard.beginMinute(o.at)
+		if o.at < s.hour || o.at >= s.hour+time.Hour.Milliseconds() {
+			shard.beginHour(o.at)
 		}
 		s.refused[o.code]++
 		if !r.opts.DisableEvents && r.samples.take(o.at) {
@@ -276,28 +270,28 @@ func (shard *usageShard) countOverflow(of hourKey, now int64) {
 	s.overflow[of] = s.overflow[of].plus(useCount{count: 1, last: now})
 }
 
-// beginMinute puts the refusals of one minute away and begins with another.
-func (shard *usageShard) beginMinute(now int64) {
+// beginHour puts the refusals of one hour away and begins with another.
+func (shard *usageShard) beginHour(now int64) {
 	s := &shard.state
 	for code, count := range s.refused {
 		if count == 0 {
 			continue
 		}
 		if s.earlier == nil {
-			s.earlier = map[minuteKey]int64{}
+			s.earlier = map[hourKey]int64{}
 		}
-		s.earlier[minuteKey{minute: s.minute, code: Outcome(code)}] += count
+		s.earlier[hourKey{hour: s.hour, code: Outcome(code)}] += count
 	}
 	clear(s.refused[:])
-	s.minute = floor(now, time.Minute)
+	s.hour = floor(now, time.Hour)
 }
 
 // takeCounts moves the counts out of the shard.
-func (shard *usageShard) takeCounts() (refused map[minuteKey]int64, overflow map[hourKey]useCount) {
+func (shard *usageShard) takeCounts() (refused map[hourKey]int64, overflow map[hourKey]useCount) {
 	s := &shard.state
 	s.Lock()
 	defer s.Unlock()
-	shard.beginMinute(s.minute)
+	shard.beginHour(s.hour)
 	refused, overflow = s.earlier, s.overflow
 	s.earlier, s.overflow = nil, nil
 	return refused, overflow

@@ -193,7 +193,7 @@ func TestCloseKeepsToItsContextWhileAWriteHangs(t *testing.T) {
 	})
 }
 
-func TestRefusalsAreCountedInTheMinuteOfTheRefusal(t *testing.T) {
+func TestRefusalsAreCountedInTheHourOfTheRefusal(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	store := memory.New()
@@ -204,23 +204,23 @@ func TestRefusalsAreCountedInTheMinuteOfTheRefusal(t *testing.T) {
 			outcome(svc, "garbage")
 		}
 		outcome(svc, "")
-		clock.add(31 * time.Minute)
+		clock.add(61 * time.Minute)
 	}
 	if err := svc.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	minutes, err := store.RefusalMinutes(t.Context(), start, clock.now())
+	hours, err := store.UsageHours(t.Context(), keyfold.UsageScan{From: start, To: clock.now()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want []keyfold.RefusalMinute
+	var want []keyfold.UsageHour
 	for n := range 3 {
-		at := start.Add(time.Duration(n) * 31 * time.Minute)
-		want = append(want, keyfold.RefusalMinute{MinuteAt: at, Outcome: keyfold.OutcomeMissing, Count: 1},
-			keyfold.RefusalMinute{MinuteAt: at, Outcome: keyfold.OutcomeMalformed, Count: int64(n + 1)})
+		at := start.Add(time.Duration(n) * time.Hour)
+		want = append(want, keyfold.UsageHour{HourAt: at, Outcome: keyfold.OutcomeMissing, Count: 1},
+			keyfold.UsageHour{HourAt: at, Outcome: keyfold.OutcomeMalformed, Count: int64(n + 1)})
 	}
-	if fmt.Sprint(minutes) != fmt.Sprint(want) {
-		t.Errorf("minutes\n%v, want\n%v", minutes, want)
+	if fmt.Sprint(hours) != fmt.Sprint(want) {
+		t.Errorf("hours\n%v, want\n%v", hours, want)
 	}
 }
 
@@ -237,8 +237,8 @@ func TestSamplesStayWithinADailyBudgetAndLastAllDay(t *testing.T) {
 		for _, event := range batch.Events {
 			samples = append(samples, event.At)
 		}
-		for _, minute := range batch.Minutes {
-			counted += minute.Count
+		for _, hour := range batch.Hours {
+			counted += hour.Count
 		}
 		return nil
 	}}

@@ -468,7 +468,6 @@ type UsageBatch struct {
 	At         time.Time
 	Keys       []KeyUses
 	Hours      []UsageHour
-	Minutes    []RefusalMinute
 	Events     []UsageEvent
 }
 
@@ -479,20 +478,16 @@ type KeyUses struct {
 	LastUsedAt time.Time
 }
 
-// UsageHour counts one outcome of one key in one hour.
+// UsageHour is the number of requests of one key that had the same outcome in
+// one hour.
 type UsageHour struct {
+	// KeyID is empty for refusals that belong to no key: those of tokens that are
+	// missing, malformed, unknown or have a wrong secret, and those of requests
+	// that could not be checked because the store failed.
 	KeyID   string
 	HourAt  time.Time // start of the hour, UTC
 	Outcome Outcome
 	Count   int64
-}
-
-// RefusalMinute counts refusals that no key can be held to: tokens that are
-// missing, malformed, unknown or wrong, and calls that the store failed.
-type RefusalMinute struct {
-	MinuteAt time.Time // start of the minute, UTC
-	Outcome  Outcome
-	Count    int64
 }
 
 // UsageResult says what became of a batch.

@@ -141,15 +141,11 @@ func TestReportIsBounded(t *testing.T) {
 	}
 }
 
-// rollupsOnly is a store in which single events and minutes cannot be read.
+// rollupsOnly is a store in which single events cannot be read.
 type rollupsOnly struct{ keyfold.Store }
 
 func (rollupsOnly) UsageEvents(context.Context, keyfold.UsageScan) ([]keyfold.UsageEvent, error) {
 	panic("events are read")
-}
-
-func (rollupsOnly) RefusalMinutes(context.Context, time.Time, time.Time) ([]keyfold.RefusalMinute, error) {
-	panic("minutes are read")
 }
 
 func TestReportsReadOnlyTheHourlyCounts(t *testing.T) {

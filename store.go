@@ -147,30 +147,26 @@ type UsageStore interface {
 	// (At, Seq), strictly after scan.After.
 	UsageEvents(ctx context.Context, scan UsageScan) ([]UsageEvent, error)
 
-	// UsageHours must return the counts for each hour and outcome from the hour
-	// of scan.From to the last hour that begins before scan.To, summed over the
-	// keys that the scan names, by (HourAt, Code); KeyID is empty. Where it names
-	// neither key nor owner nor user, all keys count, also those that no longer exist, and
-	// so must the refusals of every RefusalMinute, in the hour of the minute.
-	// After and Limit are ignored.
+	// UsageHours must return the counts for each hour and outcome, ordered by
+	// (HourAt, Outcome), from the hour of scan.From to the last hour that begins
+	// before scan.To. The counts must be summed over the keys that the scan
+	// selects; KeyID is empty. If the scan has no KeyID, OwnerID or UserID, the
+	// sums must include keys that no longer exist and refusals that belong to no
+	// key. After and Limit are ignored.
 	UsageHours(ctx context.Context, scan UsageScan) ([]UsageHour, error)
 
-	// RefusalMinutes must return the counts from the minute of from to the last
-	// that begins before to, by (MinuteAt, Code).
-	RefusalMinutes(ctx context.Context, from, to time.Time) ([]RefusalMinute, error)
-
 	// PruneUsage must delete events that are older than before, oldest first, at
-	// most about limit at a time, and report how many went and whether there is
-	// more to prune. It must also delete claims of batches older than a day and
-	// than before, and those older than thirty days whatever before is; and what
-	// it keeps for events and nothing refers to any more.
+	// most about limit in one call. It must return the number of deleted events
+	// and whether there is more to delete. It must also delete claims of batches
+	// that are older than both before and one day, claims that are older than 30
+	// days whatever before is, and data that only deleted events referred to.
 	PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
 
-	// PruneHours must delete the counts of hours that were over at before, and
-	// the minutes of such hours, oldest first, at most about limit at a time. It
-	// must keep hours of keys from the hour of the oldest event on: they may be
-	// what its events are found by. It must report how many counts of hours went
-	// and whether there is more to prune.
+	// PruneHours must delete the counts of hours that had ended at before, oldest
+	// first, at most about limit in one call. It must keep all counts from the
+	// hour of the oldest event onwards, because a Store may find events by them.
+	// It must return the number of deleted counts and whether there is more to
+	// delete.
 	PruneHours(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
 }
 
@@ -187,7 +183,7 @@ type FeedStore interface {
 
 	// PruneChanges must delete changes older than before, at most about limit
 	// rows, and never the newest row.
-	PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, err error)
+	PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
 }
 
 // FeedListener is what a Store may offer besides: hearing of changes sooner
@@ -323,7 +319,7 @@ type OneTimeTokenStore interface {
 
 	// PruneOneTimeTokens must delete tokens whose ExpiresAt is not after at, at most
 	// about limit, and report how many.
-	PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, err error)
+	PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error)
 }
 
 // ThrottleStore keeps throttles, shared by all processes. Except for UnlockUser,
@@ -357,5 +353,5 @@ type ThrottleStore interface {
 
 	// PruneThrottles must delete throttles whose ExpiresAt is not after at, at most
 	// about limit, and report how many.
-	PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, err error)
+	PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error)
 }

@@ -136,7 +136,7 @@ func (q *UsageQuery) scan(now time.Time) (UsageScan, error) {
 // that let verifies through, and returns how many. Totals and counts by hour
 // stay. Errors: [ErrUnavailable]; what went before an error stays deleted.
 func (s *Service) PruneUsage(ctx context.Context, before time.Time) (int, error) {
-	total, err := pruneUsage(ctx, s.store, before)
+	total, err := inSteps(ctx, s.store.PruneUsage, before)
 	return total, storeError(ctx, err)
 }
 
@@ -145,7 +145,7 @@ func (s *Service) PruneUsage(ctx context.Context, before time.Time) (int, error)
 // are events: [Service.PruneUsage] comes first. Errors: [ErrUnavailable]; what
 // went before an error stays deleted.
 func (s *Service) PruneHours(ctx context.Context, before time.Time) (int, error) {
-	total, err := pruneHours(ctx, s.store, before)
+	total, err := inSteps(ctx, s.store.PruneHours, before)
 	return total, storeError(ctx, err)
 }
 

@@ -133,12 +133,6 @@ type OneTime struct {
 	ExpiresAt       int64
 }
 
-type RefusalMinute struct {
-	MinuteAt int64
-	Outcome  int64
-	Refusals int64
-}
-
 type Setting struct {
 	Name  string
 	Value string

@@ -33,7 +33,6 @@ type Querier interface {
 	DeleteHours(ctx context.Context, upto int64, before int64, beforeKey string) (int64, error)
 	DeleteKey(ctx context.Context, id string) (int64, error)
 	DeleteKeysOfUser(ctx context.Context, userID string) error
-	DeleteMinutes(ctx context.Context, before int64) (int64, error)
 	DeleteOneTime(ctx context.Context, tokenSum []byte) (int64, error)
 	DeleteOneTimesFor(ctx context.Context, userID string, purpose int64) error
 	DeleteOneTimesOfUser(ctx context.Context, userID string) error
@@ -78,11 +77,9 @@ type Querier interface {
 	NthBatchAt(ctx context.Context, before int64, nth int64) (int64, error)
 	NthEvent(ctx context.Context, before int64, nth int64) (models.UsageEvent, error)
 	NthHour(ctx context.Context, before int64, nth int64) (models.UsageHour, error)
-	NthMinuteAt(ctx context.Context, before int64, nth int64) (int64, error)
 	NthWord(ctx context.Context, before int64, nth int64) (models.Word, error)
 	OneTimeRow(ctx context.Context, tokenSum []byte) (models.OneTime, error)
 	OneTimesExpired(ctx context.Context, at int64, maxRows int64) ([]models.OneTime, error)
-	RefusalMinutes(ctx context.Context, startAt int64, endAt int64) ([]models.RefusalMinute, error)
 	RehashKey(ctx context.Context, secretAlg string, secretPepper string, secretSum []byte, iD string, oldAlg string, oldPepper string, oldSum []byte) error
 	RehashPassword(ctx context.Context, passwordHash string, iD string, oldHash string) error
 	RenewKey(ctx context.Context, expiresAt *int64, activeAt int64, updatedAt int64, iD string, version int64) (int64, error)

@@ -48,18 +48,6 @@ func (q *Queries) DeleteHours(ctx context.Context, upto int64, before int64, bef
 	return result.RowsAffected()
 }
 
-const deleteMinutes = `-- name: DeleteMinutes :execrows
-DELETE FROM keyfold_refusal_minutes WHERE minute_at < ?
-`
-
-func (q *Queries) DeleteMinutes(ctx context.Context, before int64) (int64, error) {
-	result, err := q.db.ExecContext(ctx, deleteMinutes, before)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const deleteWords = `-- name: DeleteWords :execrows
 DELETE FROM keyfold_words WHERE used_at <= ? AND (used_at < ? OR id < ?)
 `
@@ -433,18 +421,6 @@ func (q *Queries) NthHour(ctx context.Context, before int64, nth int64) (models.
 	return i, err
 }
 
-const nthMinuteAt = `-- name: NthMinuteAt :one
-SELECT minute_at FROM keyfold_refusal_minutes WHERE minute_at < ?
-ORDER BY minute_at LIMIT 1 OFFSET ?
-`
-
-func (q *Queries) NthMinuteAt(ctx context.Context, before int64, nth int64) (int64, error) {
-	row := q.db.QueryRowContext(ctx, nthMinuteAt, before, nth)
-	var minute_at int64
-	err := row.Scan(&minute_at)
-	return minute_at, err
-}
-
 const nthWord = `-- name: NthWord :one
 SELECT id, word, used_at FROM keyfold_words WHERE used_at < ? ORDER BY used_at, id LIMIT 1 OFFSET ?
 `
@@ -454,33 +430,4 @@ func (q *Queries) NthWord(ctx context.Context, before int64, nth int64) (models.
 	var i models.Word
 	err := row.Scan(&i.ID, &i.Word, &i.UsedAt)
 	return i, err
-}
-
-const refusalMinutes = `-- name: RefusalMinutes :many
-SELECT minute_at, outcome, refusals FROM keyfold_refusal_minutes
-WHERE minute_at >= ? AND minute_at < ?
-ORDER BY minute_at, outcome
-`
-
-func (q *Queries) RefusalMinutes(ctx context.Context, startAt int64, endAt int64) ([]models.RefusalMinute, error) {
-	rows, err := q.db.QueryContext(ctx, refusalMinutes, startAt, endAt)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []models.RefusalMinute
-	for rows.Next() {
-		var i models.RefusalMinute
-		if err := rows.Scan(&i.MinuteAt, &i.Outcome, &i.Refusals); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }

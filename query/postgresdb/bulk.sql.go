@@ -47,17 +47,6 @@ func (q *Queries) AddHours(ctx context.Context, keyIds []string, hourAts []int64
 	return err
 }
 
-const addMinutes = `-- name: AddMinutes :exec
-INSERT INTO keyfold_refusal_minutes AS m (minute_at, outcome, refusals)
-SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[])
-ON CONFLICT (minute_at, outcome) DO UPDATE SET refusals = m.refusals + excluded.refusals
-`
-
-func (q *Queries) AddMinutes(ctx context.Context, minuteAts []int64, outcomes []int64, refusals []int64) error {
-	_, err := q.db.Exec(ctx, addMinutes, minuteAts, outcomes, refusals)
-	return err
-}
-
 const addUses = `-- name: AddUses :exec
 UPDATE keyfold_key_totals t
 SET uses = t.uses + b.uses, last_used_at = GREATEST(t.last_used_at, b.last_used_at)

@@ -18,7 +18,6 @@ type Querier interface {
 	AddEvents(ctx context.Context, ats []int64, seqs []int64, routeIds []int64, agentIds []int64, outcomes []int64, keyIds []string, ips []string, requestIds []string) error
 	AddHours(ctx context.Context, keyIds []string, hourAts []int64, outcomes []int64, uses []int64) error
 	AddKey(ctx context.Context, iD string, secretAlg string, secretPepper string, secretSum []byte, hint string, prefix string, environment string, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, createdAt int64, updatedAt int64, expiresAt *int64, idleTimeout int64, activeAt int64, disabledAt *int64, disabledReason string, revokedAt *int64, revokedReason string, lineageID string, rotatedFrom string, rotatedTo string, version int64, userID string) error
-	AddMinutes(ctx context.Context, minuteAts []int64, outcomes []int64, refusals []int64) error
 	AddOneTime(ctx context.Context, tokenSum []byte, purpose int64, userID string, passwordVersion int64, emailKey string, newEmail string, newEmailKey string, createdAt int64, expiresAt int64) error
 	AddTotal(ctx context.Context, keyID string) error
 	AddUser(ctx context.Context, iD string, username string, usernameKey string, email string, emailKey string, emailVerifiedAt *int64, passwordHash string, passwordVersion int64, passwordChangedAt *int64, createdAt int64, updatedAt int64, disabledAt *int64, disabledReason string, version int64) error
@@ -42,7 +41,6 @@ type Querier interface {
 	DeleteHours(ctx context.Context, upto int64, before int64, beforeKey string) (int64, error)
 	DeleteKey(ctx context.Context, id string) (int64, error)
 	DeleteKeysOfUser(ctx context.Context, userID string) error
-	DeleteMinutes(ctx context.Context, before int64) (int64, error)
 	DeleteOneTime(ctx context.Context, tokenSum []byte) (int64, error)
 	DeleteOneTimesFor(ctx context.Context, userID string, purpose int64) error
 	DeleteOneTimesOfUser(ctx context.Context, userID string) error
@@ -87,7 +85,6 @@ type Querier interface {
 	NthBatchAt(ctx context.Context, before int64, nth int64) (int64, error)
 	NthEvent(ctx context.Context, before int64, nth int64) (models.UsageEvent, error)
 	NthHour(ctx context.Context, before int64, nth int64) (models.UsageHour, error)
-	NthMinuteAt(ctx context.Context, before int64, nth int64) (int64, error)
 	NthWord(ctx context.Context, before int64, nth int64) (models.Word, error)
 	OneTimeRow(ctx context.Context, tokenSum []byte) (models.OneTime, error)
 	OneTimesExpired(ctx context.Context, at int64, maxRows int64) ([]models.OneTime, error)
@@ -95,7 +92,6 @@ type Querier interface {
 	// looks like now, on every row, and the changes that the snapshot given could
 	// not see. There is one row with seq NULL when there are none.
 	PollChanges(ctx context.Context, mark int64, xmin int64, seen string, maxRows int64) ([]PollChangesRow, error)
-	RefusalMinutes(ctx context.Context, startAt int64, endAt int64) ([]models.RefusalMinute, error)
 	RehashKey(ctx context.Context, secretAlg string, secretPepper string, secretSum []byte, iD string, oldAlg string, oldPepper string, oldSum []byte) error
 	RehashPassword(ctx context.Context, passwordHash string, iD string, oldHash string) error
 	RenewKey(ctx context.Context, expiresAt *int64, activeAt int64, updatedAt int64, iD string, version int64) (int64, error)

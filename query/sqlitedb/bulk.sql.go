@@ -47,17 +47,6 @@ func (q *Queries) AddHour(ctx context.Context, keyID string, hourAt int64, outco
 	return err
 }
 
-const addMinute = `-- name: AddMinute :exec
-INSERT INTO keyfold_refusal_minutes (minute_at, outcome, refusals)
-VALUES (?1, ?2, ?3)
-ON CONFLICT (minute_at, outcome) DO UPDATE SET refusals = keyfold_refusal_minutes.refusals + excluded.refusals
-`
-
-func (q *Queries) AddMinute(ctx context.Context, minuteAt int64, outcome int64, refusals int64) error {
-	_, err := q.db.ExecContext(ctx, addMinute, minuteAt, outcome, refusals)
-	return err
-}
-
 const addUses = `-- name: AddUses :exec
 
 UPDATE keyfold_key_totals

@@ -11,11 +11,6 @@ WHERE k.owner_id = sqlc.arg(owner_id) AND h.hour_at >= sqlc.arg(start_at) AND h.
 SELECT h.* FROM keyfold_keys k JOIN keyfold_usage_hours h ON h.key_id = k.id
 WHERE k.user_id = sqlc.arg(user_id) AND h.hour_at >= sqlc.arg(start_at) AND h.hour_at < sqlc.arg(end_at);
 
--- name: RefusalMinutes :many
-SELECT * FROM keyfold_refusal_minutes
-WHERE minute_at >= sqlc.arg(start_at) AND minute_at < sqlc.arg(end_at)
-ORDER BY minute_at, outcome;
-
 -- name: NthEvent :one
 SELECT * FROM keyfold_usage_events WHERE at < sqlc.arg(before) ORDER BY at, seq LIMIT 1 OFFSET sqlc.arg(nth);
 
@@ -35,13 +30,6 @@ ORDER BY hour_at, key_id LIMIT 1 OFFSET sqlc.arg(nth);
 -- name: DeleteHours :execrows
 DELETE FROM keyfold_usage_hours
 WHERE hour_at <= sqlc.arg(upto) AND (hour_at < sqlc.arg(before) OR key_id < sqlc.arg(before_key));
-
--- name: NthMinuteAt :one
-SELECT minute_at FROM keyfold_refusal_minutes WHERE minute_at < sqlc.arg(before)
-ORDER BY minute_at LIMIT 1 OFFSET sqlc.arg(nth);
-
--- name: DeleteMinutes :execrows
-DELETE FROM keyfold_refusal_minutes WHERE minute_at < sqlc.arg(before);
 
 -- name: NthWord :one
 SELECT * FROM keyfold_words WHERE used_at < sqlc.arg(before) ORDER BY used_at, id LIMIT 1 OFFSET sqlc.arg(nth);

@@ -58,18 +58,19 @@ func (s *Store) parseCursor(cursor string) (int64, bool) {
 
 // PruneChanges deletes old rows from the beginning of the feed, up to the first
 // that is young: what is left has no gaps.
-func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, err error) {
+func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.write(ctx, func(st *state) error {
 		for deleted < min(limit, len(st.changes)-1) && st.changes[deleted].At.Before(before) {
 			deleted++
 		}
 		st.changes = slices.Clone(st.changes[deleted:])
+		more = len(st.changes) > 1 && st.changes[0].At.Before(before)
 		return nil
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return deleted, nil
+	return deleted, more, nil
 }
 
 // Audit returns one page of the audit log.

@@ -77,20 +77,19 @@ func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse
 }
 
 // PruneOneTimeTokens deletes tokens that have expired.
-func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
+func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.write(ctx, func(st *state) error {
-		deleted = pruneExpired(&st.oneTimes, func(token keyfold.OneTimeTokenRecord) time.Time { return token.ExpiresAt }, at, limit)
+		deleted = pruneExpired(&st.oneTimes, func(token keyfold.OneTimeTokenRecord) time.Time { return token.ExpiresAt }, at, limit, &more)
 		return nil
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return deleted, nil
+	return deleted, more, nil
 }
 
 // pruneExpired deletes rows that expire at that time or before, oldest first.
-func pruneExpired[K comparable, V any](rows *table[K, V], expires func(V) time.Time, at time.Time, limit int) int {
-	var more bool
+func pruneExpired[K comparable, V any](rows *table[K, V], expires func(V) time.Time, at time.Time, limit int, more *bool) int {
 	after := milli(at).Add(time.Millisecond) // rows keep no part of a millisecond
-	return pruneOldest(rows, func(_ K, row V) time.Time { return expires(row) }, after, limit, &more)
+	return pruneOldest(rows, func(_ K, row V) time.Time { return expires(row) }, after, limit, more)
 }

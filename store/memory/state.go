@@ -12,11 +12,10 @@ import (
 type state struct {
 	below *state // nil for the committed state
 
-	keys    table[string, keyRow]
-	totals  table[string, total]
-	hours   table[hour, int64]
-	minutes table[minute, int64]
-	claims  table[claim, time.Time] // batches that were applied, with UsageBatch.At
+	keys   table[string, keyRow]
+	totals table[string, total]
+	hours  table[hour, int64]
+	claims table[claim, time.Time] // batches that were applied, with UsageBatch.At
 
 	users     table[string, keyfold.UserRecord]
 	usernames table[string, string] // the id of a user, by UsernameKey
@@ -45,11 +44,10 @@ type logs struct {
 
 func newState() *state {
 	return &state{
-		keys:    newTable[string, keyRow](nil),
-		totals:  newTable[string, total](nil),
-		hours:   newTable[hour, int64](nil),
-		minutes: newTable[minute, int64](nil),
-		claims:  newTable[claim, time.Time](nil),
+		keys:   newTable[string, keyRow](nil),
+		totals: newTable[string, total](nil),
+		hours:  newTable[hour, int64](nil),
+		claims: newTable[claim, time.Time](nil),
 
 		users:     newTable[string, keyfold.UserRecord](nil),
 		usernames: newTable[string, string](nil),
@@ -63,12 +61,11 @@ func newState() *state {
 // over returns a state that reads like s and keeps its changes to itself.
 func (s *state) over() *state {
 	return &state{
-		below:   s,
-		keys:    newTable(&s.keys),
-		totals:  newTable(&s.totals),
-		hours:   newTable(&s.hours),
-		minutes: newTable(&s.minutes),
-		claims:  newTable(&s.claims),
+		below:  s,
+		keys:   newTable(&s.keys),
+		totals: newTable(&s.totals),
+		hours:  newTable(&s.hours),
+		claims: newTable(&s.claims),
 
 		users:     newTable(&s.users),
 		usernames: newTable(&s.usernames),
@@ -86,7 +83,6 @@ func (s *state) merge() {
 	s.keys.merge()
 	s.totals.merge()
 	s.hours.merge()
-	s.minutes.merge()
 	s.claims.merge()
 	s.users.merge()
 	s.usernames.merge()

@@ -86,15 +86,15 @@ func (s *state) settle(settlement keyfold.AttemptResult) {
 }
 
 // PruneThrottles deletes rows that have expired.
-func (s *Store) PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
+func (s *Store) PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.write(ctx, func(st *state) error {
-		deleted = pruneExpired(&st.throttles, func(row keyfold.Throttle) time.Time { return row.ExpiresAt }, at, limit)
+		deleted = pruneExpired(&st.throttles, func(row keyfold.Throttle) time.Time { return row.ExpiresAt }, at, limit, &more)
 		return nil
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return deleted, nil
+	return deleted, more, nil
 }
 
 func (s *state) putThrottle(row keyfold.Throttle) {

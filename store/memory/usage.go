@@ -22,11 +22,6 @@ type hour struct {
 	outcome keyfold.Outcome
 }
 
-type minute struct {
-	at      int64 // unix milliseconds
-	outcome keyfold.Outcome
-}
-
 // RecordUsage applies the batch unless it was applied before.
 func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (result keyfold.UsageResult, err error) {
 	err = s.write(ctx, func(st *state) error {
@@ -49,19 +44,11 @@ func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (resu
 			st.totals.put(add.KeyID, sum)
 		}
 		for _, add := range batch.Hours {
-			if st.hasKey(add.KeyID) {
+			if add.KeyID == "" || st.hasKey(add.KeyID) {
 				id := hour{add.KeyID, add.HourAt.UnixMilli(), add.Outcome}
 				count, _ := st.hours.get(id)
 				st.hours.put(id, count+add.Count)
 			}
-		}
-		for _, add := range batch.Minutes {
-			id := minute{add.MinuteAt.UnixMilli(), add.Outcome}
-			count, _ := st.minutes.get(id)
-			st.minutes.put(id, count+add.Count)
-			all := hour{"", add.MinuteAt.Truncate(time.Hour).UnixMilli(), add.Outcome}
-			count, _ = st.hours.get(all)
-			st.hours.put(all, count+add.Count)
 		}
 		for _, event := range batch.Events {
 			if event.KeyID == "" || st.hasKey(event.KeyID) {
@@ -120,23 +107,6 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) (sums []
 		return nil
 	})
 	return sums, err
-}
-
-// RefusalMinutes returns the counts of whole minutes.
-func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) (counts []keyfold.RefusalMinute, err error) {
-	first, end := from.Truncate(time.Minute).UnixMilli(), to.UnixMilli()
-	err = s.read(ctx, func(st *state) error {
-		for id, count := range st.minutes.all() {
-			if first <= id.at && id.at < end {
-				counts = append(counts, keyfold.RefusalMinute{MinuteAt: time.UnixMilli(id.at).UTC(), Outcome: id.outcome, Count: count})
-			}
-		}
-		slices.SortFunc(counts, func(a, b keyfold.RefusalMinute) int {
-			return cmp.Or(a.MinuteAt.Compare(b.MinuteAt), cmp.Compare(a.Outcome, b.Outcome))
-		})
-		return nil
-	})
-	return counts, err
 }
 
 // names reports whether the scan asks for this key and outcome. Whose a key is
@@ -199,7 +169,6 @@ func (s *Store) PruneHours(ctx context.Context, before time.Time, limit int) (de
 			}
 		}
 		deleted = pruneOldest(&st.hours, func(of hour, _ int64) time.Time { return time.UnixMilli(of.at) }, kept, limit, &more)
-		pruneOldest(&st.minutes, func(of minute, _ int64) time.Time { return time.UnixMilli(of.at) }, before, limit, &more)
 		return nil
 	})
 	if err != nil {

@@ -53,10 +53,9 @@ func claimOf(batch *keyfold.UsageBatch) string {
 
 // batchData is what a batch adds. What is given twice is joined.
 type batchData struct {
-	Totals  []totalDoc  `bson:"totals"`
-	Hours   []countDoc  `bson:"hours"`
-	Minutes []countDoc  `bson:"minutes"`
-	Events  []*eventDoc `bson:"events"`
+	Totals []totalDoc  `bson:"totals"`
+	Hours  []countDoc  `bson:"hours"`
+	Events []*eventDoc `bson:"events"`
 }
 
 type totalDoc struct {
@@ -65,10 +64,10 @@ type totalDoc struct {
 	LastUsedAt int64  `bson:"last_used_at"`
 }
 
-// countDoc is a count of an hour or a minute, in a batch and in its collection.
+// countDoc is a count of an hour, in a batch and in its collection.
 type countDoc struct {
 	ID      string `bson:"_id"`
-	KeyID   string `bson:"key_id"` // empty for the sum of all, and in minutes
+	KeyID   string `bson:"key_id"` // empty for the sum of all keys and refusals
 	At      int64  `bson:"at"`
 	Outcome int32  `bson:"outcome"`
 	Count   int64  `bson:"count"`
@@ -112,10 +111,6 @@ func dataOf(batch *keyfold.UsageBatch) *batchData {
 		data.Hours = append(data.Hours, countOf(hour.KeyID, hour.HourAt, hour.Outcome, hour.Count))
 	}
 	data.Hours = joinCounts(data.Hours)
-	for _, minute := range batch.Minutes {
-		data.Minutes = append(data.Minutes, countOf("", minute.MinuteAt, minute.Outcome, minute.Count))
-	}
-	data.Minutes = joinCounts(data.Minutes)
 	for _, event := range batch.Events {
 		data.Events = append(data.Events, &eventDoc{
 			At: event.At.UnixMilli(), KeyID: event.KeyID, Outcome: int32(event.Outcome), Route: column.Clean(event.Route, maxText),
@@ -134,7 +129,9 @@ func (d *batchData) keyIDs() []string {
 		ids = append(ids, d.Totals[i].KeyID)
 	}
 	for i := range d.Hours {
-		ids = append(ids, d.Hours[i].KeyID)
+		if d.Hours[i].KeyID != "" {
+			ids = append(ids, d.Hours[i].KeyID)
+		}
 	}
 	for i := range d.Events {
 		if d.Events[i].KeyID != "" {
@@ -146,14 +143,14 @@ func (d *batchData) keyIDs() []string {
 
 // only drops what is about keys that do not exist.
 func (d *batchData) only(exists map[string]bool) *batchData {
-	kept := &batchData{Minutes: d.Minutes}
+	kept := &batchData{}
 	for _, total := range d.Totals {
 		if exists[total.KeyID] {
 			kept.Totals = append(kept.Totals, total)
 		}
 	}
 	for _, hour := range d.Hours {
-		if exists[hour.KeyID] {
+		if hour.KeyID == "" || exists[hour.KeyID] {
 			kept.Hours = append(kept.Hours, hour)
 		}
 	}
@@ -175,17 +172,17 @@ func (d *batchData) lost(exists map[string]bool) (uses int64) {
 	return uses
 }
 
-// withSums returns the hours with those of all keys and refusals together.
+// withSums returns the hours with the sums over all keys and refusals.
 func (d *batchData) withSums() []countDoc {
-	sums := make([]countDoc, 0, 2*len(d.Hours)+len(d.Minutes))
+	sums := make([]countDoc, 0, 2*len(d.Hours))
+	var ofKeys []countDoc
 	for _, hour := range d.Hours {
 		sums = append(sums, countOf("", column.Moment(hour.At), keyfold.Outcome(hour.Outcome), hour.Count))
+		if hour.KeyID != "" {
+			ofKeys = append(ofKeys, hour)
+		}
 	}
-	for _, minute := range d.Minutes {
-		hour := column.Moment(minute.At).Truncate(time.Hour)
-		sums = append(sums, countOf("", hour, keyfold.Outcome(minute.Outcome), minute.Count))
-	}
-	return append(joinCounts(sums), d.Hours...)
+	return append(joinCounts(sums), ofKeys...)
 }
 
 // encode returns the data whole, or in parts where it is large.

@@ -149,21 +149,25 @@ func parseCursor(text, feedID string) (cursor, bool) {
 
 // PruneChanges implements keyfold.FeedStore. It stops at the first change that
 // is young, or open: what is left has no gap that anybody has to know of.
-func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, err error) {
+func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
 	rows, err := list[changeDoc](ctx, s.changes, bson.D{}, options.Find().SetSort(bson.D{is("_id", 1)}).
-		SetLimit(int64(limit)+1).SetProjection(bson.D{is("seq", 1), is("at", 1), is("state", 1)}))
+		SetLimit(int64(limit)+2).SetProjection(bson.D{is("seq", 1), is("at", 1), is("state", 1)}))
 	if err != nil {
-		return 0, wrap("prune the feed", err)
+		return 0, false, wrap("prune the feed", err)
 	}
 	var ids []string
 	for i := range len(rows) - 1 { // one that another follows is not the newest
 		if rows[i].At >= before.UnixMilli() || rows[i].State == open {
 			break
 		}
+		if len(ids) == limit {
+			more = true
+			break
+		}
 		ids = append(ids, rows[i].ID)
 	}
 	if len(ids) == 0 {
-		return 0, nil
+		return 0, false, nil
 	}
 	// First it is told that they are gone, so that nobody misses them unawares.
 	pruned := bson.D{is("$max", bson.D{is("pruned", rows[len(ids)-1].Seq)})}
@@ -171,7 +175,7 @@ func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (
 		deleted, err = s.removeAll(ctx, s.changes, ids)
 	}
 	if err != nil {
-		return 0, wrap("prune the feed", err)
+		return 0, false, wrap("prune the feed", err)
 	}
-	return deleted, nil
+	return deleted, more, nil
 }

@@ -58,7 +58,7 @@ func TestServerThatDoesNotAnswerIsUnavailable(t *testing.T) {
 			_, err := s.RecordUsage(ctx, keyfold.UsageBatch{RecorderID: r.id("recorder"), Number: 1, At: time.Now()})
 			return err
 		},
-		"PruneChanges": func(ctx context.Context) error { _, err := s.PruneChanges(ctx, time.Now(), 1); return err },
+		"PruneChanges": func(ctx context.Context) error { _, _, err := s.PruneChanges(ctx, time.Now(), 1); return err },
 	}
 	wire.Hold(true)
 	for name, call := range calls {

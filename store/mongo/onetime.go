@@ -164,10 +164,11 @@ func (d *userDoc) use(use keyfold.OneTimeTokenUse, token tokenDoc, at int64) {
 
 // PruneOneTimeTokens implements keyfold.OneTimeTokenStore. It is no change of the user: a
 // token that expired is good for nothing, wherever it is.
-func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
+func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error) {
 	places, err := list[tokenPlace](ctx, s.oneTimes, bson.D{is("expires_at", bson.D{is("$lte", at.UnixMilli())})},
-		options.Find().SetSort(bson.D{is("expires_at", 1)}).SetLimit(int64(limit)))
-	for i := range places {
+		options.Find().SetSort(bson.D{is("expires_at", 1)}).SetLimit(int64(limit)+1))
+	more = len(places) > limit
+	for i := range places[:min(len(places), limit)] {
 		if err != nil {
 			break
 		}
@@ -180,7 +181,7 @@ func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int)
 		}
 	}
 	if err != nil {
-		return 0, wrap("prune one-time tokens", err)
+		return 0, false, wrap("prune one-time tokens", err)
 	}
-	return deleted, nil
+	return deleted, more, nil
 }

@@ -143,9 +143,6 @@ func (s *Store) applyBatch(ctx context.Context, doc *batchDoc, data *batchData) 
 	if err := s.count(ctx, s.hours, doc, known.withSums()); err != nil {
 		return 0, err
 	}
-	if err := s.count(ctx, s.fails, doc, known.Minutes); err != nil {
-		return 0, err
-	}
 	if err := s.events.ensure(ctx, doc.events(known.Events)); err != nil {
 		return 0, err
 	}

@@ -46,7 +46,6 @@ func (s *Store) named() collections {
 		parts:     s.collection("keyfold_batch_parts"),
 		events:    s.collection("keyfold_usage_events"),
 		hours:     s.collection("keyfold_usage_hours"),
-		fails:     s.collection("keyfold_refusal_minutes"),
 		settings:  s.collection("keyfold_settings"),
 		meta:      s.collection("keyfold_meta"),
 	}
@@ -84,7 +83,6 @@ func (s *Store) indexes() []index {
 		{on: s.events, fields: []string{"key_id", "-at", "-_id"}},
 		{on: s.hours, fields: []string{"key_id", "at"}},
 		{on: s.hours, fields: []string{"at"}},
-		{on: s.fails, fields: []string{"at"}},
 	}
 }
 

@@ -441,13 +441,14 @@ func (r *rig) stoppedBatch(n int, f fault) bool {
 	r.Helper()
 	ctx := r.Context()
 	key, hour := r.addKey("").ID, time.Now().Truncate(time.Hour)
-	minute := hour.Add(-time.Duration(n) * time.Minute)
+	refusedAt := hour.Add(-time.Duration(n) * time.Hour) // of this call alone
 	batch := keyfold.UsageBatch{
 		RecorderID: r.id("recorder"), Number: 7, At: time.Now(),
-		Keys:    []keyfold.KeyUses{{KeyID: key, Uses: 3, LastUsedAt: hour}, {KeyID: "nobody", Uses: 9}},
-		Hours:   []keyfold.UsageHour{{KeyID: key, HourAt: hour, Count: 3}},
-		Minutes: []keyfold.RefusalMinute{{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 5}},
-		Events:  []keyfold.UsageEvent{{At: hour, KeyID: key, Route: strings.Repeat("r", 200)}, {At: hour, KeyID: key}},
+		Keys: []keyfold.KeyUses{{KeyID: key, Uses: 3, LastUsedAt: hour}, {KeyID: "nobody", Uses: 9}},
+		Hours: []keyfold.UsageHour{
+			{KeyID: key, HourAt: hour, Count: 3}, {HourAt: refusedAt, Outcome: keyfold.OutcomeMissing, Count: 5},
+		},
+		Events: []keyfold.UsageEvent{{At: hour, KeyID: key, Route: strings.Repeat("r", 200)}, {At: hour, KeyID: key}},
 	}
 	var hit bool
 	stopAt(r.victim, n, f, &hit)
@@ -467,10 +468,12 @@ func (r *rig) stoppedBatch(n int, f fault) bool {
 	r.must(err)
 	events, err := r.repairer.UsageEvents(ctx, scan)
 	r.must(err)
-	minutes, err := r.repairer.RefusalMinutes(ctx, minute, minute.Add(time.Minute))
+	refusals, err := r.repairer.UsageHours(ctx, keyfold.UsageScan{
+		From: refusedAt, To: refusedAt.Add(time.Hour), Outcomes: []keyfold.Outcome{keyfold.OutcomeMissing},
+	})
 	r.must(err)
-	if now.Uses != 3 || len(hours) != 1 || hours[0].Count != 3 || len(events) != 2 || len(minutes) != 1 || minutes[0].Count != 5 {
-		r.Errorf("command %d: %d uses, hours %v, %d events, minutes %v; want 3, 3, 2 and 5", n, now.Uses, hours, len(events), minutes)
+	if now.Uses != 3 || len(hours) != 1 || hours[0].Count != 3 || len(events) != 2 || len(refusals) != 1 || refusals[0].Count != 5 {
+		r.Errorf("command %d: %d uses, hours %v, %d events, refusals %v; want 3, 3, 2 and 5", n, now.Uses, hours, len(events), refusals)
 	}
 	result, err := r.repairer.RecordUsage(ctx, batch)
 	if err != nil || !result.Duplicate {

@@ -67,10 +67,10 @@ var _ keyfold.Store = (*Store)(nil)
 
 // collections are those of Keyfold, in the order of what they are about.
 type collections struct {
-	keys, users, oneTimes, throttles     collection
-	changes, audit                       collection
-	batches, parts, events, hours, fails collection
-	settings, meta                       collection
+	keys, users, oneTimes, throttles collection
+	changes, audit                   collection
+	batches, parts, events, hours    collection
+	settings, meta                   collection
 }
 
 // Open connects to the server that uri names,

@@ -206,17 +206,20 @@ func (s *Store) refund(ctx context.Context, names []keyfold.ThrottleReservation)
 }
 
 // PruneThrottles implements keyfold.ThrottleStore.
-func (s *Store) PruneThrottles(ctx context.Context, at time.Time, limit int) (int, error) {
+func (s *Store) PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error) {
 	expired := is("expires_at", bson.D{is("$lte", at.UnixMilli())})
 	docs, err := list[throttleDoc](ctx, s.throttles, bson.D{expired},
-		options.Find().SetSort(bson.D{is("expires_at", 1)}).SetLimit(int64(limit)))
+		options.Find().SetSort(bson.D{is("expires_at", 1)}).SetLimit(int64(limit)+1))
 	if err != nil || len(docs) == 0 {
-		return 0, wrap("prune throttles", err)
+		return 0, false, wrap("prune throttles", err)
 	}
-	names := make([]string, len(docs))
-	for i := range docs {
+	names := make([]string, min(len(docs), limit))
+	for i := range names {
 		names[i] = docs[i].Name
 	}
-	deleted, err := s.throttles.remove(ctx, append(among(names), expired))
-	return deleted, wrap("prune throttles", err)
+	deleted, err = s.throttles.remove(ctx, append(among(names), expired))
+	if err != nil {
+		return 0, false, wrap("prune throttles", err)
+	}
+	return deleted, len(docs) > limit, nil
 }

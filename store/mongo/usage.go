@@ -92,21 +92,6 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfo
 	return hours, nil
 }
 
-// RefusalMinutes implements keyfold.UsageStore.
-func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) ([]keyfold.RefusalMinute, error) {
-	counts, err := s.counts(ctx, s.fails, bson.D{
-		is("at", bson.D{is("$gte", from.Truncate(time.Minute).UnixMilli()), is("$lt", to.UnixMilli())}),
-	})
-	if err != nil {
-		return nil, wrap("list refusals", err)
-	}
-	minutes := make([]keyfold.RefusalMinute, len(counts))
-	for i, count := range counts {
-		minutes[i] = keyfold.RefusalMinute{MinuteAt: column.Moment(count.At), Outcome: keyfold.Outcome(count.Outcome), Count: count.Count}
-	}
-	return minutes, nil
-}
-
 // counts adds up the counts of all keys by time and outcome, in that order. One of
 // nothing is of a batch that is being added.
 func (s *Store) counts(ctx context.Context, in collection, filter bson.D) ([]countDoc, error) {
@@ -208,12 +193,8 @@ func (s *Store) PruneHours(ctx context.Context, before time.Time, limit int) (de
 	if err == nil {
 		deleted, more, err = s.pruneOldest(ctx, s.hours, kept.UnixMilli(), limit)
 	}
-	var moreMinutes bool
-	if err == nil {
-		_, moreMinutes, err = s.pruneOldest(ctx, s.fails, end.UnixMilli(), limit)
-	}
 	if err != nil {
 		return 0, false, wrap("prune usage hours", err)
 	}
-	return deleted, more || moreMinutes, nil
+	return deleted, more, nil
 }

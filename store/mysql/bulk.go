@@ -98,14 +98,6 @@ func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
 		})
 }
 
-func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error {
-	return each(ctx, b, "INSERT INTO keyfold_refusal_minutes (minute_at, outcome, refusals) VALUES ", "(?,?,?)",
-		" ON DUPLICATE KEY UPDATE refusals = refusals + VALUES(refusals)",
-		rows, func(row *model.RefusalMinute, args []any) []any {
-			return append(args, row.MinuteAt, row.Outcome, row.Refusals)
-		})
-}
-
 func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 	return each(ctx, b, "INSERT INTO keyfold_words (id, word, used_at) VALUES ", "(?,?,?)",
 		" ON DUPLICATE KEY UPDATE used_at = GREATEST(used_at, VALUES(used_at))",

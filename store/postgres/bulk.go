@@ -42,13 +42,6 @@ func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
 		column(rows, func(row *model.UsageHour) int64 { return row.Uses }))
 }
 
-func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error {
-	return b.q.AddMinutes(ctx,
-		column(rows, func(row *model.RefusalMinute) int64 { return row.MinuteAt }),
-		column(rows, func(row *model.RefusalMinute) int64 { return row.Outcome }),
-		column(rows, func(row *model.RefusalMinute) int64 { return row.Refusals }))
-}
-
 func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 	return b.q.AddWords(ctx, rows[0].UsedAt, // of all of them
 		column(rows, func(row *model.Word) int64 { return row.ID }),

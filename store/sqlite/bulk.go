@@ -107,15 +107,6 @@ func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
 	return err
 }
 
-func (b bulk) AddMinutes(ctx context.Context, rows []model.RefusalMinute) error {
-	for _, row := range rows {
-		if err := b.q.AddMinute(ctx, row.MinuteAt, row.Outcome, row.Refusals); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 	for _, row := range rows {
 		if err := b.q.AddWord(ctx, row.ID, row.Word, row.UsedAt); err != nil {

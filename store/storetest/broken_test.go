@@ -154,16 +154,36 @@ type deafFeed struct{ keyfold.Store }
 
 func newDeafFeed() keyfold.Store { return &deafFeed{memory.New()} }
 
-func (s *deafFeed) PruneChanges(ctx context.Context, before time.Time, limit int) (int, error) {
+func (s *deafFeed) PruneChanges(ctx context.Context, before time.Time, limit int) (int, bool, error) {
 	newest, err := s.Audit(ctx, keyfold.AuditScan{Limit: 1})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	deleted, err := s.Store.PruneChanges(ctx, before, limit)
+	deleted, more, err := s.Store.PruneChanges(ctx, before, limit)
 	if deleted < limit && len(newest) == 1 && newest[0].At.Before(before) {
 		deleted++
 	}
-	return deleted, err
+	return deleted, more, err
+}
+
+// hastyPruning prunes one step and reports that there is no more to prune.
+type hastyPruning struct{ keyfold.Store }
+
+func newHastyPruning() keyfold.Store { return hastyPruning{memory.New()} }
+
+func (s hastyPruning) PruneChanges(ctx context.Context, before time.Time, limit int) (int, bool, error) {
+	deleted, _, err := s.Store.PruneChanges(ctx, before, limit)
+	return deleted, false, err
+}
+
+func (s hastyPruning) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (int, bool, error) {
+	deleted, _, err := s.Store.PruneOneTimeTokens(ctx, at, limit)
+	return deleted, false, err
+}
+
+func (s hastyPruning) PruneThrottles(ctx context.Context, at time.Time, limit int) (int, bool, error) {
+	deleted, _, err := s.Store.PruneThrottles(ctx, at, limit)
+	return deleted, false, err
 }
 
 // doubleCounting applies a batch whenever it comes.

@@ -109,7 +109,7 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 		}},
 		{"DeleteUser", func(ctx context.Context) error { return s.DeleteUser(ctx, on.user.ID, m) }},
 		{"PruneOneTimeTokens", func(ctx context.Context) error {
-			_, err := s.PruneOneTimeTokens(ctx, on.token.ExpiresAt, 10)
+			_, _, err := s.PruneOneTimeTokens(ctx, on.token.ExpiresAt, 10)
 			return err
 		}},
 		{"DatabaseID", func(ctx context.Context) error { _, err := s.DatabaseID(ctx); return err }},
@@ -125,17 +125,16 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 			return s.UnlockUser(ctx, on.user.ID, keyfold.AttemptResult{Clear: []string{on.throttle.Name}}, m)
 		}},
 		{"PruneThrottles", func(ctx context.Context) error {
-			_, err := s.PruneThrottles(ctx, on.throttle.ExpiresAt, 10)
+			_, _, err := s.PruneThrottles(ctx, on.throttle.ExpiresAt, 10)
 			return err
 		}},
 		{"RecordUsage", func(ctx context.Context) error { _, err := s.RecordUsage(ctx, batch); return err }},
 		{"UsageEvents", func(ctx context.Context) error { _, err := s.UsageEvents(ctx, scan); return err }},
 		{"UsageHours", func(ctx context.Context) error { _, err := s.UsageHours(ctx, scan); return err }},
-		{"RefusalMinutes", func(ctx context.Context) error { _, err := s.RefusalMinutes(ctx, scan.From, scan.To); return err }},
 		{"PruneUsage", func(ctx context.Context) error { _, _, err := s.PruneUsage(ctx, t.clock, 10); return err }},
 		{"PruneHours", func(ctx context.Context) error { _, _, err := s.PruneHours(ctx, t.clock, 10); return err }},
 		{"Changes", func(ctx context.Context) error { _, _, err := s.Changes(ctx, ""); return err }},
-		{"PruneChanges", func(ctx context.Context) error { _, err := s.PruneChanges(ctx, t.clock, 10); return err }},
+		{"PruneChanges", func(ctx context.Context) error { _, _, err := s.PruneChanges(ctx, t.clock, 10); return err }},
 		{"Audit", func(ctx context.Context) error { _, err := s.Audit(ctx, keyfold.AuditScan{Limit: 1}); return err }},
 		{"InTx", func(ctx context.Context) error {
 			return s.InTx(ctx, func(tx keyfold.Store) error { return tx.CreateKey(ctx, fresh, m) })

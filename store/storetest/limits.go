@@ -158,10 +158,9 @@ func longestMutation(t *trial) {
 func largestCounts(t *trial) {
 	const large = 1 << 60
 	key, batch := t.create(), t.batch()
-	hour, minute := time.UnixMilli(3_600_000).UTC(), time.UnixMilli(3_660_000).UTC()
+	hour := time.UnixMilli(3_600_000).UTC()
 	batch.Keys = []keyfold.KeyUses{{KeyID: key.ID, Uses: large, LastUsedAt: t.now()}}
-	batch.Hours = []keyfold.UsageHour{{KeyID: key.ID, HourAt: hour, Outcome: 255, Count: large}}
-	batch.Minutes = []keyfold.RefusalMinute{{MinuteAt: minute, Outcome: 255, Count: large}}
+	batch.Hours = []keyfold.UsageHour{{KeyID: key.ID, HourAt: hour, Outcome: 255, Count: large}, {HourAt: hour, Outcome: 254, Count: large}}
 	t.records(batch)
 	if got := t.key(key.ID).Uses; got != large {
 		t.Errorf("key has %d uses, want %d", got, int64(large))
@@ -169,9 +168,7 @@ func largestCounts(t *trial) {
 	hours, err := t.store.UsageHours(t.ctx, keyfold.UsageScan{KeyID: key.ID, From: hour, To: hour.Add(time.Hour)})
 	t.ok("UsageHours", err)
 	t.same("UsageHours", hours, []keyfold.UsageHour{{HourAt: hour, Outcome: 255, Count: large}})
-	minutes, err := t.store.RefusalMinutes(t.ctx, minute, minute.Add(time.Minute))
-	t.ok("RefusalMinutes", err)
-	t.same("RefusalMinutes", minutes, batch.Minutes)
+	t.refusals([]keyfold.UsageHour{{HourAt: hour, Outcome: 254, Count: large}})
 }
 
 func largestPage(t *trial) {

@@ -29,7 +29,7 @@ func oneTimeCases() []testCase {
 		{name: "a reset that races with a new password never undoes it", run: resetRacesPassword},
 		{name: "a use that races with the deletion of its user leaves nobody", run: useRacesDeletion},
 		{name: "tokens that have expired are pruned, and no other", run: pruneTokensBound},
-		{name: "pruning tokens goes in small steps", run: pruneTokensInSteps},
+		{name: "pruning tokens goes in small steps and reports when more is left", run: pruneTokensInSteps},
 	}
 }
 
@@ -455,7 +455,7 @@ func pruneTokensBound(t *trial) {
 	at := time.UnixMilli(1_000_000_000_000).UTC() // long before the tokens of other cases
 	ms := time.Millisecond
 	tokens := t.tokensUntil(at.Add(ms), at.Add(-time.Hour), at, at.Add(time.Hour), at.Add(-ms))
-	deleted, err := t.store.PruneOneTimeTokens(t.ctx, at, 100)
+	deleted, _, err := t.store.PruneOneTimeTokens(t.ctx, at, 100)
 	t.ok("PruneOneTimeTokens", err)
 	if deleted != 3 {
 		t.Errorf("PruneOneTime said that it deleted %d tokens, want 3", deleted)
@@ -467,7 +467,7 @@ func pruneTokensBound(t *trial) {
 		}
 		t.noToken(token)
 	}
-	deleted, err = t.store.PruneOneTimeTokens(t.ctx, at, 100)
+	deleted, _, err = t.store.PruneOneTimeTokens(t.ctx, at, 100)
 	t.ok("PruneOneTimeTokens", err)
 	if deleted != 0 {
 		t.Errorf("PruneOneTime deleted %d tokens where none was left to delete", deleted)
@@ -478,23 +478,31 @@ func pruneTokensInSteps(t *trial) {
 	const tokens, limit = 12, 5
 	at := time.UnixMilli(900_000_000_000).UTC()
 	t.tokensUntil(slices.Repeat([]time.Time{at}, tokens)...)
-	t.inSteps("PruneOneTimeTokens", tokens, limit, func() (int, error) { return t.store.PruneOneTimeTokens(t.ctx, at, limit) })
+	t.inSteps("PruneOneTimeTokens", tokens, limit, func() (int, bool, error) { return t.store.PruneOneTimeTokens(t.ctx, at, limit) })
 }
 
-// inSteps checks that pruning deletes about so many rows at a time, and all in
-// the end.
-func (t *trial) inSteps(what string, rows, limit int, prune func() (int, error)) {
+// inSteps checks that pruning deletes about limit rows at a time, reports that
+// there is more as long as there is, and deletes all rows in the end.
+func (t *trial) inSteps(what string, rows, limit int, prune func() (int, bool, error)) {
 	t.Helper()
-	sum := 0
+	sum, more := 0, true
 	for range rows {
-		deleted, err := prune()
+		if !more {
+			break
+		}
+		var deleted int
+		var err error
+		deleted, more, err = prune()
 		t.ok(what, err)
 		if deleted > 2*limit {
 			t.Errorf("%s deleted %d rows at once, want about %d at most", what, deleted, limit)
 		}
 		sum += deleted
+		if sum < rows && !more {
+			t.Errorf("%s reported no more rows after it deleted %d of %d", what, sum, rows)
+		}
 	}
-	if sum != rows {
-		t.Errorf("%s deleted %d rows in all, want %d", what, sum, rows)
+	if sum != rows || more {
+		t.Errorf("%s deleted %d rows in all and reported more=%t, want %d and false", what, sum, more, rows)
 	}
 }

@@ -17,12 +17,12 @@ func pruningCases() []testCase {
 		{name: "pruning forgets batches that are older than thirty days, whatever the bound", run: pruneVeryOldClaims, alone: true},
 		{name: "pruning events leaves totals and hours alone", run: pruneLeavesCounts, alone: true},
 		{name: "a route is known as long as an event has it, however much is pruned", run: pruneKeepsWords, alone: true},
-		{name: "pruning hours deletes hours and minutes that are over, and those only", run: pruneHoursBound, alone: true},
+		{name: "pruning hours deletes hours that are over, and those only", run: pruneHoursBound, alone: true},
 		{name: "pruning hours goes in small steps, oldest first, and says when more is left", run: pruneHoursInSteps, alone: true},
 		{name: "pruning hours keeps those from which events are left", run: pruneHoursKeepsFindable, alone: true},
 		{name: "no pruned newest change: the feed keeps its newest row", run: pruneKeepsNewestChange, alone: true},
 		{name: "pruning the feed deletes changes that are older, and those only", run: pruneChangesBound, alone: true},
-		{name: "pruning the feed goes in small steps", run: pruneChangesInSteps, alone: true},
+		{name: "pruning the feed goes in small steps and reports when more is left", run: pruneChangesInSteps, alone: true},
 	}
 }
 
@@ -193,9 +193,7 @@ func pruneHoursBound(t *trial) {
 	for n := range 4 {
 		at := hour.Add(time.Duration(n-2) * time.Hour)
 		batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at, Count: 2})
-		batch.Minutes = append(batch.Minutes,
-			keyfold.RefusalMinute{MinuteAt: at, Outcome: keyfold.OutcomeMissing, Count: 1},
-			keyfold.RefusalMinute{MinuteAt: at.Add(59 * time.Minute), Outcome: keyfold.OutcomeMissing, Count: 1})
+		batch.Hours = append(batch.Hours, keyfold.UsageHour{HourAt: at, Outcome: keyfold.OutcomeMissing, Count: 2})
 	}
 	t.records(batch)
 	// An hour that has begun when the bound comes is not over.
@@ -205,9 +203,6 @@ func pruneHoursBound(t *trial) {
 	hours, err := t.store.UsageHours(t.ctx, scan)
 	t.ok("UsageHours", err)
 	t.same("hours of the key", hours, want)
-	minutes, err := t.store.RefusalMinutes(t.ctx, scan.From, scan.To)
-	t.ok("RefusalMinutes", err)
-	t.same("minutes", minutes, batch.Minutes[4:])
 	scan.KeyID, scan.Outcomes = "", []keyfold.Outcome{keyfold.OutcomeMissing}
 	want[0].Outcome, want[1].Outcome = keyfold.OutcomeMissing, keyfold.OutcomeMissing
 	hours, err = t.store.UsageHours(t.ctx, scan)
@@ -227,7 +222,7 @@ func pruneHoursInSteps(t *trial) {
 		for _, id := range ids {
 			at := end.Add(-time.Duration(n+1) * time.Hour)
 			batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: id, HourAt: at, Count: 1})
-			batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at, Outcome: keyfold.OutcomeUnknown, Count: 1})
+			batch.Hours = append(batch.Hours, keyfold.UsageHour{HourAt: at, Outcome: keyfold.OutcomeUnknown, Count: 1})
 		}
 	}
 	t.records(batch)
@@ -255,10 +250,10 @@ func pruneHoursInSteps(t *trial) {
 	if now := oldest(); !now.IsZero() {
 		t.Errorf("%v is left of the hours", now)
 	}
-	minutes, err := t.store.RefusalMinutes(t.ctx, end.Add(-24*time.Hour), end)
-	t.ok("RefusalMinutes", err)
-	if len(minutes) != 0 {
-		t.Errorf("%d minutes are left", len(minutes))
+	rest, err := t.store.UsageHours(t.ctx, keyfold.UsageScan{From: end.Add(-24 * time.Hour), To: end})
+	t.ok("UsageHours", err)
+	if len(rest) != 0 {
+		t.Errorf("%d hours of refusals are left, want none", len(rest))
 	}
 }
 
@@ -308,12 +303,12 @@ func pruneKeepsNewestChange(t *trial) {
 	for range 3 {
 		t.touch(key.ID, t.now().Add(-48*time.Hour))
 	}
-	deleted, err := t.store.PruneChanges(t.ctx, t.clock.Add(time.Hour), 100)
+	deleted, _, err := t.store.PruneChanges(t.ctx, t.clock.Add(time.Hour), 100)
 	t.ok("PruneChanges", err)
 	if deleted != 3 {
 		t.Errorf("PruneChanges deleted %d of 4 changes, want all but the newest", deleted)
 	}
-	deleted, err = t.store.PruneChanges(t.ctx, t.clock.Add(time.Hour), 100)
+	deleted, _, err = t.store.PruneChanges(t.ctx, t.clock.Add(time.Hour), 100)
 	t.ok("PruneChanges", err)
 	if deleted != 0 {
 		t.Errorf("PruneChanges deleted %d of 1 change, want none: the newest row stays", deleted)
@@ -339,7 +334,7 @@ func pruneChangesBound(t *trial) {
 	}
 	cursor := t.follow(t.cursor())
 	young := []string{t.touch(key.ID, before), t.touch(key.ID, before.Add(time.Hour)), t.touch(key.ID, t.now())}
-	deleted, err := t.store.PruneChanges(t.ctx, before, 100)
+	deleted, _, err := t.store.PruneChanges(t.ctx, before, 100)
 	t.ok("PruneChanges", err)
 	if deleted != 3 {
 		t.Errorf("PruneChanges deleted %d changes, want the 3 that are older", deleted)
@@ -362,16 +357,7 @@ func pruneChangesInSteps(t *trial) {
 		t.touch(key.ID, m.At)
 	}
 	t.touch(key.ID, t.now())
-	sum := 0
-	for range 20 {
-		deleted, err := t.store.PruneChanges(t.ctx, m.At.Add(time.Hour), limit)
-		t.ok("PruneChanges", err)
-		if deleted > 2*limit {
-			t.Errorf("PruneChanges deleted %d changes at once, want about %d at most", deleted, limit)
-		}
-		sum += deleted
-	}
-	if sum != 1+changes {
-		t.Errorf("all steps deleted %d changes, want the %d that are older", sum, 1+changes)
-	}
+	t.inSteps("PruneChanges", 1+changes, limit, func() (int, bool, error) {
+		return t.store.PruneChanges(t.ctx, m.At.Add(time.Hour), limit)
+	})
 }

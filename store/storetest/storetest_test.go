@@ -47,6 +47,10 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 		{"key committed without its change row", newSilentCreation, []string{"mutations/no key committed without its change row:"}},
 		{"half rotation", newHalfRotation, []string{"rotations/no half rotation:"}},
 		{"newest change row pruned", newDeafFeed, []string{"pruning/no pruned newest change:"}},
+		{"more to prune and not reported", newHastyPruning, []string{
+			"one-time tokens/pruning tokens goes in small steps", "pruning/pruning the feed goes in small steps",
+			"throttles/pruning throttles goes in small steps",
+		}},
 		{"batch counted twice", newDoubleCounting, []string{
 			"usage/a batch that arrives twice at once is applied once", "usage/no batch counted twice:",
 		}},

@@ -32,7 +32,7 @@ func throttleCases() []testCase {
 		{name: "an empty reservation and an empty settlement change nothing", run: emptyAttempt},
 		{name: "throttles write neither change rows nor audit rows", run: throttlesWriteNoRows, alone: true},
 		{name: "throttles that have expired are pruned, and no other", run: pruneThrottlesBound},
-		{name: "pruning throttles goes in small steps", run: pruneThrottlesInSteps},
+		{name: "pruning throttles goes in small steps and reports when more is left", run: pruneThrottlesInSteps},
 	}
 }
 
@@ -442,7 +442,7 @@ func throttlesWriteNoRows(t *trial) {
 	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
 		Clear: []string{"a"}, Refund: reservations(strict, "b"), Trusted: []string{"d"}, TrustedUntil: t.now(),
 	}))
-	if deleted, err := t.store.PruneThrottles(t.ctx, t.now(), 10); err != nil || deleted != 1 {
+	if deleted, _, err := t.store.PruneThrottles(t.ctx, t.now(), 10); err != nil || deleted != 1 {
 		t.Errorf("PruneThrottles deleted %d rows with error %v, want 1 and none", deleted, err)
 	}
 	changes, _, err := t.store.Changes(t.ctx, cursor)
@@ -468,7 +468,7 @@ func pruneThrottlesBound(t *trial) {
 	ms := time.Millisecond
 	names := t.throttlesUntil(at.Add(ms), at.Add(-time.Hour), at, at.Add(time.Hour), at.Add(-ms))
 	for i, want := range []int{3, 0} {
-		deleted, err := t.store.PruneThrottles(t.ctx, at, 100)
+		deleted, _, err := t.store.PruneThrottles(t.ctx, at, 100)
 		t.ok("PruneThrottles", err)
 		if deleted != want {
 			t.Errorf("call %d of PruneThrottles said that it deleted %d rows, want %d", i+1, deleted, want)
@@ -487,5 +487,5 @@ func pruneThrottlesInSteps(t *trial) {
 	const rows, limit = 12, 5
 	at := time.UnixMilli(900_000_000_000).UTC()
 	t.throttlesUntil(slices.Repeat([]time.Time{at}, rows)...)
-	t.inSteps("PruneThrottles", rows, limit, func() (int, error) { return t.store.PruneThrottles(t.ctx, at, limit) })
+	t.inSteps("PruneThrottles", rows, limit, func() (int, bool, error) { return t.store.PruneThrottles(t.ctx, at, limit) })
 }

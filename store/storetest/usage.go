@@ -117,7 +117,8 @@ func totalsAreExact(t *trial) {
 func duplicateBatch(t *trial) {
 	key := t.create()
 	batch := t.used(key.ID)
-	batch.Minutes = []keyfold.RefusalMinute{{MinuteAt: time.UnixMilli(60_000).UTC(), Outcome: keyfold.OutcomeMalformed, Count: 1}}
+	refusals := []keyfold.UsageHour{{HourAt: time.UnixMilli(7_200_000).UTC(), Outcome: keyfold.OutcomeMalformed, Count: 1}}
+	batch.Hours = append(batch.Hours, refusals...)
 	t.records(batch)
 	for range 2 {
 		result, err := t.store.RecordUsage(t.ctx, batch)
@@ -131,9 +132,22 @@ func duplicateBatch(t *trial) {
 	t.ok("RecordUsage of another batch with the same claim", err)
 	t.same("RecordUsage of another batch with the same claim", result, keyfold.UsageResult{Duplicate: true})
 	t.counts("after one batch that came four times", key.ID, 1)
-	minutes, err := t.store.RefusalMinutes(t.ctx, time.UnixMilli(0), time.UnixMilli(120_000))
-	t.ok("RefusalMinutes", err)
-	t.same("RefusalMinutes", minutes, batch.Minutes)
+	t.refusals(refusals)
+}
+
+// refusals checks what UsageHours returns for the hours and outcomes of want,
+// which no other case may use.
+func (t *trial) refusals(want []keyfold.UsageHour) {
+	t.Helper()
+	scan := keyfold.UsageScan{From: want[0].HourAt, To: want[len(want)-1].HourAt.Add(time.Hour)}
+	for _, hour := range want {
+		if !slices.Contains(scan.Outcomes, hour.Outcome) {
+			scan.Outcomes = append(scan.Outcomes, hour.Outcome)
+		}
+	}
+	got, err := t.store.UsageHours(t.ctx, scan)
+	t.ok("UsageHours", err)
+	t.same("UsageHours of refusals", got, want)
 }
 
 func racingBatches(t *trial) {
@@ -187,19 +201,16 @@ func lastUseMovesForward(t *trial) {
 func repeatedRowsAreAdded(t *trial) {
 	key := t.create()
 	batch := t.used(key.ID, key.ID, key.ID)
-	minute := time.UnixMilli(180_000).UTC()
-	batch.Minutes = []keyfold.RefusalMinute{
-		{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 2}, {MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 5},
-	}
+	refusal := keyfold.UsageHour{HourAt: time.UnixMilli(10_800_000).UTC(), Outcome: keyfold.OutcomeMissing, Count: 2}
+	batch.Hours = append(batch.Hours, refusal, refusal)
 	batch.Keys[0].LastUsedAt = batch.Keys[0].LastUsedAt.Add(time.Hour)
 	t.records(batch)
 	t.counts("after a batch that names the key three times", key.ID, 3)
 	if got, want := t.key(key.ID).LastUsedAt, batch.Keys[0].LastUsedAt; !got.Equal(want) {
 		t.Errorf("last use is %v, want the latest given, %v", got, want)
 	}
-	minutes, err := t.store.RefusalMinutes(t.ctx, minute, minute.Add(time.Minute))
-	t.ok("RefusalMinutes", err)
-	t.same("RefusalMinutes", minutes, []keyfold.RefusalMinute{{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 7}})
+	refusal.Count = 4
+	t.refusals([]keyfold.UsageHour{refusal})
 }
 
 func lostUses(t *trial) {
@@ -279,15 +290,14 @@ func largeBatch(t *trial) {
 			At: t.clock, KeyID: ids[n%keys], Route: fmt.Sprint("GET /", n%50), IP: netip.MustParseAddr("192.0.2.1"), UserAgent: fmt.Sprint("agent ", n%7),
 		})
 	}
+	var refusals []keyfold.UsageHour
 	for n := range t.few(1500) {
-		at := time.UnixMilli(7_200_000_000_000 + int64(n)*60_000)
-		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.UTC(), Outcome: keyfold.OutcomeMissing, Count: int64(n + 1)})
+		at := time.UnixMilli(7_200_000_000_000 + int64(n)*3_600_000)
+		refusals = append(refusals, keyfold.UsageHour{HourAt: at.UTC(), Outcome: keyfold.OutcomeMissing, Count: int64(n + 1)})
 	}
+	batch.Hours = append(batch.Hours, refusals...)
 	t.records(batch)
-	first, last := batch.Minutes[0].MinuteAt, batch.Minutes[len(batch.Minutes)-1].MinuteAt
-	minutes, err := t.store.RefusalMinutes(t.ctx, first, last.Add(time.Millisecond))
-	t.ok("RefusalMinutes", err)
-	t.same("RefusalMinutes", minutes, batch.Minutes)
+	t.refusals(refusals)
 	for _, i := range []int{0, 1, keys / 2, keys - 1} {
 		if uses := t.key(ids[i]).Uses; uses != 1 {
 			t.Errorf("key %d of the batch has %d uses, want 1", i, uses)

@@ -18,8 +18,7 @@ func usageListCases() []testCase {
 		{name: "hours are summed over keys, by hour and code", run: hoursAreSummed},
 		{name: "hours of all keys count keys that are gone and refusals", run: hoursOfAll, alone: true},
 		{name: "hours begin with the hour of the start and end before the end", run: hourBounds},
-		{name: "minutes are summed, by minute and code", run: minutesAreSummed},
-		{name: "minutes begin with the minute of the start and end before the end", run: minuteBounds},
+		{name: "refusals that belong to no key are summed by hour and outcome", run: refusalsAreSummed},
 	}
 }
 
@@ -248,8 +247,8 @@ func hoursOfAll(t *trial) {
 	kept, gone := t.create(), t.create()
 	batch := t.used(kept.ID, gone.ID)
 	at := batch.Hours[0].HourAt
-	for _, minute := range []time.Duration{0, 59 * time.Minute, 60 * time.Minute} {
-		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.Add(minute), Outcome: keyfold.OutcomeMalformed, Count: 5})
+	for _, late := range []time.Duration{0, 0, time.Hour} {
+		batch.Hours = append(batch.Hours, keyfold.UsageHour{HourAt: at.Add(late), Outcome: keyfold.OutcomeMalformed, Count: 5})
 	}
 	t.records(batch)
 	t.delete(gone.ID)
@@ -298,45 +297,20 @@ func hourBounds(t *trial) {
 	}
 }
 
-func minutesAreSummed(t *trial) {
-	minute := time.UnixMilli(1_600_000_020_000).Truncate(time.Minute).UTC()
+func refusalsAreSummed(t *trial) {
+	hour := time.UnixMilli(1_600_000_020_000).Truncate(time.Hour).UTC()
 	for range 2 {
 		batch := t.batch()
-		batch.Minutes = []keyfold.RefusalMinute{
-			{MinuteAt: minute, Outcome: keyfold.OutcomeWrongSecret, Count: 3},
-			{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 4},
-			{MinuteAt: minute.Add(-time.Minute), Outcome: keyfold.OutcomeUnknown, Count: 1 << 40},
+		batch.Hours = []keyfold.UsageHour{
+			{HourAt: hour, Outcome: keyfold.OutcomeWrongSecret, Count: 3},
+			{HourAt: hour, Outcome: keyfold.OutcomeMissing, Count: 4},
+			{HourAt: hour.Add(-time.Hour), Outcome: keyfold.OutcomeUnknown, Count: 1 << 40},
 		}
 		t.records(batch)
 	}
-	got, err := t.store.RefusalMinutes(t.ctx, minute.Add(-time.Minute), minute.Add(time.Minute))
-	t.ok("RefusalMinutes", err)
-	t.same("RefusalMinutes", got, []keyfold.RefusalMinute{
-		{MinuteAt: minute.Add(-time.Minute), Outcome: keyfold.OutcomeUnknown, Count: 1 << 41},
-		{MinuteAt: minute, Outcome: keyfold.OutcomeMissing, Count: 8},
-		{MinuteAt: minute, Outcome: keyfold.OutcomeWrongSecret, Count: 6},
+	t.refusals([]keyfold.UsageHour{
+		{HourAt: hour.Add(-time.Hour), Outcome: keyfold.OutcomeUnknown, Count: 1 << 41},
+		{HourAt: hour, Outcome: keyfold.OutcomeMissing, Count: 8},
+		{HourAt: hour, Outcome: keyfold.OutcomeWrongSecret, Count: 6},
 	})
-}
-
-func minuteBounds(t *trial) {
-	minute := time.UnixMilli(1_500_000_000_000).Truncate(time.Minute).UTC()
-	batch := t.batch()
-	for n := range 4 {
-		at := minute.Add(time.Duration(n) * time.Minute)
-		batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at, Outcome: keyfold.OutcomeMissing, Count: int64(n + 1)})
-	}
-	t.records(batch)
-	for _, row := range []struct {
-		from, to    time.Duration
-		first, last int
-	}{
-		{0, 4 * time.Minute, 0, 3},
-		{time.Minute, 2 * time.Minute, 1, 1},
-		{time.Minute + 59*time.Second, 3*time.Minute + time.Millisecond, 1, 3},
-		{time.Minute - time.Millisecond, time.Minute, 0, 0},
-	} {
-		got, err := t.store.RefusalMinutes(t.ctx, minute.Add(row.from), minute.Add(row.to))
-		t.ok("RefusalMinutes", err)
-		t.same(fmt.Sprintf("minutes from %v to %v", row.from, row.to), got, batch.Minutes[row.first:row.last+1])
-	}
 }

@@ -98,13 +98,6 @@ CREATE TABLE IF NOT EXISTS keyfold_usage_hours (
     INDEX keyfold_usage_hours_at (hour_at, key_id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
-CREATE TABLE IF NOT EXISTS keyfold_refusal_minutes (
-    minute_at BIGINT  NOT NULL,
-    outcome   INTEGER NOT NULL,
-    refusals  BIGINT  NOT NULL,
-    PRIMARY KEY (minute_at, outcome)
-) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
-
 -- Which batches of usage have been applied.
 CREATE TABLE IF NOT EXISTS keyfold_batches (
     recorder_id VARBINARY(128) NOT NULL,

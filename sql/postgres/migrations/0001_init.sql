@@ -100,13 +100,6 @@ CREATE TABLE keyfold_usage_hours (
 
 CREATE INDEX keyfold_usage_hours_at ON keyfold_usage_hours (hour_at, key_id);
 
-CREATE TABLE keyfold_refusal_minutes (
-    minute_at BIGINT  NOT NULL,
-    outcome   INTEGER NOT NULL,
-    refusals  BIGINT  NOT NULL,
-    PRIMARY KEY (minute_at, outcome)
-);
-
 -- Which batches of usage have been applied.
 CREATE TABLE keyfold_batches (
     recorder_id TEXT COLLATE "C" NOT NULL,

@@ -19,11 +19,6 @@ SELECT unnest(sqlc.arg(key_ids)::text[]), unnest(sqlc.arg(hour_ats)::bigint[]), 
        unnest(sqlc.arg(uses)::bigint[])
 ON CONFLICT (key_id, hour_at, outcome) DO UPDATE SET uses = h.uses + excluded.uses;
 
--- name: AddMinutes :exec
-INSERT INTO keyfold_refusal_minutes AS m (minute_at, outcome, refusals)
-SELECT unnest(sqlc.arg(minute_ats)::bigint[]), unnest(sqlc.arg(outcomes)::bigint[]), unnest(sqlc.arg(refusals)::bigint[])
-ON CONFLICT (minute_at, outcome) DO UPDATE SET refusals = m.refusals + excluded.refusals;
-
 -- name: AddWords :exec
 -- ON CONFLICT DO UPDATE would lock words that have nothing to be updated, and
 -- batches would wait for each other.

@@ -11,11 +11,6 @@ INSERT INTO keyfold_usage_hours (key_id, hour_at, outcome, uses)
 VALUES (sqlc.arg(key_id), sqlc.arg(hour_at), sqlc.arg(outcome), sqlc.arg(uses))
 ON CONFLICT (key_id, hour_at, outcome) DO UPDATE SET uses = keyfold_usage_hours.uses + excluded.uses;
 
--- name: AddMinute :exec
-INSERT INTO keyfold_refusal_minutes (minute_at, outcome, refusals)
-VALUES (sqlc.arg(minute_at), sqlc.arg(outcome), sqlc.arg(refusals))
-ON CONFLICT (minute_at, outcome) DO UPDATE SET refusals = keyfold_refusal_minutes.refusals + excluded.refusals;
-
 -- name: AddWord :exec
 INSERT INTO keyfold_words (id, word, used_at) VALUES (sqlc.arg(id), sqlc.arg(word), sqlc.arg(used_at))
 ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at WHERE keyfold_words.used_at < excluded.used_at;

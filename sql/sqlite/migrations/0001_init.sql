@@ -99,13 +99,6 @@ CREATE TABLE keyfold_usage_hours (
 
 CREATE INDEX keyfold_usage_hours_at ON keyfold_usage_hours (hour_at, key_id);
 
-CREATE TABLE keyfold_refusal_minutes (
-    minute_at INTEGER NOT NULL,
-    outcome   INTEGER NOT NULL,
-    refusals  INTEGER NOT NULL,
-    PRIMARY KEY (minute_at, outcome)
-) STRICT, WITHOUT ROWID;
-
 -- Which batches of usage have been applied.
 CREATE TABLE keyfold_batches (
     recorder_id TEXT    NOT NULL,

@@ -111,10 +111,10 @@ func ChangeOf(row model.Change) keyfold.Change {
 
 // PruneChanges implements keyfold.FeedStore. How far it went is stored in the
 // same step, so that whoever stands before that learns that rows are missing.
-func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, err error) {
+func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.writeIn(ctx, laneWork, "prune changes", usageDeadline, func(ctx context.Context, session *Session) error {
 		q := session.Querier
-		deleted = 0
+		deleted, more = 0, false
 		rows, err := q.ChangesOlder(ctx, before.UnixMilli(), int64(limit)+1)
 		if err != nil || len(rows) == 0 {
 			return err
@@ -130,10 +130,15 @@ func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (
 		var last model.Change
 		seq, tx := int64(0), meta.PrunedTx
 		for _, row := range rows {
-			if row.Seq != newest[0].Seq && deleted < limit {
-				last, deleted = row, deleted+1
-				seq, tx = max(seq, row.Seq), max(tx, row.Tx)
+			if row.Seq == newest[0].Seq {
+				continue
 			}
+			if deleted == limit {
+				more = true
+				break
+			}
+			last, deleted = row, deleted+1
+			seq, tx = max(seq, row.Seq), max(tx, row.Tx)
 		}
 		if deleted == 0 {
 			return nil
@@ -146,7 +151,7 @@ func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (
 		return q.SetPruned(ctx, max(meta.PrunedSeq, seq), tx)
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return deleted, nil
+	return deleted, more, nil
 }

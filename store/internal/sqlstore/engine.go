@@ -92,7 +92,6 @@ type Bulk interface {
 	Lock(ctx context.Context, keyIDs []string) ([]string, error)
 	AddUses(ctx context.Context, rows []model.KeyTotal) error
 	AddHours(ctx context.Context, rows []model.UsageHour) error
-	AddMinutes(ctx context.Context, rows []model.RefusalMinute) error
 	AddWords(ctx context.Context, rows []model.Word) error
 	AddEvents(ctx context.Context, rows []model.UsageEvent) error
 }

@@ -183,22 +183,3 @@ func (s *Store) UsageHours(ctx context.Context, scan keyfold.UsageScan) ([]keyfo
 	}
 	return hours, nil
 }
-
-// RefusalMinutes implements keyfold.UsageStore.
-func (s *Store) RefusalMinutes(ctx context.Context, from, to time.Time) ([]keyfold.RefusalMinute, error) {
-	var rows []model.RefusalMinute
-	err := s.read(ctx, "list refusals", func(session *Session) (err error) {
-		rows, err = session.Querier.RefusalMinutes(ctx, from.Truncate(time.Minute).UnixMilli(), to.UnixMilli())
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	minutes := make([]keyfold.RefusalMinute, 0, len(rows))
-	for _, row := range rows {
-		minutes = append(minutes, keyfold.RefusalMinute{
-			MinuteAt: column.Moment(row.MinuteAt), Outcome: keyfold.Outcome(row.Outcome), Count: row.Refusals,
-		})
-	}
-	return minutes, nil
-}

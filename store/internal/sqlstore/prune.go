@@ -48,7 +48,6 @@ func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (de
 
 // PruneHours implements keyfold.UsageStore.
 func (s *Store) PruneHours(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
-	var moreMinutes bool
 	err = s.writeIn(ctx, laneWork, "prune usage hours", usageDeadline, func(ctx context.Context, session *Session) error {
 		end, err := oldestEvent(ctx, session.Querier, hourOf(before.UnixMilli()))
 		if err != nil {
@@ -60,11 +59,7 @@ func (s *Store) PruneHours(ctx context.Context, before time.Time, limit int) (de
 	if err != nil {
 		return 0, false, err
 	}
-	err = s.writeIn(ctx, laneWork, "prune refusals", usageDeadline, func(ctx context.Context, session *Session) (err error) {
-		moreMinutes, err = pruneMoments(ctx, session.Querier.NthMinuteAt, session.Querier.DeleteMinutes, hourOf(before.UnixMilli()), limit)
-		return err
-	})
-	return deleted, more || moreMinutes, err
+	return deleted, more, nil
 }
 
 // oldestEvent returns the time of the oldest event, or end if there is none before.

@@ -79,9 +79,6 @@ func (e *Engine) addUsage(ctx context.Context, bulk Bulk, rows usageRows) error 
 		}
 		return err
 	}
-	if err := addIfAny(ctx, bulk.AddMinutes, rows.minutes); err != nil {
-		return err
-	}
 	return addIfAny(ctx, bulk.AddHours, rows.sums)
 }
 
@@ -99,7 +96,9 @@ func keysOf(batch *keyfold.UsageBatch) []string {
 		seen[batch.Keys[i].KeyID] = struct{}{}
 	}
 	for i := range batch.Hours {
-		seen[batch.Hours[i].KeyID] = struct{}{}
+		if id := batch.Hours[i].KeyID; id != "" {
+			seen[id] = struct{}{}
+		}
 	}
 	for i := range batch.Events {
 		if id := batch.Events[i].KeyID; id != "" {
@@ -116,13 +115,12 @@ func keysOf(batch *keyfold.UsageBatch) []string {
 
 // usageRows is a batch as it is stored.
 type usageRows struct {
-	totals  []model.KeyTotal
-	hours   []model.UsageHour
-	sums    []model.UsageHour // over all keys and refusals, under the key ''
-	minutes []model.RefusalMinute
-	words   []model.Word
-	events  []model.UsageEvent
-	lost    int64
+	totals []model.KeyTotal
+	hours  []model.UsageHour
+	sums   []model.UsageHour // over all keys and refusals, under the key ''
+	words  []model.Word
+	events []model.UsageEvent
+	lost   int64
 }
 
 func rowsOf(batch *keyfold.UsageBatch, existing []string, seq func(*keyfold.UsageEvent, int64) int64) usageRows {
@@ -133,8 +131,6 @@ func rowsOf(batch *keyfold.UsageBatch, existing []string, seq func(*keyfold.Usag
 	var rows usageRows
 	rows.addTotals(batch.Keys, exists)
 	rows.addHours(batch, exists)
-	rows.addMinutes(batch.Minutes)
-	rows.addSums()
 	rows.addEvents(batch.Events, exists, seq)
 	return rows
 }
@@ -160,6 +156,10 @@ func (r *usageRows) addHours(batch *keyfold.UsageBatch, exists map[string]bool) 
 	r.hours = make([]model.UsageHour, 0, len(batch.Hours))
 	counted := make(map[model.UsageHour]bool, len(batch.Hours))
 	for _, hour := range batch.Hours {
+		if hour.KeyID == "" {
+			r.sums = append(r.sums, model.UsageHour{HourAt: hourOf(hour.HourAt.UnixMilli()), Outcome: int64(hour.Outcome), Uses: hour.Count})
+			continue
+		}
 		if exists[hour.KeyID] {
 			row := model.UsageHour{KeyID: hour.KeyID, HourAt: hour.HourAt.UnixMilli(), Outcome: int64(hour.Outcome)}
 			counted[row] = true
@@ -180,6 +180,11 @@ func (r *usageRows) addHours(batch *keyfold.UsageBatch, exists map[string]bool) 
 		}
 	}
 	r.hours = mergeHours(r.hours)
+	for _, row := range r.hours {
+		row.KeyID = ""
+		r.sums = append(r.sums, row)
+	}
+	r.sums = mergeHours(r.sums)
 }
 
 func mergeHours(rows []model.UsageHour) []model.UsageHour {
@@ -188,33 +193,6 @@ func mergeHours(rows []model.UsageHour) []model.UsageHour {
 			return cmp.Or(cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.HourAt, b.HourAt), cmp.Compare(a.Outcome, b.Outcome))
 		},
 		func(into *model.UsageHour, row model.UsageHour) { into.Uses += row.Uses })
-}
-
-// addSums is called when hours and minutes are known.
-func (r *usageRows) addSums() {
-	r.sums = make([]model.UsageHour, 0, len(r.hours)+len(r.minutes))
-	for _, row := range r.hours {
-		row.KeyID = ""
-		r.sums = append(r.sums, row)
-	}
-	for _, row := range r.minutes {
-		r.sums = append(r.sums, model.UsageHour{HourAt: hourOf(row.MinuteAt), Outcome: row.Outcome, Uses: row.Refusals})
-	}
-	r.sums = mergeHours(r.sums)
-}
-
-func (r *usageRows) addMinutes(minutes []keyfold.RefusalMinute) {
-	r.minutes = make([]model.RefusalMinute, 0, len(minutes))
-	for _, minute := range minutes {
-		r.minutes = append(r.minutes, model.RefusalMinute{
-			MinuteAt: minute.MinuteAt.UnixMilli(), Outcome: int64(minute.Outcome), Refusals: minute.Count,
-		})
-	}
-	r.minutes = column.Merge(r.minutes,
-		func(a, b model.RefusalMinute) int {
-			return cmp.Or(cmp.Compare(a.MinuteAt, b.MinuteAt), cmp.Compare(a.Outcome, b.Outcome))
-		},
-		func(into *model.RefusalMinute, row model.RefusalMinute) { into.Refusals += row.Refusals })
 }
 
 func (r *usageRows) addEvents(events []keyfold.UsageEvent, exists map[string]bool, seq func(*keyfold.UsageEvent, int64) int64) {

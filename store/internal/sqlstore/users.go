@@ -305,21 +305,24 @@ func applyOneTime(ctx context.Context, q Querier, use keyfold.OneTimeTokenUse, t
 }
 
 // PruneOneTimeTokens implements keyfold.OneTimeTokenStore.
-func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, err error) {
+func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.writeIn(ctx, laneWork, "prune one-time tokens", usageDeadline, func(ctx context.Context, session *Session) error {
-		deleted = 0
-		rows, err := session.Querier.OneTimesExpired(ctx, at.UnixMilli(), int64(limit))
-		for i := range rows {
-			if err == nil {
-				var n int64
-				n, err = session.Querier.DeleteOneTime(ctx, rows[i].TokenSum)
-				deleted += int(n)
-			}
+		rows, err := session.Querier.OneTimesExpired(ctx, at.UnixMilli(), int64(limit)+1)
+		if err != nil {
+			return err
 		}
-		return err
+		deleted, more = 0, len(rows) > limit
+		for i := range rows[:min(len(rows), limit)] {
+			n, err := session.Querier.DeleteOneTime(ctx, rows[i].TokenSum)
+			if err != nil {
+				return err
+			}
+			deleted += int(n)
+		}
+		return nil
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return deleted, nil
+	return deleted, more, nil
 }

@@ -106,7 +106,7 @@ func (e Engine) TestBrokenFeed(t *testing.T) {
 			for range 3 {
 				Create(t, store)
 			}
-			if n, err := store.PruneChanges(t.Context(), time.Now().Add(time.Hour), 100); err != nil || n != 5 {
+			if n, _, err := store.PruneChanges(t.Context(), time.Now().Add(time.Hour), 100); err != nil || n != 5 {
 				t.Fatalf("PruneChanges: %d, %v, want all but the newest of 6", n, err)
 			}
 		},
@@ -146,7 +146,7 @@ func (e Engine) TestBrokenFeed(t *testing.T) {
 			Create(t, store)
 		}
 		l := Listen(t, store)
-		if n, err := store.PruneChanges(t.Context(), time.Now().Add(time.Hour), 100); err != nil || n != 2 {
+		if n, _, err := store.PruneChanges(t.Context(), time.Now().Add(time.Hour), 100); err != nil || n != 2 {
 			t.Fatalf("PruneChanges: %d, %v, want 2", n, err)
 		}
 		if got := l.Poll(t); len(got) > 0 && !(e.Cautious && slices.Equal(got, []string{""})) {

@@ -57,7 +57,7 @@ func Seed(t testing.TB, store keyfold.Store) (began time.Time) {
 				batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at.Truncate(time.Hour), Outcome: keyfold.Outcome(outcome), Count: 1})
 				batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: key.ID, Outcome: keyfold.Outcome(outcome), Route: fmt.Sprint("GET /", n)})
 			}
-			batch.Minutes = append(batch.Minutes, keyfold.RefusalMinute{MinuteAt: at.Truncate(time.Minute), Outcome: 1, Count: 1})
+			batch.Hours = append(batch.Hours, keyfold.UsageHour{HourAt: at.Truncate(time.Hour), Outcome: 1, Count: 1})
 		}
 	}
 	if _, err := store.RecordUsage(t.Context(), batch); err != nil {
@@ -134,7 +134,6 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 		"HoursOfKey":     func() error { _, err := q.HoursOfKey(ctx, "k", hour, to); return err },
 		"HoursOfOwner":   func() error { _, err := q.HoursOfOwner(ctx, "owner7", hour, to); return err },
 		"LatestHour":     func() error { _, err := q.LatestHour(ctx, "k", hour, to, outcomes); return err },
-		"RefusalMinutes": func() error { _, err := q.RefusalMinutes(ctx, hour, to); return err },
 		"EventsAll":      func() error { _, err := q.EventsAll(ctx, hour, to, to, 5, outcomes, 50); return err },
 		"EventsOfKey":    func() error { _, err := q.EventsOfKey(ctx, hour, to, to, 5, "k", outcomes, 50); return err },
 		"EventsOfOwner":  func() error { _, err := q.EventsOfOwner(ctx, hour, to, to, 5, outcomes, "owner7", 50); return err },
@@ -143,8 +142,6 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 		"NthBatchAt":     func() error { _, err := q.NthBatchAt(ctx, at(time.Minute), 20); return err },
 		"NthHour":        func() error { _, err := q.NthHour(ctx, to, 50); return err },
 		"DeleteHours":    func() error { _, err := q.DeleteHours(ctx, hour, hour, "k"); return err },
-		"NthMinuteAt":    func() error { _, err := q.NthMinuteAt(ctx, to, 50); return err },
-		"DeleteMinutes":  func() error { _, err := q.DeleteMinutes(ctx, at(10*time.Minute)); return err },
 		"NthWord":        func() error { _, err := q.NthWord(ctx, at(0), 0); return err },
 		"DeleteWords":    func() error { _, err := q.DeleteWords(ctx, at(0), at(0), 0); return err },
 		"DeleteBatches":  func() error { _, err := q.DeleteBatches(ctx, at(10*time.Second)); return err },
