@@ -13,7 +13,7 @@ import (
 	"github.com/keyfold/keyfold/httpadapter"
 )
 
-// refusal is an answer {"detail":…} with a status of failure.
+// refusal is the answer {"detail":…} to a request that failed.
 type refusal struct {
 	status int
 	detail any           // a text, or faults
@@ -22,14 +22,14 @@ type refusal struct {
 
 func (r *refusal) Error() string { return http.StatusText(r.status) }
 
-// fault is one parameter that is missing or wrong, as FastAPI says it.
+// fault describes a parameter that is missing or wrong, in the form of FastAPI.
 type fault struct {
 	Loc  []string `json:"loc"`
 	Msg  string   `json:"msg"`
 	Type string   `json:"type"`
 }
 
-// faulty is the 422 for one parameter; without a name, for all of them.
+// faulty returns the 422 for a parameter, or for all of them if there is no name.
 func faulty(msg, kind, in string, name ...string) *refusal {
 	return &refusal{
 		status: http.StatusUnprocessableEntity,
@@ -41,7 +41,7 @@ func missing(name string) *refusal {
 	return faulty("field required", "value_error.missing", "query", name)
 }
 
-// refuse answers what a route did not.
+// refuse answers a request with an error.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	refused, ok := errors.AsType[*refusal](err)
 	if !ok {
@@ -53,13 +53,13 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	refused.write(w)
 }
 
-// refusalOf is the answer to an error of the Service.
+// refusalOf returns the answer to an error of the Service.
 func refusalOf(err error) *refusal {
 	if bad, ok := errors.AsType[*keyfold.InvalidError](err); ok {
 		return faulty(bad.Reason, "value_error", "query", bad.Field)
 	}
 	p := httpadapter.ProblemOf(err)
-	if errors.Is(err, keyfold.ErrUnavailable) { // also where it is busy, and so an ErrRateLimited too
+	if errors.Is(err, keyfold.ErrUnavailable) { // an overloaded process returns an ErrRateLimited as well
 		p = httpadapter.ProblemOf(keyfold.ErrUnavailable)
 	}
 	if p.Detail == "" {
@@ -81,11 +81,11 @@ func (r *refusal) write(w http.ResponseWriter) {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(encode(v)) // the client is gone; there is nobody to tell
+	_, _ = w.Write(encode(v)) // an error means that the client is gone
 }
 
-// encode writes JSON as Python does: without escapes for HTML and without a line
-// break at its end. Nothing here fails to encode.
+// encode returns JSON as Python writes it: without escapes for HTML and without a line break
+// at the end. No value in this package fails to encode.
 func encode(v any) []byte {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

@@ -10,48 +10,47 @@ import (
 	"github.com/keyfold/keyfold/httpadapter/internal/adminsecret"
 )
 
-// defaultKeyTTL is the predecessor's.
+// defaultKeyTTL is the default of the predecessor.
 const defaultKeyTTL = 15 * 24 * time.Hour
 
-// Options says who may use the routes and how they are served.
+// Options are the options of [Handler].
 type Options struct {
-	// Secret is what callers send in the header "secret-key": at least 32
-	// printable ASCII characters, as random as a key. Required.
+	// Secret is the admin secret, which callers send in the header "secret-key". It is
+	// required, must have 32 to 512 printable ASCII characters, and should be random.
 	Secret string
 
-	// PreviousSecret is accepted in addition to Secret, so that a secret can be
-	// replaced without refusing callers that still have the old one. Its use is
-	// logged, once an hour for each address. It must differ from Secret. Default
-	// none.
+	// PreviousSecret is accepted in addition to Secret, so that you can replace a secret
+	// without refusing callers that still send the old one. Its use is logged once an
+	// hour for each address. It must differ from Secret. The default is none.
 	PreviousSecret string
 
-	// AllowShortSecrets admits secrets of 8 to 31 characters, as the
-	// predecessor did. Such secrets can be guessed, and so the right one does not
-	// always pass: see "Short secrets" in the documentation of the package admin.
-	// Default off.
+	// AllowShortSecrets allows secrets of 8 to 31 characters, as the predecessor did.
+	// Such a secret can be guessed. To slow guesses down, the right secret does not
+	// always pass: see "Short secrets" in the package admin. The default is false.
 	AllowShortSecrets bool
 
-	// KeyTTL is the life of a new key, and of one that is renewed without a date.
-	// Default 15 days, whatever keyfold.Options.KeyTTL is: give both the same.
-	// [keyfold.Never] for no end.
+	// KeyTTL is the lifetime of a new key, and of a key that is renewed without a date. It
+	// must be between 1 s and 100 years, or [keyfold.Never] for keys that do not expire.
+	// The default is 15 days and does not depend on keyfold.Options.KeyTTL: set both to
+	// the same value.
 	KeyTTL time.Duration
 
-	// TrustedProxies are the proxies whose X-Forwarded-For header tells the
-	// client's address, for the count of wrong secrets, the log and the audit log;
-	// see [httpadapter.ClientIP]. Default none: all clients of a proxy then have
-	// the address of that proxy.
+	// TrustedProxies are the proxies whose X-Forwarded-For header is trusted for the
+	// address of the client, see [httpadapter.ClientIP]. The address is used to count
+	// wrong secrets, in the log and in the audit log. The default is none: all clients
+	// behind a proxy then have the address of the proxy.
 	TrustedProxies httpadapter.Proxies
 
-	// Logger is told once which password policy is in force, of wrong secrets, of
-	// the use of the previous one, of weak options, and of requests that failed on
-	// this side. Default slog.Default().
+	// Logger receives a line about the password policy at start, warnings about weak
+	// options, wrong secrets and the use of the previous secret, and errors of requests
+	// that the server could not answer. The default is slog.Default().
 	Logger *slog.Logger
 
-	// Now is the clock. Default time.Now.
+	// Now is the clock. The default is time.Now.
 	Now func() time.Time
 }
 
-// handler is the routes on a Service.
+// handler serves the routes of a Service.
 type handler struct {
 	svc    *keyfold.Service
 	gate   *adminsecret.Gate
@@ -59,17 +58,17 @@ type handler struct {
 	routes map[string]route
 }
 
-// route answers a request whose sender has the secret. What it returns instead
-// of answering, refuse answers.
+// route answers a request that has the secret. If it returns an error, it has not
+// answered, and refuse does.
 type route func(w http.ResponseWriter, r *http.Request, p params) error
 
-// Paths returns the paths that [Handler] answers: "/new", "/revoke", "/renew" and
-// "/logs". Under one prefix with the package admin, mount it at these alone:
-// none of them is a path of the admin API.
+// Paths returns the paths that [Handler] answers: "/new", "/revoke", "/renew" and "/logs".
+// None of them is a path of the admin API, so both can have the same prefix: mount this
+// handler at these paths only.
 func Paths() []string { return []string{"/new", "/revoke", "/renew", "/logs"} }
 
-// Handler returns the routes on that Service, at its root. Errors: an
-// [keyfold.InvalidError] that names the option, and never repeats a secret.
+// Handler returns a handler that serves the routes of this Service at its root. The error
+// is a [keyfold.InvalidError] that names the option and does not repeat a secret.
 func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 	gate, err := adminsecret.New(svc, adminsecret.Options{
 		Secret: o.Secret, PreviousSecret: o.PreviousSecret, AllowShortSecrets: o.AllowShortSecrets,
@@ -86,14 +85,14 @@ func Handler(svc *keyfold.Service, o Options) (http.Handler, error) {
 		return nil, &keyfold.InvalidError{Field: "Options.KeyTTL", Reason: "must be between 1 s and 100 years, or Never"}
 	}
 	h.routes = map[string]route{"/new": h.create, "/revoke": h.revoke, "/renew": h.renew, "/logs": h.logs}
-	h.tellPolicy()
+	h.logPolicy()
 	return h, nil
 }
 
 const maxKeyTTL = 100 * 365 * 24 * time.Hour // as in keyfold.Options
 
-// ServeHTTP lets a request through one check after the other, in the order of
-// the predecessor: route, method, secret, parameters.
+// ServeHTTP checks a request in the order of the predecessor: route, method, secret,
+// parameters.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.gate.SetHeaders(w.Header())
 	if err := h.serve(w, r); err != nil {
@@ -121,7 +120,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, admitted, p)
 }
 
-// secretRefusal is the answer to a request without the right secret.
+// secretRefusal returns the answer to a request without the right secret.
 func secretRefusal(outcome adminsecret.Outcome, wait time.Duration) *refusal {
 	switch outcome {
 	case adminsecret.Limited:

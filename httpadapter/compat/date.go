@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// dateFormat is ISO 8601 as the predecessor wrote it: UTC, to the second.
+// dateFormat is ISO 8601 as the predecessor writes it: in UTC, to the second.
 const dateFormat = "2006-01-02T15:04:05"
 
-// endOfTime stands for the deadline of a key that has none, where the contract
-// wants a date. It is the last that Python can hold.
+// endOfTime is the expiry time of a key that never expires, because the contract requires a
+// date. It is the last date that Python can represent.
 func endOfTime() time.Time { return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }
 
 func formatDate(at time.Time) string {
@@ -19,17 +19,16 @@ func formatDate(at time.Time) string {
 	return at.UTC().Format(dateFormat)
 }
 
-// parseDate reads a date of ISO 8601 in the extended format, with or without a
-// time of day and a zone: 2026-12-08, 2026-12-08T06:45, 2026-12-08
-// 06:45:15.25+01:00, 2026-12-08T06Z. Without a zone it is UTC. Fractions of a
-// second are cut off. A date before 1970, when no key was, is the beginning of
-// 1970: it is as far in the past.
+// parseDate reads a date in the extended format of ISO 8601, with or without a time of day
+// and a zone: 2026-12-08, 2026-12-08T06:45, 2026-12-08 06:45:15.25+01:00, 2026-12-08T06Z.
+// The default zone is UTC. Fractions of a second are removed. A date before 1970 becomes
+// the beginning of 1970, which is in the past as well.
 func parseDate(text string) (time.Time, bool) {
 	const day = "2006-01-02"
 	if len(text) > len(day) {
 		clock := text[len(day)+1:]
 		if !strings.ContainsRune("Tt ", rune(text[len(day)])) || len(clock) < 2 || !isDigit(clock[1]) {
-			return time.Time{}, false // time.Parse would take an hour of one digit
+			return time.Time{}, false // time.Parse would accept an hour with one digit
 		}
 		text = text[:len(day)] + "T" + strings.ReplaceAll(clock, "z", "Z")
 	}
@@ -46,8 +45,8 @@ func parseDate(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// inRange refuses years that Python does not have, and those that it gets to by
-// a zone alone.
+// inRange refuses years that Python cannot represent, also if only the zone leads to such a
+// year.
 func inRange(at time.Time) (time.Time, bool) {
 	year := at.Year()
 	at = at.UTC().Truncate(time.Second)

@@ -1,6 +1,6 @@
 // Package compat serves the routes of Keyfold's predecessor, the Python package
-// fastapi_auth2, so that programs can move without changing a client. It is for
-// moving: new clients have the package admin.
+// fastapi_auth2, so that you can move a program to Keyfold without changing its clients.
+// It is for existing clients only: new clients should use the package admin.
 //
 //	handler, err := compat.Handler(svc, compat.Options{Secret: secret})
 //	for _, path := range compat.Paths() {
@@ -10,9 +10,9 @@
 //
 // # The contract
 //
-// Every route takes GET, and POST, which is the same with its parameters in the
-// query or in a form. All need the admin secret in the header "secret-key". It is
-// never read from a URL.
+// Every route accepts GET and POST. They have the same effect, but POST also accepts its
+// parameters in a form. All routes require the admin secret in the header "secret-key". It
+// is never read from a URL.
 //
 //	/new     name, username, email, password, never_expires; all optional
 //	         "<key>", or {"api-key":"<key>"} with an e-mail address and a password
@@ -23,42 +23,47 @@
 //	/logs    {"logs":[{"api_key":…,"name":…,"username":…,"email":…,"is_active":…,
 //	         "never_expire":…,"expiration_date":…,"latest_query_date":…,"total_queries":…}]}
 //
-// Failures are {"detail":…}: 403 for every failure to authenticate, 404 for a key
-// that is not there to renew, 422 in the shape of FastAPI for a parameter that is
-// missing or wrong, 405 with Allow. Beyond the contract there are 429 and 503,
-// with Retry-After: more than ten wrong secrets in a minute from one address, and a
-// store that does not answer. The right secret always passes; the one exception is
-// described under "Short secrets" in the package admin, with whose handler on the
-// same Service all of this is counted together.
+// Failures are {"detail":…}: 403 for every failure to authenticate, 404 if the key to renew
+// does not exist, 405 with Allow, and 422 in the form of FastAPI for a parameter that is
+// missing or wrong. In addition to the contract, there are 429, after more than ten wrong
+// secrets in a minute from one address, and 503, if the store does not respond. Both have
+// Retry-After. The right secret always passes, with one exception: see "Short secrets" in
+// the package admin. Wrong secrets are counted together with those that are sent to the
+// handler of admin on the same Service.
 //
-// # Where it departs
+// # Differences
 //
-// The predecessor kept keys in clear and listed them whole. Here api_key in /logs
-// is the key's id, its public part. /revoke and /renew take the whole key or that.
+// The predecessor stored keys in plain text and listed them in full. Here, api_key in
+// /logs is the ID of the key, which is its public part. /revoke and /renew accept the
+// whole key or its ID.
 //
-// /revoke is [keyfold.Service.DisableKey], so that /renew can reactivate a key, by
-// EnableKey and RenewKey in one transaction. What was revoked by Keyfold's own
-// means, or replaced by rotation, stays so: /renew answers 404.
+// /revoke calls [keyfold.Service.DisableKey], so that /renew can reactivate the key with
+// EnableKey and RenewKey, in one transaction. A key that was revoked in another way, or
+// replaced by rotation, cannot be reactivated: /renew answers 404.
 //
-// A key that never expires has the expiration_date 9999-12-31T23:59:59. Renewing it
-// without a date, or with a date in the past, leaves it as it is. With a later date
-// it expires then; the predecessor answered so, but went on accepting the key.
+// A key that never expires has the expiration_date 9999-12-31T23:59:59. If it is renewed
+// without a date, or with a date in the past, it does not change. If it is renewed with a
+// date in the future, it expires then; the predecessor gave the same answer, but did not
+// stop accepting the key.
 //
 // # Users
 //
-// With an e-mail address and a password, /new creates a [keyfold.User] that the key
-// belongs to; both are created or neither is. One of the two without the other is
-// 422. The name, if there is one, becomes the username, so it must be free and must
-// not contain spaces: 422 otherwise. Without a user it is the name of the key, and
-// need not be unique. "name" in /logs is that of the key; "username"
-// is the user's, or the key's where there is no user with one. Passwords have to
-// pass the Service's policy, which is the predecessor's if it is made with
-// [PasswordPolicy]; they can be checked, by [keyfold.Service.Authenticate].
+// With an e-mail address and a password, /new creates a [keyfold.User] and a key that
+// belongs to the user; either both are created or neither. An e-mail address without a
+// password, or the reverse, is a 422. The name becomes the username if there is one, so it
+// must not be taken and must not contain spaces; otherwise the answer is 422. Without a
+// user, it is the name of the key and need not be unique. In /logs, "name" is the name of
+// the key. "username" is the name of the user, or the name of the key if there is no user
+// with a username.
 //
-// # What is unsafe in the contract itself
+// Passwords must satisfy the policy of the Service, which is the predecessor's policy if
+// the Service was made with [PasswordPolicy]. Use [keyfold.Service.Authenticate] to check
+// them.
 //
-// A GET changes things, with key and password in the URL: URLs end up in the logs
-// of every server and proxy on the way. Nothing here logs them, but others do.
-// Send POST with a form where you can, and leave these routes when the last client
+// # Risks of the contract
+//
+// GET requests change data, with the key and the password in the URL, and URLs appear in
+// the logs of servers and proxies. This package does not log them, but others do. Send
+// POST requests with a form where you can, and remove these routes when the last client
 // has moved.
 package compat

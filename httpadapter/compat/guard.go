@@ -8,25 +8,26 @@ import (
 	"github.com/keyfold/keyfold/httpadapter"
 )
 
-// RequireKey is [httpadapter.RequireKey] by the predecessor's contract: the key
-// comes in the query parameter "api-key" or the header "api-key", tried in that
-// order, and one good one is enough; an empty one counts as not given. A refusal
-// is {"detail":…} with 403, never 401. In the handler,
-// [httpadapter.IdentityFrom] says whose key it was.
+// RequireKey is [httpadapter.RequireKey] by the predecessor's contract. It reads the key
+// from the query parameter "api-key" and from the header "api-key", in this order. One good
+// key is enough, and an empty key counts as missing. Refused requests are answered with
+// {"detail":…} and 403, never 401. In the handler, [httpadapter.IdentityFrom] returns the
+// identity of the key.
 //
-// The options are those of the package httpadapter, but for the sources of keys,
-// ErrorHandler and the limit on failures, which the contract decides. A nil Verifier panics here,
-// at start.
+// RequireKey takes the options of the package httpadapter. QueryParam, KeyFunc, ErrorHandler
+// and DisableFailureLimit have no effect, because the contract decides on these: the number
+// of bad keys is not limited. Like httpadapter.RequireKey, it panics if v is nil or if no
+// key can have a required scope.
 func RequireKey(v httpadapter.Verifier, opts ...httpadapter.Option) func(http.Handler) http.Handler {
 	all := append([]httpadapter.Option{}, opts...)
 	return httpadapter.RequireKey(v, append(all, httpadapter.KeyFunc(keysOf), httpadapter.ErrorHandler(refuseKey), httpadapter.DisableFailureLimit())...)
 }
 
-// keysOf returns the keys that a request presents, in the order of the contract.
+// keysOf returns the keys of a request, in the order of the contract.
 func keysOf(r *http.Request) []string {
 	keys := make([]string, 0, 2)
 	if r.URL.RawQuery != "" {
-		query, _ := parseQuery(r.URL.RawQuery) // what cannot be read is no key
+		query, _ := parseQuery(r.URL.RawQuery) // parameters that cannot be read are not keys
 		if key, given := query.get("api-key"); given {
 			keys = append(keys, key)
 		}

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/keyfold/keyfold"
 )
 
-// What the predecessor answers, to the letter.
+// The texts of the predecessor, letter by letter.
 const (
 	keyNotFound   = "API key not found"
 	badDate       = "The expiration date could not be parsed. Please use ISO 8601."
@@ -17,12 +18,12 @@ const (
 	newDeadline   = "The new expiration date for the API key is "
 	userExists    = "This user already exists in the database. Please choose another username or password."
 	badEmail      = "This is not a valid email address. Please input a valid email address."
-	badPassword   = "This password cannot be used: it "
+	badPassword   = "This password cannot be used"
 	revokedReason = "revoked over the routes of the predecessor"
 )
 
-// create makes a key. With an e-mail address and a password it also makes the user
-// that the key belongs to, and answers an object, as the predecessor does.
+// create creates a key. With an e-mail address and a password, it also creates the user
+// that the key belongs to, and answers with an object, as the predecessor does.
 func (h *handler) create(w http.ResponseWriter, r *http.Request, p params) error {
 	never, err := p.flag("never_expires")
 	if err != nil {
@@ -66,8 +67,8 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, p params) error
 	return nil
 }
 
-// name returns the name of a key and of its user, which may be empty, and the
-// parameter that gave it: "username", or else "name".
+// name returns the name of a key and of its user, which may be empty, and the name of its
+// parameter: "username", or else "name".
 func (p params) name() (name, param string) {
 	if username, _ := p.get("username"); username != "" {
 		return username, "username"
@@ -76,8 +77,8 @@ func (p params) name() (name, param string) {
 	return name, "name"
 }
 
-// createWithUser makes user and key, or neither. The password is hashed already,
-// because nothing may wait for that with a transaction open.
+// createWithUser creates the user and the key, or neither. The password was hashed before,
+// because hashing is slow and a transaction must not stay open during it.
 func (h *handler) createWithUser(ctx context.Context, u keyfold.NewUser, n keyfold.NewKey) (token keyfold.Token, err error) {
 	var user keyfold.User
 	create := func(k *keyfold.Service) error {
@@ -91,7 +92,7 @@ func (h *handler) createWithUser(ctx context.Context, u keyfold.NewUser, n keyfo
 	if err = h.svc.InTx(ctx, create); !errors.Is(err, errors.ErrUnsupported) {
 		return token, err
 	}
-	// A store without transactions: what is there already goes again.
+	// The store has no transactions: if the key fails, delete the user again.
 	user = keyfold.User{}
 	if err = create(h.svc); err != nil && user.ID != "" {
 		err = errors.Join(err, h.svc.DeleteUser(context.WithoutCancel(ctx), user.ID))
@@ -103,8 +104,8 @@ func forbidden(detail string) *refusal {
 	return &refusal{status: http.StatusForbidden, detail: detail}
 }
 
-// refuseUser answers as the predecessor does, with 403, for what it looked at
-// itself: taken names, the address, the password.
+// refuseUser answers with 403, as the predecessor does, for a name that is taken, an
+// invalid e-mail address, and a refused password.
 func refuseUser(err error, nameParam string) error {
 	if errors.Is(err, keyfold.ErrConflict) {
 		return forbidden(userExists)
@@ -117,15 +118,30 @@ func refuseUser(err error, nameParam string) error {
 	case "email":
 		return forbidden(badEmail)
 	case "password":
-		return forbidden(badPassword + bad.Reason)
+		return forbidden(badPassword + needs(bad.Reason))
 	case "name", "username":
 		return faulty(bad.Reason, "value_error", "query", nameParam)
 	}
 	return err
 }
 
-// publicPart returns the id that a whole key or a public part stands for, and ""
-// for what is neither.
+// needs returns the end of the answer to a refused password. The contract lists the missing
+// parts: ". It needs: at least 9 characters; a digit". A reason that is not about missing
+// parts comes from another policy than [PasswordPolicy], and becomes a sentence.
+func needs(reason string) string {
+	parts := strings.Split(reason, "; ")
+	for i, part := range parts {
+		missing, ok := strings.CutPrefix(strings.Replace(part, "must contain ", "must have ", 1), "must have ")
+		if !ok {
+			return ": it " + reason
+		}
+		parts[i] = missing
+	}
+	return ". It needs: " + strings.Join(parts, "; ")
+}
+
+// publicPart returns the ID of a whole key. It returns any other text unchanged: it may be
+// an ID.
 func publicPart(presented string) string {
 	if token, err := keyfold.ParseToken(presented); err == nil {
 		return token.ID()
@@ -133,14 +149,14 @@ func publicPart(presented string) string {
 	return presented
 }
 
-// revoke disables a key. Whether there is one, it does not tell.
+// revoke disables a key. The answer does not tell whether the key exists.
 func (h *handler) revoke(w http.ResponseWriter, r *http.Request, p params) error {
 	presented, given := p.get("api-key")
 	if !given {
 		return missing("api-key")
 	}
 	err := h.svc.DisableKey(r.Context(), publicPart(presented), revokedReason)
-	for _, none := range [...]error{keyfold.ErrNotFound, keyfold.ErrInvalid, keyfold.ErrConflict} { // conflict: it is revoked for good
+	for _, none := range [...]error{keyfold.ErrNotFound, keyfold.ErrInvalid, keyfold.ErrConflict} { // conflict: the key has been revoked permanently
 		if errors.Is(err, none) {
 			err = nil
 		}
@@ -152,7 +168,7 @@ func (h *handler) revoke(w http.ResponseWriter, r *http.Request, p params) error
 	return nil
 }
 
-// renew gives a key a new deadline and enables it, both or neither.
+// renew sets the expiry time of a key and enables the key, or does neither.
 func (h *handler) renew(w http.ResponseWriter, r *http.Request, p params) error {
 	presented, given := p.get("api-key")
 	if !given {
@@ -170,7 +186,7 @@ func (h *handler) renew(w http.ResponseWriter, r *http.Request, p params) error 
 	}
 	switch {
 	case errors.Is(err, keyfold.ErrNotFound), errors.Is(err, keyfold.ErrInvalid), errors.Is(err, keyfold.ErrConflict):
-		return &refusal{status: http.StatusNotFound, detail: keyNotFound} // conflict: it is revoked for good, or was rotated
+		return &refusal{status: http.StatusNotFound, detail: keyNotFound} // conflict: the key has been revoked permanently, or was rotated
 	case err != nil:
 		return err
 	}
@@ -188,8 +204,8 @@ func (h *handler) renewIn(ctx context.Context, k *keyfold.Service, id, date stri
 	if err != nil {
 		return "", err
 	}
-	// In this order, because a store without transactions keeps what the first call
-	// did where the second fails: a key that cannot be renewed must stay disabled.
+	// Renew first: if the store has no transactions and the second call fails, the effect
+	// of the first stays, and a key that cannot be renewed must stay disabled.
 	renewed, err := k.RenewKey(ctx, id, wanted)
 	if err != nil {
 		return "", err
@@ -203,9 +219,9 @@ func (h *handler) renewIn(ctx context.Context, k *keyfold.Service, id, date stri
 	return answer + newDeadline + formatDate(renewed.ExpiresAt), nil
 }
 
-// deadline is what a key is renewed to. It is exact, also where that is sooner. A
-// date in the past ends a key, except one that never expires: the predecessor
-// kept its flag and never looked at the date.
+// deadline returns the options to renew a key. The new expiry time is exactly the date,
+// even if the key now expires later. A date in the past ends the key, except if the key
+// never expires: for such a key, the predecessor ignored the date.
 func (h *handler) deadline(key *keyfold.Key, date string) (keyfold.RenewOptions, error) {
 	switch {
 	case date != "":

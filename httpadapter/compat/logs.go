@@ -11,10 +11,10 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// logPage is how many keys are in memory at a time, however many there are.
+// logPage is the number of keys in memory at a time.
 const logPage = 200
 
-// logLine is one key, with the names, the order and the nulls of the contract.
+// logLine is a key in /logs, with the names, the order and the nulls of the contract.
 type logLine struct {
 	APIKey          string  `json:"api_key"`
 	Name            *string `json:"name"`
@@ -27,9 +27,9 @@ type logLine struct {
 	TotalQueries    int64   `json:"total_queries"`
 }
 
-// logs lists every key, the newest first, in pages of [logPage]: each key that
-// exists throughout is there once. When a later page cannot be read the answer
-// ends without its end, so that nobody takes it for the whole list.
+// logs lists all keys, the newest first. It reads them in pages of [logPage]; a key that
+// exists during the whole request is listed once. If a later page cannot be read, the JSON
+// is left incomplete, so that the client does not take it for the whole list.
 func (h *handler) logs(w http.ResponseWriter, r *http.Request, _ params) error {
 	ctx := r.Context()
 	if err := h.svc.Flush(ctx); err != nil && ctx.Err() == nil {
@@ -49,7 +49,7 @@ func (h *handler) logs(w http.ResponseWriter, r *http.Request, _ params) error {
 			comma = ","
 		}
 		if err := out.Flush(); err != nil {
-			return nil // the client is gone; there is nobody to tell
+			return nil // the client is gone
 		}
 		if next == "" {
 			break
@@ -65,7 +65,7 @@ func (h *handler) logs(w http.ResponseWriter, r *http.Request, _ params) error {
 	return nil
 }
 
-// logPage returns the lines of one page, and the cursor of the next.
+// logPage returns the lines of a page, and the cursor of the next page.
 func (h *handler) logPage(ctx context.Context, cursor string) (lines []logLine, next string, err error) {
 	page, err := h.svc.Keys(ctx, keyfold.KeyQuery{Cursor: cursor, Limit: logPage})
 	if err != nil {

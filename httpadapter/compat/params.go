@@ -11,8 +11,8 @@ import (
 // maxForm bounds the body of a POST.
 const maxForm = 64 << 10
 
-// params is what a request says. Of a parameter that is given twice the last
-// counts, as in FastAPI; those that nobody asks for are not looked at.
+// params are the parameters of a request. If a parameter is given twice, the last value
+// counts, as in FastAPI. Unknown parameters are ignored.
 type params url.Values
 
 func (p params) get(name string) (value string, given bool) {
@@ -23,8 +23,8 @@ func (p params) get(name string) (value string, given bool) {
 	return values[len(values)-1], true
 }
 
-// readParams reads the query and, of a POST, a form. What cannot be read is
-// refused rather than passed over: a key must not come out other than it was meant.
+// readParams reads the query and, for a POST, the form. It refuses a query or a form that
+// cannot be read, because a key must not get other properties than the caller meant.
 func readParams(w http.ResponseWriter, r *http.Request) (params, error) {
 	query, err := parseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -54,13 +54,13 @@ func readParams(w http.ResponseWriter, r *http.Request) (params, error) {
 	return query, nil
 }
 
-// parseQuery is [url.ParseQuery], but for ";", which is nothing special to Python.
+// parseQuery is [url.ParseQuery], except that ";" has no special meaning, as in Python.
 func parseQuery(query string) (params, error) {
 	values, err := url.ParseQuery(strings.ReplaceAll(query, ";", "%3B"))
 	return params(values), err
 }
 
-// flag reads a bool; false where it is not given.
+// flag reads a boolean parameter. The default is false.
 func (p params) flag(name string) (bool, error) {
 	text, given := p.get(name)
 	if !given {
@@ -73,7 +73,7 @@ func (p params) flag(name string) (bool, error) {
 	return value, nil
 }
 
-// parseBool takes what pydantic takes.
+// parseBool accepts the same values as pydantic.
 func parseBool(text string) (value, ok bool) {
 	switch strings.ToLower(text) {
 	case "true", "1", "yes", "on", "t", "y":

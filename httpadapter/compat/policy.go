@@ -12,11 +12,10 @@ import (
 // minPassword is "longer than 8".
 const minPassword = 9
 
-// PasswordPolicy returns the predecessor's rule for passwords: longer than 8
-// characters, among them a digit, an upper-case letter and a special character,
-// and nothing else. For [keyfold.Options.PasswordPolicy], where clients give users
-// passwords that Keyfold's own policy refuses. It is weaker than that: "Password1!"
-// passes.
+// PasswordPolicy returns the predecessor's policy for passwords, for
+// keyfold.Options.PasswordPolicy: at least 9 characters, with a digit, an upper-case letter
+// and a special character. It is weaker than the default policy of Keyfold: "Password1!"
+// passes. Use it only if clients set passwords that the default policy refuses.
 func PasswordPolicy() keyfold.PasswordPolicy {
 	return keyfold.PasswordPolicy{
 		MinLength:    minPassword,
@@ -26,7 +25,7 @@ func PasswordPolicy() keyfold.PasswordPolicy {
 	}
 }
 
-// checkCharacters names the kinds of characters that a password lacks.
+// checkCharacters names the kinds of characters that are missing from a password.
 func checkCharacters(password string) error {
 	var lacks []string
 	for _, kind := range [...]struct {
@@ -47,10 +46,10 @@ func checkCharacters(password string) error {
 	return errors.New(strings.Join(lacks, "; "))
 }
 
-// shortestWeak is the length of the shortest password that the Service takes of
-// those that the predecessor took and Keyfold's own policy does not, whatever
-// their length; 0 if it takes none. A program may have made its policy of the
-// predecessor's with a longer minimum.
+// shortestWeak returns the length of the shortest password that the predecessor's policy
+// and the Service accept, but Keyfold's default policy refuses at any length. It returns 0
+// if the Service accepts none. The policy of a program may be the predecessor's with a
+// larger minimum length.
 func (h *handler) shortestWeak() int {
 	const longest = 256
 	weak := strings.Repeat("Aa1!", longest/4) // a repetition
@@ -62,8 +61,8 @@ func (h *handler) shortestWeak() int {
 	return 0
 }
 
-// tellPolicy says at start which policy the passwords of users have to pass.
-func (h *handler) tellPolicy() {
+// logPolicy logs which policy the passwords of users must satisfy.
+func (h *handler) logPolicy() {
 	if shortest := h.shortestWeak(); shortest > 0 {
 		h.gate.Logger().Warn("keyfold: the predecessor's rule for passwords is in force, which is weaker than Keyfold's own",
 			slog.Int("min_length", shortest), slog.Bool("common_passwords", true))
