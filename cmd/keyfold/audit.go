@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -29,9 +30,10 @@ func (c *command) auditList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List changes, newest first",
-		Long: `List changes, newest first: who made them, from where, and what became of the
-fields that changed. A list that goes on says so on standard error, or with --json
-in "next".`,
+		Long: `List changes, newest first, with the actor, the network address, and the old and
+new values of the changed fields.
+
+` + listHelp,
 		Example: `  keyfold audit list --target 8fJ2kQ0aXw3mT7Zb`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,20 +41,37 @@ in "next".`,
 				return err
 			}
 			if _, err := keyfold.ParseToken(target); err == nil {
-				return checkID("--target", target) // the id of anything else will do
+				return checkID("--target", target) // IDs of other objects have other forms
 			}
 			if err := pages.check(); err != nil {
 				return err
 			}
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
+				target, err := auditTarget(ctx, svc, target)
+				if err != nil {
+					return err
+				}
 				return auditListing(svc, target).print(ctx, c, &pages, flags.asJSON)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&target, "target", "", "only changes of what has that `id`")
+	cmd.Flags().StringVar(&target, "target", "", "only changes of the object with this `id`, or of the user with this username or e-mail address")
 	pages.add(cmd)
 	flags.add(cmd)
 	return cmd
+}
+
+// auditTarget returns the ID of the user if the target is a username or an e-mail
+// address, and the target itself otherwise.
+func auditTarget(ctx context.Context, svc *keyfold.Service, target string) (string, error) {
+	if target == "" || idPattern.MatchString(target) {
+		return target, nil
+	}
+	user, err := svc.UserByIdentifier(ctx, target)
+	if errors.Is(err, keyfold.ErrNotFound) {
+		return target, nil
+	}
+	return user.ID, err
 }
 
 func auditListing(svc *keyfold.Service, target string) listing[keyfold.AuditEntry] {
@@ -69,7 +88,7 @@ func auditListing(svc *keyfold.Service, target string) listing[keyfold.AuditEntr
 }
 
 func auditTable(found []keyfold.AuditEntry) *table {
-	t := newTable("TIME", "ACTOR", "IP?", "REQUEST?", "ACTION", "TARGET", "CHANGE")
+	t := newTable("audit entries", "TIME!", "ACTOR", "IP?", "REQUEST?", "ACTION", "TARGET!", "CHANGE")
 	for _, e := range found {
 		t.add(exactTime(e.At), e.Actor, ipText(e.IP), e.RequestID, e.Action, e.Target, changeText(e.Before, e.After))
 	}
@@ -84,8 +103,8 @@ func ipText(ip netip.Addr) string {
 	return ip.String()
 }
 
-// changeText says what became of each field: "name: "a" → "b"". Of what is new
-// or gone it tells the fields that hold something.
+// changeText lists the changed fields: name: "a" → "b". For a creation or a deletion
+// it lists the fields that are not empty.
 func changeText(before, after string) string {
 	var old, now map[string]json.RawMessage
 	_ = json.Unmarshal([]byte(before), &old) // empty for a creation

@@ -20,6 +20,7 @@ func TestBulkChangesTheKeysThatMatchBoth(t *testing.T) {
 	count := func(args ...string) int {
 		return len(documents[wire.Key](t, s.prints(append([]string{"keys", "list", "--all", "--json"}, args...)...)))
 	}
+	s.fails(exitUsage, "keyfold keys disable asks for confirmation", "keys", "disable", "--owner", "a")
 	if got := s.prints("keys", "disable", "--owner", "a", "--tenant", "y", "--yes"); got != "disabled 1 key\n" || count("--state", "disabled") != 1 {
 		t.Errorf("disable prints %q", got)
 	}
@@ -32,7 +33,7 @@ func TestBulkChangesTheKeysThatMatchBoth(t *testing.T) {
 	if revoked, active := count("--state", "revoked"), count("--state", "active"); revoked != 3 || active != 1 {
 		t.Errorf("%d revoked, %d active, want 3 and 1", revoked, active)
 	}
-	s.fails(exitUsage, "there is nobody to ask: add --yes to revoke", "keys", "revoke", "--tenant", "x")
+	s.fails(exitUsage, "keyfold keys revoke asks for confirmation, and standard input is not a terminal; add --yes", "keys", "revoke", "--tenant", "x")
 	s.fails(exitUsage, "--tenant must be at most 128 bytes", "keys", "revoke", "--yes", "--tenant", strings.Repeat("x", 129))
 	if active := count("--state", "active"); active != 1 {
 		t.Errorf("a refused command left %d active keys, want 1", active)

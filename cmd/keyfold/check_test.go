@@ -25,6 +25,9 @@ func withPepper(db, pepper string) []string {
 func TestEveryCommandRefusesAPepperThatDiffers(t *testing.T) {
 	t.Parallel()
 	dir, db := t.TempDir(), "sqlite:keyfold.db"
+	if got := execute(t, dir, withPepper(db, somePepper), "migrate"); got.code != exitOK {
+		t.Fatalf("migrate: %+v", got)
+	}
 	if got := execute(t, dir, withPepper(db, somePepper), "keys", "create", "--name", "n"); got.code != exitOK {
 		t.Fatalf("create: %+v", got)
 	}
@@ -80,8 +83,8 @@ func TestCommandFollowsTheRulesOfTheProgramThatOwnsTheDatabase(t *testing.T) {
 	s := newShell(t)
 	dir, env := t.TempDir(), append(environment(""), "KEYFOLD_DATABASE_URL=sqlite:"+s.path)
 	own := execute(t, dir, env, "keys", "create", "--name", "n", "--scope", "any:thing")
-	if own.code != exitOK || !strings.Contains(own.stderr, "no key rules are published in this database; using the defaults and variables of this command: "+
-		"tokens begin with kf, keys end after 15d, any scope, passwords of 15 characters or more\n") {
+	if own.code != exitOK || !strings.Contains(own.stderr, "no key rules are published in sqlite:"+s.path+"; using the defaults and variables of this command: "+
+		"tokens begin with kf, keys expire after 15d, any scope, passwords of at least 15 characters\n") {
 		t.Fatalf("without rules: %+v", own)
 	}
 	store, err := sqlite.Open(t.Context(), s.path)
@@ -100,8 +103,8 @@ func TestCommandFollowsTheRulesOfTheProgramThatOwnsTheDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := execute(t, dir, env, "keys", "create", "--name", "n", "--scope", "reports:read")
-	if got.code != exitOK || !strings.HasPrefix(got.stdout, "acme_live_") || !strings.Contains(got.stderr, "never ends") ||
-		!strings.Contains(got.stderr, "following the key rules published in this database: tokens begin with acme_live, keys never end, allowed scopes: 1") {
+	if got.code != exitOK || !strings.HasPrefix(got.stdout, "acme_live_") || !strings.Contains(got.stderr, "never expires") ||
+		!strings.Contains(got.stderr, "following the key rules published in sqlite:"+s.path+": tokens begin with acme_live, keys do not expire, allowed scopes: 1") {
 		t.Errorf("under rules: %q", got.stderr)
 	}
 	s.fails(exitUsage, "scope", "keys", "create", "--name", "n", "--scope", "any:thing")

@@ -7,27 +7,28 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/fromenv"
+	"github.com/keyfold/keyfold/internal/existing"
 	"github.com/keyfold/keyfold/store/mongo"
 	"github.com/keyfold/keyfold/store/mysql"
 	"github.com/keyfold/keyfold/store/postgres"
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// databaseFlag is --db, whose default is read when the command runs: help must
-// not show what is in the variable.
+// databaseFlag adds --db. Its default is read when the command runs, because help
+// must not show the value of the variable.
 func databaseFlag(cmd *cobra.Command) {
 	cmd.Flags().String("db", "", "`database`: sqlite:FILE, postgres://…, mysql://user:password@host:3306/name or mongodb://…; "+
-		"best given by KEYFOLD_DATABASE_URL, for others on the machine can read flags (default sqlite:keyfold.db)")
+		"prefer KEYFOLD_DATABASE_URL, because other users of the machine can read flags (default sqlite:keyfold.db)")
 }
 
-// flagVariable returns the variable that a flag stands for, on whatever command
-// has it, or "".
+// flagVariable returns the variable that a flag sets, or "".
 func flagVariable(flag string) string {
 	switch flag {
 	case "db":
@@ -42,7 +43,7 @@ func flagVariable(flag string) string {
 	return ""
 }
 
-// config reads .env and the environment, and the flags, which win.
+// config reads .env, the environment and the flags. Flags take precedence.
 func (c *command) config(cmd *cobra.Command) (*fromenv.Config, error) {
 	source := &fromenv.Source{Environ: c.environ}
 	cmd.Flags().Visit(func(flag *pflag.Flag) {
@@ -61,21 +62,47 @@ func (c *command) config(cmd *cobra.Command) (*fromenv.Config, error) {
 	return config, classify(err)
 }
 
-// openStore opens the store alone, of whatever engine the configuration names.
+// openStore opens the store of the configured database.
 func openStore(ctx context.Context, config *fromenv.Config) (keyfold.Store, error) {
 	return config.OpenStore(ctx, sqlite.Opener{}, postgres.Opener{}, mysql.Opener{}, mongo.Opener{})
 }
 
-// open opens what the configuration names. Only create may make a SQLite file.
+// open opens the configured database. Unless create is set, the database must
+// exist, so that a mistyped name does not become a new, empty database.
 func (c *command) open(ctx context.Context, config *fromenv.Config, create bool) (*fromenv.App, error) {
-	if d := config.Database; d.Engine() == "sqlite" && !create {
-		if _, err := os.Stat(d.Source()); errors.Is(err, fs.ErrNotExist) {
-			return nil, &failure{exitNotFound, fmt.Errorf(
-				`there is no database %s; "keyfold serve", "keyfold migrate" and the create commands make one`, d)}
+	d := config.Database
+	c.database = d
+	opening := ctx
+	if !create {
+		if _, err := os.Stat(d.Source()); d.Engine() == "sqlite" && errors.Is(err, fs.ErrNotExist) {
+			return nil, noDatabase("%s does not exist", d)
 		}
+		opening = existing.Only(ctx)
 	}
-	opened, err := config.Open(ctx, sqlite.Opener{}, postgres.Opener{}, mysql.Opener{}, mongo.Opener{})
-	return opened, classify(err)
+	began := time.Now()
+	app, err := config.Open(opening, sqlite.Opener{}, postgres.Opener{}, mysql.Opener{}, mongo.Opener{})
+	switch {
+	case errors.Is(err, existing.ErrEmpty):
+		return nil, noDatabase("%s has no tables of Keyfold", d)
+	case errors.Is(err, context.DeadlineExceeded) && time.Since(began) > openTimeout-time.Second && ctx.Err() == nil:
+		return nil, noAnswer(d)
+	}
+	return app, classify(err)
+}
+
+// noDatabase is the error of a command whose database does not exist.
+func noDatabase(format string, d fromenv.Database) error {
+	return &failure{exitNotFound, fmt.Errorf("the database "+format+`; create it with "keyfold migrate" or "keyfold serve"`, d)}
+}
+
+// openTimeout is the time that the stores and package fromenv allow for opening a
+// database.
+const openTimeout = 10 * time.Second
+
+// noAnswer is the error of a command whose database did not answer in time. The
+// reasons of drivers, such as "context deadline exceeded", do not help.
+func noAnswer(d fromenv.Database) error {
+	return &failure{exitFailure, fmt.Errorf("cannot use %s: no answer within %.0f s", d, openTimeout.Seconds())}
 }
 
 // variablesHelp lists the variables.

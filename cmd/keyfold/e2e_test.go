@@ -154,6 +154,9 @@ func TestCommandAndServerShareADatabase(t *testing.T) {
 			t.Parallel()
 			dir, db := t.TempDir(), engine.open(t)
 			found := &evidence{texts: map[string]string{}}
+			if migrated := execute(t, dir, append(environment(""), "KEYFOLD_DATABASE_URL="+db), "migrate"); migrated.code != exitOK {
+				t.Fatalf("migrate: %+v", migrated)
+			}
 			created, printed := keysJSON[wire.CreatedKey](t, dir, db, "create", "--name", "cli", "--owner", "a", "--tenant", "x",
 				"--scope", "a:b", "--scope", "c:d", "--network", "127.0.0.0/8", "--metadata", "plan=pro", "--ttl", "1d12h", "--idle-timeout", "30d")
 			found.tokens = append(found.tokens, created.Token)
@@ -171,7 +174,7 @@ func TestCommandAndServerShareADatabase(t *testing.T) {
 			if status := s.get("/secure", "api-key", created.Token); status != http.StatusOK {
 				t.Errorf("a key of the command: %d", status)
 			}
-			revoked, printed := keysJSON[wire.Key](t, dir, db, "revoke", created.Key.ID, "--reason", "gone")
+			revoked, printed := keysJSON[wire.Key](t, dir, db, "revoke", created.Key.ID, "--yes", "--reason", "gone")
 			if revoked.State != string(keyfold.KeyRevoked) || revoked.RevokedReason == nil || *revoked.RevokedReason != "gone" {
 				t.Errorf("revoked %+v", revoked)
 			}

@@ -10,7 +10,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// failure is the error of a command that was understood.
+// failure is an error with an exit code.
 type failure struct {
 	code int
 	err  error
@@ -23,7 +23,7 @@ func usage(format string, args ...any) error {
 	return &failure{exitUsage, fmt.Errorf(format, args...)}
 }
 
-// classify gives an error of the library its exit code.
+// classify adds an exit code to an error of the library.
 func classify(err error) error {
 	if err == nil {
 		return nil
@@ -43,8 +43,8 @@ func classify(err error) error {
 	return &failure{code, err}
 }
 
-// inFlags says which flag or argument the library found wrong: it names fields
-// as they are in JSON.
+// inFlags rewrites an error of the library about a field, which has the name that
+// it has in JSON, into one about the flag or argument.
 func inFlags(err error) error {
 	bad, ok := errors.AsType[*keyfold.InvalidError](err)
 	if !ok {
@@ -54,7 +54,7 @@ func inFlags(err error) error {
 	var where string
 	switch field {
 	case "id":
-		where = "id of a key"
+		where = "key ID"
 	case "owner_id":
 		where = "--owner"
 	case "user_id":
@@ -74,36 +74,34 @@ func inFlags(err error) error {
 	return usage("%s %s", where, bad.Reason)
 }
 
-// aboutUser adds to an error about one user what can be done.
+// aboutUser adds advice to an error about a user that was deleted after it was found.
 func aboutUser(id string, err error) error {
-	bad, isInvalid := errors.AsType[*keyfold.InvalidError](err)
-	isUnknown := isInvalid && bad.Field == "user_id" // of a key that was to be created
-	if !isUnknown && !errors.Is(err, keyfold.ErrNotFound) {
+	if !errors.Is(err, keyfold.ErrNotFound) {
 		return err
 	}
-	return &failure{exitNotFound, fmt.Errorf(`there is no user %s; "keyfold users list" shows those there are`, id)}
+	return noUser("the user " + id + " does not exist")
 }
 
-// aboutKey adds to an error about one key what can be done.
+// aboutKey adds advice to an error about a key.
 func aboutKey(ctx context.Context, svc *keyfold.Service, id string, err error) error {
 	switch {
 	case errors.Is(err, keyfold.ErrNotFound):
-		return &failure{exitNotFound, fmt.Errorf(`there is no key %s; "keyfold keys list" shows those there are`, id)}
+		return &failure{exitNotFound, fmt.Errorf(`the key %s does not exist; "keyfold keys list" lists the keys`, id)}
 	case errors.Is(err, keyfold.ErrStale):
-		return &failure{exitFailure, fmt.Errorf(`%w; somebody changed it: look at "keyfold keys show %s" and try again`, err, id)}
+		return &failure{exitFailure, fmt.Errorf(`%w; see "keyfold keys show %s" for the current version, and try again`, err, id)}
 	case !errors.Is(err, keyfold.ErrConflict):
 		return err
 	}
 	key, readErr := svc.Key(ctx, id)
 	if readErr != nil || key.RotatedTo != "" && key.RevokedAt.IsZero() {
-		return err // which names the key that took its place
+		return err // it names the key that replaced this one
 	}
 	advice := "renew it first"
 	switch {
 	case key.RotatedTo != "":
-		advice = "that is for good, and key " + key.RotatedTo + " took its place"
+		advice = "this cannot be undone, and key " + key.RotatedTo + " has replaced it"
 	case !key.RevokedAt.IsZero():
-		advice = "that is for good: create another key"
+		advice = "this cannot be undone; create a new key instead"
 	case !key.DisabledAt.IsZero():
 		advice = "enable it first"
 	}

@@ -14,7 +14,17 @@ import (
 	"github.com/keyfold/keyfold/internal/timestamp"
 )
 
-// dataFlags is what all commands on what is stored share.
+// durationHelp explains durations in the help of commands that take one.
+const durationHelp = `Durations consist of years of 365 days, weeks, days, hours, minutes and seconds:
+1y, 2w, 15d, 1d12h, 90m. Times are dates or RFC 3339 times: 2027-01-31,
+2027-01-31T18:30:00Z. A date is the start of that day in UTC.`
+
+// listHelp explains the paging of lists.
+const listHelp = `If there are more entries, the command prints how to continue on standard error;
+with --json, the cursor is in "next". In a pipe, it prints tab-separated values
+without a header line.`
+
+// dataFlags are the flags of all commands that use the database.
 type dataFlags struct{ asJSON bool }
 
 func (f *dataFlags) add(cmd *cobra.Command) {
@@ -23,10 +33,10 @@ func (f *dataFlags) add(cmd *cobra.Command) {
 }
 
 func jsonFlag(cmd *cobra.Command, into *bool) {
-	cmd.Flags().BoolVar(into, "json", false, "print JSON, as the admin API does")
+	cmd.Flags().BoolVar(into, "json", false, "print JSON, in the form of the admin API")
 }
 
-// deadlineFlags say when a key ends; at most one of them.
+// deadlineFlags set the expiry time of a key. At most one of them may be given.
 type deadlineFlags struct {
 	ttl, expiresAt string
 	never          bool
@@ -34,13 +44,13 @@ type deadlineFlags struct {
 
 func (f *deadlineFlags) add(cmd *cobra.Command, ttlUsage string) {
 	cmd.Flags().StringVar(&f.ttl, "ttl", "", ttlUsage)
-	cmd.Flags().StringVar(&f.expiresAt, "expires-at", "", "end of the key, an RFC 3339 `time`")
-	cmd.Flags().BoolVar(&f.never, "never", false, "the key does not end; the same as --ttl never")
+	cmd.Flags().StringVar(&f.expiresAt, "expires-at", "", "expiry `time` of the key, such as 2027-01-31")
+	cmd.Flags().BoolVar(&f.never, "never", false, "the key does not expire; the same as --ttl never")
 	exclusive(cmd, "ttl", "expires-at", "never")
 }
 
-// exclusive allows one of these flags. The shells are told by cobra, whose own
-// error lists all of them and names none.
+// exclusive allows at most one of these flags. Cobra tells the shells, but its own
+// error does not name the flags that were given.
 func exclusive(cmd *cobra.Command, names ...string) {
 	cmd.MarkFlagsMutuallyExclusive(names...)
 	before := cmd.PreRunE
@@ -52,7 +62,7 @@ func exclusive(cmd *cobra.Command, names ...string) {
 			}
 		}
 		if len(given) > 1 {
-			return usage("%s exclude each other: give one of them", strings.Join(given, " and "))
+			return usage("%s cannot be used together", strings.Join(given, " and "))
 		}
 		if before != nil {
 			return before(cmd, args)
@@ -61,18 +71,19 @@ func exclusive(cmd *cobra.Command, names ...string) {
 	}
 }
 
-// noneEmpty refuses flags that narrow what is meant and were given an empty
-// text, as by a variable of a script that is not set: without them all is meant.
+// noneEmpty refuses filters with an empty value. In a script the value may come
+// from a variable that is not set, and without the filter the command would apply
+// to everything.
 func noneEmpty(cmd *cobra.Command, names ...string) error {
 	for _, name := range names {
 		if flag := cmd.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
-			return usage("--%s is empty", name)
+			return usage("--%s must not be empty", name)
 		}
 	}
 	return nil
 }
 
-// onlyIf is the condition that such a flag sets; none where the flag is not given.
+// onlyIf returns the filter for the value of a flag. An empty value admits everything.
 func onlyIf(flag string) keyfold.Filter {
 	if flag == "" {
 		return keyfold.Filter{}
@@ -92,23 +103,23 @@ func (f *deadlineFlags) parse(cmd *cobra.Command) (ttl time.Duration, at time.Ti
 	return ttl, at, err
 }
 
-// none is how a flag says that there is to be no duration.
+// none is the value of a flag for no duration.
 const none = "none"
 
-// parseIdleTimeout reads a duration above zero, or none for zero.
+// parseIdleTimeout reads a duration above zero, or "none" for zero.
 func parseIdleTimeout(text string) (time.Duration, error) {
 	if text == none {
 		return 0, nil
 	}
 	d, err := parseFlag("--idle-timeout", text, admin.ParseDuration)
 	if err == nil && d == 0 {
-		err = usage("--idle-timeout wants a duration above zero: 30d, 1d12h, 90m; or none")
+		err = usage("--idle-timeout must be a duration above zero, such as 30d, 1d12h or 90m, or none")
 	}
 	return d, err
 }
 
-// parseFlag reads the value of a flag by one of the API's own parsers, whose
-// errors say what they want and do not repeat the value.
+// parseFlag reads the value of a flag with a parser of the admin API. The errors of
+// these parsers do not repeat the value.
 func parseFlag[T any](flag, text string, parse func(string) (T, error)) (T, error) {
 	value, err := parse(text)
 	if err != nil {
@@ -133,7 +144,7 @@ func parseTime(flag, text string) (time.Time, error) {
 	return at, nil
 }
 
-// parseTimeIfSet is parseTime for a flag that may be left out.
+// parseTimeIfSet is parseTime for an optional flag.
 func parseTimeIfSet(cmd *cobra.Command, name, text string) (time.Time, error) {
 	if !cmd.Flags().Changed(name) {
 		return time.Time{}, nil
@@ -146,7 +157,7 @@ func parseNetworks(texts []string) ([]netip.Prefix, error) {
 	for _, text := range texts {
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, usage("--network wants CIDR prefixes: 192.0.2.0/24, 2001:db8::/32")
+			return nil, usage("--network must be a CIDR prefix, such as 192.0.2.0/24 or 2001:db8::/32")
 		}
 		networks = append(networks, network)
 	}
@@ -158,7 +169,7 @@ func parseMetadata(entries []string) (map[string]string, error) {
 	for _, entry := range entries {
 		name, value, found := strings.Cut(entry, "=")
 		if _, twice := metadata[name]; !found || twice {
-			return nil, usage("--metadata wants name=value, and each name once")
+			return nil, usage("--metadata must be name=value, with each name once")
 		}
 		if metadata == nil {
 			metadata = map[string]string{}

@@ -18,7 +18,7 @@ import (
 
 func (c *command) keys() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "keys", Short: "Create, list, change and end keys", Args: subcommandOnly,
+		Use: "keys", Short: "Create, list, change and revoke keys", Args: subcommandOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
@@ -28,18 +28,18 @@ func (c *command) keys() *cobra.Command {
 	return cmd
 }
 
-// oneID wants the id of a key.
+// oneID requires the ID of one key.
 func oneID(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usage(`%s wants one id, as "keyfold keys list" shows it`, cmd.CommandPath())
+		return usage(`%s requires one key ID; "keyfold keys list" lists the keys`, cmd.CommandPath())
 	}
 	return checkIDs(args)
 }
 
-// someIDs wants the ids of keys.
+// someIDs requires the IDs of one or more keys.
 func someIDs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return usage(`%s wants ids, as "keyfold keys list" shows them`, cmd.CommandPath())
+		return usage(`%s requires key IDs; "keyfold keys list" lists the keys`, cmd.CommandPath())
 	}
 	return checkIDs(args)
 }
@@ -53,37 +53,25 @@ func checkIDs(args []string) error {
 	return nil
 }
 
-// checkUserID is for the id of a user, which no token has in it.
-func checkUserID(where, text string) error {
-	if !idPattern.MatchString(text) {
-		return usage(`%s is no id: want 16 letters and digits, as "keyfold users list" shows them`, where)
-	}
-	return nil
-}
-
-// checkUserFlag checks --user, if it is given.
-func checkUserFlag(user string) error {
-	if user == "" {
-		return nil
-	}
-	return checkUserID("--user", user)
-}
-
-// checkID tells who gives a token what its id is, which is no secret. It never
-// repeats what is not an id.
+// checkID requires the ID of a key. If the text is a token, the error names the ID
+// in it, which is not secret. It never repeats a text that is not an ID.
 func checkID(where, text string) error {
 	if token, err := keyfold.ParseToken(text); err == nil {
-		return usage("%s is a token; the id of its key is %s", where, token.ID())
+		return usage("%s must be a key ID, not a token; the ID in this token is %s", where, token.ID())
 	}
 	if !idPattern.MatchString(text) {
-		return usage(`%s is no id: want 16 letters and digits, as "keyfold keys list" shows them`, where)
+		return usage(`%s must be a key ID of 16 letters and digits; "keyfold keys list" lists the keys`, where)
 	}
 	return nil
 }
 
 var idPattern = regexp.MustCompile(`^[0-9A-Za-z]{16}$`)
 
-// printKey prints a key as JSON, or that line.
+// inDatabase names the open database at the end of a message: " in
+// sqlite:keyfold.db".
+func (c *command) inDatabase() string { return " in " + c.database.String() }
+
+// printKey prints a key as JSON, or the line.
 func (c *command) printKey(asJSON bool, key keyfold.Key, line string) error {
 	if asJSON {
 		return c.printJSON(key)
@@ -92,8 +80,8 @@ func (c *command) printKey(asJSON bool, key keyfold.Key, line string) error {
 	return err
 }
 
-// printToken prints the token of a new key on standard output, and what there
-// is to say of it, the note, on standard error.
+// printToken prints the token of a new key on standard output, and a note about the
+// key on standard error.
 func (c *command) printToken(asJSON bool, key keyfold.Key, token keyfold.Token, note string) error {
 	var err error
 	if asJSON {
@@ -107,24 +95,24 @@ func (c *command) printToken(asJSON bool, key keyfold.Key, token keyfold.Token, 
 	if asJSON {
 		return nil
 	}
-	_, err = fmt.Fprintf(c.stderr, "keyfold: %s; its token is shown this once, so keep it now\n", note)
+	_, err = fmt.Fprintf(c.stderr, "keyfold: %s; store the token now, because it is not shown again\n", note)
 	return err
 }
 
-// ending says when a key ends, or that it has.
-func ending(key *keyfold.Key) string {
+// expiry says when a key expires.
+func expiry(key *keyfold.Key) string {
 	switch {
 	case !key.RevokedAt.IsZero():
 		return "is revoked"
 	case key.ExpiresAt.IsZero():
-		return "never ends"
+		return "never expires"
 	case !key.ExpiresAt.After(time.Now()):
-		return "ends now: its end is " + shortTime(key.ExpiresAt)
+		return "expired at " + shortTime(key.ExpiresAt)
 	}
-	return "ends at " + shortTime(key.ExpiresAt)
+	return "expires at " + shortTime(key.ExpiresAt)
 }
 
-// keyDetails is all that is known of a key.
+// keyDetails lists every field of a key.
 func keyDetails(k *keyfold.Key, now time.Time) details {
 	var lines details
 	lines.add("ID", k.ID)
@@ -167,7 +155,7 @@ func neverOr(at string) string {
 	return at
 }
 
-// idleText is empty for no idle timeout.
+// idleText formats an idle timeout. It is empty if there is none.
 func idleText(timeout time.Duration) string {
 	if timeout == 0 {
 		return ""
@@ -183,7 +171,7 @@ func networksText(networks []netip.Prefix) string {
 	return strings.Join(texts, " ")
 }
 
-// entries are what metadata holds, in order: "name=value".
+// entries returns metadata as sorted lines of the form "name=value".
 func entries(metadata map[string]string) []string {
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(metadata)) {

@@ -10,7 +10,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// listFlags is what keys list was told.
+// listFlags are the flags of "keyfold keys list".
 type listFlags struct {
 	dataFlags
 	pageFlags
@@ -22,13 +22,12 @@ func (c *command) keysList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List keys, newest first",
-		Long: `List keys, newest first. A list that goes on says so on standard error, or with
---json in "next".`,
+		Long:  "List keys, newest first.\n\n" + listHelp,
 		Example: `  keyfold keys list --owner cust_42 --state active
   keyfold keys list --all --json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := keyfold.KeyQuery{OwnerID: onlyIf(flags.owner), UserID: onlyIf(flags.user), Tenant: onlyIf(flags.tenant), State: keyfold.KeyState(flags.state)}
+			q := keyfold.KeyQuery{OwnerID: onlyIf(flags.owner), Tenant: onlyIf(flags.tenant), State: keyfold.KeyState(flags.state)}
 			var err error
 			if q.ExpiringBefore, err = parseTimeIfSet(cmd, "expiring-before", flags.expiringBefore); err != nil {
 				return err
@@ -36,17 +35,21 @@ func (c *command) keysList() *cobra.Command {
 			if err := flags.check(cmd); err != nil {
 				return err
 			}
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
+				if err := findUserFlag(ctx, svc, "--user", &flags.user); err != nil {
+					return err
+				}
+				q.UserID = onlyIf(flags.user)
 				return keyListing(svc, q, time.Now()).print(ctx, c, &flags.pageFlags, flags.asJSON)
 			})
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.owner, "owner", "", "only keys of the owner of that `id`")
-	f.StringVar(&flags.user, "user", "", "only keys of the user of that `id`")
-	f.StringVar(&flags.tenant, "tenant", "", "only keys with that tenant `label`")
-	f.StringVar(&flags.state, "state", "", "only keys in that `state`: active, expired, user_disabled, disabled, revoked")
-	f.StringVar(&flags.expiringBefore, "expiring-before", "", "only keys that are to end before that RFC 3339 `time`, soonest first")
+	f.StringVar(&flags.owner, "owner", "", "only keys of the owner with this `id`")
+	f.StringVar(&flags.user, "user", "", "only keys of this `user`: an ID, a username or an e-mail address")
+	f.StringVar(&flags.tenant, "tenant", "", "only keys with this tenant `label`")
+	f.StringVar(&flags.state, "state", "", "only keys in this `state`: active, expired, user_disabled, disabled, revoked")
+	f.StringVar(&flags.expiringBefore, "expiring-before", "", "only keys that expire before this `time`, soonest first")
 	flags.pageFlags.add(cmd)
 	flags.dataFlags.add(cmd)
 	return cmd
@@ -56,13 +59,10 @@ func (f *listFlags) check(cmd *cobra.Command) error {
 	if err := f.pageFlags.check(); err != nil {
 		return err
 	}
-	if err := noneEmpty(cmd, "owner", "user", "tenant", "state"); err != nil {
-		return err
-	}
-	return checkUserFlag(f.user)
+	return noneEmpty(cmd, "owner", "user", "tenant", "state")
 }
 
-// keyListing lists keys, with the states that they have at that time.
+// keyListing lists keys with their states at the time now.
 func keyListing(svc *keyfold.Service, q keyfold.KeyQuery, now time.Time) listing[keyfold.Key] {
 	return listing[keyfold.Key]{
 		fetch: func(ctx context.Context, cursor string, limit int) ([]keyfold.Key, string, error) {
@@ -78,7 +78,7 @@ func keyListing(svc *keyfold.Service, q keyfold.KeyQuery, now time.Time) listing
 }
 
 func keyTable(keys []keyfold.Key, now time.Time) *table {
-	t := newTable("ID", "TOKEN", "NAME", "OWNER", "TENANT?", "STATE", "EXPIRES", "USES", "LAST USED")
+	t := newTable("keys", "ID!", "TOKEN", "NAME", "OWNER", "TENANT?", "STATE", "EXPIRES", "USES", "LAST USED")
 	for i := range keys {
 		k := &keys[i]
 		t.add(k.ID, k.Hint, k.Name, k.OwnerID, k.Tenant, string(k.State(now)), neverOr(shortTime(k.ExpiresAt)),
@@ -90,9 +90,9 @@ func keyTable(keys []keyfold.Key, now time.Time) *table {
 func (c *command) keysShow() *cobra.Command {
 	var flags dataFlags
 	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show all that is known of a key", Args: oneID,
+		Use: "show ID", Short: "Show a key", Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
 				key, err := svc.Key(ctx, args[0])
 				if err != nil {
 					return aboutKey(ctx, svc, args[0], err)

@@ -15,10 +15,12 @@ func (c *command) keysRenew() *cobra.Command {
 	var deadline deadlineFlags
 	cmd := &cobra.Command{
 		Use:   "renew ID",
-		Short: "Give a key more time",
-		Long: `Give a key more time. An expired key comes back to life, a revoked one never
-does. --ttl counts from now and never shortens what the key has; --expires-at
-may, and one that is past ends the key now.`,
+		Short: "Extend the lifetime of a key",
+		Long: `Extend the lifetime of a key. An expired key works again afterwards; a revoked key
+cannot be renewed. --ttl counts from now and never shortens the lifetime.
+--expires-at can shorten it, and a time in the past makes the key expire at once.
+
+` + durationHelp,
 		Example: `  keyfold keys renew 8fJ2kQ0aXw3mT7Zb --ttl 30d`,
 		Args:    oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -26,16 +28,16 @@ may, and one that is past ends the key now.`,
 			if err != nil {
 				return err
 			}
-			return c.underRules(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.underRules(cmd, func(ctx context.Context, svc *keyfold.Service) error {
 				key, err := svc.RenewKey(ctx, args[0], keyfold.RenewOptions{TTL: ttl, ExpiresAt: at})
 				if err != nil {
 					return aboutKey(ctx, svc, args[0], err)
 				}
-				return c.printKey(flags.asJSON, key, "renewed "+key.ID+", which "+ending(&key))
+				return c.printKey(flags.asJSON, key, "renewed "+key.ID+c.inDatabase()+"; it "+expiry(&key))
 			})
 		},
 	}
-	deadline.add(cmd, "life from now, a `duration` or never (default 15d)")
+	deadline.add(cmd, "lifetime from now, a `duration` or never (default 15d)")
 	flags.add(cmd)
 	return cmd
 }
@@ -46,10 +48,13 @@ func (c *command) keysRotate() *cobra.Command {
 	var overlap string
 	cmd := &cobra.Command{
 		Use:   "rotate ID",
-		Short: "Replace a key by a new one and print its token, once",
-		Long: `Replace a key by a new one with another id and token, which inherits all else.
-The token is printed on standard output, once; all else goes to standard error.
-The old key goes on for the overlap, at most until its own end.`,
+		Short: "Replace a key and print the token of the new key",
+		Long: `Replace a key with a new key. The new key has its own ID and token and inherits
+everything else. Its token is printed on standard output and cannot be shown
+again; all other output goes to standard error. The old key keeps working for the
+overlap, but never longer than its own expiry time.
+
+` + durationHelp,
 		Example: `  keyfold keys rotate 8fJ2kQ0aXw3mT7Zb --overlap 2h`,
 		Args:    oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,21 +66,21 @@ The old key goes on for the overlap, at most until its own end.`,
 			if o.Overlap, err = parseOverlap(cmd, overlap); err != nil {
 				return err
 			}
-			return c.underRules(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.underRules(cmd, func(ctx context.Context, svc *keyfold.Service) error {
 				key, token, err := svc.RotateKey(ctx, args[0], o)
 				if err != nil {
 					return aboutKey(ctx, svc, args[0], err)
 				}
-				note := "key " + args[0] + " is replaced by " + key.ID + ", which " + ending(&key)
-				if old, err := svc.Key(ctx, args[0]); err == nil { // or else the token is what matters
-					note += "; the old one " + ending(&old)
+				note := "replaced key " + args[0] + " with key " + key.ID + c.inDatabase() + "; the new key " + expiry(&key)
+				if old, err := svc.Key(ctx, args[0]); err == nil { // after an error, the token is still printed
+					note += "; the old key " + expiry(&old)
 				}
 				return c.printToken(flags.asJSON, key, token, note)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&overlap, "overlap", "", "how long the old key continues to work, a `duration`; none revokes it at once (default 24h)")
-	deadline.add(cmd, "life of the new key, a `duration` or never (default: the end that the old one had)")
+	cmd.Flags().StringVar(&overlap, "overlap", "", "`duration` for which the old key keeps working; none revokes it at once (default 24h)")
+	deadline.add(cmd, "lifetime of the new key, a `duration` or never (default: the expiry time of the old key)")
 	flags.add(cmd)
 	return cmd
 }

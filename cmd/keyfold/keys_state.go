@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -11,9 +12,9 @@ import (
 	"github.com/keyfold/keyfold/httpadapter/admin"
 )
 
-// eachKey runs change on one key after the other and prints each as it then
-// is, or "done ID". One that fails keeps no other from its turn: who revokes
-// keys that leaked wants as many revoked as can be.
+// eachKey changes one key after the other and prints each key as it is after the
+// change, or a line such as "revoked ID in sqlite:keyfold.db". It continues after
+// an error: when keys have leaked, as many of them as possible must be revoked.
 func (c *command) eachKey(ctx context.Context, svc *keyfold.Service, ids []string, asJSON bool, done string,
 	change func(id string) (keyfold.Key, error),
 ) error {
@@ -26,7 +27,7 @@ func (c *command) eachKey(ctx context.Context, svc *keyfold.Service, ids []strin
 			}
 			continue
 		}
-		if err := c.printKey(asJSON, key, done+" "+id); err != nil {
+		if err := c.printKey(asJSON, key, done+" "+id+c.inDatabase()); err != nil {
 			return errors.Join(append(failed, err)...)
 		}
 	}
@@ -43,112 +44,175 @@ func (c *command) onEach(ctx context.Context, svc *keyfold.Service, ids []string
 	})
 }
 
-// bulkFlags name keys by what they have in common.
-type bulkFlags struct {
-	owner, user, tenant string
-	yes                 bool
+// confirmKeys asks before the keys with these IDs are changed. It does not ask if
+// none of them exists, because the change then fails anyway.
+func (c *command) confirmKeys(ctx context.Context, svc *keyfold.Service, yes *yesFlag, verb string, ids []string) error {
+	if yes.yes {
+		return nil
+	}
+	var found []keyfold.Key
+	for _, id := range ids {
+		key, err := svc.Key(ctx, id)
+		if err != nil && !errors.Is(err, keyfold.ErrNotFound) {
+			return err
+		}
+		if err == nil {
+			found = append(found, key)
+		}
+	}
+	what := keysText(len(found))
+	switch {
+	case len(found) == 0:
+		return nil
+	case len(found) == 1:
+		what = "key " + found[0].ID
+		if name := found[0].Name; name != "" {
+			what += " (" + printable(name) + ")"
+		}
+	}
+	return yes.confirm(ctx, c, fmt.Sprintf("This will %s %s%s; this cannot be undone.", verb, what, c.inDatabase()))
 }
+
+// bulkFlags select all keys of an owner, a user or a tenant.
+type bulkFlags struct{ owner, user, tenant string }
 
 func (f *bulkFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.owner, "owner", "", "all keys of the owner of that `id`")
-	cmd.Flags().StringVar(&f.user, "user", "", "all keys of the user of that `id`")
-	cmd.Flags().StringVar(&f.tenant, "tenant", "", "all keys with that tenant `label`; beside the others, those of both")
-	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask before all keys of an owner, user or tenant are changed")
+	cmd.Flags().StringVar(&f.owner, "owner", "", "all keys of the owner with this `id`")
+	cmd.Flags().StringVar(&f.user, "user", "", "all keys of this `user`: an ID, a username or an e-mail address")
+	cmd.Flags().StringVar(&f.tenant, "tenant", "", "all keys with this tenant `label`; only keys that match all these flags are changed")
 }
 
-// check wants ids or flags, and someone who can be asked.
-func (f *bulkFlags) check(c *command, cmd *cobra.Command, ids []string) error {
-	given := cmd.Flags().Changed
-	bulk := given("owner") || given("user") || given("tenant")
-	switch {
+// given reports whether one of the flags was given.
+func (f *bulkFlags) given(cmd *cobra.Command) bool {
+	changed := cmd.Flags().Changed
+	return changed("owner") || changed("user") || changed("tenant")
+}
+
+// check requires either IDs or flags.
+func (f *bulkFlags) check(cmd *cobra.Command, ids []string) error {
+	switch bulk := f.given(cmd); {
 	case !bulk && len(ids) == 0:
-		return usage(`%s wants ids, as "keyfold keys list" shows them, or --owner, --user or --tenant`, cmd.CommandPath())
+		return usage(`%s requires key IDs (see "keyfold keys list"), or --owner, --user or --tenant`, cmd.CommandPath())
 	case !bulk:
 		return checkIDs(ids)
 	case len(ids) > 0:
-		return usage("%s wants ids, or --owner, --user or --tenant, not both", cmd.CommandPath())
+		return usage("%s accepts either key IDs or --owner, --user and --tenant, not both", cmd.CommandPath())
 	}
-	if err := noneEmpty(cmd, "owner", "user", "tenant"); err != nil {
-		return err
-	}
-	if err := checkUserFlag(f.user); err != nil {
-		return err
-	}
-	if !f.yes && !isTerminal(c.stdin) {
-		return usage("there is nobody to ask: add --yes to %s all these keys", cmd.Name())
-	}
-	return nil
+	return noneEmpty(cmd, "owner", "user", "tenant")
 }
 
-// stateCommand is a command that gives keys another state and can do so in bulk.
+func (f *bulkFlags) filter() keyfold.KeyFilter {
+	return keyfold.KeyFilter{OwnerID: onlyIf(f.owner), UserID: onlyIf(f.user), Tenant: onlyIf(f.tenant)}
+}
+
+// stateCommand describes a command that changes the state of keys, one by one or
+// in bulk.
 type stateCommand struct {
 	verb, done, finality string
-	left                 func(*keyfold.Key) bool // the keys that it still changes
+	asks                 bool                    // also for single keys
+	affects              func(*keyfold.Key) bool // the keys whose state it changes
 	one                  func(*keyfold.Service, context.Context, string, string) error
 	many                 func(*keyfold.Service, context.Context, keyfold.KeyFilter, string) (int, error)
+	long                 string
 }
 
 func (c *command) keysRevoke() *cobra.Command {
-	return c.stateCommand("End keys for good", stateCommand{
-		"revoke", "revoked", "this cannot be undone",
+	return c.stateCommand("Revoke keys permanently", stateCommand{
+		"revoke", "revoked", "this cannot be undone", true,
 		func(k *keyfold.Key) bool { return k.RevokedAt.IsZero() },
 		(*keyfold.Service).RevokeKey, (*keyfold.Service).RevokeKeys,
+		`Revoke keys permanently: the keys with these IDs, or all keys of an owner, a user
+or a tenant. The command asks for confirmation unless --yes is given.`,
 	})
 }
 
 func (c *command) keysDisable() *cobra.Command {
-	return c.stateCommand("Switch keys off for now", stateCommand{
-		"disable", "disabled", `"keyfold keys enable" undoes it, key by key`,
+	return c.stateCommand("Disable keys temporarily", stateCommand{
+		"disable", "disabled", `"keyfold keys enable" enables them again, one by one`, false,
 		func(k *keyfold.Key) bool { return k.RevokedAt.IsZero() && k.DisabledAt.IsZero() },
 		(*keyfold.Service).DisableKey, (*keyfold.Service).DisableKeys,
+		`Disable keys temporarily: the keys with these IDs, or all keys of an owner, a
+user or a tenant. Before it disables all those keys, the command asks for
+confirmation unless --yes is given.`,
 	})
 }
 
 func (c *command) stateCommand(short string, s stateCommand) *cobra.Command {
 	var flags dataFlags
 	var bulk bulkFlags
+	var yes yesFlag
 	var reason string
 	cmd := &cobra.Command{
 		Use:   s.verb + " [ID...]",
 		Short: short,
-		Long: short + `, by their ids or all of an owner, user or tenant. Before all of
-those it asks, unless --yes is given. With --json it prints each key on a line of
-its own, or of all keys of an owner, user or tenant how many were changed.`,
+		Long: s.long + `
+
+With --json, the command prints each key on a line of its own. For all keys of an
+owner, a user or a tenant, it prints the number of changed keys.`,
 		Example: "  keyfold keys " + s.verb + " 8fJ2kQ0aXw3mT7Zb --reason 'left the company'\n" +
 			"  keyfold keys " + s.verb + " --owner cust_42 --yes",
-		Args: func(cmd *cobra.Command, args []string) error { return bulk.check(c, cmd, args) },
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := bulk.check(cmd, args); err != nil || !s.asks && len(args) > 0 {
+				return err
+			}
+			return yes.check(c, cmd)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			counted := &counted{}
+			return c.withService(cmd, io.Discard, counted.wrap, func(ctx context.Context, svc *keyfold.Service) error {
 				if len(args) == 0 {
-					return c.changeAll(ctx, svc, s, &bulk, reason, flags.asJSON)
+					return c.changeAll(ctx, svc, s, &bulk, &yes, counted, reason, flags.asJSON)
+				}
+				if s.asks {
+					if err := c.confirmKeys(ctx, svc, &yes, s.verb, args); err != nil {
+						return err
+					}
 				}
 				return c.onEach(ctx, svc, args, flags.asJSON, s.done, func(id string) error { return s.one(svc, ctx, id, reason) })
 			})
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "`text` to keep beside it")
+	cmd.Flags().StringVar(&reason, "reason", "", "`text` to store with the change")
 	bulk.add(cmd)
+	yes.add(cmd)
 	flags.add(cmd)
 	return cmd
 }
 
-// changeAll changes all keys of an owner, a tenant or both.
-func (c *command) changeAll(ctx context.Context, svc *keyfold.Service, s stateCommand, f *bulkFlags, reason string, asJSON bool) error {
-	if !f.yes {
-		count, err := countKeys(ctx, svc, keyfold.KeyQuery{OwnerID: onlyIf(f.owner), UserID: onlyIf(f.user), Tenant: onlyIf(f.tenant)}, s.left)
+// changeAll changes all keys that match the flags.
+func (c *command) changeAll(ctx context.Context, svc *keyfold.Service, s stateCommand, f *bulkFlags, yes *yesFlag, counted *counted,
+	reason string, asJSON bool,
+) error {
+	of := f.of()
+	if err := findUserFlag(ctx, svc, "--user", &f.user); err != nil {
+		return err
+	}
+	count := 0
+	if !yes.yes {
+		var err error
+		stop := c.progress(func() string { return "counting keys" })
+		count, err = countKeys(ctx, svc, f.filter(), s.affects)
+		stop()
 		if err == nil && count > 0 {
-			err = c.confirm(ctx, fmt.Sprintf("This will %s %s%s; %s.", s.verb, keysText(count), f.of(), s.finality))
+			err = yes.confirm(ctx, c, fmt.Sprintf("This will %s %s%s%s; %s.", s.verb, keysText(count), of, c.inDatabase(), s.finality))
 		}
 		if err != nil {
 			return err
 		}
-		if count == 0 { // nor any that was made since then, which nobody confirmed
+		if count == 0 { // keys created since then were not confirmed
 			return c.printChanged(s, 0, asJSON)
 		}
 	}
-	changed, err := s.many(svc, ctx, keyfold.KeyFilter{OwnerID: onlyIf(f.owner), UserID: onlyIf(f.user), Tenant: onlyIf(f.tenant)}, reason)
+	stop := c.progress(func() string {
+		if count > 0 {
+			return fmt.Sprintf("%s %d of %s", s.done, counted.changed.Load(), keysText(count))
+		}
+		return s.done + " " + keysText(int(counted.changed.Load()))
+	})
+	changed, err := s.many(svc, ctx, f.filter(), reason)
+	stop()
 	if err != nil {
-		return fmt.Errorf("%s %s; run it again to go on: %w", s.done, keysText(changed), err)
+		return fmt.Errorf("%s %s%s; run the command again to continue: %w", s.done, keysText(changed), c.inDatabase(), err)
 	}
 	return c.printChanged(s, changed, asJSON)
 }
@@ -157,11 +221,11 @@ func (c *command) printChanged(s stateCommand, changed int, asJSON bool) error {
 	if asJSON {
 		return c.printJSON(admin.BulkChange{Changed: changed})
 	}
-	_, err := fmt.Fprintf(c.stdout, "%s %s\n", s.done, keysText(changed))
+	_, err := fmt.Fprintf(c.stdout, "%s %s%s\n", s.done, keysText(changed), c.inDatabase())
 	return err
 }
 
-// of names whose keys are meant.
+// of describes whose keys the flags select.
 func (f *bulkFlags) of() string {
 	var of string
 	if f.owner != "" {
@@ -183,16 +247,17 @@ func keysText(n int) string {
 	return fmt.Sprintf("%d keys", n)
 }
 
-// countKeys counts the keys that match and are left.
-func countKeys(ctx context.Context, svc *keyfold.Service, q keyfold.KeyQuery, left func(*keyfold.Key) bool) (int, error) {
+// countKeys counts the keys that match the filter and that a change would affect.
+func countKeys(ctx context.Context, svc *keyfold.Service, f keyfold.KeyFilter, affects func(*keyfold.Key) bool) (int, error) {
 	count := 0
-	for q.Limit = maxPage; ; {
+	q := keyfold.KeyQuery{OwnerID: f.OwnerID, UserID: f.UserID, Tenant: f.Tenant, Limit: maxPage}
+	for {
 		page, err := svc.Keys(ctx, q)
 		if err != nil {
 			return 0, err
 		}
 		for i := range page.Keys {
-			if left(&page.Keys[i]) {
+			if affects(&page.Keys[i]) {
 				count++
 			}
 		}
@@ -205,9 +270,9 @@ func countKeys(ctx context.Context, svc *keyfold.Service, q keyfold.KeyQuery, le
 func (c *command) keysEnable() *cobra.Command {
 	var flags dataFlags
 	cmd := &cobra.Command{
-		Use: "enable ID...", Short: "Switch disabled keys on again", Args: someIDs,
+		Use: "enable ID...", Short: "Enable disabled keys again", Args: someIDs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
 				return c.onEach(ctx, svc, args, flags.asJSON, "enabled", func(id string) error { return svc.EnableKey(ctx, id) })
 			})
 		},
@@ -218,14 +283,24 @@ func (c *command) keysEnable() *cobra.Command {
 
 func (c *command) keysDelete() *cobra.Command {
 	var flags dataFlags
+	var yes yesFlag
 	cmd := &cobra.Command{
 		Use:   "delete ID...",
-		Short: "Remove keys and their totals",
-		Long: `Remove keys and their totals. Revoke them instead to keep a record of them; the
-audit log keeps one either way. With --json it prints each key as it was.`,
-		Args: someIDs,
+		Short: "Delete keys and their totals",
+		Long: `Delete keys and their totals. To keep a record of a key, revoke it instead. The
+audit log keeps an entry in both cases. The command asks for confirmation unless
+--yes is given. With --json, it prints each key as it was.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := someIDs(cmd, args); err != nil {
+				return err
+			}
+			return yes.check(c, cmd)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
+				if err := c.confirmKeys(ctx, svc, &yes, "delete", args); err != nil {
+					return err
+				}
 				return c.eachKey(ctx, svc, args, flags.asJSON, "deleted", func(id string) (keyfold.Key, error) {
 					key, err := svc.Key(ctx, id)
 					if err != nil {
@@ -236,6 +311,7 @@ audit log keeps one either way. With --json it prints each key as it was.`,
 			})
 		},
 	}
+	yes.add(cmd)
 	flags.add(cmd)
 	return cmd
 }

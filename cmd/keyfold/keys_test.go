@@ -51,7 +51,7 @@ func TestUpdateChangesWhatIsGivenAndNothingElse(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	key := s.created("keys", "create", "--name", "ci", "--owner", "a", "--scope", "a:b", "--network", "192.0.2.0/24", "--metadata", "x=1", "--idle-timeout", "1h")
-	if got := s.prints("keys", "update", key.ID, "--name", "build", "--notes", "n", "--tenant", "t", "--owner", ""); got != "updated "+key.ID+", now at version 2\n" {
+	if got := s.prints("keys", "update", key.ID, "--name", "build", "--notes", "n", "--tenant", "t", "--owner", ""); got != "updated "+key.ID+"; its version is 2\n" {
 		t.Errorf("update prints %q", got)
 	}
 	if k := s.key(key.ID); k.Name != "build" || k.Notes != "n" || k.Tenant != "t" || k.OwnerID != "" || len(k.Scopes) != 1 || len(k.Networks) != 1 ||
@@ -68,35 +68,35 @@ func TestUpdateChangesWhatIsGivenAndNothingElse(t *testing.T) {
 	if k := s.key(key.ID); len(k.Scopes)+len(k.Networks)+len(k.Metadata) != 0 || k.IdleTimeout != nil {
 		t.Errorf("emptied to %+v", k)
 	}
-	s.fails(exitFailure, `is at version 4; somebody changed it: look at "keyfold keys show `+key.ID, "keys", "update", key.ID, "--name", "late", "--version", "3")
+	s.fails(exitFailure, `is at version 4; see "keyfold keys show `+key.ID, "keys", "update", key.ID, "--name", "late", "--version", "3")
 	if k := s.key(key.ID); k.Name != "build" || k.Version != 4 {
 		t.Errorf("a stale update made %+v", k)
 	}
-	s.prints("keys", "revoke", key.ID)
-	s.fails(exitFailure, "is revoked; that is for good", "keys", "update", key.ID, "--name", "x")
+	s.prints("keys", "revoke", key.ID, "--yes")
+	s.fails(exitFailure, "is revoked; this cannot be undone", "keys", "update", key.ID, "--name", "x")
 }
 
 func TestRenewAndRotate(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	key := s.created("keys", "create", "--name", "ci", "--scope", "a:b")
-	if got := s.prints("keys", "renew", key.ID, "--expires-at", "2001-01-01T00:00:00Z"); got != "renewed "+key.ID+", which ends now: its end is 2001-01-01T00:00:00Z\n" ||
+	if got := s.prints("keys", "renew", key.ID, "--expires-at", "2001-01-01T00:00:00Z"); got != "renewed "+key.ID+"; it expired at 2001-01-01T00:00:00Z\n" ||
 		s.key(key.ID).State != string(keyfold.KeyExpired) {
 		t.Errorf("renew to a time that is past prints %q", got)
 	}
 	s.fails(exitFailure, "is expired; renew it first", "keys", "rotate", key.ID)
-	if got := s.prints("keys", "renew", key.ID, "--expires-at", "2999-01-01T00:00:00Z"); got != "renewed "+key.ID+", which ends at 2999-01-01T00:00:00Z\n" {
+	if got := s.prints("keys", "renew", key.ID, "--expires-at", "2999-01-01T00:00:00Z"); got != "renewed "+key.ID+"; it expires at 2999-01-01T00:00:00Z\n" {
 		t.Errorf("renew prints %q", got)
 	}
 	if k := decoded[wire.Key](t, s.prints("keys", "renew", key.ID, "--ttl", "1d", "--json")); k.ExpiresAt.Year() != 2999 {
 		t.Errorf("a time to live shortened the key to %v", k.ExpiresAt)
 	}
-	if got := s.prints("keys", "renew", key.ID, "--never"); got != "renewed "+key.ID+", which never ends\n" {
+	if got := s.prints("keys", "renew", key.ID, "--never"); got != "renewed "+key.ID+"; it never expires\n" {
 		t.Errorf("renew prints %q", got)
 	}
 
 	next, about := s.token("keys", "rotate", key.ID, "--overlap", "1h")
-	if !strings.Contains(about, "key "+key.ID+" is replaced by "+next+", which never ends; the old one ends at ") {
+	if !strings.Contains(about, "replaced key "+key.ID+" with key "+next+"; the new key never expires; the old key expires at ") {
 		t.Errorf("rotate says %q", about)
 	}
 	old, fresh := s.key(key.ID), s.key(next)
@@ -106,9 +106,9 @@ func TestRenewAndRotate(t *testing.T) {
 	}
 	s.fails(exitFailure, "was rotated to "+next+"\n", "keys", "rotate", key.ID)
 	s.fails(exitFailure, "renew "+next+" instead", "keys", "renew", key.ID)
-	s.prints("keys", "revoke", key.ID)
+	s.prints("keys", "revoke", key.ID, "--yes")
 	for _, verb := range []string{"rotate", "renew", "enable"} {
-		s.fails(exitFailure, "is revoked; that is for good, and key "+next+" took its place", "keys", verb, key.ID)
+		s.fails(exitFailure, "is revoked; this cannot be undone, and key "+next+" has replaced it", "keys", verb, key.ID)
 	}
 	for _, overlap := range []string{"none", "0s"} {
 		last := s.created("keys", "rotate", next, "--overlap", overlap, "--ttl", "2d")
@@ -141,17 +141,17 @@ func TestRevokeDisableEnableAndDeleteTakeManyIDs(t *testing.T) {
 	}
 
 	// One id that is unknown keeps no other from being revoked.
-	got := s.run("keys", "revoke", a, nobodyID, b)
+	got := s.run("keys", "revoke", a, nobodyID, b, "--yes")
 	if got.code != exitNotFound || got.stdout != "revoked "+a+"\nrevoked "+b+"\n" ||
-		got.stderr != "keyfold: there is no key "+nobodyID+`; "keyfold keys list" shows those there are`+"\n" {
+		got.stderr != "keyfold: the key "+nobodyID+` does not exist; "keyfold keys list" lists the keys`+"\n" {
 		t.Errorf("revoke: %d, %q, %q", got.code, got.stdout, got.stderr)
 	}
-	s.fails(exitFailure, "is revoked; that is for good", "keys", "enable", a)
+	s.fails(exitFailure, "is revoked; this cannot be undone", "keys", "enable", a)
 
-	if gone := decoded[wire.Key](t, s.prints("keys", "delete", a, "--json")); gone.ID != a || gone.State != string(keyfold.KeyRevoked) {
+	if gone := decoded[wire.Key](t, s.prints("keys", "delete", a, "--yes", "--json")); gone.ID != a || gone.State != string(keyfold.KeyRevoked) {
 		t.Errorf("deleted %+v", gone)
 	}
-	if got := s.prints("keys", "delete", b); got != "deleted "+b+"\n" {
+	if got := s.prints("keys", "delete", b, "--yes"); got != "deleted "+b+"\n" {
 		t.Errorf("delete prints %q", got)
 	}
 	if page := decoded[wire.KeyPage](t, s.prints("keys", "list", "--json")); len(page.Keys) != 0 || page.Next != nil {
@@ -170,9 +170,13 @@ func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
 		if verb == "update" {
 			args = append(args, "--name", "x")
 		}
-		s.fails(exitUsage, "wants", args...)
-		s.fails(exitUsage, "argument 1 is no id: want 16 letters and digits", append(args, "hunter-two")...)
-		s.fails(exitNotFound, "there is no key "+nobodyID, append(args, nobodyID)...)
+		s.fails(exitUsage, "requires", args...)
+		s.fails(exitUsage, "argument 1 must be a key ID of 16 letters and digits", append(args, "hunter-two")...)
+		if verb == "revoke" || verb == "delete" {
+			s.fails(exitUsage, "keyfold keys "+verb+" asks for confirmation, and standard input is not a terminal; add --yes", append(args, id)...)
+			args = append(args, "--yes")
+		}
+		s.fails(exitNotFound, "the key "+nobodyID+" does not exist", append(args, nobodyID)...)
 	}
 	for _, row := range []struct{ args, says string }{
 		{"create --name " + strings.Repeat("x", 129), "--name must be at most 128 characters"},
@@ -181,18 +185,15 @@ func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
 		{"create --network 192.0.2.1/24", "--network (number 1) must be a CIDR prefix"},
 		{"create --environment HUNTER", "--environment must be 1 to 16 lower-case letters and digits"},
 		{"create --idle-timeout 1s", "--idle-timeout must be between 1 minute and 100 years, or none"},
-		{"create --idle-timeout 0s", "--idle-timeout wants a duration above zero"},
+		{"create --idle-timeout 0s", "--idle-timeout must be a duration above zero"},
 		{"create --ttl 0s", "--ttl: the text must be a duration above zero"},
 		{"create --ttl=", "--ttl: the text must be a duration above zero"},
 		{"create --expires-at 2001-01-01T00:00:00Z", "--expires-at must be in the future"},
-		{"create --user hunter", `--user is no id: want 16 letters and digits, as "keyfold users list" shows them`},
-		{"create --user=", "--user is no id"},
-		{"list --user hunter", "--user is no id"},
-		{"revoke --yes --user hunter", "--user is no id"},
-		{"list --owner=", "--owner is empty"},
-		{"list --user=", "--user is empty"},
-		{"list --tenant=", "--tenant is empty"},
-		{"list --state=", "--state is empty"},
+		{"create --user=", "--user must not be empty"},
+		{"list --owner=", "--owner must not be empty"},
+		{"list --user=", "--user must not be empty"},
+		{"list --tenant=", "--tenant must not be empty"},
+		{"list --state=", "--state must not be empty"},
 		{"create --expires-at 2999-02-29", "--expires-at must be a date or an RFC 3339 time"},
 		{"create --expires-at 2999-01-31Z", "--expires-at must be a date or an RFC 3339 time"},
 		{"create --expires-at=", "--expires-at must be a date or an RFC 3339 time"},
@@ -200,21 +201,21 @@ func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
 		{"create --ttl 40000d", "--ttl must be between 1 ms and 100 years, or never"},
 		{"rotate " + id + " --overlap hunter", `--overlap: the text must be a duration above zero`},
 		{"rotate " + id + " --overlap 30d", "--overlap must be between 1 ms and 7d, or none"},
-		{"rotate " + id + " --never --ttl 1d", "--ttl and --never exclude each other"},
+		{"rotate " + id + " --never --ttl 1d", "--ttl and --never cannot be used together"},
 		{"renew " + id + " --expires-at hunter", "--expires-at must be a date or an RFC 3339 time"},
-		{"update " + id, "nothing to change"},
-		{"update " + id + " --version 1", "nothing to change"},
-		{"update " + id + " --version 0 --name x", "--version wants the version"},
+		{"update " + id, "at least one field to change is required"},
+		{"update " + id + " --version 1", "at least one field to change is required"},
+		{"update " + id + " --version 0 --name x", "--version must be 1 or more"},
 		{"update " + id + " --version hunter --name x", "--version wants a whole number"},
-		{"update " + id + " --scope a:b --no-scopes", "--scope and --no-scopes exclude each other"},
-		{"revoke " + id + " --reason " + strings.Repeat("x", 257), "--reason must be at most 256 characters"},
-		{"revoke " + id + " --owner a", "wants ids, or --owner, --user or --tenant, not both"},
-		{"revoke --owner=", "--owner is empty"},
-		{"disable --tenant=", "--tenant is empty"},
+		{"update " + id + " --scope a:b --no-scopes", "--scope and --no-scopes cannot be used together"},
+		{"revoke " + id + " --yes --reason " + strings.Repeat("x", 257), "--reason must be at most 256 characters"},
+		{"revoke " + id + " --owner a", "accepts either key IDs or --owner, --user and --tenant, not both"},
+		{"revoke --owner=", "--owner must not be empty"},
+		{"disable --tenant=", "--tenant must not be empty"},
 		{"enable --owner a", "unknown flag: --owner"},
-		{"list --limit 0", "--limit wants a number above zero"},
+		{"list --limit 0", "--limit must be above zero"},
 		{"list --limit hunter", "--limit wants a whole number"},
-		{"list --limit 5 --all", "--limit and --all exclude each other"},
+		{"list --limit 5 --all", "--limit and --all cannot be used together"},
 		{"list --json=hunter", "--json wants true, false or no value"},
 		{"list --cursor hunter", "--cursor must be the next value of the previous page, with the same filters"},
 		{"list --state hunter", "--state must be one of active, expired, user_disabled, disabled, revoked"},
@@ -227,6 +228,10 @@ func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
 		}
 		s.fails(exitUsage, row.says, append([]string{"keys"}, strings.Fields(row.args)...)...)
 	}
+	for _, args := range []string{"create", "list", "revoke --yes"} {
+		s.fails(exitNotFound, `--user is not the ID, username or e-mail address of a user; "keyfold users list" lists the users`,
+			append([]string{"keys"}, strings.Fields(args+" --user hunter")...)...)
+	}
 	if k := s.key(id); k.Version != 1 || k.State != string(keyfold.KeyActive) {
 		t.Errorf("a refused command changed the key: %+v", k)
 	}
@@ -236,7 +241,7 @@ func TestCommandsOnKeysRefuseWhatIsWrong(t *testing.T) {
 func TestStateOfAKeyTellsOfItsUser(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
-	s.fails(exitNotFound, "there is no user "+nobodyID+`; "keyfold users list" shows those there are`, "keys", "create", "--user", nobodyID)
+	s.fails(exitNotFound, "the user "+nobodyID+` does not exist; "keyfold users list" lists the users`, "keys", "create", "--user", nobodyID)
 	user := s.user("", "create", "--username", "olga")
 	id := s.created("keys", "create", "--user", user.ID).ID
 	if shown := s.prints("keys", "show", id); !strings.Contains(shown, "State         active\n") || !strings.Contains(shown, "User          "+user.ID+"\n") {
@@ -312,19 +317,16 @@ func TestTablesAreAligned(t *testing.T) {
 	s.created("keys", "create", "--name", "a name that is rather long, and not cut", "--never")
 	s.created("keys", "create", "--name", "é", "--owner", "o", "--expires-at", "2999-01-01T00:00:00Z")
 	list := s.prints("keys", "list")
-	for head, want := range map[string][]string{
-		"NAME": {"é", "a name that is rather long, and not cut"}, "OWNER": {"o", "-"}, "STATE": {"active", "active"},
-		"EXPIRES": {"2999-01-01T00:00:00Z", "never"}, "USES": {"0", "0"}, "LAST USED": {"-", "-"},
+	for number, want := range map[int][]string{
+		2: {"é", "a name that is rather long, and not cut"}, 3: {"o", ""}, 4: {"", ""}, 5: {"active", "active"},
+		6: {"2999-01-01T00:00:00Z", "never"}, 7: {"0", "0"}, 8: {"", ""},
 	} {
-		if got := column(t, list, head); !slices.Equal(got, want) {
-			t.Errorf("column %s holds %q, want %q:\n%s", head, got, want, list)
+		if got := column(t, list, number); !slices.Equal(got, want) {
+			t.Errorf("column %d holds %q, want %q:\n%s", number, got, want, list)
 		}
 	}
-	if strings.Contains(list, "TENANT") {
-		t.Errorf("a column that is empty is shown:\n%s", list)
-	}
 	s.created("keys", "create", "--tenant", "acme")
-	if got := column(t, s.prints("keys", "list"), "TENANT"); !slices.Equal(got, []string{"acme", "-", "-"}) {
+	if got := column(t, s.prints("keys", "list"), 4); !slices.Equal(got, []string{"acme", "", ""}) {
 		t.Errorf("tenants %q", got)
 	}
 }

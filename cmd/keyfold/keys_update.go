@@ -9,7 +9,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// updateFlags is what keys update was told.
+// updateFlags are the flags of "keyfold keys update".
 type updateFlags struct {
 	dataFlags
 	name, notes, owner, tenant, idleTimeout string
@@ -22,13 +22,13 @@ func (c *command) keysUpdate() *cobra.Command {
 	var flags updateFlags
 	cmd := &cobra.Command{
 		Use:   "update ID",
-		Short: "Change what a key is labelled with and what it may do",
-		Long: `Change what a key is labelled with and what it may do. What no flag names stays
-as it is; --scope, --network and --metadata replace all that there were; an empty
-text such as --name '' takes one away.
+		Short: "Change the labels and permissions of a key",
+		Long: `Change the labels and permissions of a key. Fields without a flag stay unchanged.
+--scope, --network and --metadata replace all previous values. An empty text, such
+as --name '', clears a field.
 
-The change is made to the key as it is now. --version makes it only if nobody has
-changed the key since it was read at that version.`,
+With --version, the command fails if the key has another version, which means that
+it was changed in the meantime.`,
 		Example: `  keyfold keys update 8fJ2kQ0aXw3mT7Zb --scope reports:read --scope reports:write`,
 		Args:    oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -36,28 +36,28 @@ changed the key since it was read at that version.`,
 			if err != nil {
 				return err
 			}
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
 				key, err := updateKey(ctx, svc, args[0], u)
 				if err != nil {
 					return aboutKey(ctx, svc, args[0], err)
 				}
-				return c.printKey(flags.asJSON, key, fmt.Sprintf("updated %s, now at version %d", key.ID, key.Version))
+				return c.printKey(flags.asJSON, key, fmt.Sprintf("updated %s%s; its version is %d", key.ID, c.inDatabase(), key.Version))
 			})
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.name, "name", "", "`name` of the key")
-	f.StringVar(&flags.notes, "notes", "", "`text` to keep beside it")
-	f.StringVar(&flags.owner, "owner", "", "your own `id` of whoever the key belongs to")
-	f.StringVar(&flags.tenant, "tenant", "", "`label` to list and stop keys by")
-	f.StringArrayVar(&flags.scopes, "scope", nil, "everything the key may do, a `scope` such as reports:read, reports:* or **; repeatable")
-	f.BoolVar(&flags.noScopes, "no-scopes", false, "the key may do nothing that needs a scope")
-	f.StringArrayVar(&flags.networks, "network", nil, "all that it may be used from, a CIDR `prefix`; repeatable")
-	f.BoolVar(&flags.noNetworks, "no-networks", false, "the key may be used from anywhere")
-	f.StringArrayVar(&flags.metadata, "metadata", nil, "all that is kept beside it, `name=value`; repeatable")
-	f.BoolVar(&flags.noMetadata, "no-metadata", false, "keep nothing beside it")
-	f.StringVar(&flags.idleTimeout, "idle-timeout", "", "end the key when unused for that `duration`; none for no such end")
-	f.Int64Var(&flags.version, "version", 0, "`version` of the key as it was read (default: the one that it has)")
+	f.StringVar(&flags.notes, "notes", "", "`text` to store with the key")
+	f.StringVar(&flags.owner, "owner", "", "`id` of the owner of the key in your own system")
+	f.StringVar(&flags.tenant, "tenant", "", "`label` by which keys can be listed, disabled and revoked")
+	f.StringArrayVar(&flags.scopes, "scope", nil, "`scope` of the key, such as reports:read, reports:* or **; repeatable")
+	f.BoolVar(&flags.noScopes, "no-scopes", false, "remove all scopes")
+	f.StringArrayVar(&flags.networks, "network", nil, "network that the key can be used from, a CIDR `prefix`; repeatable")
+	f.BoolVar(&flags.noNetworks, "no-networks", false, "remove all networks, so that the key can be used from anywhere")
+	f.StringArrayVar(&flags.metadata, "metadata", nil, "`name=value` to store with the key; repeatable")
+	f.BoolVar(&flags.noMetadata, "no-metadata", false, "remove all metadata")
+	f.StringVar(&flags.idleTimeout, "idle-timeout", "", "`duration` without use after which the key expires, or none")
+	f.Int64Var(&flags.version, "version", 0, "required `version` of the key (default: any)")
 	exclusive(cmd, "scope", "no-scopes")
 	exclusive(cmd, "network", "no-networks")
 	exclusive(cmd, "metadata", "no-metadata")
@@ -65,7 +65,7 @@ changed the key since it was read at that version.`,
 	return cmd
 }
 
-// updateKey changes the key as it is now where the update names no version.
+// updateKey changes a key. Without a version, it changes the current version.
 func updateKey(ctx context.Context, svc *keyfold.Service, id string, u keyfold.KeyUpdate) (keyfold.Key, error) {
 	if u.Version == 0 {
 		key, err := svc.Key(ctx, id)
@@ -85,7 +85,7 @@ func (f *updateFlags) update(cmd *cobra.Command) (keyfold.KeyUpdate, error) {
 		Scopes: ifGiven(given("scope") || f.noScopes, f.scopes),
 	}
 	if given("version") && f.version < 1 {
-		return u, usage(`--version wants the version that "keyfold keys show" tells, 1 or more`)
+		return u, usage(`--version must be 1 or more; "keyfold keys show" shows it`)
 	}
 	networks, err := parseNetworks(f.networks)
 	if err != nil {
@@ -105,7 +105,7 @@ func (f *updateFlags) update(cmd *cobra.Command) (keyfold.KeyUpdate, error) {
 		u.IdleTimeout = &idle
 	}
 	if u == (keyfold.KeyUpdate{Version: u.Version}) {
-		return u, usage("nothing to change; see %q", cmd.CommandPath()+" --help")
+		return u, usage("at least one field to change is required; see %q", cmd.CommandPath()+" --help")
 	}
 	return u, nil
 }

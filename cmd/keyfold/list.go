@@ -10,10 +10,10 @@ import (
 
 const (
 	defaultLimit = 50
-	maxPage      = 200 // what one call of the library returns at most
+	maxPage      = 200 // the most that one call of the library returns
 )
 
-// pageFlags say how much of a list is wanted.
+// pageFlags select a part of a list.
 type pageFlags struct {
 	limit  int
 	cursor string
@@ -21,28 +21,27 @@ type pageFlags struct {
 }
 
 func (f *pageFlags) add(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&f.limit, "limit", defaultLimit, "at most `n`")
-	cmd.Flags().StringVar(&f.cursor, "cursor", "", "go on where a list with the same filters ended: its `next`")
-	cmd.Flags().BoolVar(&f.all, "all", false, "the whole list; with --json one document a line")
+	cmd.Flags().IntVar(&f.limit, "limit", defaultLimit, "show at most `n` entries")
+	cmd.Flags().StringVar(&f.cursor, "cursor", "", "continue a list with the same filters: its `next` value")
+	cmd.Flags().BoolVar(&f.all, "all", false, "show the whole list; with --json, one document per line")
 	exclusive(cmd, "limit", "all")
 }
 
 func (f *pageFlags) check() error {
 	if f.limit < 1 {
-		return usage("--limit wants a number above zero; --all is for the whole list")
+		return usage("--limit must be above zero; use --all for the whole list")
 	}
 	return nil
 }
 
-// listing is a list of the library and how it is shown.
+// listing is a list of the library and its presentation.
 type listing[T any] struct {
 	fetch    func(ctx context.Context, cursor string, limit int) (items []T, next string, err error)
 	document func(items []T, next string) any // the page, whose JSON is that of the admin API
 	table    func([]T) *table
 }
 
-// print prints what the flags ask for. People and programs are both told where
-// the list goes on.
+// print prints the part of the list that the flags select, and how to continue it.
 func (l listing[T]) print(ctx context.Context, c *command, flags *pageFlags, asJSON bool) error {
 	if flags.all && asJSON {
 		return l.stream(ctx, c, flags)
@@ -58,15 +57,15 @@ func (l listing[T]) print(ctx context.Context, c *command, flags *pageFlags, asJ
 	if asJSON {
 		return c.printJSON(l.document(items, next))
 	}
-	if err := l.table(items).print(c.stdout); err != nil || next == "" {
+	if err := l.table(items).print(c); err != nil || next == "" {
 		return err
 	}
-	_, err = fmt.Fprintf(c.stderr, "keyfold: there is more: --cursor %s goes on, --all shows everything\n", next)
+	_, err = fmt.Fprintf(c.stderr, "keyfold: there are more entries; use --cursor %s to continue, or --all\n", next)
 	return err
 }
 
-// stream prints each document as soon as it is read, so that lists of any
-// length take little memory.
+// stream prints each document as soon as it is read, so that long lists take
+// little memory.
 func (l listing[T]) stream(ctx context.Context, c *command, flags *pageFlags) error {
 	out := bufio.NewWriter(c.stdout)
 	_, err := l.walk(ctx, flags, func(page []T) error {
@@ -80,8 +79,8 @@ func (l listing[T]) stream(ctx context.Context, c *command, flags *pageFlags) er
 	return err
 }
 
-// walk calls each with the pages, which may be empty, until there are enough. It
-// returns the cursor of what follows.
+// walk calls each with every page, which may be empty, up to the limit. It returns
+// the cursor of the remaining entries.
 func (l listing[T]) walk(ctx context.Context, flags *pageFlags, each func([]T) error) (next string, err error) {
 	next = flags.cursor
 	for left := flags.limit; flags.all || left > 0; {

@@ -9,14 +9,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// migrateTimeout replaces the 10 s in which a store has to open: large tables may
-// take longer than that to change.
+// migrateTimeout replaces the timeout of 10 s for opening a store, because
+// migrating large tables can take longer.
 const migrateTimeout = time.Hour
 
-// migration is what keyfold migrate did, as --json shows it.
+// migration is the JSON document of "keyfold migrate".
 type migration struct {
 	Database string `json:"database"`
-	From     int64  `json:"from"` // version of the schema; 0: there was none
+	From     int64  `json:"from"` // version of the schema, or 0 if there was none
 	To       int64  `json:"to"`
 }
 
@@ -24,11 +24,12 @@ func (c *command) migrate() *cobra.Command {
 	var flags dataFlags
 	cmd := &cobra.Command{
 		Use:   "migrate",
-		Short: "Bring the schema of the database up to date",
-		Long: `Bring the schema of the database up to date, as every other command and every
-program does that opens it. Run it where those have a role that may not create
-tables. A SQLite file is made if there is none. A schema that is newer than this
-command is left alone.`,
+		Short: "Create or update the schema of the database",
+		Long: `Create or update the schema of the database. Programs that open the database do
+this as well, so you need the command only for a database that does not exist yet,
+and for programs whose role must not create or change tables. On SQLite, the
+command creates the file if necessary. It does not change a schema that is newer
+than this version of the command.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := c.config(cmd)
@@ -41,7 +42,9 @@ command is left alone.`,
 			db := config.Database
 			ctx, cancel := context.WithTimeout(cmd.Context(), migrateTimeout)
 			defer cancel()
+			stop := c.progress(func() string { return "migrating " + db.String() })
 			store, err := openStore(ctx, config)
+			stop()
 			if err != nil {
 				return classify(err)
 			}
@@ -50,7 +53,7 @@ command is left alone.`,
 				return classify(err)
 			}
 			if !ok {
-				return classify(errors.New(db.String() + " does not tell its schema"))
+				return classify(errors.New(db.String() + " does not report the version of its schema"))
 			}
 			from, to := told.Migration()
 			if flags.asJSON {
@@ -69,7 +72,7 @@ func (c *command) printMigration(db string, from, to int64) error {
 	case to:
 		did = fmt.Sprintf("the schema is current, at version %d", to)
 	case 0:
-		did = fmt.Sprintf("made the schema, at version %d", to)
+		did = fmt.Sprintf("created the schema, at version %d", to)
 	}
 	_, err := fmt.Fprintf(c.stdout, "%s: %s\n", db, did)
 	return classify(err)

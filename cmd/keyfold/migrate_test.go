@@ -12,7 +12,7 @@ import (
 // The version differs from build to build; the tests ask for it.
 func TestMigrateTellsWhatItDid(t *testing.T) {
 	t.Parallel()
-	s := newShell(t)
+	s := newShellWithoutDatabase(t)
 	made := decoded[migration](t, s.prints("migrate", "--json"))
 	if made.From != 0 || made.To < 1 || made.Database != "sqlite:"+s.path {
 		t.Fatalf("made %+v", made)
@@ -29,8 +29,8 @@ func TestMigrateTellsWhatItDid(t *testing.T) {
 	if page := decoded[wire.KeyPage](t, s.prints("keys", "list", "--json")); len(page.Keys) != 0 {
 		t.Errorf("keys %+v", page)
 	}
-	fresh := newShell(t)
-	if got, want := fresh.prints("migrate"), fmt.Sprintf("sqlite:%s: made the schema, at version %d\n", fresh.path, made.To); got != want {
+	fresh := newShellWithoutDatabase(t)
+	if got, want := fresh.prints("migrate"), fmt.Sprintf("sqlite:%s: created the schema, at version %d\n", fresh.path, made.To); got != want {
 		t.Errorf("of a new database: %q, want %q", got, want)
 	}
 	var out strings.Builder
@@ -62,7 +62,7 @@ func TestMigrateOnEveryEngine(t *testing.T) {
 			t.Parallel()
 			dir, env := t.TempDir(), append(environment(""), "KEYFOLD_DATABASE_URL="+engine.open(t))
 			first, second := execute(t, dir, env, "migrate"), execute(t, dir, env, "migrate")
-			if first.code != exitOK || !strings.Contains(first.stdout, ": made the schema, at version ") || !strings.Contains(second.stdout, ": the schema is current, at version ") {
+			if first.code != exitOK || !strings.Contains(first.stdout, ": created the schema, at version ") || !strings.Contains(second.stdout, ": the schema is current, at version ") {
 				t.Errorf("first %+v, second %+v", first, second)
 			}
 		})

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/keyfold/keyfold/fromenv"
 )
 
 // The exit codes, as "keyfold help exit-codes" tells them.
@@ -41,6 +43,8 @@ type command struct {
 	stdout  io.Writer
 	stderr  io.Writer
 	environ []string
+
+	database fromenv.Database // the open database, for messages
 }
 
 // run executes one command line and returns its exit code. When ctx is done

@@ -75,10 +75,13 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"URI of SQLite", []string{"keys", "create", "--db", "sqlite:file:keys.db"}, nil, 2, "--db is a SQLite URI; it must be sqlite:FILE"},
 		{"password length", []string{"keys", "list"}, map[string]string{"KEYFOLD_PASSWORD_MIN_LENGTH": "7"}, 2, "KEYFOLD_PASSWORD_MIN_LENGTH must be between 8 and 256 characters"},
 		{"variable that is blank", []string{"keys", "list"}, map[string]string{"KEYFOLD_DATABASE_URL": ""}, 2, "KEYFOLD_DATABASE_URL is set but blank"},
-		{"list without a database", []string{"keys", "list", "--db", missing}, nil, 3, "there is no database"},
-		{"revoke without a database", []string{"keys", "revoke", "0123456789abcdef", "--db", missing}, nil, 3, "there is no database"},
-		{"revoke without an id", []string{"keys", "revoke"}, nil, 2, "wants ids"},
-		{"two ids", []string{"keys", "show", token, "b"}, nil, 2, "wants one id"},
+		{"list without a database", []string{"keys", "list", "--db", missing}, nil, 3, missing + ` does not exist; create it with "keyfold migrate" or "keyfold serve"`},
+		{"revoke without a database", []string{"keys", "revoke", "0123456789abcdef", "--yes", "--db", missing}, nil, 3, missing + " does not exist"},
+		{"create without a database", []string{"keys", "create", "--db", missing}, nil, 3, missing + " does not exist"},
+		{"user without a database", []string{"users", "create", "--username", "olga", "--db", missing}, nil, 3, missing + " does not exist"},
+		{"SQLite file that is empty", []string{"keys", "create", "--db", "sqlite:" + emptyFile(t)}, nil, 3, `has no tables of Keyfold; create it with "keyfold migrate" or "keyfold serve"`},
+		{"revoke without an id", []string{"keys", "revoke"}, nil, 2, "requires key IDs"},
+		{"two ids", []string{"keys", "show", token, "b"}, nil, 2, "requires one key ID"},
 		{"MongoDB that is nowhere", []string{"serve", "--db", "mongodb://u:" + password + "@127.0.0.1:1/d?serverSelectionTimeoutMS=50"}, secure, 1, "the server does not answer"},
 		{"DATABASE_MODE that is unknown", []string{"serve", "--compat"}, map[string]string{"DATABASE_MODE": password}, 2, "DATABASE_MODE must be sqlite, postgres, mysql or mongodb"},
 		{"variable that is misspelt", []string{"keys", "list"}, map[string]string{"KEYFOLD_SECERT": password}, 2, "KEYFOLD_SECERT is not a Keyfold variable; did you mean KEYFOLD_SECRET?"},
@@ -89,11 +92,11 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"bad ttl", []string{"keys", "create", "--ttl", "-1ns", "--db", db}, nil, 2, "--ttl: the text must be a duration"},
 		{"bad idle timeout", []string{"keys", "create", "--idle-timeout", "x", "--db", db}, nil, 2, "--idle-timeout: the text must be a duration"},
 		{"bad time", []string{"keys", "create", "--expires-at", "x", "--db", db}, nil, 2, "--expires-at must be a date or an RFC 3339 time"},
-		{"two ends", []string{"keys", "create", "--never", "--ttl", "1d", "--db", db}, nil, 2, "--ttl and --never exclude each other: give one of them"},
-		{"bad network", []string{"keys", "create", "--network", "x", "--db", db}, nil, 2, "--network wants"},
-		{"bad metadata", []string{"keys", "create", "--metadata", "x", "--db", db}, nil, 2, "--metadata wants"},
-		{"metadata twice", []string{"keys", "create", "--metadata", "x=1", "--metadata", "x=2", "--db", db}, nil, 2, "--metadata wants"},
-		{"negative limit", []string{"keys", "list", "--limit", "-1", "--db", db}, nil, 2, "--limit wants"},
+		{"two ends", []string{"keys", "create", "--never", "--ttl", "1d", "--db", db}, nil, 2, "--ttl and --never cannot be used together"},
+		{"bad network", []string{"keys", "create", "--network", "x", "--db", db}, nil, 2, "--network must be"},
+		{"bad metadata", []string{"keys", "create", "--metadata", "x", "--db", db}, nil, 2, "--metadata must be"},
+		{"metadata twice", []string{"keys", "create", "--metadata", "x=1", "--metadata", "x=2", "--db", db}, nil, 2, "--metadata must be"},
+		{"negative limit", []string{"keys", "list", "--limit", "-1", "--db", db}, nil, 2, "--limit must be"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -103,7 +106,7 @@ func TestRefusedCommandLines(t *testing.T) {
 				t.Errorf("exit code %d, standard output %q, standard error %q; want %d and one line with %q",
 					got.code, got.stdout, got.stderr, test.code, test.says)
 			}
-			if strings.Contains(test.says, "no database") {
+			if strings.Contains(test.says, "does not exist") {
 				if _, err := os.Stat(strings.TrimPrefix(missing, "sqlite:")); err == nil {
 					t.Error("the database was made")
 				}
@@ -115,6 +118,15 @@ func TestRefusedCommandLines(t *testing.T) {
 			}
 		})
 	}
+}
+
+func emptyFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "empty.db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func takenAddress(t *testing.T) string {
@@ -181,7 +193,7 @@ func TestErrorsAreSaidOnce(t *testing.T) {
 
 func TestKeysForPeople(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "keyfold.db")
+	path := newShell(t).path
 	db := []string{"--db", "sqlite:" + path}
 	with := func(args ...string) result { return call(t, nil, append(args, db...)...) }
 
@@ -204,23 +216,23 @@ func TestKeysForPeople(t *testing.T) {
 		strings.Contains(got.stderr, token.Reveal()) {
 		t.Errorf("revoke of a token: %d, %q", got.code, got.stderr)
 	}
-	if got := with("keys", "revoke", "0000000000000000"); got.code != exitNotFound || got.stderr == "" {
+	if got := with("keys", "revoke", "--yes", "0000000000000000"); got.code != exitNotFound || got.stderr == "" {
 		t.Errorf("revoke of an unknown key: %d, %q", got.code, got.stderr)
 	}
 	if got := with("keys", "revoke", "short"); got.code != exitUsage {
 		t.Errorf("revoke of a bad id: %d, %q", got.code, got.stderr)
 	}
-	if got := with("keys", "revoke", token.ID(), "--reason", "gone"); got.code != exitOK || got.stdout != "revoked "+token.ID()+"\n" {
+	if got := with("keys", "revoke", token.ID(), "--yes", "--reason", "gone"); got.code != exitOK || got.stdout != "revoked "+token.ID()+" in sqlite:"+path+"\n" {
 		t.Errorf("revoke: %d, %q, %q", got.code, got.stdout, got.stderr)
 	}
 
 	list := with("keys", "list")
 	lines := strings.Split(strings.TrimSpace(list.stdout), "\n")
-	if list.code != exitOK || len(lines) != 6 || !strings.HasPrefix(lines[0], "ID ") {
+	if list.code != exitOK || len(lines) != 5 {
 		t.Fatalf("list: %d, %q", list.code, list.stdout)
 	}
-	last := strings.Fields(lines[5])
-	if last[0] != token.ID() || !strings.Contains(lines[5], "night build") || !strings.Contains(lines[5], "revoked") || !strings.Contains(lines[4], "never") {
+	last := strings.Fields(lines[4])
+	if last[0] != token.ID() || !strings.Contains(lines[4], "night build") || !strings.Contains(lines[4], "revoked") || !strings.Contains(lines[3], "never") {
 		t.Errorf("list:\n%s", list.stdout)
 	}
 	for args, want := range map[string]int{
@@ -303,10 +315,10 @@ func TestListWalksAllPages(t *testing.T) {
 
 	// People are told where a list goes on.
 	cut := call(t, nil, append([]string{"keys", "list"}, db...)...)
-	if rows := strings.Count(cut.stdout, "\n") - 1; rows != 50 || !strings.Contains(cut.stderr, "--cursor ") {
+	if rows := strings.Count(cut.stdout, "\n"); rows != 50 || !strings.Contains(cut.stderr, "--cursor ") {
 		t.Errorf("%d rows and %q, want 50 and where it goes on", rows, cut.stderr)
 	}
-	if all := call(t, nil, append([]string{"keys", "list", "--all"}, db...)...); strings.Count(all.stdout, "\n") != count+1 || all.stderr != "" {
+	if all := call(t, nil, append([]string{"keys", "list", "--all"}, db...)...); strings.Count(all.stdout, "\n") != count || all.stderr != "" {
 		t.Errorf("--all: %d lines and %q", strings.Count(all.stdout, "\n"), all.stderr)
 	}
 }
@@ -315,11 +327,19 @@ func TestTableIsSafeForTerminals(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	key := keyfold.Key{ID: "0123456789abcdef", Name: "a\x1b[2Jb\tc\nd\u202ee", OwnerID: "Zoë 日本"}
-	if err := keyTable([]keyfold.Key{key}, time.Now()).print(&out); err != nil {
+	table := keyTable([]keyfold.Key{key}, time.Now())
+	if err := table.printColumns(&out, 200); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); strings.Count(got, "\n") != 2 || strings.ContainsAny(got, "\x1b\t\u202e") || !strings.Contains(got, "Zoë 日本") {
 		t.Errorf("%q", got)
+	}
+	out.Reset()
+	if err := table.printValues(&out); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); strings.Count(got, "\n") != 1 || strings.Count(got, "\t") != len(table.heads)-1 || strings.ContainsAny(got, "\x1b\u202e") {
+		t.Errorf("tab-separated: %q", got)
 	}
 }
 

@@ -16,15 +16,29 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// shell is where the tests type commands on one SQLite file. It wants every
-// secret to be printed once and never again.
+// shell runs commands on one SQLite file. It requires that every secret is printed
+// once and never again.
 type shell struct {
 	t       *testing.T
 	path    string
 	secrets []string
 }
 
+// newShell returns a shell on a new database.
 func newShell(t *testing.T) *shell {
+	t.Helper()
+	s := newShellWithoutDatabase(t)
+	store, err := sqlite.Open(t.Context(), s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newShellWithoutDatabase(t *testing.T) *shell {
 	t.Helper()
 	return &shell{t: t, path: filepath.Join(t.TempDir(), "keyfold.db")}
 }
@@ -32,8 +46,9 @@ func newShell(t *testing.T) *shell {
 // rulesLine is what commands that create keys or users say of their rules.
 var rulesLine = regexp.MustCompile(`(?m)^keyfold: (no key rules are published|following the key rules).*\n`)
 
-// run runs a command and looks for secrets in what it printed. What the command
-// says of its rules is left out; TestCommandFollowsTheRules… is about that.
+// run runs a command and looks for secrets in its output. The result omits the line
+// about the rules, which TestCommandFollowsTheRules… tests, and the name of the
+// database after a change, which TestChangesNameTheDatabase tests.
 func (s *shell) run(args ...string) result {
 	s.t.Helper()
 	got := call(s.t, map[string]string{"KEYFOLD_DATABASE_URL": "sqlite:" + s.path}, args...)
@@ -43,7 +58,12 @@ func (s *shell) run(args ...string) result {
 		}
 	}
 	got.stderr = rulesLine.ReplaceAllString(got.stderr, "")
-	return got
+	return s.withoutDatabase(got)
+}
+
+func (s *shell) withoutDatabase(r result) result {
+	in := " in sqlite:" + s.path
+	return result{strings.ReplaceAll(r.stdout, in, ""), strings.ReplaceAll(r.stderr, in, ""), r.code}
 }
 
 // prints runs a command that has to succeed and returns its standard output.
@@ -121,19 +141,16 @@ func decoded[T any](t *testing.T, text string) T {
 	return v
 }
 
-// column returns the cells of a column of a table, by its head.
-func column(t *testing.T, table, head string) []string {
+// column returns a column of tab-separated values.
+func column(t *testing.T, table string, number int) []string {
 	t.Helper()
-	lines := strings.Split(strings.TrimSuffix(table, "\n"), "\n")
-	at := strings.Index(lines[0], head)
-	if at < 0 {
-		t.Fatalf("there is no column %s:\n%s", head, table)
-	}
-	at = len([]rune(lines[0][:at]))
 	var cells []string
-	for _, line := range lines[1:] {
-		cell, _, _ := strings.Cut(string([]rune(line)[at:]), "  ")
-		cells = append(cells, cell)
+	for line := range strings.Lines(table) {
+		row := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if number >= len(row) {
+			t.Fatalf("there is no column %d:\n%s", number, table)
+		}
+		cells = append(cells, row[number])
 	}
 	return cells
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -21,16 +22,15 @@ func TestBulkChangeAsksAtATerminal(t *testing.T) {
 	s.seed(2, "a", "x")
 	s.seed(1, "a", "y")
 	s.prints("keys", "disable", "--tenant", "y", "--yes")
-	const (
-		disables = "This will disable 2 keys of owner a; "
-		revokes  = "This will revoke 3 keys of owner a; this cannot be undone. Type yes to go on: "
-	)
+	in := " in sqlite:" + s.path
+	disables := "This will disable 2 keys of owner a" + in + "; "
+	revokes := "This will revoke 3 keys of owner a" + in + "; this cannot be undone. Type yes to continue: "
 	for _, row := range []struct {
 		verb, answer, asks string
 		code               int
 		says               string
 	}{
-		{"revoke", "no\n", revokes, exitFailure, "not confirmed: nothing was changed"},
+		{"revoke", "no\n", revokes, exitFailure, "not confirmed; nothing was changed"},
 		{"disable", "yes\n", disables, exitOK, "disabled 2 keys"},
 		{"revoke", "yes\n", revokes, exitOK, "revoked 3 keys"},
 	} {
@@ -40,7 +40,7 @@ func TestBulkChangeAsksAtATerminal(t *testing.T) {
 		}
 	}
 	if screen, ended := terminalRun(t, "", []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}, "keys", "revoke", "--owner", "a"); ended != exitOK ||
-		screen != "revoked 0 keys\r\n" {
+		screen != "revoked 0 keys"+in+"\r\n" {
 		t.Errorf("where nothing is left: exit code %d, screen %q", ended, screen)
 	}
 	s.seed(1, "a", "z")
@@ -53,10 +53,13 @@ func TestBulkChangeAsksAtATerminal(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	code := run(t.Context(), []string{"keys", "disable", "--owner", "a", "--db", "sqlite:" + s.path}, null, &stdout, &stderr,
 		nil)
-	if code != exitUsage || !strings.Contains(stderr.String(), "there is nobody to ask: add --yes") {
+	if code != exitUsage || !strings.Contains(stderr.String(), "standard input is not a terminal; add --yes") {
 		t.Errorf("from %s: exit code %d, %q", os.DevNull, code, &stderr)
 	}
 }
+
+// screenWidth is the width of the terminals of these tests.
+const screenWidth = 80
 
 // terminalRun runs the binary at a pseudo-terminal, types the answer, and
 // returns what the screen shows and the exit code. See pty(7).
@@ -77,6 +80,7 @@ func terminalTalk(t *testing.T, dialogue [][2]string, env []string, args ...stri
 	var number, unlocked int32
 	control(t, master, syscall.TIOCGPTN, &number)
 	control(t, master, syscall.TIOCSPTLCK, &unlocked)
+	control(t, master, syscall.TIOCSWINSZ, &[4]uint16{24, screenWidth}) // rows and columns
 	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(int(number)), os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +116,7 @@ func terminalTalk(t *testing.T, dialogue [][2]string, env []string, args ...stri
 	return shown.String(), cmd.ProcessState.ExitCode()
 }
 
-func control(t *testing.T, file *os.File, request uintptr, value *int32) {
+func control[T any](t *testing.T, file *os.File, request uintptr, value *T) {
 	t.Helper()
 	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, file.Fd(), request, uintptr(unsafe.Pointer(value))); errno != 0 {
 		t.Fatal(errno)
@@ -151,6 +155,68 @@ func TestPasswordIsTypedTwiceAndNotShown(t *testing.T) {
 		}
 		if code != want || !strings.Contains(screen, says) || strings.Contains(screen, userPassword) {
 			t.Errorf("%q typed at once: exit code %d, screen %q; want %d and %q", ahead, code, screen, want, says)
+		}
+	}
+}
+
+// Mutation tried: tables that ignore the width of the terminal.
+func TestTablesFitTheTerminal(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	env := []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}
+	for args, noun := range map[string]string{"keys list": "keys", "users list": "users", "usage events": "usage", "usage totals": "usage"} {
+		screen, code := terminalRun(t, "", env, strings.Fields(args)...)
+		if want := "keyfold: no " + noun + " found in sqlite:" + s.path + "\r\n"; code != exitOK || screen != want {
+			t.Errorf("keyfold %s without rows: exit code %d, screen %q, want %q", args, code, screen, want)
+		}
+		if got := s.prints(strings.Fields(args)...); got != "" {
+			t.Errorf("keyfold %s without rows, in a pipe: %q", args, got)
+		}
+	}
+	id := s.created("keys", "create", "--name", strings.Repeat("long name ", 5), "--owner", "cust_42", "--expires-at", "2999-01-31").ID
+	screen, code := terminalRun(t, "", env, "keys", "list")
+	lines := strings.Split(strings.TrimSuffix(screen, "\r\n"), "\r\n")
+	if code != exitOK || len(lines) != 2 || !strings.HasPrefix(lines[0], "ID ") || !strings.HasPrefix(lines[1], id+"  ") || !strings.Contains(lines[1], "…") {
+		t.Fatalf("exit code %d, screen\n%s", code, screen)
+	}
+	for _, line := range lines {
+		if width := utf8.RuneCountInString(line); width > screenWidth {
+			t.Errorf("a line has %d columns, want at most %d: %s", width, screenWidth, line)
+		}
+	}
+	if strings.Contains(screen, "TENANT") {
+		t.Errorf("an empty optional column is shown:\n%s", screen)
+	}
+}
+
+// Single keys ask as well, because revoking and deleting cannot be undone.
+func TestRevokeAndDeleteAskAtATerminal(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	env := []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}
+	id := s.created("keys", "create", "--name", "ci").ID
+	for _, verb := range []string{"revoke", "delete"} {
+		asks := "This will " + verb + " key " + id + " (ci) in sqlite:" + s.path + "; this cannot be undone. Type yes to continue: "
+		for answer, want := range map[string]int{"no\n": exitFailure, "": exitNotFound} {
+			if answer == "" { // nothing to ask about
+				screen, code := terminalRun(t, "", env, "keys", verb, nobodyID)
+				if code != want || strings.Contains(screen, "Type yes") {
+					t.Errorf("%s of an unknown key: exit code %d, screen %q", verb, code, screen)
+				}
+				continue
+			}
+			screen, code := terminalRun(t, answer, env, "keys", verb, id)
+			if code != want || !strings.Contains(screen, asks) || !strings.Contains(screen, "not confirmed; nothing was changed") {
+				t.Errorf("%s, answering %q: exit code %d, screen %q; want %d and %q", verb, answer, code, screen, want, asks)
+			}
+		}
+	}
+	if k := s.key(id); k.Version != 1 {
+		t.Errorf("changed without confirmation: %+v", k)
+	}
+	for _, verb := range []string{"revoke", "delete"} {
+		if screen, code := terminalRun(t, "yes\n", env, "keys", verb, id); code != exitOK {
+			t.Errorf("%s: exit code %d, screen %q", verb, code, screen)
 		}
 	}
 }

@@ -12,31 +12,31 @@ import (
 
 func (c *command) usage() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "usage", Short: "Show what keys are used for", Args: subcommandOnly,
+		Use: "usage", Short: "Show how keys are used", Args: subcommandOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(c.usageEvents(), c.usageReport(), c.usageTotals())
 	return cmd
 }
 
-// usageFlags name usage.
+// usageFlags select usage.
 type usageFlags struct {
 	key, owner, user, from, to string
 	outcomes                   []string
 }
 
 func (f *usageFlags) add(cmd *cobra.Command, fromUsage string) {
-	cmd.Flags().StringVar(&f.key, "key", "", "only of the key of that `id`")
-	cmd.Flags().StringVar(&f.owner, "owner", "", "only of keys of the owner of that `id` that exist now")
-	cmd.Flags().StringVar(&f.user, "user", "", "only of keys of the user of that `id` that exist now")
+	cmd.Flags().StringVar(&f.key, "key", "", "only usage of the key with this `id`")
+	cmd.Flags().StringVar(&f.owner, "owner", "", "only usage of existing keys of the owner with this `id`")
+	cmd.Flags().StringVar(&f.user, "user", "", "only usage of existing keys of this `user`: an ID, a username or an e-mail address")
 	cmd.Flags().StringVar(&f.from, "from", "", fromUsage)
-	cmd.Flags().StringVar(&f.to, "to", "", "before that RFC 3339 `time` (default now)")
-	cmd.Flags().StringArrayVar(&f.outcomes, "outcome", nil, "only with that `outcome`: allowed, expired, …; repeatable")
+	cmd.Flags().StringVar(&f.to, "to", "", "only before this `time` (default now)")
+	cmd.Flags().StringArrayVar(&f.outcomes, "outcome", nil, "only with this `outcome`: allowed, expired, …; repeatable")
 	exclusive(cmd, "key", "owner", "user")
 }
 
 func (f *usageFlags) query(cmd *cobra.Command) (keyfold.UsageQuery, error) {
-	q := keyfold.UsageQuery{KeyID: onlyIf(f.key), OwnerID: onlyIf(f.owner), UserID: onlyIf(f.user)}
+	q := keyfold.UsageQuery{KeyID: onlyIf(f.key), OwnerID: onlyIf(f.owner)}
 	if err := noneEmpty(cmd, "key", "owner", "user"); err != nil {
 		return q, err
 	}
@@ -44,9 +44,6 @@ func (f *usageFlags) query(cmd *cobra.Command) (keyfold.UsageQuery, error) {
 		if err := checkID("--key", f.key); err != nil {
 			return q, err
 		}
-	}
-	if err := checkUserFlag(f.user); err != nil {
-		return q, err
 	}
 	var err error
 	if q.From, err = parseTimeIfSet(cmd, "from", f.from); err != nil {
@@ -65,7 +62,14 @@ func (f *usageFlags) query(cmd *cobra.Command) (keyfold.UsageQuery, error) {
 	return q, nil
 }
 
-const fromADay = "from that RFC 3339 `time` on (default 24 hours before --to)"
+// findUser sets the filter of --user, which may be a username or an e-mail address.
+func (f *usageFlags) findUser(ctx context.Context, svc *keyfold.Service, filter *keyfold.Filter) error {
+	err := findUserFlag(ctx, svc, "--user", &f.user)
+	*filter = onlyIf(f.user)
+	return err
+}
+
+const fromADay = "only from this `time` on (default 24 hours before --to)"
 
 func (c *command) usageEvents() *cobra.Command {
 	var flags dataFlags
@@ -73,10 +77,11 @@ func (c *command) usageEvents() *cobra.Command {
 	var pages pageFlags
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "List single verifies, newest first",
-		Long: `List single verifies, newest first. Those of the last second may be missing: a
-server writes them once a second. A list that goes on says so on standard error,
-or with --json in "next".`,
+		Short: "List verifies, newest first",
+		Long: `List verifies, newest first. A server stores them once a second, so the most
+recent ones may be missing.
+
+` + listHelp,
 		Example: `  keyfold usage events --key 8fJ2kQ0aXw3mT7Zb --outcome expired --outcome revoked`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -87,7 +92,10 @@ or with --json in "next".`,
 			if err := pages.check(); err != nil {
 				return err
 			}
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
+				if err := filter.findUser(ctx, svc, &q.UserID); err != nil {
+					return err
+				}
 				return eventListing(svc, q).print(ctx, c, &pages, flags.asJSON)
 			})
 		},
@@ -113,7 +121,7 @@ func eventListing(svc *keyfold.Service, q keyfold.UsageQuery) listing[keyfold.Us
 }
 
 func eventTable(events []keyfold.UsageEvent) *table {
-	t := newTable("TIME", "KEY", "OUTCOME", "ROUTE", "IP", "REQUEST?", "USER AGENT?")
+	t := newTable("usage", "TIME!", "KEY!", "OUTCOME!", "ROUTE", "IP", "REQUEST?", "USER AGENT?")
 	for _, e := range events {
 		t.add(exactTime(e.At), e.KeyID, e.Outcome.String(), e.Route, ipText(e.IP), e.RequestID, e.UserAgent)
 	}
@@ -126,14 +134,17 @@ func (c *command) usageTotals() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "totals",
 		Short: "Count verifies by outcome",
-		Long:  "Count verifies by outcome, over whole hours. Counts are exact.",
+		Long:  "Count verifies by outcome, in whole hours. The counts are exact.",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q, err := filter.query(cmd)
 			if err != nil {
 				return err
 			}
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
+				if err := filter.findUser(ctx, svc, &q.UserID); err != nil {
+					return err
+				}
 				totals, err := svc.UsageTotals(ctx, q)
 				if err != nil {
 					return err
@@ -141,13 +152,13 @@ func (c *command) usageTotals() *cobra.Command {
 				if flags.asJSON {
 					return c.printJSON(totals)
 				}
-				t := newTable("OUTCOME", "VERIFIES")
+				t := newTable("usage", "OUTCOME!", "VERIFIES!")
 				for _, code := range outcomes() {
 					if n := totals.Count[code]; n > 0 {
 						t.add(code.String(), strconv.FormatInt(n, 10))
 					}
 				}
-				return t.print(c.stdout)
+				return t.print(c)
 			})
 		},
 	}
@@ -156,7 +167,7 @@ func (c *command) usageTotals() *cobra.Command {
 	return cmd
 }
 
-// outcomes are all outcomes of a verify.
+// outcomes returns all outcomes of a verify.
 func outcomes() []keyfold.Outcome {
 	var codes []keyfold.Outcome
 	for code := keyfold.OutcomeAllowed; ; code++ {
@@ -173,9 +184,9 @@ func (c *command) usageReport() *cobra.Command {
 	var by string
 	cmd := &cobra.Command{
 		Use:   "report",
-		Short: "Count verifies by hour or day, and outcome",
-		Long: `Count verifies by hour or day, and outcome. Days are those of UTC; at most 31 days
-by hour and 366 days by day. Counts are exact.`,
+		Short: "Count verifies by outcome, for each hour or day",
+		Long: `Count verifies by outcome, for each hour or day in UTC. A report covers at most 31
+days by hour and 366 days by day. The counts are exact.`,
 		Example: `  keyfold usage report --by day --owner cust_42`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -183,15 +194,18 @@ by hour and 366 days by day. Counts are exact.`,
 			if err != nil {
 				return err
 			}
-			report := keyfold.UsageReportQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, UserID: q.UserID, From: q.From, To: q.To, Outcomes: q.Outcomes}
+			report := keyfold.UsageReportQuery{KeyID: q.KeyID, OwnerID: q.OwnerID, From: q.From, To: q.To, Outcomes: q.Outcomes}
 			switch by {
 			case "hour":
 			case "day":
 				report.By = keyfold.UsageByDay
 			default:
-				return usage("--by wants hour or day")
+				return usage("--by must be hour or day")
 			}
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
+				if err := filter.findUser(ctx, svc, &report.UserID); err != nil {
+					return err
+				}
 				counted, err := svc.UsageReport(ctx, report)
 				if err != nil {
 					return err
@@ -199,17 +213,17 @@ by hour and 366 days by day. Counts are exact.`,
 				if flags.asJSON {
 					return c.printJSON(counted)
 				}
-				return reportTable(&counted, strings.ToUpper(by)).print(c.stdout)
+				return reportTable(&counted, strings.ToUpper(by)).print(c)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&by, "by", "hour", "`unit`: hour or day")
-	filter.add(cmd, "from that RFC 3339 `time` on (default 24 hours before --to, by day 30 days)")
+	cmd.Flags().StringVar(&by, "by", "hour", "`unit` of the report: hour or day")
+	filter.add(cmd, "only from this `time` on (default 24 hours before --to; by day, 30 days)")
 	flags.add(cmd)
 	return cmd
 }
 
-// reportTable has a column for each outcome that there was.
+// reportTable has a column for each outcome that occurred.
 func reportTable(report *keyfold.UsageReport, unit string) *table {
 	total := map[keyfold.Outcome]int64{}
 	for _, interval := range report.Intervals {
@@ -217,11 +231,11 @@ func reportTable(report *keyfold.UsageReport, unit string) *table {
 			total[code] += n
 		}
 	}
-	heads := []string{unit, "ALLOWED"}
+	heads := []string{unit + "!", "ALLOWED"}
 	for _, code := range outcomes()[1:] {
 		heads = append(heads, strings.ToUpper(code.String())+"?")
 	}
-	t := newTable(heads...)
+	t := newTable("usage", heads...)
 	row := func(name string, count map[keyfold.Outcome]int64) {
 		cells := []string{name}
 		for _, code := range outcomes() {

@@ -65,13 +65,13 @@ func TestUsageEvents(t *testing.T) {
 
 	table := s.prints("usage", "events")
 	want := []string{"allowed", "allowed", "revoked", "scope"}
-	if got := column(t, table, "OUTCOME"); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
+	if got := column(t, table, 2); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
 		t.Errorf("outcomes %q, want %q:\n%s", got, want, table)
 	}
-	if keys := column(t, table, "KEY"); !slices.Contains(keys, revoked) || strings.Contains(table, "USER AGENT") {
+	if keys := column(t, table, 1); !slices.Contains(keys, revoked) {
 		t.Errorf("table:\n%s", table)
 	}
-	for _, at := range column(t, table, "TIME") {
+	for _, at := range column(t, table, 0) {
 		if parsed, err := time.Parse(time.RFC3339, at); err != nil || parsed.Location() != time.UTC {
 			t.Errorf("time %q is not RFC 3339 in UTC", at)
 		}
@@ -79,7 +79,7 @@ func TestUsageEvents(t *testing.T) {
 	cut := s.run("usage", "events", "--limit", "3")
 	_, cursor, _ := strings.Cut(cut.stderr, "--cursor ")
 	cursor, _, _ = strings.Cut(cursor, " ")
-	if rest := column(t, s.prints("usage", "events", "--limit", "3", "--cursor", cursor), "OUTCOME"); len(rest) != 1 {
+	if rest := column(t, s.prints("usage", "events", "--limit", "3", "--cursor", cursor), 2); len(rest) != 1 {
 		t.Errorf("after %q the list goes on with %q, want one more", cut.stderr, rest)
 	}
 }
@@ -103,11 +103,11 @@ func TestUsageReportAndTotals(t *testing.T) {
 		t.Errorf("by %s, allowed %d and %d, want 2 each", hour.By, allowed(hour), allowed(day))
 	}
 	table := s.prints("usage", "report", "--by", "day")
-	days, total := column(t, table, "DAY"), column(t, table, "ALLOWED")
-	if days[len(days)-1] != "total" || total[len(total)-1] != "2" || !strings.Contains(table, "REVOKED") || strings.Contains(table, "EXPIRED") {
+	days, total := column(t, table, 0), column(t, table, 1)
+	if days[len(days)-1] != "total" || total[len(total)-1] != "2" || column(t, table, 1+int(keyfold.OutcomeRevoked))[len(days)-1] != "1" {
 		t.Errorf("table:\n%s", table)
 	}
-	if table := s.prints("usage", "report", "--outcome", "expired"); !strings.HasPrefix(table, "HOUR") || !strings.HasSuffix(table, "total                 -\n") {
+	if table := s.prints("usage", "report", "--outcome", "expired"); !strings.HasSuffix(table, "\ntotal"+strings.Repeat("\t", len(outcomes()))+"\n") {
 		t.Errorf("of no use at all:\n%s", table)
 	}
 
@@ -115,7 +115,7 @@ func TestUsageReportAndTotals(t *testing.T) {
 	if totals.Counts["allowed"] != 2 || totals.Counts["scope"] != 1 || totals.Counts["revoked"] != 1 {
 		t.Errorf("totals %+v", totals)
 	}
-	if got := s.prints("usage", "totals", "--key", id); got != "OUTCOME  VERIFIES\nallowed  2\nscope    1\n" {
+	if got := s.prints("usage", "totals", "--key", id); got != "allowed\t2\nscope\t1\n" {
 		t.Errorf("totals:\n%s", got)
 	}
 }
@@ -126,18 +126,17 @@ func TestUsageRefusesWhatIsWrong(t *testing.T) {
 	s.use()
 	s.secrets = append(s.secrets, "hunter")
 	for args, says := range map[string]string{
-		"report --by week": "--by wants hour or day",
+		"report --by week": "--by must be hour or day",
 		"report --by hour --from 2001-01-01T00:00:00Z":                 "--from must be at most 31 days",
 		"events --outcome hunter":                                      "--outcome must be one of allowed, missing",
 		"events --from hunter":                                         "--from must be a date or an RFC 3339 time",
-		"events --key hunter":                                          "--key is no id: want 16 letters and digits",
-		"events --key=":                                                "--key is empty",
-		"totals --key 0123456789abcdef --owner a":                      "--key and --owner exclude each other: give one of them",
+		"events --key hunter":                                          "--key must be a key ID of 16 letters and digits",
+		"events --key=":                                                "--key must not be empty",
+		"totals --key 0123456789abcdef --owner a":                      "--key and --owner cannot be used together",
 		"totals --from 2002-01-01T00:00:00Z --to 2001-01-01T00:00:00Z": "--from must be before",
-		"events --limit -1":                                            "--limit wants a number above zero",
+		"events --limit -1":                                            "--limit must be above zero",
 		"events --cursor eyJmIjoxfQ":                                   "--cursor must be",
-		"events --user hunter":                                         `--user is no id: want 16 letters and digits, as "keyfold users list" shows them`,
-		"totals --owner=":                                              "--owner is empty",
+		"totals --owner=":                                              "--owner must not be empty",
 		"events hunter":                                                "takes no arguments",
 		"drop":                                                         `no command "drop"`,
 		"events --db sqlite:" + strings.TrimSuffix(s.path, ".db") + "2.db": "",

@@ -13,7 +13,7 @@ import (
 
 func (c *command) users() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "users", Short: "Create, list, change and stop users", Args: subcommandOnly,
+		Use: "users", Short: "Create, list, change and delete users", Args: subcommandOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
@@ -23,12 +23,12 @@ func (c *command) users() *cobra.Command {
 	return cmd
 }
 
-// oneUserID wants the id of a user.
-func oneUserID(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return usage(`%s wants one id, as "keyfold users list" shows it`, cmd.CommandPath())
+// oneUser requires the ID, the username or the e-mail address of one user.
+func oneUser(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 || args[0] == "" {
+		return usage(`%s requires one user: an ID, a username or an e-mail address`, cmd.CommandPath())
 	}
-	return checkUserID("argument 1", args[0])
+	return nil
 }
 
 func (c *command) usersCreate() *cobra.Command {
@@ -38,8 +38,8 @@ func (c *command) usersCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Create a user",
-		Long: `Create a user, by a username, an e-mail address or both. Without a password the
-user cannot log in until one is set.
+		Long: `Create a user with a username, an e-mail address or both. A user without a
+password cannot log in until one is set.
 
 ` + passwordHelp,
 		Example: "  keyfold users create --username olga --email olga@example.com --password",
@@ -48,23 +48,23 @@ user cannot log in until one is set.
 			if n.Password, err = password.read(cmd.Context(), c); err != nil {
 				return classify(err)
 			}
-			return c.underRules(cmd, true, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.underRules(cmd, func(ctx context.Context, svc *keyfold.Service) error {
 				user, err := svc.CreateUser(ctx, n)
 				if err != nil {
 					return err
 				}
-				return c.printUser(flags.asJSON, user, "created "+user.ID)
+				return c.printUser(flags.asJSON, user, "created "+user.ID+c.inDatabase())
 			})
 		},
 	}
-	cmd.Flags().StringVar(&n.Username, "username", "", "`name` to log in by: letters, digits, . _ -")
-	cmd.Flags().StringVar(&n.Email, "email", "", "`address`")
-	password.add(cmd, "give the user a password")
+	cmd.Flags().StringVar(&n.Username, "username", "", "`name` to log in with: letters, digits, . _ -")
+	cmd.Flags().StringVar(&n.Email, "email", "", "e-mail `address`")
+	password.add(cmd, "read a password for the user")
 	flags.add(cmd)
 	return cmd
 }
 
-// printUser prints a user as JSON, or that line.
+// printUser prints a user as JSON, or the line.
 func (c *command) printUser(asJSON bool, user keyfold.User, line string) error {
 	if asJSON {
 		return c.printJSON(user)
@@ -78,7 +78,7 @@ func (c *command) usersList() *cobra.Command {
 	var page pageFlags
 	var username, email, state string
 	cmd := &cobra.Command{
-		Use: "list", Short: "List users, newest first", Args: noArguments,
+		Use: "list", Short: "List users, newest first", Long: "List users, newest first.\n\n" + listHelp, Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := page.check(); err != nil {
 				return err
@@ -87,14 +87,14 @@ func (c *command) usersList() *cobra.Command {
 				return err
 			}
 			q := keyfold.UserQuery{Username: onlyIf(username), Email: onlyIf(email), State: keyfold.UserState(state)}
-			return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
 				return userListing(svc, q).print(ctx, c, &page, flags.asJSON)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&username, "username", "", "only the user of that `name`, whatever its case")
-	cmd.Flags().StringVar(&email, "email", "", "only the user of that `address`, whatever its case")
-	cmd.Flags().StringVar(&state, "state", "", "only users in that `state`: active, disabled")
+	cmd.Flags().StringVar(&username, "username", "", "only the user with this `name`, regardless of case")
+	cmd.Flags().StringVar(&email, "email", "", "only the user with this `address`, regardless of case")
+	cmd.Flags().StringVar(&state, "state", "", "only users in this `state`: active, disabled")
 	page.add(cmd)
 	flags.add(cmd)
 	return cmd
@@ -111,7 +111,7 @@ func userListing(svc *keyfold.Service, q keyfold.UserQuery) listing[keyfold.User
 			return keyfold.UserPage{Users: users, Next: next}
 		},
 		table: func(users []keyfold.User) *table {
-			t := newTable("ID", "USERNAME", "E-MAIL", "STATE", "CREATED")
+			t := newTable("users", "ID!", "USERNAME", "E-MAIL", "STATE", "CREATED")
 			for i := range users {
 				u := &users[i]
 				t.add(u.ID, u.Username, u.Email, string(u.State()), shortTime(u.CreatedAt))
@@ -124,14 +124,10 @@ func userListing(svc *keyfold.Service, q keyfold.UserQuery) listing[keyfold.User
 func (c *command) usersShow() *cobra.Command {
 	var flags dataFlags
 	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show all that is known of a user", Args: oneUserID,
+		Use: "show USER", Short: "Show a user", Long: "Show a user.\n\n" + userHelp, Args: oneUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.onUser(cmd, args[0], func(ctx context.Context, svc *keyfold.Service) error {
-				user, err := svc.User(ctx, args[0])
-				switch {
-				case err != nil:
-					return err
-				case flags.asJSON:
+			return c.onUser(cmd, args[0], func(ctx context.Context, svc *keyfold.Service, user keyfold.User) error {
+				if flags.asJSON {
 					return c.printJSON(user)
 				}
 				return userDetails(&user).print(c.stdout)
@@ -161,27 +157,41 @@ func userDetails(u *keyfold.User) details {
 	return lines
 }
 
-// onUser is onService for one user, who has to exist.
-func (c *command) onUser(cmd *cobra.Command, id string, do func(context.Context, *keyfold.Service) error) error {
-	return c.onService(cmd, false, func(ctx context.Context, svc *keyfold.Service) error {
-		return aboutUser(id, do(ctx, svc))
+// onUser is onService for one user, who must exist.
+func (c *command) onUser(cmd *cobra.Command, name string, do func(context.Context, *keyfold.Service, keyfold.User) error) error {
+	return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
+		user, err := findUser(ctx, svc, "argument 1", name)
+		if err != nil {
+			return err
+		}
+		return aboutUser(user.ID, do(ctx, svc, user))
 	})
 }
+
+// userHelp explains how a command names a user.
+const userHelp = `USER is the ID, the username or the e-mail address of a user. An ID takes precedence
+over a username of the same form.`
 
 func (c *command) usersUpdate() *cobra.Command {
 	var flags dataFlags
 	var username, email string
 	var version int64
 	cmd := &cobra.Command{
-		Use:   "update ID",
-		Short: "Change what a user is called",
-		Long: `Change the username or the e-mail address of a user; an empty one is taken away.
-Another address counts as not verified.`,
+		Use:   "update USER",
+		Short: "Change the username or e-mail address of a user",
+		Long: `Change the username or the e-mail address of a user. An empty text removes it. A new
+address is not verified.
+
+With --version, the command fails if the user has another version, which means that
+it was changed in the meantime.
+
+` + userHelp,
+		Example: "  keyfold users update olga --email olga@example.com",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("username") && !cmd.Flags().Changed("email") {
-				return usage("%s wants --username or --email", cmd.CommandPath())
+				return usage("%s requires --username or --email", cmd.CommandPath())
 			}
-			return oneUserID(cmd, args)
+			return oneUser(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			update := keyfold.UserUpdate{Version: version}
@@ -191,25 +201,21 @@ Another address counts as not verified.`,
 			if cmd.Flags().Changed("email") {
 				update.Email = &email
 			}
-			return c.onUser(cmd, args[0], func(ctx context.Context, svc *keyfold.Service) error {
+			return c.onUser(cmd, args[0], func(ctx context.Context, svc *keyfold.Service, user keyfold.User) error {
 				if !cmd.Flags().Changed("version") {
-					user, err := svc.User(ctx, args[0])
-					if err != nil {
-						return err
-					}
 					update.Version = user.Version
 				}
-				user, err := svc.UpdateUser(ctx, args[0], update)
+				user, err := svc.UpdateUser(ctx, user.ID, update)
 				if err != nil {
 					return err
 				}
-				return c.printUser(flags.asJSON, user, "updated "+user.ID)
+				return c.printUser(flags.asJSON, user, "updated "+user.ID+c.inDatabase())
 			})
 		},
 	}
-	cmd.Flags().StringVar(&username, "username", "", "another `name`; empty for none")
-	cmd.Flags().StringVar(&email, "email", "", "another `address`; empty for none")
-	cmd.Flags().Int64Var(&version, "version", 0, "change nothing unless the user is at that version, `n`")
+	cmd.Flags().StringVar(&username, "username", "", "new `name`, or empty to remove it")
+	cmd.Flags().StringVar(&email, "email", "", "new `address`, or empty to remove it")
+	cmd.Flags().Int64Var(&version, "version", 0, "required `version` of the user (default: any)")
 	flags.add(cmd)
 	return cmd
 }
@@ -217,16 +223,19 @@ Another address counts as not verified.`,
 func (c *command) usersSetPassword() *cobra.Command {
 	var flags dataFlags
 	cmd := &cobra.Command{
-		Use: "set-password ID", Short: "Give a user another password", Long: "Give a user another password, and lift the waits that failed log-ins have put on the user.\n\n" + passwordHelp,
-		Example: "  keyfold users set-password 8fJ2kQ0aXw3mT7Zb < password.txt",
-		Args:    oneUserID,
+		Use: "set-password USER", Short: "Set the password of a user",
+		Long: `Set the password of a user, and remove the waiting time after failed log-ins.
+
+` + passwordHelp + "\n\n" + userHelp,
+		Example: "  keyfold users set-password olga < password.txt",
+		Args:    oneUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			password, err := c.readPassword(cmd.Context())
 			if err != nil {
 				return classify(err)
 			}
-			return c.changeUser(cmd, args[0], flags.asJSON, "set the password of", func(ctx context.Context, svc *keyfold.Service) error {
-				return svc.SetPassword(ctx, args[0], password)
+			return c.changeUser(cmd, args[0], flags.asJSON, "set the password of", func(ctx context.Context, svc *keyfold.Service, id string) error {
+				return svc.SetPassword(ctx, id, password)
 			})
 		},
 	}
@@ -238,12 +247,15 @@ func (c *command) usersUnlock() *cobra.Command {
 	var flags dataFlags
 	var address string
 	cmd := &cobra.Command{
-		Use: "unlock ID", Short: "Lift the waits that failed log-ins have put on a user",
-		Long: `Lift the waits that failed log-ins have put on a user, for the username and for
-the e-mail address. With --ip, the right password also passes from there while
-others go on guessing. A new password and a used one-time token lift the waits, too.`,
-		Example: "  keyfold users unlock 8fJ2kQ0aXw3mT7Zb --ip 192.0.2.7",
-		Args:    oneUserID,
+		Use: "unlock USER", Short: "Remove the waiting time after failed log-ins",
+		Long: `Remove the waiting time after failed log-ins, for the username and for the e-mail
+address of a user. With --ip, the correct password is also accepted from that IP
+address while someone else keeps guessing. Setting a password and using a
+one-time token remove the waiting time, too.
+
+` + userHelp,
+		Example: "  keyfold users unlock olga --ip 192.0.2.7",
+		Args:    oneUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var ip netip.Addr
 			if cmd.Flags().Changed("ip") {
@@ -252,27 +264,29 @@ others go on guessing. A new password and a used one-time token lift the waits, 
 					return usage(`--ip must be an IP address, such as 192.0.2.7 or 2001:db8::7`)
 				}
 			}
-			return c.changeUser(cmd, args[0], flags.asJSON, "unlocked", func(ctx context.Context, svc *keyfold.Service) error {
-				return svc.UnlockUser(ctx, args[0], ip)
+			return c.changeUser(cmd, args[0], flags.asJSON, "unlocked", func(ctx context.Context, svc *keyfold.Service, id string) error {
+				return svc.UnlockUser(ctx, id, ip)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&address, "ip", "", "the user's IP `address`, which becomes known for the user, as after a log-in")
+	cmd.Flags().StringVar(&address, "ip", "", "IP `address` of the user, which becomes a known address of the user")
 	flags.add(cmd)
 	return cmd
 }
 
 // changeUser makes a change that does not return the user, and prints the user.
-func (c *command) changeUser(cmd *cobra.Command, id string, asJSON bool, done string, change func(context.Context, *keyfold.Service) error) error {
-	return c.onUser(cmd, id, func(ctx context.Context, svc *keyfold.Service) error {
-		if err := change(ctx, svc); err != nil {
+func (c *command) changeUser(cmd *cobra.Command, name string, asJSON bool, done string,
+	change func(ctx context.Context, svc *keyfold.Service, id string) error,
+) error {
+	return c.onUser(cmd, name, func(ctx context.Context, svc *keyfold.Service, user keyfold.User) error {
+		if err := change(ctx, svc, user.ID); err != nil {
 			return err
 		}
-		user, err := svc.User(ctx, id)
+		user, err := svc.User(ctx, user.ID)
 		if err != nil {
 			return err
 		}
-		return c.printUser(asJSON, user, done+" "+id)
+		return c.printUser(asJSON, user, done+" "+user.ID+c.inDatabase())
 	})
 }
 
@@ -280,14 +294,14 @@ func (c *command) usersDisable() *cobra.Command {
 	var flags dataFlags
 	var reason string
 	cmd := &cobra.Command{
-		Use: "disable ID", Short: "Refuse a user's log-ins and keys for now", Args: oneUserID,
+		Use: "disable USER", Short: "Refuse the log-ins and keys of a user temporarily", Long: "Refuse the log-ins and keys of a user temporarily.\n\n" + userHelp, Args: oneUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.changeUser(cmd, args[0], flags.asJSON, "disabled", func(ctx context.Context, svc *keyfold.Service) error {
-				return svc.DisableUser(ctx, args[0], reason)
+			return c.changeUser(cmd, args[0], flags.asJSON, "disabled", func(ctx context.Context, svc *keyfold.Service, id string) error {
+				return svc.DisableUser(ctx, id, reason)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "`text` to keep beside it")
+	cmd.Flags().StringVar(&reason, "reason", "", "`text` to store with the change")
 	flags.add(cmd)
 	return cmd
 }
@@ -295,10 +309,10 @@ func (c *command) usersDisable() *cobra.Command {
 func (c *command) usersEnable() *cobra.Command {
 	var flags dataFlags
 	cmd := &cobra.Command{
-		Use: "enable ID", Short: "Let a disabled user log in again", Args: oneUserID,
+		Use: "enable USER", Short: "Accept the log-ins and keys of a disabled user again", Long: "Accept the log-ins and keys of a disabled user again.\n\n" + userHelp, Args: oneUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.changeUser(cmd, args[0], flags.asJSON, "enabled", func(ctx context.Context, svc *keyfold.Service) error {
-				return svc.EnableUser(ctx, args[0])
+			return c.changeUser(cmd, args[0], flags.asJSON, "enabled", func(ctx context.Context, svc *keyfold.Service, id string) error {
+				return svc.EnableUser(ctx, id)
 			})
 		},
 	}
@@ -308,40 +322,41 @@ func (c *command) usersEnable() *cobra.Command {
 
 func (c *command) usersDelete() *cobra.Command {
 	var flags dataFlags
-	var yes bool
+	var yes yesFlag
 	cmd := &cobra.Command{
-		Use: "delete ID", Short: "Remove a user and all their keys",
-		Long: `Remove a user and, in the same step, all their keys. It asks before, unless --yes
-is given. With --json it prints the user as it was.`,
+		Use: "delete USER", Short: "Delete a user and all keys of the user",
+		Long: `Delete a user and, in the same step, all keys of the user. The command asks for
+confirmation unless --yes is given. With --json, it prints the user as it was.
+
+` + userHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if !yes && !isTerminal(c.stdin) {
-				return usage("there is nobody to ask: add --yes to delete the user and their keys")
+			if err := oneUser(cmd, args); err != nil {
+				return err
 			}
-			return oneUserID(cmd, args)
+			return yes.check(c, cmd)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.onUser(cmd, args[0], func(ctx context.Context, svc *keyfold.Service) error {
-				user, err := svc.User(ctx, args[0])
-				if err == nil && !yes {
-					err = c.confirmDeletion(ctx, svc, user)
-				}
-				if err == nil {
-					err = svc.DeleteUser(ctx, user.ID)
-				}
-				if err != nil {
+			return c.onUser(cmd, args[0], func(ctx context.Context, svc *keyfold.Service, user keyfold.User) error {
+				if err := c.confirmDeletion(ctx, svc, &yes, user); err != nil {
 					return err
 				}
-				return c.printUser(flags.asJSON, user, "deleted "+user.ID)
+				if err := svc.DeleteUser(ctx, user.ID); err != nil {
+					return err
+				}
+				return c.printUser(flags.asJSON, user, "deleted "+user.ID+c.inDatabase())
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	yes.add(cmd)
 	flags.add(cmd)
 	return cmd
 }
 
-func (c *command) confirmDeletion(ctx context.Context, svc *keyfold.Service, user keyfold.User) error {
-	count, err := countKeys(ctx, svc, keyfold.KeyQuery{UserID: keyfold.Only(user.ID)}, func(*keyfold.Key) bool { return true })
+func (c *command) confirmDeletion(ctx context.Context, svc *keyfold.Service, yes *yesFlag, user keyfold.User) error {
+	if yes.yes {
+		return nil
+	}
+	count, err := countKeys(ctx, svc, keyfold.KeyFilter{UserID: keyfold.Only(user.ID)}, func(*keyfold.Key) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -349,5 +364,5 @@ func (c *command) confirmDeletion(ctx context.Context, svc *keyfold.Service, use
 	if name == "" {
 		name = user.Email
 	}
-	return c.confirm(ctx, fmt.Sprintf("This will delete %s and %s; this cannot be undone.", printable(name), keysText(count)))
+	return yes.confirm(ctx, c, fmt.Sprintf("This will delete user %s and %s%s; this cannot be undone.", printable(name), keysText(count), c.inDatabase()))
 }

@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/existing"
 )
 
 // schemaVersion is what this build makes and understands, and oldestVersion is the
@@ -99,6 +100,10 @@ func (s *Store) migrate(ctx context.Context) error {
 	case meta != nil && meta.Schema >= schemaVersion:
 		s.feedID, s.from, s.to = meta.Feed, meta.Schema, meta.Schema
 		return meta.admits()
+	case meta == nil:
+		if err := existing.Check(ctx, 0); err != nil {
+			return err
+		}
 	}
 	if meta != nil { // an upgrade: processes that are too old for it must stop first
 		s.from = meta.Schema

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+
+	"github.com/keyfold/keyfold/internal/existing"
 )
 
 // Migrator brings one database to the current schema.
@@ -53,6 +55,7 @@ func (v Version) admits(known int64) error {
 // writes nothing to a schema that is current, so a role that may not create
 // tables can use one, and nothing to a schema that is newer. A newer schema is
 // an error unless it says that processes of this version may decide on it.
+// Under a context from [existing.Only] it does not create a schema.
 func Migrate(ctx context.Context, migrator Migrator, files fs.FS) (from, to int64, err error) {
 	steps, err := load(files)
 	if err != nil {
@@ -67,6 +70,9 @@ func Migrate(ctx context.Context, migrator Migrator, files fs.FS) (from, to int6
 		}
 	}
 	version, err := migrator.Version(ctx)
+	if err == nil {
+		err = existing.Check(ctx, version.Schema)
+	}
 	from = version.Schema
 	for err == nil && version.Schema < current && version.Oldest <= current {
 		if err = migrateOne(ctx, migrator, steps, step); err != nil {
