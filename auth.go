@@ -17,8 +17,8 @@ import (
 	"github.com/keyfold/keyfold/internal/redact"
 )
 
-// Service is the whole of Keyfold: it verifies tokens, and keeps keys and users. Make
-// one with [New] and share it; it is safe for concurrent use.
+// Service verifies tokens and manages keys and users. Create one with [New] and
+// share it. It is safe for concurrent use.
 type Service struct {
 	store      Store    // check
 	check      checked  // the store, and whether this process may change it
@@ -53,16 +53,18 @@ const (
 	loggedRefusals = 10
 )
 
-// New returns a Service on that store. Nil options mean the defaults. It
-// validates the options, with an [InvalidError] naming the field, and touches
-// neither network nor disk: nothing runs until the Service is first used.
+// New returns a Service that uses the given store. Nil options mean the defaults;
+// an option that is out of range is an [InvalidError] that names the field. New
+// uses neither the network nor the disk, and nothing runs in the background until
+// the Service is used.
 //
 // Before its first decision the Service checks that the database fits this
-// process, see [ErrCheckFailed], and then again with every poll of the change
-// feed, every Options.PollInterval. Until the check passes, everything but
-// reading lists is an [ErrUnavailable]; [Service.Ping] returns the reason.
+// process, see [ErrCheckFailed], and repeats the check with every poll of the
+// change feed. Until the check passes, everything except reading lists returns an
+// [ErrUnavailable], and [Service.Ping] returns the reason.
 //
-// The store stays the caller's: close it after [Service.Close].
+// The caller keeps the ownership of the store and must close it after
+// [Service.Close].
 func New(store Store, options *Options) (*Service, error) {
 	if store == nil {
 		return nil, invalid("store", "must not be nil; the packages under store/ have stores")
@@ -107,11 +109,10 @@ func New(store Store, options *Options) (*Service, error) {
 // now is the time as stores keep it: milliseconds, UTC.
 func (s *Service) now() time.Time { return s.clock.Now() }
 
-// Close writes the usage that is still in memory and stops the background
-// work. It tries until ctx is done; for a ctx that is done already or has no
-// end, for ten seconds. Verifies that come later are refused with an
-// [ErrUnavailable] that is an [ErrClosed]. Close on a Service from [Service.With]
-// does nothing; a second Close returns nil.
+// Close writes the remaining usage and stops the background work. It tries until
+// ctx is done; if ctx is done already or has no deadline, for ten seconds. After
+// Close, Verify returns an [ErrUnavailable] that is also an [ErrClosed]. Closing
+// twice returns nil. On a Service from [Service.With], Close does nothing.
 func (s *Service) Close(ctx context.Context) error {
 	if s.bound {
 		return nil
@@ -127,9 +128,9 @@ func (s *Service) Close(ctx context.Context) error {
 	return err
 }
 
-// Ping checks that the store works and that this process may decide on it. It
-// returns nil, ctx's error, or an [ErrUnavailable], which is an [ErrCheckFailed] too
-// if the store works and the process must not decide. [Service.Ready] also tells
+// Ping checks that the store works and that this process may use it. It returns
+// nil, the error of ctx, or an [ErrUnavailable]. If the store works but must not
+// be used, the error is an [ErrCheckFailed], too. [Service.Ready] also reports
 // whether changes and usage are stored.
 func (s *Service) Ping(ctx context.Context) error {
 	if err := s.check.recheck(ctx); err != nil {
@@ -168,22 +169,24 @@ func (s *Service) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Flush writes the usage gathered so far and returns when it is stored. The
-// Service does this by itself, every Options.FlushInterval.
+// Flush writes the usage recorded so far and returns when it is stored. The
+// Service does this by itself once per Options.FlushInterval.
 func (s *Service) Flush(ctx context.Context) error {
 	return storeError(ctx, s.delivery.flush(ctx))
 }
 
-// InTx runs fn with a Service whose changes take effect together when fn
-// returns nil, and not at all when it returns an error, which InTx then
-// returns. When the database gives the transaction up, fn runs again from its
-// start, so it must be safe to repeat; after a bounded number of tries the
-// error is an [ErrRetry]. The Service given to fn must not outlive it nor be
-// used concurrently. With a store that has no transactions, store/mongo, the
-// error is errors.ErrUnsupported, and fn does not run.
+// InTx runs fn in a transaction. The changes made through the Service that fn
+// receives take effect together if fn returns nil, and not at all if it returns an
+// error, which InTx then returns.
 //
-// On a Service from [Service.With] the caller's transaction is already the
-// frame, and fn just runs.
+// If the database aborts the transaction, for example because of a deadlock, fn
+// runs again from the start, so it must be safe to repeat. After a limited number
+// of attempts InTx returns an [ErrRetry]. The Service given to fn must not be used
+// after fn returns, nor concurrently. With a store without transactions
+// (store/mongo), InTx returns errors.ErrUnsupported and does not call fn.
+//
+// On a Service from [Service.With] the transaction of the caller is used, and fn
+// just runs.
 func (s *Service) InTx(ctx context.Context, fn func(*Service) error) error {
 	if s.bound {
 		return fn(s)
@@ -203,15 +206,16 @@ func (s *Service) InTx(ctx context.Context, fn func(*Service) error) error {
 	return storeError(ctx, err)
 }
 
-// With returns a Service that works inside the caller's own transaction:
+// With returns a Service that works inside a transaction of the caller:
 //
 //	k := svc.With(postgres.Tx(tx))
-//	_, token, err := k.CreateKey(ctx, …)   // commits and rolls back with tx
+//	_, token, err := k.CreateKey(ctx, …) // committed or rolled back with tx
 //
-// It begins, commits and retries nothing; an [ErrRetry] means that the database
-// gave the transaction up and the caller must run it again whole. Nothing is
-// visible to others before the caller commits. It is not for concurrent use,
-// and must not be used after the transaction has ended.
+// The returned Service never begins, commits, rolls back or retries. An [ErrRetry]
+// means that the database has aborted the transaction and that the caller must run
+// all of it again. Other connections see nothing before the caller commits. The
+// Service is not safe for concurrent use and must not be used after the
+// transaction has ended.
 func (s *Service) With(tx Tx) *Service {
 	bound := *s
 	bound.check, bound.bound = s.check.within(tx.Store), true

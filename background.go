@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// background is what a Service does beside verifying. It begins with the first
+// background is the work of a Service in addition to verifying. It begins with the first
 // verify and ends with Close.
 type background struct {
 	work    []func(context.Context) // each until its context is done
@@ -88,7 +88,7 @@ func (j janitor) tidy(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
-	var events time.Time // none are older; what else is kept beside them still ends
+	var events time.Time // of the oldest event; other data is still pruned
 	if j.opts.EventRetention != Never {
 		events = now.Add(-j.opts.EventRetention)
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // checker runs the check of the database, see [Store.Check], and keeps its last
-// answer. A decision needs an answer that is no older than MaxStaleness. An
+// answer. A decision needs an answer of at most the age MaxStaleness. An
 // answer of no stands until a later check passes; while the database does not
 // answer at all, the last answer stands until it is too old.
 type checker struct {

@@ -111,7 +111,7 @@ func (d *delivery) run(ctx context.Context) {
 		case <-again:
 		case <-ticker.C:
 		case <-d.recorder.wake:
-			if down { // a full batch is no reason to hurry a store that is down
+			if down { // a full batch does not change that the store is down
 				continue
 			}
 		}
@@ -301,7 +301,7 @@ func (d *delivery) send(ctx context.Context, p *parcel) error {
 }
 
 // reject lets others pass a batch that the store refuses. It is tried again with
-// every delivery: nobody can know whether the store will refuse it for ever.
+// every delivery: it is unknown whether the store will always refuse it.
 func (d *delivery) reject(p *parcel, err error) {
 	d.state.Lock()
 	p.rejected = d.state.rejected < maxRejected

@@ -24,7 +24,7 @@ type NewKey struct {
 	Name        string            // at most 128 characters
 	Notes       string            // at most 2 KiB
 	OwnerID     string            // at most 128 bytes
-	UserID      string            // the id of a [User], without whom the key is refused; empty = none
+	UserID      string            // the id of a [User], who must exist; empty = none
 	Tenant      string            // at most 128 bytes
 	Scopes      []string          // at most 64, each at most 128 bytes
 	Networks    []netip.Prefix    // at most 64
@@ -35,9 +35,9 @@ type NewKey struct {
 	Environment string            // zero = Options.Environment
 }
 
-// CreateKey creates a key and returns it with its token. The token is not kept
-// and cannot be had again. Errors: [InvalidError], also for the "user_id" of a user
-// who does not exist, [ErrUnavailable].
+// CreateKey creates a key and returns it with its token. Only a hash of the token
+// is stored, so it cannot be retrieved later. Errors: [InvalidError], also for a
+// "user_id" that does not exist, and [ErrUnavailable].
 func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	now := s.now()
 	expires, err := newDeadline(now, n.TTL, n.ExpiresAt, s.opts.KeyTTL)
@@ -107,7 +107,7 @@ func keyFields(k *Key) fieldsOf {
 	}
 }
 
-// Key returns the key of that id. Errors: [InvalidError], [ErrNotFound],
+// Key returns the key with the given id. Errors: [InvalidError], [ErrNotFound],
 // [ErrUnavailable].
 func (s *Service) Key(ctx context.Context, id string) (Key, error) {
 	record, err := s.key(ctx, id)
@@ -136,8 +136,8 @@ type KeyUpdate struct {
 	IdleTimeout *time.Duration
 }
 
-// UpdateKey changes a key that nobody else changed since it was read. Errors:
-// [InvalidError], [ErrNotFound], [ErrStale], [ErrConflict] when the key is
+// UpdateKey changes a key, unless it has been changed since u.Version was read.
+// Errors: [InvalidError], [ErrNotFound], [ErrStale], [ErrConflict] if the key is
 // revoked, [ErrUnavailable].
 func (s *Service) UpdateKey(ctx context.Context, id string, u KeyUpdate) (Key, error) {
 	if u.Version < 1 {
@@ -207,15 +207,15 @@ type KeyQuery struct {
 	Limit          int    // 1 to 200; zero = 50
 }
 
-// KeyPage is a page of keys. A page may hold fewer keys than its limit, even
-// none, and still have a Next: filters that no index serves are applied to a
-// bounded stretch of the list at a time.
+// KeyPage is a page of keys. It may contain fewer keys than the limit, even none,
+// and still have a Next: filters without an index are applied to a limited part of
+// the list at a time.
 type KeyPage struct {
 	Keys []Key
 	Next string // Cursor of the next page; empty when there is none
 }
 
-// Keys lists keys. Errors: [InvalidError], [ErrUnavailable].
+// Keys returns a page of keys. Errors: [InvalidError], [ErrUnavailable].
 func (s *Service) Keys(ctx context.Context, q KeyQuery) (KeyPage, error) {
 	now := s.now()
 	limit, err := checkLimit(q.Limit)
@@ -399,7 +399,7 @@ func deadline(now time.Time, ttl time.Duration, at time.Time, fallback time.Dura
 }
 
 // newDeadline is [deadline] for a key that does not exist yet: an end that is
-// past would make a key that nobody can use.
+// past would make a key that cannot be used.
 func newDeadline(now time.Time, ttl time.Duration, at time.Time, fallback time.Duration) (time.Time, error) {
 	expires, err := deadline(now, ttl, at, fallback)
 	if err == nil && !expires.IsZero() && !expires.After(now) {

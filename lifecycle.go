@@ -35,11 +35,11 @@ type RenewOptions struct {
 	ExpiresAt time.Time     // instead of TTL: an exact time, from 1970 to 9999, which may also be sooner; one that is past ends the key
 }
 
-// RenewKey gives a key more time and starts its idle time anew. A time to live
-// never shortens what the key has; an exact time may. An expired key comes
-// back to life, a revoked one never does, and a disabled one stays disabled.
-// Errors: [InvalidError], [ErrNotFound], [ErrConflict] when the key is revoked
-// or was rotated, [ErrUnavailable].
+// RenewKey gives a key more time and restarts its idle timeout. A TTL never
+// shortens the life of the key; an exact expiry time can. An expired key becomes
+// active again, a disabled key stays disabled, and a revoked key cannot be
+// renewed. Errors: [InvalidError], [ErrNotFound], [ErrConflict] if the key is
+// revoked or has been rotated, [ErrUnavailable].
 func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key, error) {
 	now := s.now()
 	expires, err := deadline(now, o.TTL, o.ExpiresAt, s.opts.KeyTTL)
@@ -88,13 +88,12 @@ type RotateOptions struct {
 // old key by a deadline, which a machine with a slow clock reaches later.
 const NoOverlap = time.Duration(-1)
 
-// RotateKey replaces a key by a new one with another id and secret, which
-// inherits everything else. The old key ends after the overlap, or at its own
-// deadline when that is sooner; without an overlap it is revoked in the same step.
-// A key whose user is disabled can be rotated; the new key is refused as well.
-// Errors: [InvalidError], [ErrNotFound],
-// [ErrConflict] when the key is revoked, disabled, expired or rotated already,
-// [ErrUnavailable].
+// RotateKey replaces a key with a new one. The new key has a new id and secret and
+// inherits everything else. The old key keeps working for the overlap, but never
+// longer than its own expiry time; with [NoOverlap] it is revoked in the same
+// step. A key whose user is disabled can be rotated, but the new key is refused as
+// well. Errors: [InvalidError], [ErrNotFound], [ErrConflict] if the key is
+// revoked, disabled, expired or already rotated, [ErrUnavailable].
 func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Key, Token, error) {
 	now := s.now()
 	overlap, err := s.overlap(o.Overlap)
@@ -165,24 +164,22 @@ func daysText(d time.Duration) string {
 	return d.String()
 }
 
-// RevokeKey ends a key for good. Revoking again changes nothing and is no
-// error; the first reason stays. Errors: [InvalidError], [ErrNotFound],
-// [ErrUnavailable].
+// RevokeKey revokes a key permanently. Revoking a key twice has no effect; the
+// first reason is kept. Errors: [InvalidError], [ErrNotFound], [ErrUnavailable].
 func (s *Service) RevokeKey(ctx context.Context, id, reason string) error {
 	return s.setState(ctx, id, RevokeChange, reason)
 }
 
-// DisableKey switches a key off until [Service.EnableKey]. Disabling again
-// changes nothing and is no error. Errors: [InvalidError], [ErrNotFound],
-// [ErrConflict] when the key is revoked, [ErrUnavailable].
+// DisableKey disables a key until [Service.EnableKey]. Disabling a key twice has
+// no effect. Errors: [InvalidError], [ErrNotFound], [ErrConflict] if the key is
+// revoked, [ErrUnavailable].
 func (s *Service) DisableKey(ctx context.Context, id, reason string) error {
 	return s.setState(ctx, id, DisableChange, reason)
 }
 
-// EnableKey switches a disabled key on again and starts its idle time anew.
-// Enabling a key that is enabled changes nothing and is no error. Errors:
-// [InvalidError], [ErrNotFound], [ErrConflict] when the key is revoked,
-// [ErrUnavailable].
+// EnableKey enables a disabled key and restarts its idle timeout. It has no effect
+// on a key that is enabled. Errors: [InvalidError], [ErrNotFound], [ErrConflict]
+// if the key is revoked, [ErrUnavailable].
 func (s *Service) EnableKey(ctx context.Context, id string) error {
 	return s.setState(ctx, id, EnableChange, "")
 }
@@ -222,9 +219,8 @@ func (s *Service) stateMutation(ctx context.Context, change StateChange, reason 
 	}
 }
 
-// DeleteKey removes a key and its totals. What it was used for stays in the
-// usage log until it is pruned. Errors: [InvalidError], [ErrNotFound],
-// [ErrUnavailable].
+// DeleteKey deletes a key and its totals. Its usage events stay until they are
+// pruned. Errors: [InvalidError], [ErrNotFound], [ErrUnavailable].
 func (s *Service) DeleteKey(ctx context.Context, id string) error {
 	record, err := s.key(ctx, id)
 	if err != nil {
@@ -250,15 +246,16 @@ const (
 	bulkStep   = 200 // keys per transaction: short enough not to stall verifies, nor to reach its limit on a slow server
 )
 
-// RevokeKeys revokes every key that matches and exists when the call begins,
-// and returns how many it changed. It works in steps: after an error the steps
-// before it stand, and the call may be repeated. Errors: [InvalidError],
+// RevokeKeys revokes all keys that match the filter when the call begins, and
+// returns how many it revoked. It works in batches: after an error, finished
+// batches stay revoked, and the call can be repeated. Errors: [InvalidError],
 // [ErrUnavailable].
 func (s *Service) RevokeKeys(ctx context.Context, filter KeyFilter, reason string) (int, error) {
 	return s.setStates(ctx, filter, RevokeChange, reason)
 }
 
-// DisableKeys disables every key that matches, as [Service.RevokeKeys] revokes.
+// DisableKeys disables all keys that match the filter, as [Service.RevokeKeys]
+// revokes them.
 func (s *Service) DisableKeys(ctx context.Context, filter KeyFilter, reason string) (int, error) {
 	return s.setStates(ctx, filter, DisableChange, reason)
 }

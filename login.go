@@ -32,7 +32,7 @@ type Credentials struct {
 // Authenticate returns the user that name and password belong to. It returns
 //   - an [ErrUnauthenticated]: no such user, a wrong password, or a user who is
 //     disabled; tell the caller no more than that ([OutcomeOf] is for the log). All
-//     of them cost one hash of a password, but for names that nobody can have;
+//     of them cost one hash of a password, but for names that no user can have;
 //   - an [ErrRateLimited]: too many attempts failed, on this account or from this
 //     address; [RetryAfter] says how long to wait. The right password may pass
 //     earlier, from an address where the user logged in before;
@@ -424,8 +424,8 @@ func (a *attempt) cleared(user *UserRecord, now time.Time) AttemptResult {
 	return settled
 }
 
-// proved clears the throttles of a user who has proved their identity, or for whom
-// an administrator vouches. It returns an error only if the changes of a
+// proved clears the throttles of a user who has proved their identity, or who has been
+// unlocked by an administrator. It returns an error only if the changes of a
 // transaction would be lost with it: otherwise the proof is already stored.
 func (s *Service) proved(ctx context.Context, user *UserRecord, ip netip.Addr) error {
 	now := s.now()

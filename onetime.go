@@ -41,7 +41,7 @@ func isOneTime(text string) bool {
 }
 
 // CreateOneTimeToken makes a one-time token for a user, in place of the one that the
-// user may have for the same purpose; hand it to nobody but the user, by mail to
+// user may have for the same purpose; give it only to the user, by mail to
 // IssuedOneTimeToken.To. email is the new address for [PurposeChangeEmail] and empty otherwise.
 //
 // The token ceases to work when it was used, when it expires, when the user's
@@ -102,21 +102,22 @@ func (s *Service) newOneTime(ctx context.Context, purpose OneTimePurpose, user *
 	return IssuedOneTimeToken{Token: token, Purpose: purpose, User: user.User, To: to, ExpiresAt: record.ExpiresAt}, nil
 }
 
-// VerifyEmail uses a token for [PurposeVerifyEmail] up and returns the user, whose
-// address is verified from now on. ip is the client's address; the zero Addr means
+// VerifyEmail uses a token for [PurposeVerifyEmail] and returns the user, whose
+// address is now verified. ip is the address of the client; the zero Addr means
 // that it is unknown.
 //
-// A token proves who the client is. So each of the methods that use one also lifts
-// the waits that failed log-ins have put on the user, and makes ip known for the
-// user, as a log-in does. Errors: [ErrUnauthenticated] when the token is invalid,
-// has expired, or was already used, [ErrUnavailable].
+// A one-time token proves the identity of the client. Like the other methods that
+// use one, VerifyEmail therefore ends the delays caused by failed log-ins of the
+// user, and remembers ip as a known address of the user, as a log-in does. Errors:
+// [ErrInvalidOneTimeToken], [ErrUnavailable].
 func (s *Service) VerifyEmail(ctx context.Context, token string, ip netip.Addr) (User, error) {
 	return s.proveAddress(ctx, PurposeVerifyEmail, token, ip)
 }
 
-// ConfirmEmailChange uses a token for [PurposeChangeEmail] up and returns the user, with
-// the new address, verified. ip and errors: as [Service.VerifyEmail], and
-// [ErrConflict] when another user has taken the address.
+// ConfirmEmailChange uses a token for [PurposeChangeEmail] and returns the user
+// with the new address, which is verified. For ip and errors see
+// [Service.VerifyEmail]; the error is also an [ErrConflict] if another user has
+// taken the address.
 func (s *Service) ConfirmEmailChange(ctx context.Context, token string, ip netip.Addr) (User, error) {
 	return s.proveAddress(ctx, PurposeChangeEmail, token, ip)
 }
@@ -278,7 +279,7 @@ func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login
 	}
 	_, key, ok := identifier.LoginKey(login)
 	if !ok {
-		return nil // nobody can be called so, and nobody is told
+		return nil // no user can have this name, and the client must not learn that
 	}
 	leave, err := s.gate.admit(ctx, ip)
 	if err != nil {

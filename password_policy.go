@@ -27,7 +27,7 @@ import (
 // UTF-8, has control characters, or is longer than 256.
 type PasswordPolicy struct {
 	// MinLength is the shortest password. Default 15; not below 8, which NIST
-	// allows beside a second factor: set that only if the host asks for one.
+	// allows together with a second factor: set that only if the program asks for one.
 	MinLength int
 
 	// MaxLength is the longest password, 64 to 256. Default 256.

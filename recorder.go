@@ -126,7 +126,7 @@ func newRecorder(opts *Options) *recorder {
 	r := &recorder{opts: opts, shards: make([]usageShard, shards), wake: wake.New()}
 	left := allowance{events: int64(opts.MaxPendingEvents), bytes: int64(opts.MaxPendingBytes)}
 	r.budget.left = left
-	// Events that shards have been granted and not used yet are no reason to deliver.
+	// Events that shards have been granted and not used yet do not start a delivery.
 	granted := int64(shards * creditEvents)
 	r.full = allowance{
 		events: left.events - min(flushEvents+granted, left.events/2),

@@ -15,7 +15,7 @@ import (
 	"github.com/keyfold/keyfold/internal/text"
 )
 
-// Key is what is known of an API key: everything but its secret.
+// Key is an API key without its secret.
 type Key struct {
 	ID          string // 16 base62 characters; public, safe in logs
 	Hint        string // how the token begins, to tell keys apart: "kf_live_8fJ2…"
@@ -23,7 +23,7 @@ type Key struct {
 	Environment string // second part of the token, if any: "live"
 	Name        string
 	Notes       string
-	OwnerID     string         // the host's own id of whoever the key belongs to; opaque
+	OwnerID     string         // the program's own id of the owner; opaque to Keyfold
 	UserID      string         // the [User] that the key belongs to; empty for none
 	Tenant      string         // a label to list and stop keys by
 	Scopes      []string       // "reports:read", see Options.Scopes; empty = none
@@ -51,7 +51,7 @@ type Key struct {
 	LastUsedAt time.Time // zero = never used
 }
 
-// KeyState is what a key's fields amount to at one moment.
+// KeyState is the state of a key at a point in time.
 type KeyState string
 
 // The states of a key. The first that applies is the state, in this order, which
@@ -146,7 +146,8 @@ type KeyRecord struct {
 	ActiveAt time.Time
 }
 
-// VerifyRecord is what [Service.Verify] decides on: one narrow read.
+// VerifyRecord is the part of a key that [Service.Verify] needs. A store reads it
+// in one query.
 type VerifyRecord struct {
 	KeyID       string
 	Secret      SecretHash
@@ -238,8 +239,8 @@ type rehash struct {
 	old, new SecretHash
 }
 
-// User is somebody who can log in, and whom keys can belong to. Programs with
-// users of their own need none: they name them by [Key.OwnerID].
+// User is a person or a program that can log in and can own keys. Programs that
+// have users of their own do not need it: they set [Key.OwnerID] instead.
 type User struct {
 	ID                string // 16 base62 characters; public, safe in logs
 	Username          string // as it is shown; empty for none
@@ -254,7 +255,7 @@ type User struct {
 	Version           int64 // 1 at creation, one more with every change
 }
 
-// UserState is what a user's fields amount to.
+// UserState is the state of a user.
 type UserState string
 
 // The states of a user.
@@ -501,8 +502,8 @@ type UsageResult struct {
 // UsageScan asks for usage events or counts.
 type UsageScan struct {
 	KeyID    string // empty for all
-	OwnerID  string // keys of this owner that exist now; empty for all; not beside KeyID
-	UserID   string // keys of this user that exist now; empty for all; not beside the two above
+	OwnerID  string // keys of this owner that exist now; empty for all; not together with KeyID
+	UserID   string // keys of this user that exist now; empty for all; not together with the two above
 	From     time.Time
 	To       time.Time // exclusive
 	Outcomes []Outcome // empty for all
@@ -521,7 +522,7 @@ type EventPosition struct {
 // change row for the feed, and one audit row.
 type Mutation struct {
 	At        time.Time
-	Actor     string     // who, as told by [WithActor]; empty when nobody said
+	Actor     string     // who, as told by [WithActor]; empty if unknown
 	IP        netip.Addr // the IP address of the actor, without a zone; the zero Addr when unknown
 	Action    string     // "key.create", "key.revoke", …
 	Target    string     // the id of what changed
@@ -538,8 +539,8 @@ const (
 	actionUserDelete  = "user.delete"
 )
 
-// Change is one row of the feed that tells every process what is no longer as
-// it may have been remembered.
+// Change is one entry of the change feed. Processes read the feed to find out
+// which cached keys may be out of date.
 type Change struct {
 	Seq    int64
 	At     time.Time

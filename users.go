@@ -36,11 +36,11 @@ type NewUser struct {
 	HashedPassword HashedPassword
 }
 
-// CreateUser creates a user. Usernames and e-mail addresses are unique: when
-// several create the same at once, one succeeds. A Service that is bound to a
-// transaction takes no Password, only a HashedPassword. Errors: [InvalidError],
-// [ErrConflict] when the username or the address is taken, [ErrRateLimited] when
-// too many passwords are being hashed, [ErrUnavailable].
+// CreateUser creates a user. Usernames and e-mail addresses are unique: of
+// concurrent calls with the same name, one succeeds. A Service that is bound to a
+// transaction accepts only a HashedPassword, not a Password. Errors:
+// [InvalidError], [ErrConflict] if the username or the address is taken,
+// [ErrRateLimited] if too many passwords are being hashed, [ErrUnavailable].
 func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
 	record := UserRecord{User: User{ID: token.Random(token.IDLen), Version: 1}}
 	if n.Username == "" && n.Email == "" {
@@ -109,7 +109,7 @@ func (s *Service) checkScript(u *User) error {
 	return nil
 }
 
-// setEmail sets the address, which nobody has verified, and what it is compared by.
+// setEmail sets the address, which is not verified yet, and what it is compared by.
 func (u *UserRecord) setEmail(address string) (err error) {
 	key := u.EmailKey
 	u.Email, u.EmailKey = "", "-"+u.ID
@@ -210,7 +210,7 @@ func (s *Service) taken(ctx context.Context, u *UserRecord, err error) error {
 	return err
 }
 
-// User returns the user of that id. Errors: [InvalidError], [ErrNotFound],
+// User returns the user with the given id. Errors: [InvalidError], [ErrNotFound],
 // [ErrUnavailable].
 func (s *Service) User(ctx context.Context, id string) (User, error) {
 	record, err := s.user(ctx, id)
@@ -225,8 +225,9 @@ func (s *Service) user(ctx context.Context, id string) (UserRecord, error) {
 	return record, storeError(ctx, err)
 }
 
-// UserByIdentifier returns the user who logs in by that name: a username, or an
-// e-mail address where it holds an "@". Errors: [ErrNotFound], [ErrUnavailable].
+// UserByIdentifier returns the user who logs in with the given identifier: an
+// e-mail address if it contains an "@", otherwise a username. Errors:
+// [ErrNotFound], [ErrUnavailable].
 func (s *Service) UserByIdentifier(ctx context.Context, login string) (User, error) {
 	record, err := s.userByLogin(ctx, login)
 	return record.User, err
@@ -253,9 +254,9 @@ type UserUpdate struct {
 	Email    *string // another address counts as not verified; see [Service.ChangeEmail]
 }
 
-// UpdateUser changes a user whom nobody else changed since it was read. Errors:
-// [InvalidError], also when neither name nor address would be left,
-// [ErrNotFound], [ErrStale], [ErrConflict] when a name is taken,
+// UpdateUser changes a user, unless the user has been changed since u.Version was
+// read. Errors: [InvalidError], also if neither a username nor an address would be
+// left, [ErrNotFound], [ErrStale], [ErrConflict] if a name is taken,
 // [ErrUnavailable].
 func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User, error) {
 	if u.Version < 1 {
@@ -300,7 +301,7 @@ func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User
 	return record.User, nil
 }
 
-// check refuses names that nobody can have, before the store is asked.
+// check refuses names that no user can have, before the store is asked.
 func (u *UserUpdate) check(id string) error {
 	wanted := UserRecord{User: User{ID: id}}
 	if u.Username != nil {
@@ -438,10 +439,10 @@ func (s *Service) checkOldPassword(ctx context.Context, user *UserRecord, old st
 	return nil
 }
 
-// DisableUser refuses a user's log-ins and all their keys, until
-// [Service.EnableUser]: at once in this process, and as soon as a revocation
-// elsewhere. Disabling again changes nothing and is no error. Errors:
-// [InvalidError], [ErrNotFound], [ErrUnavailable].
+// DisableUser disables a user until [Service.EnableUser]. Log-ins and all keys of
+// the user are refused: in this process at once, in others as soon as after a
+// revocation. Disabling a user twice has no effect. Errors: [InvalidError],
+// [ErrNotFound], [ErrUnavailable].
 func (s *Service) DisableUser(ctx context.Context, id, reason string) error {
 	if err := checkReason(reason); err != nil {
 		return err
@@ -451,9 +452,9 @@ func (s *Service) DisableUser(ctx context.Context, id, reason string) error {
 		fieldsOf{"disabled_at": nil}, fieldsOf{"disabled_at": now, "disabled_reason": wire.Text(reason)}))
 }
 
-// EnableUser lets a disabled user log in again, and their keys with them.
-// Enabling a user who is enabled changes nothing and is no error. Errors:
-// [InvalidError], [ErrNotFound], [ErrUnavailable].
+// EnableUser enables a disabled user and thereby the user's keys. It has no effect
+// on a user who is enabled. Errors: [InvalidError], [ErrNotFound],
+// [ErrUnavailable].
 func (s *Service) EnableUser(ctx context.Context, id string) error {
 	return s.setUserState(ctx, id, EnableChange, "", newMutation(ctx, s.now(), actionUserEnable, id,
 		fieldsOf{"state": UserDisabled}, fieldsOf{"disabled_at": nil, "disabled_reason": nil}))
@@ -468,7 +469,7 @@ func (s *Service) setUserState(ctx context.Context, id string, change StateChang
 	return storeError(ctx, err)
 }
 
-// DeleteUser removes a user and, in the same step, all their keys. Errors:
+// DeleteUser deletes a user and, in the same step, all keys of the user. Errors:
 // [InvalidError], [ErrNotFound], [ErrUnavailable].
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	record, err := s.user(ctx, id)
@@ -506,7 +507,7 @@ type UserPage struct {
 	Next  string // Cursor of the next page; empty when there is none
 }
 
-// Users lists users. Errors: [InvalidError], [ErrUnavailable].
+// Users returns a page of users. Errors: [InvalidError], [ErrUnavailable].
 func (s *Service) Users(ctx context.Context, q UserQuery) (UserPage, error) {
 	limit, err := checkLimit(q.Limit)
 	if err != nil {

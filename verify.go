@@ -256,9 +256,9 @@ func checkConcrete(scopes []string) error {
 	return nil
 }
 
-// Identity describes the key that a request came with. It cannot be changed, so
-// it may be kept, copied and shared. The zero Identity stands for no key: every
-// method returns its zero value, and it has no scope.
+// Identity is the key that a request was verified with. It is immutable and may be
+// kept, copied and shared. The zero Identity has no scopes, and its methods return
+// zero values.
 type Identity struct{ key keycache.Key }
 
 // IsZero reports whether this is the zero Identity.
