@@ -315,7 +315,7 @@ func (id Identity) ExpiresAt() time.Time {
 // String names the key and its owner, for logs.
 func (id Identity) String() string {
 	if id.IsZero() {
-		return "nobody"
+		return "no identity"
 	}
 	return "key " + id.KeyID()
 }
