@@ -315,8 +315,8 @@ func (r *reader) readAliasedServer(server *aliasedServer, mode string) error {
 	return r.addSSLMode()
 }
 
-// databaseOfParts makes a URL of user, password, host, port and database. There
-// is no default for a user, and none for a password.
+// databaseOfParts builds the URL from user, password, host, port and database. Only the
+// port has a default.
 func (r *reader) databaseOfParts(server *aliasedServer, mode string) (Database, error) {
 	parts := map[string]string{"PORT": server.port}
 	for _, part := range []string{"HOST", "USER", "DATABASE", "PORT", "PASSWORD"} {

@@ -81,7 +81,7 @@ func TestOnlyBadKeysAreFailures(t *testing.T) {
 	}
 }
 
-func TestNoFailureLimit(t *testing.T) {
+func TestDisableFailureLimit(t *testing.T) {
 	t.Parallel()
 	h := httpadapter.RequireKey(newService(t, nil), httpadapter.DisableFailureLimit())(whose)
 	for i := range 20 {
