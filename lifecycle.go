@@ -19,9 +19,10 @@ const staleTries = 16
 func (s *Service) onLatest(ctx context.Context, id string, fn func(KeyRecord) error) error {
 	for try := 1; ; try++ {
 		record, err := s.key(ctx, id)
-		if err == nil {
-			err = storeError(ctx, fn(record))
+		if err != nil {
+			return err
 		}
+		err = storeError(ctx, fn(record))
 		if !errors.Is(err, ErrStale) || try == staleTries {
 			return err
 		}

@@ -121,11 +121,14 @@ func (s *Service) refuseLogin(a *attempt, reason error) error {
 // rehashPassword moves a password that was right to the current parameters,
 // unless it was changed meanwhile. The log-in does not depend on it.
 func (s *Service) rehashPassword(ctx context.Context, user *UserRecord, password string) {
-	hash, err := s.passwords.Hash(ctx, password)
-	if err == nil {
-		err = s.store.RehashPassword(ctx, user.ID, user.PasswordHash, hash)
+	rehash := func() error {
+		hash, err := s.passwords.Hash(ctx, password)
+		if err != nil {
+			return err
+		}
+		return s.store.RehashPassword(ctx, user.ID, user.PasswordHash, hash)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err := rehash(); err != nil && ctx.Err() == nil {
 		s.opts.Logger.Warn("keyfold: a password keeps its old hash; the next log-in tries again", slog.String("user", user.ID), slog.Any("error", err))
 	}
 }
@@ -428,27 +431,34 @@ func (a *attempt) cleared(user *UserRecord, now time.Time) AttemptResult {
 // unlocked by an administrator. It returns an error only if the changes of a
 // transaction would be lost with it: otherwise the proof is already stored.
 func (s *Service) proved(ctx context.Context, user *UserRecord, ip netip.Addr) error {
-	now := s.now()
 	s.gate.learn(ip, nil)
-	a, err := s.newAttempt(ctx, "", ip)
-	if err == nil {
-		settled := a.cleared(user, now)
-		if a.from != "" && !s.mayKnow(ctx, &a, user, now) {
-			settled.Trusted = nil
-		}
-		if !s.bound {
-			s.settle(ctx, settled)
-			return nil
-		}
-		err = storeError(ctx, s.store.RecordAttemptResult(ctx, settled))
-	}
-	if s.bound {
+	settled, err := s.proof(ctx, user, ip)
+	switch {
+	case err != nil && s.bound:
 		return err
-	}
-	if err != nil {
+	case err != nil:
 		s.opts.Logger.Warn("keyfold: the throttles of a user could not be cleared", slog.String("user", user.ID), slog.Any("error", err))
+		return nil
+	case s.bound:
+		return storeError(ctx, s.store.RecordAttemptResult(ctx, settled))
 	}
+	s.settle(ctx, settled)
 	return nil
+}
+
+// proof returns what becomes of the throttles of a user who has proved their
+// identity.
+func (s *Service) proof(ctx context.Context, user *UserRecord, ip netip.Addr) (AttemptResult, error) {
+	now := s.now()
+	a, err := s.newAttempt(ctx, "", ip)
+	if err != nil {
+		return AttemptResult{}, err
+	}
+	settled := a.cleared(user, now)
+	if a.from != "" && !s.mayKnow(ctx, &a, user, now) {
+		settled.Trusted = nil
+	}
+	return settled, nil
 }
 
 // settle closes an attempt. If that fails, the attempt stays counted, which

@@ -347,14 +347,16 @@ func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login
 		return err
 	}
 	mail, err := s.newOneTime(ctx, purpose, &user, "")
-	if err == nil {
-		leave()
-		err = s.opts.Mailer.SendOneTimeToken(ctx, mail)
-	}
 	if err != nil {
 		s.settle(ctx, AttemptResult{Refund: counted})
+		return err
 	}
-	return err
+	leave()
+	if err := s.opts.Mailer.SendOneTimeToken(ctx, mail); err != nil {
+		s.settle(ctx, AttemptResult{Refund: counted})
+		return err
+	}
+	return nil
 }
 
 // reserveMailTo counts a mail to a user, or returns nil when there were too many.
