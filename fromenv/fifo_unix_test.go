@@ -12,7 +12,7 @@ import (
 	"github.com/keyfold/keyfold/fromenv"
 )
 
-// To open a FIFO that nobody writes to waits for ever.
+// Opening a FIFO without a writer waits for ever.
 func TestFileThatIsAFIFOIsRefusedUnopened(t *testing.T) {
 	t.Parallel()
 	fifo := filepath.Join(t.TempDir(), "fifo")

@@ -33,7 +33,7 @@ func TestNothingSetMeansTheDefaults(t *testing.T) {
 // accepted is a good value of each variable and what it means.
 var accepted = []struct {
 	name, value string
-	with        []string // that it needs beside it
+	with        []string // that it needs in addition
 	get         func(*fromenv.Config) any
 	want        any
 }{
@@ -276,7 +276,7 @@ func TestNameThatMayHoldASecretIsNotRepeated(t *testing.T) {
 func TestVariablesOfOthersAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	mustRead(t,
-		// Kubernetes, beside services named keyfold, keyfold-admin:
+		// Kubernetes, next to services named keyfold, keyfold-admin:
 		"KEYFOLD_SERVICE_HOST=10.0.0.1", "KEYFOLD_SERVICE_PORT=8080", "KEYFOLD_SERVICE_PORT_HTTP=8080", "KEYFOLD_PORT=tcp://10.0.0.1:8080",
 		"KEYFOLD_PORT_8080_TCP=tcp://10.0.0.1:8080", "KEYFOLD_PORT_8080_TCP_PROTO=tcp", "KEYFOLD_PORT_8080_TCP_PORT=8080", "KEYFOLD_PORT_8080_TCP_ADDR=10.0.0.1",
 		"KEYFOLD_ADMIN_SERVICE_HOST=10.0.0.2", "KEYFOLD_ADMIN_PORT_53_UDP_ADDR=10.0.0.2",

@@ -85,7 +85,7 @@ func TestClientIPIsTheRightMostUntrustedHop(t *testing.T) {
 	}
 }
 
-// The mutation that made this fail: reading the header whoever the peer is.
+// The mutation that made this fail: reading the header whatever the peer is.
 func TestGuardBelievesOnlyTrustedProxies(t *testing.T) {
 	t.Parallel()
 	forwarded := []string{"X-Forwarded-For", "203.0.113.9", "Forwarded", "for=203.0.113.8", "X-Real-IP", "203.0.113.7"}

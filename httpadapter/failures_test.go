@@ -33,7 +33,7 @@ func TestTenBadKeysAMinuteThenTheAddressHasToWait(t *testing.T) {
 	h := httpadapter.RequireKey(svc, httpadapter.FailuresBy(func() time.Time { return now }))(whose)
 	const address, other = "198.51.100.7", "198.51.100.8"
 
-	for range 30 { // a request without a key is no guess
+	for range 30 { // a request without a key is not a guess
 		if w := from(h, address, ""); w.Code != http.StatusUnauthorized {
 			t.Fatalf("no key: %d, want 401", w.Code)
 		}

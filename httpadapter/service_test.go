@@ -42,7 +42,7 @@ func newKey(t testing.TB, svc *keyfold.Service, n keyfold.NewKey) (id, token str
 	return key.ID, secret.Reveal()
 }
 
-// madeUp returns a token of the right shape whose secret nobody was given. An
+// madeUp returns a token of the right shape whose secret was never issued. An
 // empty id means one that does not exist.
 func madeUp(id string) string {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -1,4 +1,4 @@
-// Package sql embeds the migrations of each engine. The queries beside them
+// Package sql embeds the migrations of each engine. The queries next to them
 // are read by sqlc, which writes the packages under query/.
 package sql
 

@@ -207,7 +207,7 @@ func TestSigtermUnderLoadLosesNoUse(t *testing.T) {
 				s.admin("POST", "/keys", `{}`, http.StatusCreated, &keys[i])
 			}
 			// One connection a request: a connection that is kept may be closed
-			// just when the next request is on its way, and then nobody can say
+			// just when the next request is on its way, and then it is unknown
 			// whether it was answered.
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 			var answered [len(keys)]atomic.Int64

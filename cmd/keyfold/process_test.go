@@ -59,7 +59,7 @@ func (o *output) read(r io.Reader) {
 		o.mu.Unlock()
 		select {
 		case o.lines <- scanner.Text():
-		default: // nobody waits for a line any more
+		default: // the test no longer waits for a line
 		}
 	}
 	close(o.lines)

@@ -26,7 +26,7 @@ const exitCodesHelp = `Exit codes:
 
   0  done; "serve" was stopped by a signal and finished in order
   1  failed: the database or the server does not answer, the address is taken,
-     the state of a key forbids the change, nobody confirmed it, …
+     the state of a key forbids the change, it was not confirmed, …
   2  nothing was changed: unknown or bad flags, arguments or variables
   3  what was named does not exist: the key, the user, or the SQLite file
 
@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitUsage // cobra's own: flags and arguments
 }
 
-// remembering is a writer whose failures wait for whoever asks: cobra prints
+// remembering is a writer that keeps its first error for later: cobra prints
 // those of its help itself and calls it a success.
 type remembering struct {
 	w   io.Writer
@@ -128,7 +128,7 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 }
 
 // addHelp adds the command that shows help, which is cobra's, with an error for
-// what is no command.
+// text that is not a command.
 func addHelp(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {

@@ -61,5 +61,5 @@ func answer(w http.ResponseWriter, status int, body map[string]string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // the client is gone; there is nobody to tell
+	_ = json.NewEncoder(w).Encode(body) // an error means that the client is gone
 }

@@ -167,7 +167,8 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 }
 
-// Whoever pipes help into a full disk is told, and not that the command was wrong.
+// A user who pipes help into a full disk learns about the disk, and not that the
+// command was wrong.
 func TestHelpThatCannotBeWrittenIsAFailure(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"", "help", "help keys", "keys --help", "serve -h", "--version", "version", "help variables", "completion bash", "completion zsh"} {

@@ -24,7 +24,7 @@ const compatFlag = "compat"
 const (
 	shutdownTimeout = 10 * time.Second
 
-	// Requests here are small and answers short: whoever needs longer is stuck
+	// Requests here are small and answers short: a client that needs longer is stuck
 	// or does it on purpose.
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 15 * time.Second

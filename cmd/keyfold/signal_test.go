@@ -157,7 +157,7 @@ func TestServerThatIsDownTakesBoundedTime(t *testing.T) {
 	}
 }
 
-// waitingInput is standard input that nobody writes to, and says when it is read.
+// waitingInput is standard input without a writer, and says when it is read.
 type waitingInput struct{ reads chan struct{} }
 
 func (w waitingInput) Read([]byte) (int, error) {

@@ -44,7 +44,7 @@ func TestBulkChangeAsksAtATerminal(t *testing.T) {
 		t.Errorf("where nothing is left: exit code %d, screen %q", ended, screen)
 	}
 	s.seed(1, "a", "z")
-	// There is nobody at /dev/null, though it is a character device too.
+	// No person is at /dev/null, although it is a character device too.
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ type (
 		Metadata    map[string]string `json:"metadata" required:"false" maxProperties:"32"`
 		TTL         ttl               `json:"ttl" required:"false" doc:"The lifetime of the key, such as \"15d\", \"36h\" or \"never\". Without ttl and expires_at, the server's default applies."`
 		ExpiresAt   time.Time         `json:"expires_at" required:"false" doc:"The time at which the key expires, instead of ttl. It must be in the future."`
-		IdleTimeout duration          `json:"idle_timeout" required:"false" doc:"The key expires if it is not used for this long. The minimum is one minute. The default is no idle timeout."`
+		IdleTimeout duration          `json:"idle_timeout" required:"false" doc:"The key expires if it is not used for this long. The minimum is one minute. By default, a key has no idle timeout."`
 		Environment string            `json:"environment" required:"false" pattern:"^[a-z0-9]{0,16}$" doc:"The second part of the token, such as \"live\" or \"test\"."`
 	}
 

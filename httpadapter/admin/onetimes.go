@@ -61,7 +61,7 @@ func (a *api) oneTimeRoutes(r *routes) {
 		return route{http.MethodPost, path, id, summary, status, bodyRequired}
 	}
 	add(r, post("/users/{id}/one-time-tokens", "create-one-time-token", "Create a one-time token for a user", http.StatusCreated),
-		"Replaces an existing token of the user for the same purpose. The response contains the token. It is shown only once: send it to the user by mail, and to nobody else.", a.createOneTime)
+		"Replaces an existing token of the user for the same purpose. The response contains the token. It is shown only once: send it by mail, and only to the user.", a.createOneTime)
 	add(r, post("/one-time-tokens/send", sendOperation, "Send a one-time token by mail", http.StatusAccepted),
 		"The response is the same whether or not the user exists, and also if the user has been sent too many mails. Too many requests from one address are answered with 429. If the server does not send mail, the status is 501.", a.sendOneTime)
 	add(r, post("/one-time-tokens/verify-email", "use-verify-email", "Verify an e-mail address with a one-time token", http.StatusOK),

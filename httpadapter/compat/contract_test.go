@@ -359,7 +359,7 @@ func TestContract(t *testing.T) {
 			if a := s.secure(key); a.status != 200 {
 				t.Errorf("the key is not good: %d", a.status)
 			}
-			s.secure(id).wants(403, badKey) // the public part alone is nobody
+			s.secure(id).wants(403, badKey) // the public part alone is not a key
 		}},
 		{"a password is longer than 8 with digit, upper case and special", func(t *testing.T, s *server) {
 			for bad, needs := range map[string]string{

@@ -181,7 +181,7 @@ func TestUnsetSecretEndsAtStart(t *testing.T) {
 	}
 }
 
-// files returns what is in the database and the files beside it; nothing without one.
+// files returns the contents of the database and of the files next to it; nothing without one.
 func files(t *testing.T, database string) []string {
 	t.Helper()
 	if database == "" {

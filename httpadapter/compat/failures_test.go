@@ -172,7 +172,7 @@ func TestLogsListEveryKeyOnce(t *testing.T) {
 	}
 }
 
-// The counts are what is stored; a store that takes none is no reason to hide them.
+// The counts are what is stored; they are shown even if the store accepts no more.
 func TestLogsAnswerWhereUsesCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	log := slog.New(slog.DiscardHandler)

@@ -135,7 +135,7 @@ CREATE TABLE IF NOT EXISTS keyfold_audit (
 
 -- What a verify decides on. The totals are read only where a key has an idle
 -- timeout: a CASE is evaluated lazily, a join is not. Views run with the rights
--- of whoever asks: the account that migrated may be gone one day.
+-- of the caller: the account that migrated may be gone one day.
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW keyfold_verify AS
 SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environment, k.name, k.owner_id, k.tenant,
        k.scopes, k.networks, k.metadata, k.expires_at, k.idle_timeout, k.active_at, k.disabled_at, k.revoked_at,

@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS keyfold_users (
     updated_at          BIGINT          NOT NULL,
     disabled_at         BIGINT,
     disabled_reason     VARBINARY(1024) NOT NULL,
-    keys_made           BIGINT          NOT NULL, -- raised by whoever adds a key, which so waits for whoever deletes the user
+    keys_made           BIGINT          NOT NULL, -- raised when a key is added, so that adding a key waits for the deletion of the user
     version             BIGINT          NOT NULL,
     UNIQUE INDEX keyfold_users_username (username_key),
     UNIQUE INDEX keyfold_users_email (email_key),

@@ -14,7 +14,7 @@ CREATE TABLE keyfold_users (
     updated_at          BIGINT           NOT NULL,
     disabled_at         BIGINT,
     disabled_reason     TEXT COLLATE "C" NOT NULL,
-    keys_made           BIGINT           NOT NULL, -- raised by whoever adds a key, which so waits for whoever deletes the user
+    keys_made           BIGINT           NOT NULL, -- raised when a key is added, so that adding a key waits for the deletion of the user
     version             BIGINT           NOT NULL
 );
 

@@ -19,7 +19,7 @@ CREATE TABLE keyfold_settings (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- A table with rowid: beside long metadata, a table WITHOUT ROWID reads slower.
+-- A table with rowid: with long metadata, a table WITHOUT ROWID reads slower.
 CREATE TABLE keyfold_keys (
     id              TEXT    NOT NULL UNIQUE,
     secret_alg      TEXT    NOT NULL,
@@ -110,7 +110,7 @@ CREATE TABLE keyfold_batches (
 CREATE INDEX keyfold_batches_at ON keyfold_batches (at);
 
 -- AUTOINCREMENT: without it an emptied table would begin at 1 again, and
--- whoever stands further on would hear nothing. tx is used by PostgreSQL only.
+-- a reader that is further on would miss changes. tx is used by PostgreSQL only.
 CREATE TABLE keyfold_changes (
     seq        INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     tx         INTEGER NOT NULL,

@@ -14,7 +14,7 @@ CREATE TABLE keyfold_users (
     updated_at          INTEGER NOT NULL,
     disabled_at         INTEGER,
     disabled_reason     TEXT    NOT NULL,
-    keys_made           INTEGER NOT NULL, -- raised by whoever adds a key, which so waits for whoever deletes the user
+    keys_made           INTEGER NOT NULL, -- raised when a key is added, so that adding a key waits for the deletion of the user
     version             INTEGER NOT NULL
 ) STRICT;
 

@@ -1,6 +1,6 @@
 // Package docspage serves the documentation page of the admin API. It is one
 // file: Swagger UI and what page.html puts around it, built by scripts/docs-page
-// and kept compressed. It shows the document at openapi.json beside it, and asks
+// and kept compressed. It shows the document at openapi.json next to it, and asks
 // no other host for anything.
 package docspage
 

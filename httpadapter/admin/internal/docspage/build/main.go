@@ -140,7 +140,7 @@ func assemble(template string, from source, files map[string][]byte) (string, er
 	}
 	about := "It holds Swagger UI " + from.Version + ` (https://swagger.io/tools/swagger-ui),
   Copyright 2020-2021 SmartBear Software Inc., Apache License 2.0, which itself holds
-  works under other licences; all are in the folder licenses beside the source of this
+  works under other licences; all are in the folder licenses next to the source of this
   page. Changed: where its script has the beginning of a comment or of an element named
   script, in strings and patterns, that is escaped; its style has no source map.`
 	return strings.NewReplacer("{{about}}", about, "{{swagger-ui.css}}", style, "{{swagger-ui-bundle.js}}", script).Replace(template), nil
