@@ -384,6 +384,12 @@ func TestReadOnlySessionStillReads(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "default_transaction_read_only is on; it must be off") {
 		t.Errorf("DeleteKey: got %v, want an error that names the setting", err)
 	}
+	if !errors.Is(err, keyfold.ErrReadOnly) {
+		t.Errorf("DeleteKey: got %v, want ErrReadOnly", err)
+	}
+	if err := store.Probe(t.Context()); !errors.Is(err, keyfold.ErrReadOnly) {
+		t.Errorf("Probe: got %v, want ErrReadOnly", err)
+	}
 }
 
 // After a switch-over the old server answers with this error for ever.

@@ -343,6 +343,9 @@ func logged(log *storelog.Log, err error) sqlstore.Class {
 // class reads the SQLSTATE, which every driver tells.
 // See https://www.postgresql.org/docs/current/errcodes-appendix.html.
 func class(err error) sqlstore.Class {
+	if errors.Is(err, errReadOnly) { // found before the server refused a change
+		return sqlstore.ReadOnly
+	}
 	var detail interface{ SQLState() string }
 	if !errors.As(err, &detail) {
 		return sqlstore.Other
