@@ -274,3 +274,22 @@ func TestProbe(t *testing.T) {
 	store := open(t, testdb.MariaDB(t))
 	sqltest.TestProbe(t, store, store.DB())
 }
+
+// The pool also replaces its connections after the codes of a read-only server, at
+// most once in five seconds. Probe must return the same error then.
+func TestProbeTellsWhyChangesAreRefused(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	store := open(t, dsn)
+	db := engine().SQL(t, dsn)
+	refuse := func(code string) {
+		t.Helper()
+		exec(t, db, "CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON keyfold_settings FOR EACH ROW "+
+			"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = "+code+", MESSAGE_TEXT = 'refused'")
+	}
+	sqltest.TestProbeTellsWhyChangesAreRefused(t, store, refuse, map[string]error{
+		"1021": keyfold.ErrNoSpace, "1114": keyfold.ErrNoSpace,
+		"1015": keyfold.ErrReadOnly, "1290": keyfold.ErrReadOnly, "1792": keyfold.ErrReadOnly, "1836": keyfold.ErrReadOnly,
+		"1036": nil, // ER_OPEN_AS_READONLY, of one table
+	})
+}

@@ -560,7 +560,10 @@ func TestOpenIsRefusedByAServerThatRefusesChanges(t *testing.T) {
 	if row, err := store.VerifyKey(t.Context(), key.ID); err != nil || row.Revoked {
 		t.Errorf("VerifyKey once the server is read-only: %v", err)
 	}
-	if err := revoke(t, store, key.ID); err == nil {
-		t.Error("a change of a server that is read-only got no error")
+	if err := revoke(t, store, key.ID); !errors.Is(err, keyfold.ErrReadOnly) {
+		t.Errorf("a change of a server that is read-only: got %v, want ErrReadOnly", err)
+	}
+	if err := store.Probe(t.Context()); !errors.Is(err, keyfold.ErrReadOnly) {
+		t.Errorf("Probe of a server that is read-only: got %v, want ErrReadOnly", err)
 	}
 }

@@ -270,3 +270,37 @@ func TestProbe(t *testing.T) {
 	defer db.Close()
 	sqltest.TestProbe(t, openMode(t, dsn, modes()[0]), db)
 }
+
+func TestProbeTellsWhyChangesAreRefused(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.Postgres(t))
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := store.Pool().Exec(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	refuse := func(code string) {
+		t.Helper()
+		exec("CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '" + code + "'; END$$")
+	}
+	refuse("53100")
+	exec("CREATE TRIGGER refuse BEFORE INSERT ON keyfold_settings FOR EACH ROW EXECUTE FUNCTION refuse()")
+	sqltest.TestProbeTellsWhyChangesAreRefused(t, store, refuse, map[string]error{
+		"53100": keyfold.ErrNoSpace, "25006": keyfold.ErrReadOnly, "58030": nil, // the last is io_error
+	})
+}
+
+func TestReadOnlyTransactionOfTheProgramIsSaidToBeOne(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.Postgres(t))
+	tx, err := store.Pool().BeginTx(t.Context(), pgx.TxOptions{AccessMode: pgx.ReadOnly})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(t.Context())
+	key := sqltest.Key()
+	if err := postgres.Tx(tx).Store.CreateKey(t.Context(), key, sqltest.Mutation("key.create", key.ID)); !errors.Is(err, keyfold.ErrReadOnly) {
+		t.Errorf("CreateKey: got %v, want ErrReadOnly", err)
+	}
+}

@@ -229,3 +229,13 @@ func TestProbe(t *testing.T) {
 	store := open(t, testdb.SQLite(t))
 	sqltest.TestProbe(t, store, store.DB())
 }
+
+func TestProbeTellsThatTheDatabaseIsReadOnly(t *testing.T) {
+	t.Parallel()
+	store := open(t, testdb.SQLite(t))
+	_, err := store.DB().ExecContext(t.Context(), "PRAGMA query_only = 1")
+	must(t, err)
+	if err := store.Probe(t.Context()); !errors.Is(err, keyfold.ErrReadOnly) {
+		t.Errorf("Probe: got %v, want ErrReadOnly", err)
+	}
+}

@@ -2,6 +2,7 @@ package sqltest
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -78,5 +79,25 @@ func TestProbe(t *testing.T, store keyfold.Store, db *sql.DB) {
 	var left int
 	if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM keyfold_settings").Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d settings are left (%v)", left, err)
+	}
+}
+
+// TestProbeTellsWhyChangesAreRefused wants Probe to return keyfold.ErrNoSpace or
+// keyfold.ErrReadOnly for each code of the server, as want says. For a code whose
+// error is nil, Probe must return an error that is neither. After refuse(code), the
+// database must answer every insert into keyfold_settings with that code.
+func TestProbeTellsWhyChangesAreRefused(t *testing.T, store keyfold.ProbingStore, refuse func(code string), want map[string]error) {
+	t.Helper()
+	for code, cause := range want {
+		refuse(code)
+		err := store.Probe(t.Context())
+		if err == nil {
+			t.Errorf("Probe after %s: got no error", code)
+		}
+		for _, known := range []error{keyfold.ErrNoSpace, keyfold.ErrReadOnly} {
+			if got := errors.Is(err, known); got != (cause == known) {
+				t.Errorf("Probe after %s: got %v, want %v", code, err, cause)
+			}
+		}
 	}
 }
