@@ -233,8 +233,10 @@ type SettingStore interface {
 // would succeed.
 type ProbingStore interface {
 	// Probe must write to the database as a change does, a few KiB, and leave
-	// nothing behind. It must return an error if changes would fail for lack of
-	// space or permission, which is an ErrNoSpace or ErrReadOnly if that is known.
+	// nothing behind, not even a change row or an audit row. It must return nil if
+	// changes would succeed, also while other probes run. It must return an error if
+	// changes would fail for lack of space or permission, which is an ErrNoSpace or
+	// ErrReadOnly if that is known, and an error soon after ctx is done.
 	Probe(ctx context.Context) error
 }
 

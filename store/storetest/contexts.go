@@ -2,7 +2,7 @@ package storetest
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -68,7 +68,8 @@ func (t *trial) untouched(s subjects) {
 	t.noSetting(s.newSetting)
 }
 
-// calls returns every method of a store but Close, on those subjects. Called
+// calls returns every method of a store but Close, on those subjects, and Probe if
+// the store is a [keyfold.ProbingStore]. Called
 // one after the other they would change something each.
 func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 	s, live, disabled, fresh := t.store, on.live, on.disabled, on.fresh
@@ -76,7 +77,7 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 	batch := t.used(live.ID)
 	scan := keyfold.UsageScan{From: t.clock.Add(-time.Hour), To: t.clock, Limit: 1}
 	secret := keyfold.SecretHash{Alg: "kf1h", PepperID: "another"}
-	return []call{
+	calls := []call{
 		{"CreateKey", func(ctx context.Context) error { return s.CreateKey(ctx, fresh, m) }},
 		{"Key", func(ctx context.Context) error { _, err := s.Key(ctx, live.ID); return err }},
 		{"VerifyKey", func(ctx context.Context) error { _, err := s.VerifyKey(ctx, live.ID); return err }},
@@ -145,6 +146,10 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 		{"AddSetting", func(ctx context.Context) error { _, err := s.AddSetting(ctx, on.newSetting, "new"); return err }},
 		{"SetSetting", func(ctx context.Context) error { return s.SetSetting(ctx, on.setting, "changed", m) }},
 	}
+	if store, ok := s.(keyfold.ProbingStore); ok {
+		calls = append(calls, call{"Probe", store.Probe})
+	}
+	return calls
 }
 
 // complete reports methods of a store that are not among the calls.
@@ -224,8 +229,8 @@ func lockWaitEnds(t *trial) {
 		select {
 		case waited = <-result:
 			return nil
-		case <-time.After(15 * time.Second):
-			return errors.New("a method waited 15 s for a lock with a context of 100 ms")
+		case <-time.After(t.patience):
+			return fmt.Errorf("a method waited %v for a lock with a context of 100 ms", t.patience)
 		}
 	}))
 	// A store that does not lock may have made the change, whole.

@@ -49,8 +49,8 @@ func Run(t *testing.T, newStore func(t *testing.T) keyfold.Store, options ...Opt
 					for _, option := range options {
 						option(trial)
 					}
-					if c.tx && !trial.hasTx() {
-						t.Skip("the store has no transactions")
+					if reason := c.skips(trial); reason != "" {
+						t.Skip(reason)
 					}
 					c.run(trial)
 				})
@@ -82,6 +82,21 @@ type testCase struct {
 	alone bool
 	// tx marks a rule about transactions. It is skipped where a store has none.
 	tx bool
+	// probe marks a rule about [keyfold.ProbingStore]. It is skipped where a store
+	// does not implement that.
+	probe bool
+}
+
+// skips returns why the rule does not apply to the store; empty if it does.
+func (c testCase) skips(t *trial) string {
+	t.Helper()
+	if _, ok := t.store.(keyfold.ProbingStore); c.probe && !ok {
+		return "the store is not a keyfold.ProbingStore"
+	}
+	if c.tx && !t.hasTx() {
+		return "the store has no transactions"
+	}
+	return ""
 }
 
 func groups() []group {
@@ -102,6 +117,7 @@ func groups() []group {
 		{"throttles", throttleCases()},
 		{"settings", settingCases()},
 		{"checks", checkCases()},
+		{"probes", probeCases()},
 		{"mutations", mutationCases()},
 		{"lists", listCases()},
 		{"usage", usageCases()},

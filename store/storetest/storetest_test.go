@@ -92,6 +92,14 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 		{"lists without the users of keys", newActiveKeys, []string{"keys of users/no stale read of a user: Key"}},
 		{"a key without its user", newStaleKey, []string{"keys of users/no stale read of a user: Key"}},
 		{"written state of a key's user", newWrittenUserState, []string{"keys of users/whether the user of a key is disabled"}},
+		{"none, with a probe", newProbing, nil},
+		{"probe that is a change", newAuditedProbe, []string{"probes/a probe writes neither"}},
+		{"probe that must be alone", newLonelyProbe, []string{"probes/a probe of a store that works"}},
+		{"probe that fails without a reason", newGloomyProbe, []string{
+			"probes/a probe of a store that works", "probes/a probe that waits for a transaction", "probes/a probe writes neither",
+		}},
+		{"probe without a context", newTimelessProbe, []string{"contexts/a method fails when its deadline", "contexts/every method returns an error"}},
+		{"probe that waits without end", newPatientProbe, []string{"probes/a probe that waits for a transaction"}},
 		{"change passed over", newLeakyFeed, []string{"feed/no change passed over,"}},
 	} {
 		t.Run(defect.name, func(t *testing.T) {

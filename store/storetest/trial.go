@@ -33,6 +33,8 @@ type trial struct {
 	// mutation, so no two are alike.
 	clock time.Time
 	slow  bool // by the option Slow
+	// patience is how long a call may go on once its context is done.
+	patience time.Duration
 }
 
 // few returns n, or a fifth of it on a slow store.
@@ -46,7 +48,7 @@ func (t *trial) few(n int) int {
 func newTrial(t tb, store keyfold.Store, another func() keyfold.Store) *trial {
 	return &trial{
 		tb: t, ctx: t.Context(), store: store, another: another,
-		clock: time.Now().UTC().Truncate(time.Millisecond),
+		clock: time.Now().UTC().Truncate(time.Millisecond), patience: 15 * time.Second,
 	}
 }
 
