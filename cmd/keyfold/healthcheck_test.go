@@ -4,10 +4,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/keyfold/keyfold/httpadapter"
 	"github.com/keyfold/keyfold/internal/faulttest"
 	"github.com/keyfold/keyfold/internal/testdb"
 )
@@ -46,6 +48,32 @@ func TestHealthcheckFailsWhileTheDatabaseIsAway(t *testing.T) {
 	s.awaitStatus("/readyz", http.StatusServiceUnavailable)
 	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "answers that its database does not") {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestHealthcheckNamesThePartThatFails(t *testing.T) {
+	t.Parallel()
+	docs, err := os.ReadFile("../../docs/command.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code, says := range map[string]string{
+		"database_unavailable": "answers that its database does not",
+		"check_failed":         "answers that it must not use its database; its log says why",
+		"changes_refused":      "answers that changes fail; its log says why",
+		"usage_not_stored":     "answers that usage cannot be stored; its log says why",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			httpadapter.Problem{Status: http.StatusServiceUnavailable, Code: code}.Write(w)
+		}))
+		addr := server.Listener.Addr().String()
+		if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || got.stderr != "keyfold: "+addr+" "+says+"\n" {
+			t.Errorf("%s: %+v, want the message %q", code, got, says)
+		}
+		server.Close()
+		if row := "| `127.0.0.1:8080 " + says + "` | `" + code + "` |"; !strings.Contains(string(docs), row) {
+			t.Errorf("docs/command.md lacks the row %s", row)
+		}
 	}
 }
 
