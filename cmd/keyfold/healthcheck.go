@@ -36,7 +36,7 @@ with, such as a container.`,
 			case err != nil:
 				return err
 			case within == 0:
-				return usage("--timeout wants a duration above zero: 3s, 500ms")
+				return usage("--timeout must be a duration above zero, such as 3s or 500ms")
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), within)
 			defer cancel()
@@ -65,7 +65,7 @@ func ask(ctx context.Context, addr string) error {
 	address := reachable(addr)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
 	if err != nil || r.URL.Host != address { // a/b:80
-		return usage("--addr wants host:port: 127.0.0.1:8080")
+		return usage("--addr must be host:port, such as 127.0.0.1:8080")
 	}
 	answer, err := client.Do(r)
 	if err != nil {

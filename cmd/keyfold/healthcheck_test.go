@@ -95,8 +95,8 @@ func TestHealthcheckWantsAKeyfoldServer(t *testing.T) {
 		t.Errorf("a server that says nothing: %+v after %v", got, took)
 	}
 	for args, says := range map[string]string{
-		"--addr localhost": "--addr wants host:port", "--timeout 0s": "--timeout wants a duration above zero",
-		"--timeout x": "--timeout: the text must be a duration", "here": "takes no arguments", "--addr a/b:80": "--addr wants host:port",
+		"--addr localhost": "--addr must be host:port", "--timeout 0s": "--timeout must be a duration above zero",
+		"--timeout x": "--timeout: the text must be a duration", "here": "takes no arguments", "--addr a/b:80": "--addr must be host:port",
 	} {
 		if got := call(t, nil, append([]string{"healthcheck"}, strings.Fields(args)...)...); got.code != exitUsage || !strings.Contains(got.stderr, says) {
 			t.Errorf("healthcheck %s: %+v", args, got)
