@@ -33,7 +33,7 @@ func TestCursorThatWasEditedIsRefused(t *testing.T) {
 	t.Parallel()
 	svc, next := listed(t, memory.New())
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	edits := []string{next + "A", next[:len(next)-1], next[1:], strings.ToLower(next)}
+	edits := []string{next + "A", next[:len(next)-1], next[1:], strings.ToLower(next), next + "\n", next[:4] + "\r\n" + next[4:]}
 	for i := range next {
 		other := alphabet[(strings.IndexByte(alphabet, next[i])+7)%len(alphabet)]
 		edits = append(edits, next[:i]+string(other)+next[i+1:])

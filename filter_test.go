@@ -40,6 +40,10 @@ func TestFilterOfAnIdentityWithoutAnOwnerIsNeverAll(t *testing.T) {
 				_, err := svc.RevokeKeys(ctx, keyfold.KeyFilter{IDs: []string{key.ID}, OwnerID: owner}, "")
 				return err
 			}},
+			"revoke no ids of an owner": {"ids", func() error {
+				_, err := svc.RevokeKeys(ctx, keyfold.KeyFilter{IDs: []string{}, OwnerID: keyfold.Only("another customer")}, "")
+				return err
+			}},
 			"disable by tenant": {"tenant", func() error { _, err := svc.DisableKeys(ctx, keyfold.KeyFilter{Tenant: tenant}, ""); return err }},
 			"usage of a key":    {"key_id", func() error { _, err := svc.Usage(ctx, keyfold.UsageQuery{KeyID: nobody}); return err }},
 			"usage of an owner": {"owner_id", func() error { _, err := svc.UsageTotals(ctx, keyfold.UsageQuery{OwnerID: owner}); return err }},

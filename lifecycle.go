@@ -236,7 +236,9 @@ func (s *Service) DeleteKey(ctx context.Context, id string) error {
 // KeyFilter names keys for a change in bulk. Keys must match every field that
 // is set, and at least one must be.
 type KeyFilter struct {
-	IDs     []string // at most 1000
+	// IDs are at most 1000 key ids; nil for any. A list that is empty but not nil is
+	// refused with an InvalidError, so that it never matches every key of an owner.
+	IDs     []string
 	OwnerID Filter
 	UserID  Filter
 	Tenant  Filter
@@ -289,7 +291,10 @@ func (f *KeyFilter) conditions() *keyConditions {
 }
 
 func (f *KeyFilter) check() error {
-	if len(f.IDs) == 0 && f.conditions().areNone() {
+	if f.IDs != nil && len(f.IDs) == 0 {
+		return invalid("ids", "must not be empty; omit it to match every value")
+	}
+	if f.IDs == nil && f.conditions().areNone() {
 		return invalid("filter", "must contain at least one of ids, owner_id, user_id and tenant")
 	}
 	if len(f.IDs) > maxBulkIDs {

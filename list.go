@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -106,7 +107,7 @@ func (s *Service) readCursor(ctx context.Context, text, filter string) (cursor, 
 		return cursor{}, nil
 	}
 	bad := invalid("cursor", "must be the next value of the previous page, with the same filters")
-	if len(text) > maxCursor {
+	if len(text) > maxCursor || strings.ContainsAny(text, "\r\n") { // the decoder ignores line breaks
 		return cursor{}, bad
 	}
 	decoded, err := base64.RawURLEncoding.Strict().DecodeString(text)

@@ -190,11 +190,11 @@ func withStoredForms(names []string) []string {
 
 // errHashFirst refuses to wait for a slot and to hash while a transaction is open:
 // on SQLite every other write would wait as well.
-var errHashFirst = invalid("password", "hashed before the transaction begins: call HashPassword on the Service that is not bound "+
+var errHashFirst = invalid("password", "must be hashed before the transaction begins: call HashPassword on the Service that is not bound "+
 	"to the transaction, then pass the result as NewUser.HashedPassword or to SetHashedPassword")
 
 // errNotHashed refuses the zero HashedPassword where a password is needed.
-var errNotHashed = invalid("password", "the result of Service.HashPassword")
+var errNotHashed = invalid("password", "must be the result of Service.HashPassword")
 
 // taken says which of a user's names made a conflict, where that can be told.
 func (s *Service) taken(ctx context.Context, u *UserRecord, err error) error {

@@ -137,7 +137,7 @@ func TestTimesAndLimitsAreOfOneForm(t *testing.T) {
 			f.do("GET", "/keys?expiring_before="+url.QueryEscape(bad), "").wantsProblem(422, "invalid", "expiring_before")
 		}
 	}
-	for _, bad := range []string{"%2B10", "-1", "1e1", "%2010", "0x10", "1_0"} {
+	for _, bad := range []string{"%2B10", "-1", "1e1", "%2010", "0x10", "1_0", "010", "0"} {
 		f.do("GET", "/keys?limit="+bad, "").wantsProblem(422, "invalid", "limit")
 	}
 	if got := f.count(); got != 0 {

@@ -30,11 +30,11 @@ type (
 	}
 
 	bulkKeysBody struct {
-		IDs     []string `json:"ids" required:"false" maxItems:"1000" doc:"Only the keys with these IDs."`
-		OwnerID *string  `json:"owner_id" required:"false" minLength:"1" doc:"Only keys of this owner."`
-		UserID  *string  `json:"user_id" required:"false" minLength:"1" doc:"Only keys of this user."`
-		Tenant  *string  `json:"tenant" required:"false" minLength:"1" doc:"Only keys of this tenant."`
-		Reason  string   `json:"reason" required:"false" maxLength:"256"`
+		IDs     *[]string `json:"ids" required:"false" minItems:"1" maxItems:"1000" doc:"Only the keys with these IDs."`
+		OwnerID *string   `json:"owner_id" required:"false" minLength:"1" doc:"Only keys of this owner."`
+		UserID  *string   `json:"user_id" required:"false" minLength:"1" doc:"Only keys of this user."`
+		Tenant  *string   `json:"tenant" required:"false" minLength:"1" doc:"Only keys of this tenant."`
+		Reason  string    `json:"reason" required:"false" maxLength:"256"`
 	}
 
 	bulkOutput struct{ Body BulkChange }
@@ -100,7 +100,11 @@ func (a *api) disableKeys(ctx context.Context, _ *empty, b *bulkKeysBody) (*bulk
 }
 
 func (b *bulkKeysBody) filter() keyfold.KeyFilter {
-	return keyfold.KeyFilter{IDs: b.IDs, OwnerID: filterOfMember(b.OwnerID), UserID: filterOfMember(b.UserID), Tenant: filterOfMember(b.Tenant)}
+	filter := keyfold.KeyFilter{OwnerID: filterOfMember(b.OwnerID), UserID: filterOfMember(b.UserID), Tenant: filterOfMember(b.Tenant)}
+	if b.IDs != nil { // null and [] become a list that the Service refuses
+		filter.IDs = append([]string{}, *b.IDs...)
+	}
+	return filter
 }
 
 // filterOfMember returns the condition on a member. An empty member is a condition

@@ -152,7 +152,7 @@ func TestBulk(t *testing.T) {
 		f.do("POST", path, `{}`).wantsProblem(422, "invalid", "filter")
 		f.do("POST", path, ``).wantsProblem(400, "malformed_body", "")
 		f.do("POST", path, `{"ids":["x"]}`).wantsProblem(422, "invalid", "ids[0]")
-		f.do("POST", path, `{"ids":[]}`).wantsProblem(422, "invalid", "filter")
+		f.do("POST", path, `{"ids":[]}`).wantsProblem(422, "invalid", "ids")
 		f.do("POST", path, `{"owner_id":"a","reason":"\u0000"}`).wantsProblem(422, "invalid", "reason")
 	}
 	if left := decode[list](f.do("GET", "/keys?state=active", "")); len(left.Keys) != 1 {
@@ -302,6 +302,12 @@ func TestConditionThatIsGivenAndEmptyIsRefused(t *testing.T) {
 	for _, member := range []string{"owner_id", "user_id", "tenant"} {
 		for _, verb := range []string{"revoke", "disable"} {
 			f.do("POST", "/keys/bulk/"+verb, `{"ids":["`+id+`"],"`+member+`":""}`).wants(http.StatusUnprocessableEntity)
+			f.do("POST", "/keys/bulk/"+verb, `{"ids":["`+id+`"],"`+member+`":null}`).wants(http.StatusUnprocessableEntity)
+		}
+	}
+	for _, none := range []string{"[]", "null"} {
+		for _, verb := range []string{"revoke", "disable"} {
+			f.do("POST", "/keys/bulk/"+verb, `{"ids":`+none+`,"owner_id":"cust_42"}`).wantsProblem(422, "invalid", "ids")
 		}
 	}
 	if key, err := f.svc.Key(t.Context(), id); err != nil || !key.RevokedAt.IsZero() || !key.DisabledAt.IsZero() {

@@ -138,15 +138,17 @@ func checkQuery(raw string, parameters []string) *problem {
 		if len(values) > 1 && name != "outcome" {
 			return invalidProblem(name, "must be given once")
 		}
-		if name == "limit" && strings.Trim(values[0], "0123456789") != "" {
-			return invalidProblem(name, "must be a whole number in digits")
+		if name == "limit" && (strings.Trim(values[0], "0123456789") != "" || strings.HasPrefix(values[0], "0")) {
+			return invalidProblem(name, limitRule)
 		}
 		if name != "cursor" && slices.Contains(values, "") {
-			return invalidProblem(name, "must not be empty; omit the parameter to list everything")
+			return invalidProblem(name, "must not be empty; omit the parameter instead")
 		}
 	}
 	return nil
 }
+
+const limitRule = "must be a whole number between 1 and 200, without a sign or leading zeros"
 
 // onlyThese says which names are permitted.
 func onlyThese(kind string, names []string) string {
