@@ -117,15 +117,15 @@ func TestValidatorSeesWrongDocumentsAndAnswers(t *testing.T) {
 		body         string
 		wantsNothing bool
 	}{
-		"a right answer":                    {200, "application/json", `{"keys":[],"next":null}`, true},
-		"an answer without a member":        {200, "application/json", `{"next":null}`, false},
-		"null where a list has to be":       {200, "application/json", `{"keys":null,"next":null}`, false},
-		"a list of something else":          {200, "application/json", `{"keys":["x"],"next":null}`, false},
-		"a status that is not described":    {202, "application/json", `{"keys":[],"next":null}`, false},
-		"a type that is not described":      {200, "text/plain", `{"keys":[],"next":null}`, false},
-		"a right problem":                   {401, "application/problem+json", `{"title":"Unauthorized","status":401,"code":"x"}`, true},
-		"a problem without a code":          {401, "application/problem+json", `{"title":"Unauthorized","status":401}`, false},
-		"a problem whose status is a text":  {401, "application/problem+json", `{"title":"Unauthorized","status":"401","code":"x"}`, false},
+		"a right answer":                     {200, "application/json", `{"keys":[],"next":null}`, true},
+		"an answer without a member":         {200, "application/json", `{"next":null}`, false},
+		"null where a list has to be":        {200, "application/json", `{"keys":null,"next":null}`, false},
+		"a list of something else":           {200, "application/json", `{"keys":["x"],"next":null}`, false},
+		"a status that is not described":     {202, "application/json", `{"keys":[],"next":null}`, false},
+		"a type that is not described":       {200, "text/plain", `{"keys":[],"next":null}`, false},
+		"a right problem":                    {401, "application/problem+json", `{"title":"Unauthorized","status":401,"code":"x"}`, true},
+		"a problem without a code":           {401, "application/problem+json", `{"title":"Unauthorized","status":401}`, false},
+		"a problem whose status is a text":   {401, "application/problem+json", `{"title":"Unauthorized","status":"401","code":"x"}`, false},
 		"a problem that is not problem+json": {401, "application/json", `{"title":"Unauthorized","status":401,"code":"x"}`, false},
 	} {
 		response := &http.Response{

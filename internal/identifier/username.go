@@ -13,7 +13,7 @@ const maxUsername = 64 // code points
 
 // What a username may be, for errors.
 const (
-	UsernameRule = `must be 1 to 64 letters and digits, with ".", "_" and "-" only between them`
+	UsernameRule  = `must be 1 to 64 letters and digits, with ".", "_" and "-" only between them`
 	OneScriptRule = "must have letters of one script only, such as all Latin or all Cyrillic; Japanese, Korean and Chinese names may use the scripts of their language together"
 )
 

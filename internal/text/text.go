@@ -8,7 +8,9 @@ import (
 )
 
 // IsPlain reports whether s is valid UTF-8 without control characters.
-func IsPlain(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
+func IsPlain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
 
 // Plain returns at most the first limit bytes of s, without bytes that are not
 // UTF-8, or "" if control characters are in it.
