@@ -34,15 +34,15 @@ func main() {
 func routes(svc *keyfold.Service) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /sign-up", func(w http.ResponseWriter, r *http.Request) {
-		created, err := signUp(r.Context(), svc, r.FormValue("username"), r.FormValue("password"))
+		created, err := signUp(r.Context(), svc, r.PostFormValue("username"), r.PostFormValue("password"))
 		answer(w, created, err)
 	})
 	mux.HandleFunc("POST /log-in", func(w http.ResponseWriter, r *http.Request) {
-		login := keyfold.Credentials{
-			Identifier: r.FormValue("username"), Password: r.FormValue("password"),
+		credentials := keyfold.Credentials{
+			Identifier: r.PostFormValue("username"), Password: r.PostFormValue("password"),
 			IP: httpadapter.ClientIP(r.RemoteAddr, nil, httpadapter.Proxies{}),
 		}
-		created, err := logIn(r.Context(), svc, login)
+		created, err := logIn(r.Context(), svc, credentials)
 		answer(w, created, err)
 	})
 	mux.Handle("GET /keys", httpadapter.RequireKey(svc)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -53,7 +53,7 @@ func routes(svc *keyfold.Service) http.Handler {
 	return mux
 }
 
-// signUp makes the user and the first key, or neither.
+// signUp creates the user and the first key, or neither.
 func signUp(ctx context.Context, svc *keyfold.Service, username, password string) (created keyfold.CreatedKey, err error) {
 	hashed, err := svc.HashPassword(ctx, password, username)
 	if err != nil {
@@ -70,9 +70,9 @@ func signUp(ctx context.Context, svc *keyfold.Service, username, password string
 	return created, err
 }
 
-// logIn makes a key for half a day.
-func logIn(ctx context.Context, svc *keyfold.Service, login keyfold.Credentials) (created keyfold.CreatedKey, err error) {
-	user, err := svc.Authenticate(ctx, login)
+// logIn creates a key that lasts for twelve hours.
+func logIn(ctx context.Context, svc *keyfold.Service, c keyfold.Credentials) (created keyfold.CreatedKey, err error) {
+	user, err := svc.Authenticate(ctx, c)
 	if err != nil {
 		return created, err
 	}
@@ -80,12 +80,14 @@ func logIn(ctx context.Context, svc *keyfold.Service, login keyfold.Credentials)
 	return created, err
 }
 
-// answer writes the record in the JSON of the admin API, or the error.
+// answer writes the record in the JSON of the admin API, or the error. No cache
+// keeps it, because it may hold a token.
 func answer(w http.ResponseWriter, record any, err error) {
 	if err != nil {
 		httpadapter.ProblemOf(err).Write(w)
 		return
 	}
+	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(record)
 }

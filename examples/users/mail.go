@@ -17,25 +17,25 @@ type mailer struct {
 	server string    // host:port
 	auth   smtp.Auth // nil for none
 	from   string    // address of the sender
-	site   string    // where the pages are that the links lead to: "https://example.com"
+	site   string    // base URL of the links in the letters: "https://example.com"
 }
 
 var _ keyfold.Mailer = (*mailer)(nil)
 
-// letters are the subject and the text of each purpose; the text takes the link.
+// letters holds the subject and the text for each purpose. The link is put into the text.
 var letters = map[keyfold.OneTimePurpose]struct{ subject, text string }{
 	keyfold.PurposeVerifyEmail:   {"Is this your address?", "To confirm it, open\n\n%s\n\nwithin a day. If you did not ask for this, do nothing."},
 	keyfold.PurposeResetPassword: {"Set your password", "Open\n\n%s\n\nwithin 15 minutes. If you did not ask for this, do nothing: your password stays."},
 	keyfold.PurposeChangeEmail:   {"Is this your new address?", "To use it from now on, open\n\n%s\n\nwithin a day. If you did not ask for this, do nothing."},
 }
 
-// Mail sends the letter, or gives up when ctx is done.
+// SendOneTimeToken sends the letter, or gives up when ctx is done.
 func (m *mailer) SendOneTimeToken(ctx context.Context, mail keyfold.IssuedOneTimeToken) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", m.server)
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })() // ends what is waiting
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })() // ends reads and writes in progress
 	host, _, _ := net.SplitHostPort(m.server)
 	client, err := smtp.NewClient(conn, host)
 	if err != nil {
@@ -71,9 +71,9 @@ func (m *mailer) SendOneTimeToken(ctx context.Context, mail keyfold.IssuedOneTim
 	return client.Quit()
 }
 
-// letter writes the message (RFC 5322). The token stands behind the # of the
-// link: browsers do not send that part, so no log of a server has it, and the
-// page posts it when its reader presses a button.
+// letter returns the message (RFC 5322). The token comes after the # of the link.
+// Browsers do not send that part, so that it does not appear in the logs of a server.
+// The page posts it when its reader presses a button.
 func (m *mailer) letter(mail keyfold.IssuedOneTimeToken) string {
 	letter := letters[mail.Purpose]
 	link := m.site + "/" + strings.ReplaceAll(mail.Purpose.String(), "_", "-") + "#" + mail.Token.Reveal()
