@@ -1,7 +1,7 @@
 // Grpc guards a gRPC server with API keys. It serves the health service, so that
 // there is a method to call.
 //
-//	go run ./grpc key    # makes a key and prints its token, once
+//	go run ./grpc key    # creates a key and prints its token, once
 //	go run ./grpc        # serves on localhost:8080
 package main
 
@@ -57,18 +57,37 @@ func server(svc *keyfold.Service) *grpc.Server {
 	return s
 }
 
-// keyGuard lets calls through that come with a good key.
+// keyGuard passes on calls that have a valid key.
 type keyGuard struct {
 	svc    *keyfold.Service
-	scopes map[string][]string // by method; another method asks for any good key
+	scopes map[string][]string // by method; other methods need a valid key, and no scope
 }
 
 type identityKey struct{}
 
-// identityFrom returns who makes the call.
+// identityFrom returns the identity of the key that the call was made with.
 func identityFrom(ctx context.Context) keyfold.Identity {
 	id, _ := ctx.Value(identityKey{}).(keyfold.Identity)
 	return id
+}
+
+// verify returns a context that has the Identity of the call, or the status to refuse
+// it with.
+func (g keyGuard) verify(ctx context.Context, method string) (context.Context, error) {
+	var client netip.Addr
+	if from, ok := peer.FromContext(ctx); ok {
+		client = httpadapter.ClientIP(from.Addr.String(), nil, httpadapter.Proxies{})
+	}
+	var id keyfold.Identity
+	token, err := httpadapter.ExtractToken(func(header string) []string { return metadata.ValueFromIncomingContext(ctx, header) })
+	if err == nil {
+		id, err = g.svc.Verify(ctx, keyfold.Request{Token: token, Scopes: g.scopes[method], IP: client, Route: method})
+		err = httpadapter.LimitFailures(g.svc, client, err)
+	}
+	if err != nil {
+		return nil, status.Error(codes.Code(httpadapter.GRPCCode(err)), httpadapter.ProblemOf(err).Detail)
+	}
+	return context.WithValue(ctx, identityKey{}, id), nil
 }
 
 func (g keyGuard) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
@@ -94,20 +113,3 @@ type identified struct {
 }
 
 func (s identified) Context() context.Context { return s.ctx }
-
-func (g keyGuard) verify(ctx context.Context, method string) (context.Context, error) {
-	var client netip.Addr
-	if from, ok := peer.FromContext(ctx); ok {
-		client = httpadapter.ClientIP(from.Addr.String(), nil, httpadapter.Proxies{})
-	}
-	var id keyfold.Identity
-	token, err := httpadapter.ExtractToken(func(header string) []string { return metadata.ValueFromIncomingContext(ctx, header) })
-	if err == nil {
-		id, err = g.svc.Verify(ctx, keyfold.Request{Token: token, Scopes: g.scopes[method], IP: client, Route: method})
-		err = httpadapter.LimitFailures(g.svc, client, err)
-	}
-	if err != nil {
-		return nil, status.Error(codes.Code(httpadapter.GRPCCode(err)), httpadapter.ProblemOf(err).Title)
-	}
-	return context.WithValue(ctx, identityKey{}, id), nil
-}
