@@ -90,10 +90,9 @@ type Options struct {
 	// per process in 24 hours, which is about 45 MB in 30 days.
 	EventRetention time.Duration
 
-	// HourRetention is how long hourly counts, and the counts of refusals per
-	// minute, are kept: 1 hour to 100 years. A background task deletes older ones,
-	// except for hours that still have events; totals stay. The default is
-	// 400 days. Use [Never] to keep all counts.
+	// HourRetention is how long hourly counts are kept: 1 hour to 100 years. A
+	// background task deletes older ones, except for hours that still have events;
+	// totals stay. The default is 400 days. Use [Never] to keep all counts.
 	HourRetention time.Duration
 
 	// Usage says whether Verify waits until its use is stored. The default is
