@@ -24,7 +24,7 @@ func (t *trial) entries(scan keyfold.AuditScan, between func()) []keyfold.AuditE
 	var all []keyfold.AuditEntry
 	for range 1000 {
 		page, err := t.store.Audit(t.ctx, scan)
-		t.ok("Audit", err)
+		t.wantNoError("Audit", err)
 		if len(page) > scan.Limit {
 			t.Fatalf("Audit returned %d entries, want at most %d", len(page), scan.Limit)
 		}
@@ -85,7 +85,7 @@ func auditByTarget(t *trial) {
 		}
 	}
 	newest, err := t.store.Audit(t.ctx, keyfold.AuditScan{Limit: 3})
-	t.ok("Audit", err)
+	t.wantNoError("Audit", err)
 	for i, entry := range newest {
 		if want := keys[2-i].ID; entry.Target != want {
 			t.Errorf("entry %d of the whole log is about %s, want %s", i, entry.Target, want)

@@ -40,32 +40,32 @@ func (t *trial) subjects() subjects {
 	t.Helper()
 	s := subjects{live: t.create(), disabled: t.create(), fresh: t.record()}
 	t.set(s.disabled.ID, keyfold.DisableChange)
-	s.disabled = t.key(s.disabled.ID)
+	s.disabled = t.wantKey(s.disabled.ID)
 	s.user, s.off, s.newcomer = t.activeUser(), t.addFullUser(), t.newUser()
 	s.token, s.newToken = t.addToken(s.user, keyfold.PurposeResetPassword), t.token(s.user, keyfold.PurposeResetPassword)
 	name := t.id()
-	t.reserves(lax, t.now(), name)
-	s.throttle = t.throttle(name)
+	t.wantReserved(lax, t.now(), name)
+	s.throttle = t.wantThrottle(name)
 	s.setting, s.newSetting = t.id(), t.id()
 	t.addSetting(s.setting, "value")
 	return s
 }
 
-// untouched checks that the subjects are as they were.
-func (t *trial) untouched(s subjects) {
+// wantUnchanged checks that the subjects are as they were.
+func (t *trial) wantUnchanged(s subjects) {
 	t.Helper()
-	t.same("the key that was to change", t.key(s.live.ID), s.live)
-	t.same("the key that was to be enabled", t.key(s.disabled.ID), s.disabled)
-	t.gone(s.fresh.ID)
-	t.counts("after the calls", s.live.ID, 0)
-	t.shows("the user who was to change", s.user)
-	t.shows("the user who was to be enabled", s.off)
-	t.noUser(s.newcomer)
-	t.hasToken(s.token)
-	t.noToken(s.newToken)
-	t.throttles("the throttle that was to change", s.throttle)
-	t.same("the setting that was to change", t.setting(s.setting), "value")
-	t.noSetting(s.newSetting)
+	t.wantEqual("the key that was to change", t.wantKey(s.live.ID), s.live)
+	t.wantEqual("the key that was to be enabled", t.wantKey(s.disabled.ID), s.disabled)
+	t.wantNoKey(s.fresh.ID)
+	t.wantUses("after the calls", s.live.ID, 0)
+	t.wantUser("the user who was to change", s.user)
+	t.wantUser("the user who was to be enabled", s.off)
+	t.wantNoUser(s.newcomer)
+	t.wantToken(s.token)
+	t.wantNoToken(s.newToken)
+	t.wantThrottles("the throttle that was to change", s.throttle)
+	t.wantEqual("the setting that was to change", t.wantSetting(s.setting), "value")
+	t.wantNoSetting(s.newSetting)
 }
 
 // calls returns every method of a store but Close, on those subjects, and Probe if
@@ -152,8 +152,8 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 	return calls
 }
 
-// complete reports methods of a store that are not among the calls.
-func (t *trial) complete(calls []call) {
+// wantAllComplete reports methods of a store that are not among the calls.
+func (t *trial) wantAllComplete(calls []call) {
 	t.Helper()
 	for method := range reflect.TypeFor[keyfold.Store]().Methods() {
 		if method.Name != "Close" && !slices.ContainsFunc(calls, func(c call) bool { return c.name == method.Name }) {
@@ -162,34 +162,34 @@ func (t *trial) complete(calls []call) {
 	}
 }
 
-// refuseAll checks that every call fails with that context and that nothing of
+// wantAllRefused checks that every call fails with that context and that nothing of
 // it was kept.
-func (t *trial) refuseAll(ctx context.Context) {
+func (t *trial) wantAllRefused(ctx context.Context) {
 	t.Helper()
 	on := t.subjects()
 	m := t.mutation(t.action(), on.live.ID)
 	cursor := t.cursor()
 	calls := t.calls(on, m)
-	t.complete(calls)
+	t.wantAllComplete(calls)
 	for _, call := range calls {
 		if err := call.do(ctx); err == nil {
 			t.Errorf("%s: got no error, want one", call.name)
 		}
 	}
-	t.untouched(on)
-	t.wroteNothing(cursor, m)
+	t.wantUnchanged(on)
+	t.wantNoRows(cursor, m)
 }
 
 func doneContexts(t *trial) {
 	ctx, cancel := context.WithCancel(t.ctx)
 	cancel()
-	t.refuseAll(ctx)
+	t.wantAllRefused(ctx)
 }
 
 func passedDeadline(t *trial) {
 	ctx, cancel := context.WithDeadline(t.ctx, time.Now().Add(-time.Second))
 	defer cancel()
-	t.refuseAll(ctx)
+	t.wantAllRefused(ctx)
 }
 
 func cancelledTransaction(t *trial) {
@@ -206,8 +206,8 @@ func cancelledTransaction(t *trial) {
 	if err == nil {
 		t.Errorf("InTx whose context was cancelled inside: got no error")
 	}
-	t.gone(key.ID)
-	t.wroteNothing(cursor, m)
+	t.wantNoKey(key.ID)
+	t.wantNoRows(cursor, m)
 	t.create()
 }
 
@@ -215,7 +215,7 @@ func lockWaitEnds(t *trial) {
 	key := t.create()
 	m := t.mutation(t.action(), key.ID)
 	var waited error
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		if err := tx.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, t.mutation("key.renew", key.ID)); err != nil {
 			return err
 		}
@@ -234,7 +234,7 @@ func lockWaitEnds(t *trial) {
 		}
 	}))
 	// A store that does not lock may have made the change, whole.
-	if disabled := !t.key(key.ID).DisabledAt.IsZero(); disabled != (waited == nil) {
+	if disabled := !t.wantKey(key.ID).DisabledAt.IsZero(); disabled != (waited == nil) {
 		t.Errorf("SetKeyState beside a transaction returned %v, and the key is disabled: %t", waited, disabled)
 	}
 	if entries := t.audited(m); waited != nil && len(entries) != 0 {
@@ -244,16 +244,16 @@ func lockWaitEnds(t *trial) {
 
 func pings(t *trial) {
 	for range 2 {
-		t.ok("Ping", t.store.Ping(t.ctx))
+		t.wantNoError("Ping", t.store.Ping(t.ctx))
 	}
-	t.ok("Ping inside a transaction", t.together(func(tx keyfold.Store) error { return tx.Ping(t.ctx) }))
+	t.wantNoError("Ping inside a transaction", t.inTx(func(tx keyfold.Store) error { return tx.Ping(t.ctx) }))
 }
 
 func closedStore(t *trial) {
 	on := t.subjects()
 	calls := t.calls(on, t.mutation("test", on.live.ID))
-	t.ok("Close", t.store.Close())
-	t.ok("Close again", t.store.Close())
+	t.wantNoError("Close", t.store.Close())
+	t.wantNoError("Close again", t.store.Close())
 	for _, call := range calls {
 		if err := call.do(t.ctx); err == nil {
 			t.Errorf("%s after Close: got no error, want one", call.name)

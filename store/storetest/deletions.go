@@ -20,7 +20,7 @@ func deletionCases() []testCase {
 
 func (t *trial) delete(id string) {
 	t.Helper()
-	t.ok("DeleteKey", t.store.DeleteKey(t.ctx, id, t.mutation("key.delete", id)))
+	t.wantNoError("DeleteKey", t.store.DeleteKey(t.ctx, id, t.mutation("key.delete", id)))
 }
 
 func deletionRemovesKey(t *trial) {
@@ -29,7 +29,7 @@ func deletionRemovesKey(t *trial) {
 	t.set(other.ID, keyfold.RevokeChange)
 	for _, id := range []string{key.ID, other.ID, owned.ID} {
 		t.delete(id)
-		t.gone(id)
+		t.wantNoKey(id)
 	}
 	for _, scan := range []keyfold.KeyScan{
 		{Index: keyfold.KeysByOwner, Value: owned.OwnerID},
@@ -38,7 +38,7 @@ func deletionRemovesKey(t *trial) {
 	} {
 		scan.Limit = 50
 		keys, err := t.store.Keys(t.ctx, scan)
-		t.ok("Keys", err)
+		t.wantNoError("Keys", err)
 		for _, key := range keys {
 			if key.ID == owned.ID {
 				t.Errorf("Keys by index %d shows a key that was deleted", scan.Index)
@@ -51,8 +51,8 @@ func deletionRemovesTotals(t *trial) {
 	key := t.create()
 	t.useEach([]string{key.ID})
 	t.delete(key.ID)
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
-	t.same("a new key of the same id", t.key(key.ID), key)
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	t.wantEqual("a new key of the same id", t.wantKey(key.ID), key)
 }
 
 func deletionLeavesUsage(t *trial) {
@@ -61,18 +61,18 @@ func deletionLeavesUsage(t *trial) {
 	t.delete(key.ID)
 	scan := keyfold.UsageScan{KeyID: key.ID, From: t.clock.Add(-2 * time.Hour), To: t.clock.Add(time.Hour), Limit: 10}
 	events, err := t.store.UsageEvents(t.ctx, scan)
-	t.ok("UsageEvents", err)
+	t.wantNoError("UsageEvents", err)
 	hours, err := t.store.UsageHours(t.ctx, scan)
-	t.ok("UsageHours", err)
+	t.wantNoError("UsageHours", err)
 	if len(events) != 1 || len(hours) != 1 {
 		t.Errorf("of a deleted key %d events and %d hours are left, want 1 and 1", len(events), len(hours))
 	}
 	// An owner's usage is that of the keys which exist.
 	scan.KeyID, scan.OwnerID = "", key.OwnerID
 	events, err = t.store.UsageEvents(t.ctx, scan)
-	t.ok("UsageEvents", err)
+	t.wantNoError("UsageEvents", err)
 	hours, err = t.store.UsageHours(t.ctx, scan)
-	t.ok("UsageHours", err)
+	t.wantNoError("UsageHours", err)
 	if len(events) != 0 || len(hours) != 0 {
 		t.Errorf("of an owner without keys there are %d events and %d hours, want none", len(events), len(hours))
 	}
@@ -83,8 +83,8 @@ func deletionOfUnknown(t *trial) {
 	t.delete(key.ID)
 	m := t.mutation(t.action(), key.ID)
 	cursor := t.cursor()
-	t.fails("DeleteKey", t.store.DeleteKey(t.ctx, key.ID, m), keyfold.ErrNotFound)
-	t.wroteNothing(cursor, m)
+	t.wantError("DeleteKey", t.store.DeleteKey(t.ctx, key.ID, m), keyfold.ErrNotFound)
+	t.wantNoRows(cursor, m)
 }
 
 func racingDeletions(t *trial) {
@@ -98,11 +98,11 @@ func racingDeletions(t *trial) {
 	if count(errs, nil) != 1 || count(errs, keyfold.ErrNotFound) != racers-1 {
 		t.Errorf("racing deletions: got %v, want one nil and %d not found", errs, racers-1)
 	}
-	t.wrote(cursor, m, key.ID)
+	t.wantRows(cursor, m, key.ID)
 }
 
 func deletionRacesUsage(t *trial) {
-	for range t.few(20) {
+	for range t.scale(20) {
 		key := t.create()
 		batch, m := t.used(key.ID), t.mutation("key.delete", key.ID)
 		var result keyfold.UsageResult
@@ -115,11 +115,11 @@ func deletionRacesUsage(t *trial) {
 				return err
 			})
 		})
-		t.ok("deleting and recording", errors.Join(errs...))
+		t.wantNoError("deleting and recording", errors.Join(errs...))
 		if result.LostUses != 0 && result.LostUses != 1 {
 			t.Errorf("RecordUsage lost %d uses of one", result.LostUses)
 		}
-		t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
-		t.same("a new key of the same id", t.key(key.ID), key)
+		t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+		t.wantEqual("a new key of the same id", t.wantKey(key.ID), key)
 	}
 }

@@ -34,8 +34,8 @@ func (t *trial) touch(id string, at time.Time) string {
 	t.Helper()
 	m := t.mutation(t.action(), id)
 	m.At = at
-	key := t.key(id)
-	t.ok("RenewKey", t.store.RenewKey(t.ctx, id, key.Version, key.ExpiresAt, m))
+	key := t.wantKey(id)
+	t.wantNoError("RenewKey", t.store.RenewKey(t.ctx, id, key.Version, key.ExpiresAt, m))
 	return m.Action
 }
 
@@ -43,18 +43,18 @@ func (t *trial) touch(id string, at time.Time) string {
 func (t *trial) follow(cursor string) string {
 	t.Helper()
 	_, next, err := t.store.Changes(t.ctx, cursor)
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	if next == "" {
 		t.Errorf("Changes returned an empty cursor, want one for the next call")
 	}
 	return next
 }
 
-// flushes reports whether the cursor gets "anything may have changed".
-func (t *trial) flushes(cursor string) bool {
+// feedLost reports whether the cursor gets "anything may have changed".
+func (t *trial) feedLost(cursor string) bool {
 	t.Helper()
 	changes, next, err := t.store.Changes(t.ctx, cursor)
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	if next == "" {
 		t.Errorf("Changes returned an empty cursor, want one for the next call")
 	}
@@ -68,7 +68,7 @@ func emptyCursor(t *trial) {
 		t.Errorf("Changes of an empty cursor returned an empty cursor")
 	}
 	action := t.touch(key.ID, t.now())
-	if got := t.told(cursor, action); len(got) != 1 {
+	if got := t.changes(cursor, action); len(got) != 1 {
 		t.Errorf("the first change after the cursor was told %d times, want once", len(got))
 	}
 }
@@ -82,7 +82,7 @@ func changesAfterCursor(t *trial) {
 			actions = append(actions, t.touch(key.ID, t.now()))
 		}
 		changes, next, err := t.store.Changes(t.ctx, cursor)
-		t.ok("Changes", err)
+		t.wantNoError("Changes", err)
 		for i, action := range actions {
 			at := slices.IndexFunc(changes, func(change keyfold.Change) bool { return change.Action == action })
 			if at < 0 {
@@ -103,7 +103,7 @@ func changesOfAnyTime(t *trial) {
 		cursor := t.follow(t.cursor())
 		at := t.now().Add(late)
 		action := t.touch(key.ID, at)
-		got := t.told(cursor, action)
+		got := t.changes(cursor, action)
 		if len(got) != 1 || !got[0].At.Equal(at) {
 			t.Errorf("a change that bears a time %v from now: got %v, want it told with that time", late, got)
 		}
@@ -116,14 +116,14 @@ func cursorIsReusable(t *trial) {
 	first, second := t.touch(key.ID, t.now()), t.touch(key.ID, t.now())
 	t.follow(cursor)
 	for range 2 {
-		if len(t.told(cursor, first)) != 1 || len(t.told(cursor, second)) != 1 {
+		if len(t.changes(cursor, first)) != 1 || len(t.changes(cursor, second)) != 1 {
 			t.Errorf("a cursor that was used before passed over a change")
 		}
 	}
 }
 
 func nothingPassedOver(t *trial) {
-	writers, rounds := 8, t.few(15)
+	writers, rounds := 8, t.scale(15)
 	keys := t.createMany(writers)
 	prefix := t.action()
 	action := func(writer, round, part int) string { return fmt.Sprintf("%s.%d.%d.%d", prefix, writer, round, part) }
@@ -164,8 +164,8 @@ func nothingPassedOver(t *trial) {
 		pollErr = poll()
 	}
 	group.Wait()
-	t.ok("writing", errors.Join(errs...))
-	t.ok("polling", pollErr)
+	t.wantNoError("writing", errors.Join(errs...))
+	t.wantNoError("polling", pollErr)
 	for i := range writers {
 		for round := range rounds {
 			for part := range 1 + i%2*round%3 {
@@ -183,7 +183,7 @@ func (t *trial) writeRound(key keyfold.KeyRecord, writer, round int, at time.Tim
 	action func(writer, round, part int) string,
 ) error {
 	return again(func() error {
-		return t.together(func(tx keyfold.Store) error {
+		return t.inTx(func(tx keyfold.Store) error {
 			for part := range 1 + writer%2*round%3 {
 				now, err := tx.Key(t.ctx, key.ID)
 				if err != nil {
@@ -203,7 +203,7 @@ func openTransactionIsTold(t *trial) {
 	key, other := t.create(), t.create()
 	m, overtaking := t.mutation(t.action(), key.ID), t.mutation(t.action(), other.ID)
 	var cursor string
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		if err := tx.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, m); err != nil {
 			return err
 		}
@@ -222,14 +222,14 @@ func openTransactionIsTold(t *trial) {
 		_, cursor, err = t.store.Changes(t.ctx, "")
 		return err
 	}))
-	t.tells(cursor, m.Action)
+	t.wantChange(cursor, m.Action)
 }
 
-// tells reports a change that the cursor does not get.
-func (t *trial) tells(cursor, action string) {
+// wantChange reports a change that the cursor does not get.
+func (t *trial) wantChange(cursor, action string) {
 	t.Helper()
 	changes, _, err := t.store.Changes(t.ctx, cursor)
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	if !slices.ContainsFunc(changes, func(change keyfold.Change) bool { return change.Action == action }) {
 		t.Errorf("a change that was committed after the cursor was taken was not told")
 	}
@@ -239,7 +239,7 @@ func transactionIsToldWhole(t *trial) {
 	keys := t.createMany(3)
 	cursor := t.cursor()
 	m := t.mutation(t.action(), "")
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		for _, key := range keys {
 			m.Target = key.ID
 			if err := tx.RenewKey(t.ctx, key.ID, 1, time.Time{}, m); err != nil {
@@ -248,7 +248,7 @@ func transactionIsToldWhole(t *trial) {
 		}
 		return nil
 	}))
-	t.fed(cursor, m, t.ids(keys)...)
+	t.wantChanges(cursor, m, t.ids(keys)...)
 }
 
 func rolledBackIsNotTold(t *trial) {
@@ -259,11 +259,11 @@ func rolledBackIsNotTold(t *trial) {
 	err := t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		return errors.Join(tx.RenewKey(t.ctx, key.ID, 1, time.Time{}, m), refused)
 	})
-	t.fails("InTx", err, refused)
-	t.wroteNothing(cursor, m)
+	t.wantError("InTx", err, refused)
+	t.wantNoRows(cursor, m)
 	// Nor is it told later, behind another change.
 	t.touch(key.ID, t.now())
-	t.wroteNothing(cursor, m)
+	t.wantNoRows(cursor, m)
 }
 
 func garbageCursor(t *trial) {
@@ -273,7 +273,7 @@ func garbageCursor(t *trial) {
 		"garbage", " ", "0", "-1", "9223372036854775807", "99999999999999999999", ":", "::", "{}", "\x00", "é",
 		good + "x", "x" + good,
 	} {
-		if !t.flushes(cursor) {
+		if !t.feedLost(cursor) {
 			t.Errorf("cursor %q got no change with an empty target", cursor)
 		}
 	}
@@ -282,11 +282,11 @@ func garbageCursor(t *trial) {
 func foreignCursor(t *trial) {
 	other := t.another()
 	key := t.record()
-	t.ok("CreateKey", other.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	t.wantNoError("CreateKey", other.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
 	_, cursor, err := other.Changes(t.ctx, "")
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	t.create()
-	if !t.flushes(cursor) {
+	if !t.feedLost(cursor) {
 		t.Errorf("a cursor of another store got no change with an empty target")
 	}
 }
@@ -294,19 +294,19 @@ func foreignCursor(t *trial) {
 func feedGoesOn(t *trial) {
 	key := t.create()
 	_, cursor, err := t.store.Changes(t.ctx, "garbage")
-	t.ok("Changes", err)
-	if t.flushes(cursor) {
+	t.wantNoError("Changes", err)
+	if t.feedLost(cursor) {
 		t.Errorf("the cursor that came with a flush flushes again")
 	}
 	action := t.touch(key.ID, t.now())
-	t.tells(cursor, action)
+	t.wantChange(cursor, action)
 }
 
 func newFeed(t *trial) {
 	cursor := t.cursor()
 	for range 2 {
 		changes, next, err := t.store.Changes(t.ctx, cursor)
-		t.ok("Changes", err)
+		t.wantNoError("Changes", err)
 		if len(changes) != 0 {
 			t.Errorf("a store in which nothing happened told %v", changes)
 		}
@@ -314,5 +314,5 @@ func newFeed(t *trial) {
 	}
 	key := t.create()
 	action := t.touch(key.ID, t.now())
-	t.tells(cursor, action)
+	t.wantChange(cursor, action)
 }

@@ -18,16 +18,16 @@ func hashCases() []testCase {
 func rehashReplaces(t *trial) {
 	key := t.full()
 	key.Uses, key.LastUsedAt = 0, time.Time{}
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
 	secret := keyfold.SecretHash{Alg: "kf1", Sum: [32]byte{0, 255, 0, 10, 39, 92}}
-	t.ok("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, secret))
+	t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, secret))
 	key.Secret = secret
-	t.same("the key", t.key(key.ID), key)
+	t.wantEqual("the key", t.wantKey(key.ID), key)
 }
 
 func rehashComparesWhole(t *trial) {
 	key := live(t.full())
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
 	for _, edit := range []func(*keyfold.SecretHash){
 		func(old *keyfold.SecretHash) { old.Alg = "kf1" },
 		func(old *keyfold.SecretHash) { old.PepperID = "PEPPER-1" },
@@ -35,31 +35,31 @@ func rehashComparesWhole(t *trial) {
 	} {
 		old := key.Secret
 		edit(&old)
-		t.ok("RehashKey", t.store.RehashKey(t.ctx, key.ID, old, keyfold.SecretHash{Alg: "kf1"}))
-		t.same("the key", t.key(key.ID), key)
+		t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, key.ID, old, keyfold.SecretHash{Alg: "kf1"}))
+		t.wantEqual("the key", t.wantKey(key.ID), key)
 	}
 }
 
 func rehashOfUnknown(t *trial) {
 	id := t.id()
-	t.ok("RehashKey", t.store.RehashKey(t.ctx, id, keyfold.SecretHash{Alg: "kf1"}, keyfold.SecretHash{Alg: "kf1h"}))
-	t.gone(id)
+	t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, id, keyfold.SecretHash{Alg: "kf1"}, keyfold.SecretHash{Alg: "kf1h"}))
+	t.wantNoKey(id)
 }
 
 func rehashWritesNoRows(t *trial) {
 	key := t.create()
 	before, err := t.store.Audit(t.ctx, keyfold.AuditScan{Target: key.ID, Limit: 10})
-	t.ok("Audit", err)
+	t.wantNoError("Audit", err)
 	_, cursor, err := t.store.Changes(t.ctx, t.cursor())
-	t.ok("Changes", err)
-	t.ok("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, keyfold.SecretHash{Alg: "kf1h", PepperID: "p"}))
+	t.wantNoError("Changes", err)
+	t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, keyfold.SecretHash{Alg: "kf1h", PepperID: "p"}))
 	after, err := t.store.Audit(t.ctx, keyfold.AuditScan{Target: key.ID, Limit: 10})
-	t.ok("Audit", err)
+	t.wantNoError("Audit", err)
 	if len(after) != len(before) {
 		t.Errorf("the rehash wrote %d audit rows, want none", len(after)-len(before))
 	}
 	changes, _, err := t.store.Changes(t.ctx, cursor)
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	for _, change := range changes {
 		// Only the creation may be repeated.
 		if change.Target == key.ID && change.Action != "key.create" {

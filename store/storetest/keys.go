@@ -68,14 +68,14 @@ func everyColumnComesBack(t *trial) {
 	for _, field := range zeroFields("KeyRecord", reflect.ValueOf(checked)) {
 		t.Errorf("the suite's own key has nothing in %s: give it a value in full", field)
 	}
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
 	_, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{
 		RecorderID: t.id(), Number: 1, At: t.now(),
 		Keys: []keyfold.KeyUses{{KeyID: key.ID, Uses: key.Uses, LastUsedAt: key.LastUsedAt}},
 	})
-	t.ok("RecordUsage", err)
+	t.wantNoError("RecordUsage", err)
 
-	t.same("Key", t.key(key.ID), key)
+	t.wantEqual("Key", t.wantKey(key.ID), key)
 	for _, scan := range []keyfold.KeyScan{
 		{Index: keyfold.KeysByOwner, Value: key.OwnerID},
 		{Index: keyfold.KeysByTenant, Value: key.Tenant},
@@ -84,22 +84,22 @@ func everyColumnComesBack(t *trial) {
 	} {
 		scan.Limit = 10
 		keys, err := t.store.Keys(t.ctx, scan)
-		t.ok("Keys", err)
-		t.same(fmt.Sprintf("Keys by index %d", scan.Index), keys, []keyfold.KeyRecord{key})
+		t.wantNoError("Keys", err)
+		t.wantEqual(fmt.Sprintf("Keys by index %d", scan.Index), keys, []keyfold.KeyRecord{key})
 	}
-	t.verifies(key)
+	t.wantVerifyRecord(key)
 }
 
-// verifies checks what VerifyKey says of a key.
-func (t *trial) verifies(key keyfold.KeyRecord) {
+// wantVerifyRecord checks what VerifyKey says of a key.
+func (t *trial) wantVerifyRecord(key keyfold.KeyRecord) {
 	t.Helper()
 	got, err := t.store.VerifyKey(t.ctx, key.ID)
-	t.ok("VerifyKey", err)
+	t.wantNoError("VerifyKey", err)
 	want := verifyRecord(key)
 	gotMetadata, wantMetadata := decode(t, got.Metadata), decode(t, want.Metadata)
-	t.same("VerifyKey: Metadata", gotMetadata, wantMetadata)
+	t.wantEqual("VerifyKey: Metadata", gotMetadata, wantMetadata)
 	got.Metadata, want.Metadata = "", ""
-	t.same("VerifyKey", got, want)
+	t.wantEqual("VerifyKey", got, want)
 }
 
 // zeroFields returns the names of the fields that hold nothing.
@@ -132,19 +132,19 @@ func timesAreExact(t *trial) {
 			key.CreatedAt, key.UpdatedAt, key.ExpiresAt, key.ActiveAt = at, at, at, at
 			key.DisabledAt, key.RevokedAt = at, at
 		})
-		t.same(fmt.Sprint("key of ", at), t.key(key.ID), key)
-		t.verifies(key)
+		t.wantEqual(fmt.Sprint("key of ", at), t.wantKey(key.ID), key)
+		t.wantVerifyRecord(key)
 	}
 	for _, idle := range []time.Duration{time.Millisecond, 90 * 24 * time.Hour, 100 * 365 * 24 * time.Hour} {
 		key := t.create(func(key *keyfold.KeyRecord) { key.IdleTimeout = idle })
-		t.same(fmt.Sprint("key with idle timeout ", idle), t.key(key.ID), key)
+		t.wantEqual(fmt.Sprint("key with idle timeout ", idle), t.wantKey(key.ID), key)
 	}
 }
 
 func zeroTimesStayZero(t *trial) {
 	key := t.create(func(key *keyfold.KeyRecord) { key.ExpiresAt = time.Time{} })
-	t.same("Key", t.key(key.ID), key)
-	t.verifies(key)
+	t.wantEqual("Key", t.wantKey(key.ID), key)
+	t.wantVerifyRecord(key)
 }
 
 func emptyIsNil(t *trial) {
@@ -153,15 +153,15 @@ func emptyIsNil(t *trial) {
 		key.Scopes, key.Networks, key.Metadata = []string{}, []netip.Prefix{}, map[string]string{}
 	})
 	for _, key := range []keyfold.KeyRecord{unset, empty} {
-		t.same("Key", t.key(key.ID), key)
-		t.verifies(key)
+		t.wantEqual("Key", t.wantKey(key.ID), key)
+		t.wantVerifyRecord(key)
 	}
 }
 
 func newKeyHasNoUses(t *trial) {
 	key := t.create(func(key *keyfold.KeyRecord) { key.Uses, key.LastUsedAt = 12, key.CreatedAt })
 	key.Uses, key.LastUsedAt = 0, time.Time{}
-	t.same("Key", t.key(key.ID), key)
+	t.wantEqual("Key", t.wantKey(key.ID), key)
 }
 
 func duplicateIsConflict(t *trial) {
@@ -170,14 +170,14 @@ func duplicateIsConflict(t *trial) {
 	other.ID = key.ID
 	m := t.mutation("test."+t.id(), key.ID)
 	cursor := t.cursor()
-	t.fails("CreateKey of an id that exists", t.store.CreateKey(t.ctx, other, m), keyfold.ErrConflict)
-	t.same("the first key", t.key(key.ID), key)
-	t.wroteNothing(cursor, m)
+	t.wantError("CreateKey of an id that exists", t.store.CreateKey(t.ctx, other, m), keyfold.ErrConflict)
+	t.wantEqual("the first key", t.wantKey(key.ID), key)
+	t.wantNoRows(cursor, m)
 }
 
 func racingCreations(t *trial) {
 	const racers = 8
-	for range t.few(30) {
+	for range t.scale(30) {
 		id := t.id()
 		keys := make([]keyfold.KeyRecord, racers)
 		for i := range keys {
@@ -197,11 +197,11 @@ func racingCreations(t *trial) {
 		if lost := count(errs, keyfold.ErrConflict); lost != racers-1 || winner < 0 {
 			t.Fatalf("racing creations: got %v, want one nil and %d conflicts", errs, racers-1)
 		}
-		t.same("the winner", t.key(id), keys[winner])
+		t.wantEqual("the winner", t.wantKey(id), keys[winner])
 		if got := len(t.audited(m)); got != 1 {
 			t.Errorf("racing creations wrote %d audit rows, want 1", got)
 		}
-		if got := len(t.told(cursor, m.Action)); got > 1 {
+		if got := len(t.changes(cursor, m.Action)); got > 1 {
 			t.Errorf("racing creations wrote %d change rows, want 1", got)
 		}
 	}
@@ -209,9 +209,9 @@ func racingCreations(t *trial) {
 
 func unknownIsNotFound(t *trial) {
 	for _, id := range []string{t.id(), "", " ", "%", "x' OR ''='"} {
-		t.gone(id)
+		t.wantNoKey(id)
 		_, err := t.store.VerifyKey(t.ctx, id)
-		t.fails(fmt.Sprintf("VerifyKey(%q)", id), err, keyfold.ErrNotFound)
+		t.wantError(fmt.Sprintf("VerifyKey(%q)", id), err, keyfold.ErrNotFound)
 	}
 }
 
@@ -230,9 +230,9 @@ func memoryIsNotShared(t *trial) {
 	for name, value := range given.Metadata {
 		want.Metadata[name] = value
 	}
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, given, t.mutation("key.create", given.ID)))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, given, t.mutation("key.create", given.ID)))
 	spoil(given)
-	t.same("after the caller wrote to what it gave", t.key(given.ID), want)
-	spoil(t.key(given.ID))
-	t.same("after the caller wrote to what it got", t.key(given.ID), want)
+	t.wantEqual("after the caller wrote to what it gave", t.wantKey(given.ID), want)
+	spoil(t.wantKey(given.ID))
+	t.wantEqual("after the caller wrote to what it got", t.wantKey(given.ID), want)
 }

@@ -52,15 +52,15 @@ func (t *trial) longest() keyfold.KeyRecord {
 
 func longestKey(t *trial) {
 	key := t.longest()
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
-	t.same("Key", t.key(key.ID), key)
-	t.verifies(key)
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	t.wantEqual("Key", t.wantKey(key.ID), key)
+	t.wantVerifyRecord(key)
 	for index, value := range map[keyfold.KeyIndex]string{keyfold.KeysByOwner: key.OwnerID, keyfold.KeysByTenant: key.Tenant} {
 		keys, err := t.store.Keys(t.ctx, keyfold.KeyScan{Index: index, Value: value, Limit: 10})
-		t.ok("Keys", err)
-		t.same(fmt.Sprintf("Keys by index %d", index), keys, []keyfold.KeyRecord{key})
+		t.wantNoError("Keys", err)
+		t.wantEqual(fmt.Sprintf("Keys by index %d", index), keys, []keyfold.KeyRecord{key})
 		keys, err = t.store.Keys(t.ctx, keyfold.KeyScan{Index: index, Value: value[:len(value)-1], Limit: 10})
-		t.ok("Keys", err)
+		t.wantNoError("Keys", err)
 		if len(keys) != 0 {
 			t.Errorf("index %d of a value one byte shorter returned %d keys, want none", index, len(keys))
 		}
@@ -70,12 +70,12 @@ func longestKey(t *trial) {
 func longestEdit(t *trial) {
 	key, edit := t.create(), t.longest()
 	edit.ID, edit.Version = key.ID, key.Version
-	t.ok("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", key.ID)))
+	t.wantNoError("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", key.ID)))
 	key.Name, key.Notes, key.OwnerID, key.Tenant = edit.Name, edit.Notes, edit.OwnerID, edit.Tenant
 	key.Scopes, key.Networks, key.Metadata = edit.Scopes, edit.Networks, edit.Metadata
 	key.IdleTimeout, key.UpdatedAt = edit.IdleTimeout, edit.UpdatedAt
 	key.Version++
-	t.same("Key", t.key(key.ID), key)
+	t.wantEqual("Key", t.wantKey(key.ID), key)
 }
 
 func longestReasons(t *trial) {
@@ -83,7 +83,7 @@ func longestReasons(t *trial) {
 	ids := []string{key.ID}
 	t.change(ids, keyfold.DisableChange, reason, t.mutation("key.disable", key.ID))
 	t.change(ids, keyfold.RevokeChange, reason, t.mutation("key.revoke", key.ID))
-	if got := t.key(key.ID); got.DisabledReason != reason || got.RevokedReason != reason {
+	if got := t.wantKey(key.ID); got.DisabledReason != reason || got.RevokedReason != reason {
 		t.Errorf("reasons of %d bytes came back with %d and %d", len(reason), len(got.DisabledReason), len(got.RevokedReason))
 	}
 }
@@ -98,26 +98,26 @@ func longestUser(t *trial) {
 	user.PasswordHash = user.ID + strings.Repeat("h", 184) // a PHC string of 200 bytes
 	user.DisabledReason = strings.Repeat("\U0001f6ab", 256)
 	user.Version, user.PasswordVersion = 1<<60, 1<<60+1
-	t.ok("CreateUser", t.store.CreateUser(t.ctx, user, t.mutation("user.create", user.ID)))
-	t.shows("the longest user", user)
-	t.noName(user.UsernameKey[:len(user.UsernameKey)-4], user.EmailKey[:len(user.EmailKey)-1])
+	t.wantNoError("CreateUser", t.store.CreateUser(t.ctx, user, t.mutation("user.create", user.ID)))
+	t.wantUser("the longest user", user)
+	t.wantNoName(user.UsernameKey[:len(user.UsernameKey)-4], user.EmailKey[:len(user.EmailKey)-1])
 
 	t.setUser(user.ID, keyfold.EnableChange)
 	m := t.mutation("user.disable", user.ID)
 	_, err := t.store.SetUserState(t.ctx, user.ID, keyfold.DisableChange, user.DisabledReason, m)
-	t.ok("SetUserState", err)
+	t.wantNoError("SetUserState", err)
 	user.DisabledAt, user.UpdatedAt = m.At, m.At
 	user.Version += 2
-	t.shows("the longest user, disabled again", user)
+	t.wantUser("the longest user, disabled again", user)
 
 	token := t.token(user, keyfold.PurposeChangeEmail)
 	token.NewEmail, token.NewEmailKey = fill(254), fill(253)+"n"
-	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
-	t.hasToken(token)
+	t.wantNoError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.wantToken(token)
 
 	name := "account." + strings.Repeat("f", 64)
-	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Trusted: []string{name}, TrustedUntil: m.At}))
-	t.throttles("the longest name", keyfold.Throttle{Name: name, ExpiresAt: m.At})
+	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Trusted: []string{name}, TrustedUntil: m.At}))
+	t.wantThrottles("the longest name", keyfold.Throttle{Name: name, ExpiresAt: m.At})
 }
 
 // longIP is as long as text as an IP address can be.
@@ -131,7 +131,7 @@ func longestEvent(t *trial) {
 			RequestID: fill(128), UserAgent: fill(511) + fmt.Sprint(n),
 		})
 	}
-	t.records(batch)
+	t.recordBatch(batch)
 	got := t.events(keyfold.UsageScan{KeyID: key.ID, From: t.clock.Add(-time.Second), To: t.clock.Add(time.Second), Limit: 10}, nil)
 	if len(got) != len(batch.Events) {
 		t.Fatalf("UsageEvents returned %d events, want %d", len(got), len(batch.Events))
@@ -139,7 +139,7 @@ func longestEvent(t *trial) {
 	for i, want := range batch.Events {
 		event := got[len(got)-1-i]
 		event.Seq = 0
-		t.same(fmt.Sprint("event ", i), event, want)
+		t.wantEqual(fmt.Sprint("event ", i), event, want)
 	}
 }
 
@@ -151,8 +151,8 @@ func longestMutation(t *trial) {
 	// An edit of every field of the longest key, escaped as JSON may be.
 	m.Before, m.After = fill(40_000), fill(39_999)
 	cursor := t.cursor()
-	t.ok("RenewKey", t.store.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, m))
-	t.wrote(cursor, m, key.ID)
+	t.wantNoError("RenewKey", t.store.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, m))
+	t.wantRows(cursor, m, key.ID)
 }
 
 func largestCounts(t *trial) {
@@ -161,25 +161,25 @@ func largestCounts(t *trial) {
 	hour := time.UnixMilli(3_600_000).UTC()
 	batch.Keys = []keyfold.KeyUses{{KeyID: key.ID, Uses: large, LastUsedAt: t.now()}}
 	batch.Hours = []keyfold.UsageHour{{KeyID: key.ID, HourAt: hour, Outcome: 255, Count: large}, {HourAt: hour, Outcome: 254, Count: large}}
-	t.records(batch)
-	if got := t.key(key.ID).Uses; got != large {
+	t.recordBatch(batch)
+	if got := t.wantKey(key.ID).Uses; got != large {
 		t.Errorf("key has %d uses, want %d", got, int64(large))
 	}
 	hours, err := t.store.UsageHours(t.ctx, keyfold.UsageScan{KeyID: key.ID, From: hour, To: hour.Add(time.Hour)})
-	t.ok("UsageHours", err)
-	t.same("UsageHours", hours, []keyfold.UsageHour{{HourAt: hour, Outcome: 255, Count: large}})
-	t.refusals([]keyfold.UsageHour{{HourAt: hour, Outcome: 254, Count: large}})
+	t.wantNoError("UsageHours", err)
+	t.wantEqual("UsageHours", hours, []keyfold.UsageHour{{HourAt: hour, Outcome: 255, Count: large}})
+	t.wantRefusals([]keyfold.UsageHour{{HourAt: hour, Outcome: 254, Count: large}})
 }
 
 func largestPage(t *trial) {
-	model, n := t.longest(), t.few(200)
+	model, n := t.longest(), t.scale(200)
 	keys := t.createMany(n, func(key *keyfold.KeyRecord) {
 		id, lineage := key.ID, key.LineageID
 		*key = model
 		key.ID, key.LineageID = id, lineage
 	})
 	got, err := t.store.Keys(t.ctx, keyfold.KeyScan{Index: keyfold.KeysByTenant, Value: model.Tenant, Limit: n})
-	t.ok("Keys", err)
+	t.wantNoError("Keys", err)
 	if len(got) != len(keys) {
 		t.Fatalf("Keys returned %d keys, want %d", len(got), len(keys))
 	}

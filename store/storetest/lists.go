@@ -27,7 +27,7 @@ func (t *trial) walk(scan keyfold.KeyScan, between func()) []keyfold.KeyRecord {
 	var all []keyfold.KeyRecord
 	for range 1000 {
 		page, err := t.store.Keys(t.ctx, scan)
-		t.ok("Keys", err)
+		t.wantNoError("Keys", err)
 		if len(page) > scan.Limit {
 			t.Fatalf("Keys returned %d keys, want at most %d", len(page), scan.Limit)
 		}
@@ -67,7 +67,7 @@ func listsAreOrdered(t *trial) {
 	for _, index := range []keyfold.KeyIndex{keyfold.KeysByOwner, keyfold.KeysByTenant} {
 		for _, limit := range []int{1, 2, 5, 13, 200} {
 			got := t.walk(keyfold.KeyScan{Index: index, Value: owner, Limit: limit}, nil)
-			t.same(fmt.Sprintf("index %d in pages of %d", index, limit), got, keys)
+			t.wantEqual(fmt.Sprintf("index %d in pages of %d", index, limit), got, keys)
 		}
 	}
 }
@@ -96,12 +96,12 @@ func listOfAll(t *trial) {
 	t.set(keys[2].ID, keyfold.RevokeChange)
 	t.set(keys[3].ID, keyfold.DisableChange)
 	for i := range keys {
-		keys[i] = t.key(keys[i].ID)
+		keys[i] = t.wantKey(keys[i].ID)
 	}
 	slices.SortFunc(keys, newestFirst)
 	for _, limit := range []int{1, 3, 7, 8} {
 		got := t.walk(keyfold.KeyScan{Index: keyfold.KeysAll, Limit: limit}, nil)
-		t.same(fmt.Sprintf("all keys in pages of %d", limit), got, keys)
+		t.wantEqual(fmt.Sprintf("all keys in pages of %d", limit), got, keys)
 	}
 }
 
@@ -140,7 +140,7 @@ func listOfExpiring(t *trial) {
 			t.set(key.ID, keyfold.DisableChange)
 		}
 		if 0 <= after && after < 10 {
-			want = append(want, t.key(key.ID))
+			want = append(want, t.wantKey(key.ID))
 		}
 	}
 	t.create(func(key *keyfold.KeyRecord) { key.ExpiresAt = time.Time{} })
@@ -152,7 +152,7 @@ func listOfExpiring(t *trial) {
 	})
 	for _, limit := range []int{1, 2, 7, 50} {
 		got := t.walk(keyfold.KeyScan{Index: keyfold.KeysExpiring, From: from, To: to, Limit: limit}, nil)
-		t.same(fmt.Sprintf("expiring keys in pages of %d", limit), got, want)
+		t.wantEqual(fmt.Sprintf("expiring keys in pages of %d", limit), got, want)
 	}
 }
 

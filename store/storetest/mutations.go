@@ -19,8 +19,8 @@ func creationWritesRows(t *trial) {
 	key := t.record()
 	m := t.mutation(t.action(), key.ID)
 	cursor := t.cursor()
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, m))
-	t.wrote(cursor, m, key.ID)
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, m))
+	t.wantRows(cursor, m, key.ID)
 }
 
 // verb is a method that changes one key.
@@ -57,8 +57,8 @@ func changesWriteRows(t *trial) {
 		key := t.create()
 		m := t.mutation(t.action(), key.ID)
 		cursor := t.cursor()
-		t.ok(verb.name, verb.do(t, key, m))
-		t.wrote(cursor, m, key.ID)
+		t.wantNoError(verb.name, verb.do(t, key, m))
+		t.wantRows(cursor, m, key.ID)
 	}
 }
 
@@ -66,8 +66,8 @@ func mutationMayBeEmpty(t *trial) {
 	key := t.create()
 	m := keyfold.Mutation{At: t.now(), Action: t.action(), Target: key.ID}
 	cursor := t.cursor()
-	t.ok("RenewKey", t.store.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, m))
-	t.wrote(cursor, m, key.ID)
+	t.wantNoError("RenewKey", t.store.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, m))
+	t.wantRows(cursor, m, key.ID)
 }
 
 func refusalsWriteNoRows(t *trial) {
@@ -79,6 +79,6 @@ func refusalsWriteNoRows(t *trial) {
 		if err == nil && verb.name != "SetKeyState to disabled" && verb.name != "SetKeyState to revoked" {
 			t.Errorf("%s of an unknown key returned no error", verb.name)
 		}
-		t.wroteNothing(cursor, m)
+		t.wantNoRows(cursor, m)
 	}
 }

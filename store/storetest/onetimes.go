@@ -55,23 +55,23 @@ func (t *trial) token(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) k
 func (t *trial) addToken(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) keyfold.OneTimeTokenRecord {
 	t.Helper()
 	token := t.token(user, purpose)
-	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.wantNoError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
 	return token
 }
 
-// hasToken checks that a token is there as it was given.
-func (t *trial) hasToken(token keyfold.OneTimeTokenRecord) {
+// wantToken checks that a token is there as it was given.
+func (t *trial) wantToken(token keyfold.OneTimeTokenRecord) {
 	t.Helper()
 	got, err := t.store.OneTimeToken(t.ctx, token.Sum)
-	t.ok("OneTimeToken", err)
-	t.same("OneTimeToken", got, token)
+	t.wantNoError("OneTimeToken", err)
+	t.wantEqual("OneTimeToken", got, token)
 }
 
-// noToken checks that a token is not there.
-func (t *trial) noToken(token keyfold.OneTimeTokenRecord) {
+// wantNoToken checks that a token is not there.
+func (t *trial) wantNoToken(token keyfold.OneTimeTokenRecord) {
 	t.Helper()
 	_, err := t.store.OneTimeToken(t.ctx, token.Sum)
-	t.fails("OneTimeToken", err, keyfold.ErrNotFound)
+	t.wantError("OneTimeToken", err, keyfold.ErrNotFound)
 }
 
 // use returns the use of a token. The hash of a password is given for every
@@ -103,20 +103,20 @@ func (t *trial) activeUser() keyfold.UserRecord {
 	})
 }
 
-// refusesUse checks that a use fails and changes nothing.
-func (t *trial) refusesUse(what string, u keyfold.OneTimeTokenUse, token keyfold.OneTimeTokenRecord, at time.Time, reason error) {
+// wantUseRefused checks that a use fails and changes nothing.
+func (t *trial) wantUseRefused(what string, u keyfold.OneTimeTokenUse, token keyfold.OneTimeTokenRecord, at time.Time, reason error) {
 	t.Helper()
-	before := t.user(token.UserID)
+	before := t.wantStoredUser(token.UserID)
 	m := t.mutation(t.action(), "replaced")
 	m.At = at
 	cursor := t.cursor()
 	_, err := t.store.UseOneTimeToken(t.ctx, u, m)
-	t.fails("UseOneTimeToken "+what, err, reason)
-	t.shows("the user after a use "+what, before)
-	t.hasToken(token)
-	t.wroteNothing(cursor, m)
+	t.wantError("UseOneTimeToken "+what, err, reason)
+	t.wantUser("the user after a use "+what, before)
+	t.wantToken(token)
+	t.wantNoRows(cursor, m)
 	m.Target = token.UserID
-	t.wroteNothing(cursor, m)
+	t.wantNoRows(cursor, m)
 }
 
 func everyTokenColumn(t *trial) {
@@ -127,10 +127,10 @@ func everyTokenColumn(t *trial) {
 	for _, field := range zeroFields("OneTimeTokenRecord", reflect.ValueOf(token)) {
 		t.Errorf("the suite's own token has nothing in %s: give it a value in token", field)
 	}
-	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
-	t.hasToken(token)
-	t.hasToken(t.addToken(user, keyfold.PurposeVerifyEmail))
-	t.shows("the user", user)
+	t.wantNoError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.wantToken(token)
+	t.wantToken(t.addToken(user, keyfold.PurposeVerifyEmail))
+	t.wantUser("the user", user)
 }
 
 func unknownToken(t *trial) {
@@ -138,10 +138,10 @@ func unknownToken(t *trial) {
 	for _, i := range []int{0, 15, 31} {
 		other := token
 		other.Sum[i]++
-		t.noToken(other)
-		t.refusesUse("of an unknown sum", use(other), token, t.now(), keyfold.ErrNotFound)
+		t.wantNoToken(other)
+		t.wantUseRefused("of an unknown sum", use(other), token, t.now(), keyfold.ErrNotFound)
 	}
-	t.noToken(keyfold.OneTimeTokenRecord{})
+	t.wantNoToken(keyfold.OneTimeTokenRecord{})
 }
 
 func tokenReplaces(t *trial) {
@@ -151,13 +151,13 @@ func tokenReplaces(t *trial) {
 	}
 	for range 3 {
 		first := t.addToken(user, keyfold.PurposeResetPassword)
-		t.hasToken(first)
+		t.wantToken(first)
 		second := t.addToken(user, keyfold.PurposeResetPassword)
-		t.noToken(first)
-		t.hasToken(second)
+		t.wantNoToken(first)
+		t.wantToken(second)
 	}
 	for _, token := range kept {
-		t.hasToken(token)
+		t.wantToken(token)
 	}
 }
 
@@ -170,11 +170,11 @@ func tokenOfUnknownUser(t *trial) {
 	for _, token := range []keyfold.OneTimeTokenRecord{fresh, taken} {
 		m := t.mutation(t.action(), nobody.ID)
 		cursor := t.cursor()
-		t.fails("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrNotFound)
-		t.wroteNothing(cursor, m)
+		t.wantError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrNotFound)
+		t.wantNoRows(cursor, m)
 	}
-	t.noToken(fresh)
-	t.hasToken(kept)
+	t.wantNoToken(fresh)
+	t.wantToken(kept)
 }
 
 func duplicateToken(t *trial) {
@@ -186,11 +186,11 @@ func duplicateToken(t *trial) {
 		token.Sum = taken.Sum
 		m := t.mutation(t.action(), user.ID)
 		cursor := t.cursor()
-		t.fails("CreateOneTime of a sum that exists", t.store.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrConflict)
-		t.wroteNothing(cursor, m)
-		t.hasToken(verify)
-		t.hasToken(theirs)
-		t.hasToken(reset) // the user's other for that purpose
+		t.wantError("CreateOneTime of a sum that exists", t.store.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrConflict)
+		t.wantNoRows(cursor, m)
+		t.wantToken(verify)
+		t.wantToken(theirs)
+		t.wantToken(reset) // the user's other for that purpose
 	}
 }
 
@@ -201,14 +201,14 @@ func usesByPurpose(t *trial) {
 		token := t.addToken(user, purpose)
 		m := t.mutation(t.action(), "")
 		got, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
-		t.ok("UseOneTimeToken to "+purpose.String(), err)
+		t.wantNoError("UseOneTimeToken to "+purpose.String(), err)
 		want := became(user, token, m.At)
-		t.same("UseOneTimeToken to "+purpose.String(), got, want)
-		t.shows("the user after "+purpose.String(), want)
-		t.noToken(token)
-		t.hasToken(other)
+		t.wantEqual("UseOneTimeToken to "+purpose.String(), got, want)
+		t.wantUser("the user after "+purpose.String(), want)
+		t.wantNoToken(token)
+		t.wantToken(other)
 		if purpose == keyfold.PurposeChangeEmail {
-			t.noName(t.id(), user.EmailKey)
+			t.wantNoName(t.id(), user.EmailKey)
 		}
 	}
 	// An address may change to another form of itself.
@@ -216,10 +216,10 @@ func usesByPurpose(t *trial) {
 	token := t.token(user, keyfold.PurposeChangeEmail)
 	token.NewEmail, token.NewEmailKey = "ANOTHER FORM", user.EmailKey
 	m := t.mutation("user.one_time", user.ID)
-	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, m))
+	t.wantNoError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, m))
 	_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
-	t.ok("UseOneTimeToken to change an address to itself", err)
-	t.shows("the user", became(user, token, m.At))
+	t.wantNoError("UseOneTimeToken to change an address to itself", err)
+	t.wantUser("the user", became(user, token, m.At))
 }
 
 func useWritesRows(t *trial) {
@@ -229,12 +229,12 @@ func useWritesRows(t *trial) {
 		m := t.mutation(t.action(), "replaced")
 		cursor := t.cursor()
 		_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
-		t.ok("UseOneTimeToken", err)
+		t.wantNoError("UseOneTimeToken", err)
 		if entries := t.audited(m); len(entries) != 0 {
 			t.Errorf("%d audit rows keep the target of the mutation, want the id of the user instead", len(entries))
 		}
 		m.Target = user.ID
-		t.wrote(cursor, m, user.ID)
+		t.wantRows(cursor, m, user.ID)
 	}
 }
 
@@ -242,15 +242,15 @@ func usedToken(t *trial) {
 	for _, purpose := range purposes() {
 		token := t.addToken(t.activeUser(), purpose)
 		_, err := t.store.UseOneTimeToken(t.ctx, use(token), t.mutation("user.used", ""))
-		t.ok("UseOneTimeToken", err)
-		after := t.user(token.UserID)
+		t.wantNoError("UseOneTimeToken", err)
+		after := t.wantStoredUser(token.UserID)
 		for range 2 {
 			m := t.mutation(t.action(), token.UserID)
 			cursor := t.cursor()
 			_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
-			t.fails("UseOneTimeToken of a token that was used", err, keyfold.ErrNotFound)
-			t.shows("the user after a second use", after)
-			t.wroteNothing(cursor, m)
+			t.wantError("UseOneTimeToken of a token that was used", err, keyfold.ErrNotFound)
+			t.wantUser("the user after a second use", after)
+			t.wantNoRows(cursor, m)
 		}
 	}
 }
@@ -260,13 +260,13 @@ func tokenExpires(t *trial) {
 		user := t.activeUser()
 		token := t.addToken(user, purpose)
 		for _, late := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
-			t.refusesUse(fmt.Sprint("that comes ", late, " too late"), use(token), token, token.ExpiresAt.Add(late), keyfold.ErrNotFound)
+			t.wantUseRefused(fmt.Sprint("that comes ", late, " too late"), use(token), token, token.ExpiresAt.Add(late), keyfold.ErrNotFound)
 		}
 		m := t.mutation("user.used", "")
 		m.At = token.ExpiresAt.Add(-time.Millisecond)
 		_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
-		t.ok("UseOneTimeToken just before the end", err)
-		t.shows("the user", became(user, token, m.At))
+		t.wantNoError("UseOneTimeToken just before the end", err)
+		t.wantUser("the user", became(user, token, m.At))
 	}
 }
 
@@ -276,14 +276,14 @@ func uselessTokens(t *trial) {
 		spoil func(user keyfold.UserRecord)
 	}{
 		{"with a new password", func(user keyfold.UserRecord) {
-			t.ok("SetPassword", t.store.SetPassword(t.ctx, user.ID, "hash", keyfold.AnyPassword, t.mutation("user.set_password", user.ID)))
+			t.wantNoError("SetPassword", t.store.SetPassword(t.ctx, user.ID, "hash", keyfold.AnyPassword, t.mutation("user.set_password", user.ID)))
 		}},
 		{"with the same password set anew", func(user keyfold.UserRecord) {
-			t.ok("SetPassword", t.store.SetPassword(t.ctx, user.ID, user.PasswordHash, keyfold.AnyPassword, t.mutation("user.set_password", user.ID)))
+			t.wantNoError("SetPassword", t.store.SetPassword(t.ctx, user.ID, user.PasswordHash, keyfold.AnyPassword, t.mutation("user.set_password", user.ID)))
 		}},
 		{"with another address", func(user keyfold.UserRecord) {
 			user.EmailKey += " "
-			t.ok("UpdateUser", t.store.UpdateUser(t.ctx, user, t.mutation("user.update", user.ID)))
+			t.wantNoError("UpdateUser", t.store.UpdateUser(t.ctx, user, t.mutation("user.update", user.ID)))
 		}},
 		{"who is disabled", func(user keyfold.UserRecord) { t.setUser(user.ID, keyfold.DisableChange) }},
 	} {
@@ -291,7 +291,7 @@ func uselessTokens(t *trial) {
 			user := t.activeUser()
 			token := t.addToken(user, purpose)
 			row.spoil(user)
-			t.refusesUse("by a user "+row.name, use(token), token, t.now(), keyfold.ErrNotFound)
+			t.wantUseRefused("by a user "+row.name, use(token), token, t.now(), keyfold.ErrNotFound)
 		}
 	}
 	for _, purpose := range purposes() {
@@ -301,18 +301,18 @@ func uselessTokens(t *trial) {
 			if other != purpose {
 				u := use(token)
 				u.Purpose = other
-				t.refusesUse("for another purpose", u, token, t.now(), keyfold.ErrNotFound)
+				t.wantUseRefused("for another purpose", u, token, t.now(), keyfold.ErrNotFound)
 			}
 		}
 		// What comes and goes leaves the token good.
 		t.setUser(user.ID, keyfold.DisableChange)
 		t.setUser(user.ID, keyfold.EnableChange)
-		t.ok("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
-		user = t.user(user.ID)
+		t.wantNoError("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
+		user = t.wantStoredUser(user.ID)
 		m := t.mutation("user.used", "")
 		_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
-		t.ok("UseOneTimeToken after the user was enabled", err)
-		t.shows("the user", became(user, token, m.At))
+		t.wantNoError("UseOneTimeToken after the user was enabled", err)
+		t.wantUser("the user", became(user, token, m.At))
 	}
 }
 
@@ -320,19 +320,19 @@ func useOfTakenAddress(t *trial) {
 	user, other := t.activeUser(), t.activeUser()
 	token := t.token(user, keyfold.PurposeChangeEmail)
 	token.NewEmailKey = other.EmailKey
-	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
-	t.refusesUse("for an address that is taken", use(token), token, t.now(), keyfold.ErrConflict)
-	t.refusesUse("for an address that is taken, too late", use(token), token, token.ExpiresAt, keyfold.ErrNotFound)
-	t.shows("who has the address", other)
-	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, other.ID, t.mutation("user.delete", other.ID)))
+	t.wantNoError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
+	t.wantUseRefused("for an address that is taken", use(token), token, t.now(), keyfold.ErrConflict)
+	t.wantUseRefused("for an address that is taken, too late", use(token), token, token.ExpiresAt, keyfold.ErrNotFound)
+	t.wantUser("who has the address", other)
+	t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, other.ID, t.mutation("user.delete", other.ID)))
 	m := t.mutation("user.used", "")
 	_, err := t.store.UseOneTimeToken(t.ctx, use(token), m)
-	t.ok("UseOneTimeToken for an address that is free again", err)
-	t.shows("the user", became(user, token, m.At))
+	t.wantNoError("UseOneTimeToken for an address that is free again", err)
+	t.wantUser("the user", became(user, token, m.At))
 }
 
 func racingUses(t *trial) {
-	racers := t.few(50)
+	racers := t.scale(50)
 	for _, purpose := range purposes() {
 		user := t.activeUser()
 		token := t.addToken(user, purpose)
@@ -348,20 +348,20 @@ func racingUses(t *trial) {
 			t.Errorf("racing uses to %s: %d won, and %d were not found, want 1 and %d: %v", purpose,
 				count(errs, nil), count(errs, keyfold.ErrNotFound), racers-1, errs)
 		}
-		t.shows("the user after racing uses", became(user, token, m.At))
-		t.wrote(cursor, m, user.ID)
+		t.wantUser("the user after racing uses", became(user, token, m.At))
+		t.wantRows(cursor, m, user.ID)
 	}
 }
 
 func racingChangesOfAddress(t *trial) {
-	for range t.few(20) {
+	for range t.scale(20) {
 		users := []keyfold.UserRecord{t.activeUser(), t.activeUser()}
 		address := "wanted@" + t.id()
 		tokens := make([]keyfold.OneTimeTokenRecord, len(users))
 		for i, user := range users {
 			tokens[i] = t.token(user, keyfold.PurposeChangeEmail)
 			tokens[i].NewEmailKey = address
-			t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, tokens[i], t.mutation("user.one_time", user.ID)))
+			t.wantNoError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, tokens[i], t.mutation("user.one_time", user.ID)))
 		}
 		m := t.mutation("user.used", "")
 		errs := race(len(users), func(i int) error {
@@ -374,14 +374,14 @@ func racingChangesOfAddress(t *trial) {
 			t.Fatalf("racing changes to one address: got %v, want one nil and one conflict", errs)
 		}
 		winner := slices.Index(errs, nil)
-		t.shows("who got the address", became(users[winner], tokens[winner], m.At))
-		t.shows("who did not", users[1-winner])
-		t.hasToken(tokens[1-winner])
+		t.wantUser("who got the address", became(users[winner], tokens[winner], m.At))
+		t.wantUser("who did not", users[1-winner])
+		t.wantToken(tokens[1-winner])
 	}
 }
 
 func resetRacesPassword(t *trial) {
-	for range t.few(30) {
+	for range t.scale(30) {
 		user := t.activeUser()
 		token := t.addToken(user, keyfold.PurposeResetPassword)
 		m := t.mutation(t.action(), user.ID)
@@ -394,12 +394,12 @@ func resetRacesPassword(t *trial) {
 				return err
 			})
 		})
-		t.ok("SetPassword", errs[0])
+		t.wantNoError("SetPassword", errs[0])
 		if errs[1] != nil {
-			t.fails("UseOneTimeToken after SetPassword", errs[1], keyfold.ErrNotFound)
+			t.wantError("UseOneTimeToken after SetPassword", errs[1], keyfold.ErrNotFound)
 		}
 		raised := int64(1 + count(errs[1:], nil))
-		if got := t.user(user.ID); got.PasswordHash != "set" || got.PasswordVersion != user.PasswordVersion+raised {
+		if got := t.wantStoredUser(user.ID); got.PasswordHash != "set" || got.PasswordVersion != user.PasswordVersion+raised {
 			t.Errorf("after a reset that raced the hash is %q, and its version rose by %d, want %q and %d",
 				got.PasswordHash, got.PasswordVersion-user.PasswordVersion, "set", raised)
 		}
@@ -407,7 +407,7 @@ func resetRacesPassword(t *trial) {
 }
 
 func useRacesDeletion(t *trial) {
-	for _, purpose := range slices.Repeat(purposes(), t.few(10)) {
+	for _, purpose := range slices.Repeat(purposes(), t.scale(10)) {
 		user := t.activeUser()
 		token := t.addToken(user, purpose)
 		fresh := t.token(user, purpose%3+1)
@@ -428,12 +428,12 @@ func useRacesDeletion(t *trial) {
 				return err
 			})
 		})
-		t.ok("using and deleting", errors.Join(errs...))
-		t.noUser(user)
-		t.noName(user.UsernameKey, token.NewEmailKey)
+		t.wantNoError("using and deleting", errors.Join(errs...))
+		t.wantNoUser(user)
+		t.wantNoName(user.UsernameKey, token.NewEmailKey)
 		for _, token := range []keyfold.OneTimeTokenRecord{token, fresh} {
 			_, err := t.store.UseOneTimeToken(t.ctx, use(token), t.mutation("user.used", ""))
-			t.fails("UseOneTimeToken of a deleted user's token", err, keyfold.ErrNotFound)
+			t.wantError("UseOneTimeToken of a deleted user's token", err, keyfold.ErrNotFound)
 		}
 	}
 }
@@ -446,7 +446,7 @@ func (t *trial) tokensUntil(expire ...time.Time) []keyfold.OneTimeTokenRecord {
 		user := t.addUser()
 		tokens[i] = t.token(user, keyfold.PurposeVerifyEmail)
 		tokens[i].CreatedAt, tokens[i].ExpiresAt = at.Add(-time.Hour), at
-		t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, tokens[i], t.mutation("user.one_time", user.ID)))
+		t.wantNoError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, tokens[i], t.mutation("user.one_time", user.ID)))
 	}
 	return tokens
 }
@@ -456,19 +456,19 @@ func pruneTokensBound(t *trial) {
 	ms := time.Millisecond
 	tokens := t.tokensUntil(at.Add(ms), at.Add(-time.Hour), at, at.Add(time.Hour), at.Add(-ms))
 	deleted, _, err := t.store.PruneOneTimeTokens(t.ctx, at, 100)
-	t.ok("PruneOneTimeTokens", err)
+	t.wantNoError("PruneOneTimeTokens", err)
 	if deleted != 3 {
 		t.Errorf("PruneOneTime said that it deleted %d tokens, want 3", deleted)
 	}
 	for i, token := range tokens {
 		if i == 0 || i == 3 {
-			t.hasToken(token)
+			t.wantToken(token)
 			continue
 		}
-		t.noToken(token)
+		t.wantNoToken(token)
 	}
 	deleted, _, err = t.store.PruneOneTimeTokens(t.ctx, at, 100)
-	t.ok("PruneOneTimeTokens", err)
+	t.wantNoError("PruneOneTimeTokens", err)
 	if deleted != 0 {
 		t.Errorf("PruneOneTime deleted %d tokens where none was left to delete", deleted)
 	}
@@ -478,12 +478,12 @@ func pruneTokensInSteps(t *trial) {
 	const tokens, limit = 12, 5
 	at := time.UnixMilli(900_000_000_000).UTC()
 	t.tokensUntil(slices.Repeat([]time.Time{at}, tokens)...)
-	t.inSteps("PruneOneTimeTokens", tokens, limit, func() (int, bool, error) { return t.store.PruneOneTimeTokens(t.ctx, at, limit) })
+	t.wantSteps("PruneOneTimeTokens", tokens, limit, func() (int, bool, error) { return t.store.PruneOneTimeTokens(t.ctx, at, limit) })
 }
 
-// inSteps checks that pruning deletes about limit rows at a time, reports that
+// wantSteps checks that pruning deletes about limit rows at a time, reports that
 // there is more as long as there is, and deletes all rows in the end.
-func (t *trial) inSteps(what string, rows, limit int, prune func() (int, bool, error)) {
+func (t *trial) wantSteps(what string, rows, limit int, prune func() (int, bool, error)) {
 	t.Helper()
 	sum, more := 0, true
 	for range rows {
@@ -493,7 +493,7 @@ func (t *trial) inSteps(what string, rows, limit int, prune func() (int, bool, e
 		var deleted int
 		var err error
 		deleted, more, err = prune()
-		t.ok(what, err)
+		t.wantNoError(what, err)
 		if deleted > 2*limit {
 			t.Errorf("%s deleted %d rows at once, want about %d at most", what, deleted, limit)
 		}

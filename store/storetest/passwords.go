@@ -25,12 +25,12 @@ func passwordIsSet(t *trial) {
 	want := t.addFullUser()
 	for _, hash := range []string{"another hash", "", "", "a third hash"} {
 		m := t.mutation("user.set_password", want.ID)
-		t.ok("SetPassword", t.store.SetPassword(t.ctx, want.ID, hash, keyfold.AnyPassword, m))
+		t.wantNoError("SetPassword", t.store.SetPassword(t.ctx, want.ID, hash, keyfold.AnyPassword, m))
 		want.PasswordHash, want.HasPassword = hash, hash != ""
 		want.PasswordChangedAt, want.UpdatedAt = m.At, m.At
 		want.PasswordVersion++
 		want.Version++
-		t.shows(fmt.Sprintf("with the hash %q", hash), want)
+		t.wantUser(fmt.Sprintf("with the hash %q", hash), want)
 	}
 }
 
@@ -39,19 +39,19 @@ func passwordCompares(t *trial) {
 	for _, version := range []int64{0, user.PasswordVersion - 1, user.PasswordVersion + 1, user.Version + 1000} {
 		m := t.mutation(t.action(), user.ID)
 		cursor := t.cursor()
-		t.fails("SetPassword", t.store.SetPassword(t.ctx, user.ID, "another hash", version, m), keyfold.ErrStale)
-		t.shows(fmt.Sprintf("after a new password in place of version %d", version), user)
-		t.wroteNothing(cursor, m)
+		t.wantError("SetPassword", t.store.SetPassword(t.ctx, user.ID, "another hash", version, m), keyfold.ErrStale)
+		t.wantUser(fmt.Sprintf("after a new password in place of version %d", version), user)
+		t.wantNoRows(cursor, m)
 	}
-	t.ok("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
+	t.wantNoError("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
 	m := t.mutation("user.set_password", user.ID)
-	t.ok("SetPassword after a rehash", t.store.SetPassword(t.ctx, user.ID, "another hash", user.PasswordVersion, m))
+	t.wantNoError("SetPassword after a rehash", t.store.SetPassword(t.ctx, user.ID, "another hash", user.PasswordVersion, m))
 	user.PasswordHash, user.PasswordChangedAt, user.UpdatedAt = "another hash", m.At, m.At
 	user.PasswordVersion++
 	user.Version++
-	t.shows("after a new password in place of its version", user)
+	t.wantUser("after a new password in place of its version", user)
 	nobody := t.newUser()
-	t.fails("SetPassword of nobody", t.store.SetPassword(t.ctx, nobody.ID, "hash", nobody.PasswordVersion, m), keyfold.ErrNotFound)
+	t.wantError("SetPassword of nobody", t.store.SetPassword(t.ctx, nobody.ID, "hash", nobody.PasswordVersion, m), keyfold.ErrNotFound)
 }
 
 func racingPasswordVersions(t *trial) {
@@ -66,7 +66,7 @@ func racingPasswordVersions(t *trial) {
 	if count(errs, nil) != 1 || count(errs, keyfold.ErrStale) != racers-1 {
 		t.Errorf("racing new passwords: got %v, want one nil and %d stale", errs, racers-1)
 	}
-	if got := t.user(user.ID); got.PasswordVersion != user.PasswordVersion+1 {
+	if got := t.wantStoredUser(user.ID); got.PasswordVersion != user.PasswordVersion+1 {
 		t.Errorf("racing new passwords raised the version of the password by %d, want 1", got.PasswordVersion-user.PasswordVersion)
 	}
 	if entries := t.audited(m); len(entries) != 1 {
@@ -83,8 +83,8 @@ func racingPasswords(t *trial) {
 			return t.store.SetPassword(t.ctx, user.ID, fmt.Sprint("hash ", i), keyfold.AnyPassword, m)
 		})
 	})
-	t.ok("racing passwords", errors.Join(errs...))
-	got := t.user(user.ID)
+	t.wantNoError("racing passwords", errors.Join(errs...))
+	got := t.wantStoredUser(user.ID)
 	if got.PasswordVersion != user.PasswordVersion+racers || got.Version != user.Version+racers {
 		t.Errorf("%d new passwords raised the versions by %d and %d", racers,
 			got.PasswordVersion-user.PasswordVersion, got.Version-user.Version)
@@ -98,23 +98,23 @@ func passwordOfUnknown(t *trial) {
 	user := t.newUser()
 	m := t.mutation(t.action(), user.ID)
 	cursor := t.cursor()
-	t.fails("SetPassword", t.store.SetPassword(t.ctx, user.ID, "hash", keyfold.AnyPassword, m), keyfold.ErrNotFound)
-	t.noUser(user)
-	t.wroteNothing(cursor, m)
+	t.wantError("SetPassword", t.store.SetPassword(t.ctx, user.ID, "hash", keyfold.AnyPassword, m), keyfold.ErrNotFound)
+	t.wantNoUser(user)
+	t.wantNoRows(cursor, m)
 }
 
 func passwordRehash(t *trial) {
 	user := t.addFullUser()
 	audit := t.entries(keyfold.AuditScan{Target: user.ID, Limit: 50}, nil)
 	cursor := t.follow(t.cursor())
-	t.ok("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
+	t.wantNoError("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
 	user.PasswordHash = "rehashed"
-	t.shows("after the rehash", user)
+	t.wantUser("after the rehash", user)
 	if wrote := len(t.entries(keyfold.AuditScan{Target: user.ID, Limit: 50}, nil)) - len(audit); wrote != 0 {
 		t.Errorf("the rehash wrote %d audit rows, want none", wrote)
 	}
 	changes, _, err := t.store.Changes(t.ctx, cursor)
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	for _, change := range changes {
 		// Only the creation may be repeated.
 		if change.Target == user.ID && change.Action != "user.create" {
@@ -128,16 +128,16 @@ func passwordRehashCompares(t *trial) {
 	for _, old := range []string{
 		"", "hash", user.PasswordHash + " ", strings.ToUpper(user.PasswordHash), user.PasswordHash[:len(user.PasswordHash)-1],
 	} {
-		t.ok("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, old, "rehashed"))
-		t.shows(fmt.Sprintf("after a rehash of %q", old), user)
+		t.wantNoError("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, old, "rehashed"))
+		t.wantUser(fmt.Sprintf("after a rehash of %q", old), user)
 	}
 	nobody := t.newUser()
-	t.ok("RehashPassword of nobody", t.store.RehashPassword(t.ctx, nobody.ID, "hash", "rehashed"))
-	t.noUser(nobody)
+	t.wantNoError("RehashPassword of nobody", t.store.RehashPassword(t.ctx, nobody.ID, "hash", "rehashed"))
+	t.wantNoUser(nobody)
 }
 
 func passwordRehashRaces(t *trial) {
-	for range t.few(30) {
+	for range t.scale(30) {
 		user := t.addFullUser()
 		m := t.mutation("user.set_password", user.ID)
 		errs := race(2, func(i int) error {
@@ -148,8 +148,8 @@ func passwordRehashRaces(t *trial) {
 				return t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "the old password")
 			})
 		})
-		t.ok("changing and rehashing", errors.Join(errs...))
-		if got := t.user(user.ID).PasswordHash; got != "the new password" {
+		t.wantNoError("changing and rehashing", errors.Join(errs...))
+		if got := t.wantStoredUser(user.ID).PasswordHash; got != "the new password" {
 			t.Errorf("after a change that races with a rehash the hash is of %s", got)
 		}
 	}

@@ -20,17 +20,17 @@ func probeCases() []testCase {
 func (t *trial) probe(ctx context.Context) error { return t.store.(keyfold.ProbingStore).Probe(ctx) }
 
 func probesSucceed(t *trial) {
-	t.ok("Probe", t.probe(t.ctx))
-	t.ok("Probe again", t.probe(t.ctx))
-	t.ok("probes at once", errors.Join(race(4, func(int) error { return again(func() error { return t.probe(t.ctx) }) })...))
+	t.wantNoError("Probe", t.probe(t.ctx))
+	t.wantNoError("Probe again", t.probe(t.ctx))
+	t.wantNoError("probes at once", errors.Join(race(4, func(int) error { return again(func() error { return t.probe(t.ctx) }) })...))
 	t.create() // changes go on
 }
 
 func probeWritesNoRows(t *trial) {
 	cursor := t.cursor()
-	t.ok("Probe", t.probe(t.ctx))
+	t.wantNoError("Probe", t.probe(t.ctx))
 	changes, _, err := t.store.Changes(t.ctx, cursor)
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	if entries := t.entries(keyfold.AuditScan{Limit: 10}, nil); len(changes) != 0 || len(entries) != 0 {
 		t.Errorf("Probe wrote %d change rows and %d audit rows, want none", len(changes), len(entries))
 	}
@@ -38,7 +38,7 @@ func probeWritesNoRows(t *trial) {
 
 // probeGivesUp also accepts a probe that does not wait, because it needs no lock.
 func probeGivesUp(t *trial) {
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		key := t.record()
 		if err := tx.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)); err != nil {
 			return err
@@ -57,5 +57,5 @@ func probeGivesUp(t *trial) {
 			return fmt.Errorf("Probe waited %v with a context of 100 ms", t.patience)
 		}
 	}))
-	t.ok("Probe after the transaction", t.probe(t.ctx))
+	t.wantNoError("Probe after the transaction", t.probe(t.ctx))
 }

@@ -33,7 +33,7 @@ func (t *trial) prune(before time.Time, limit int) int {
 	sum := 0
 	for range 100 {
 		deleted, more, err := t.store.PruneUsage(t.ctx, before, limit)
-		t.ok("PruneUsage", err)
+		t.wantNoError("PruneUsage", err)
 		if deleted > 2*limit {
 			t.Errorf("PruneUsage deleted %d events at once, want about %d at most", deleted, limit)
 		}
@@ -54,7 +54,7 @@ func pruneBound(t *trial) {
 	} {
 		batch.Events = append(batch.Events, keyfold.UsageEvent{At: before.Add(late), KeyID: key.ID, Route: route})
 	}
-	t.records(batch)
+	t.recordBatch(batch)
 	if got := t.prune(before, 100); got != 2 {
 		t.Errorf("PruneUsage deleted %d events, want 2", got)
 	}
@@ -74,16 +74,16 @@ func pruneInSteps(t *trial) {
 	for n := range events {
 		batch.Events = append(batch.Events, keyfold.UsageEvent{At: before.Add(-time.Duration(n+1) * time.Second), KeyID: key.ID})
 	}
-	t.records(batch)
+	t.recordBatch(batch)
 	scan := keyfold.UsageScan{KeyID: key.ID, From: before.Add(-24 * time.Hour), To: before, Limit: 100}
 	all := t.events(scan, nil)
 
 	deleted, more, err := t.store.PruneUsage(t.ctx, before, limit)
-	t.ok("PruneUsage", err)
+	t.wantNoError("PruneUsage", err)
 	if deleted < 1 || deleted > 2*limit || !more {
 		t.Fatalf("the first step deleted %d events and said more is %t, want about %d and true", deleted, more, limit)
 	}
-	t.same("what the first step left", t.events(scan, nil), all[:events-deleted])
+	t.wantEqual("what the first step left", t.events(scan, nil), all[:events-deleted])
 	if rest := t.prune(before, limit); deleted+rest != events {
 		t.Errorf("all steps deleted %d events, want %d", deleted+rest, events)
 	}
@@ -96,12 +96,12 @@ func pruneClaims(t *trial) {
 	between := t.batch()
 	between.At = now.Add(-30 * time.Hour)
 	for _, batch := range []keyfold.UsageBatch{old, young, between} {
-		t.records(batch)
+		t.recordBatch(batch)
 	}
 	sendAgain := func(name string, batch keyfold.UsageBatch, want bool) {
 		t.Helper()
 		result, err := t.store.RecordUsage(t.ctx, batch)
-		t.ok("RecordUsage", err)
+		t.wantNoError("RecordUsage", err)
 		if result.Duplicate != want {
 			t.Errorf("%s: duplicate is %t, want %t", name, result.Duplicate, want)
 		}
@@ -119,24 +119,24 @@ func pruneManyClaims(t *trial) {
 	for range 12 {
 		batch := t.batch()
 		batch.At = batch.At.Add(-72 * time.Hour)
-		t.records(batch)
+		t.recordBatch(batch)
 		batches = append(batches, batch)
 	}
 	t.prune(t.clock, 5)
 	for _, batch := range batches {
-		t.records(batch)
+		t.recordBatch(batch)
 	}
 }
 
 func pruneVeryOldClaims(t *trial) {
 	old, young := t.batch(), t.batch()
 	old.At, young.At = time.Now().Add(-31*24*time.Hour), time.Now().Add(-29*24*time.Hour)
-	t.records(old)
-	t.records(young)
+	t.recordBatch(old)
+	t.recordBatch(young)
 	t.prune(time.Time{}, 10)
-	t.records(old)
+	t.recordBatch(old)
 	result, err := t.store.RecordUsage(t.ctx, young)
-	t.ok("RecordUsage", err)
+	t.wantNoError("RecordUsage", err)
 	if !result.Duplicate {
 		t.Errorf("a batch younger than thirty days was forgotten")
 	}
@@ -151,7 +151,7 @@ func pruneKeepsWords(t *trial) {
 				keyfold.UsageEvent{At: at, KeyID: key.ID, Route: "always", UserAgent: fmt.Sprint("agent ", n)},
 				keyfold.UsageEvent{At: at, KeyID: key.ID, Route: fmt.Sprint("once ", n), UserAgent: "same"})
 		}
-		t.records(batch)
+		t.recordBatch(batch)
 	}
 	scan := keyfold.UsageScan{KeyID: key.ID, From: begin.Add(-time.Hour), To: t.clock, Limit: 100}
 	all := t.events(scan, nil)
@@ -162,7 +162,7 @@ func pruneKeepsWords(t *trial) {
 		before := begin.Add(time.Duration(n) * 24 * time.Hour)
 		t.prune(before, 3)
 		want := slices.DeleteFunc(slices.Clone(all), func(e keyfold.UsageEvent) bool { return e.At.Before(before) })
-		t.same(fmt.Sprintf("what is left after pruning %d times", n+1), t.events(scan, nil), want)
+		t.wantEqual(fmt.Sprintf("what is left after pruning %d times", n+1), t.events(scan, nil), want)
 	}
 }
 
@@ -173,7 +173,7 @@ func (t *trial) pruneHours(before time.Time, limit int) int {
 	sum := 0
 	for range 100 {
 		deleted, more, err := t.store.PruneHours(t.ctx, before, limit)
-		t.ok("PruneHours", err)
+		t.wantNoError("PruneHours", err)
 		if deleted > 2*limit {
 			t.Errorf("PruneHours deleted %d counts at once, want about %d at most", deleted, limit)
 		}
@@ -195,20 +195,20 @@ func pruneHoursBound(t *trial) {
 		batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: at, Count: 2})
 		batch.Hours = append(batch.Hours, keyfold.UsageHour{HourAt: at, Outcome: keyfold.OutcomeMissing, Count: 2})
 	}
-	t.records(batch)
+	t.recordBatch(batch)
 	// An hour that has begun when the bound comes is not over.
 	t.pruneHours(hour.Add(59*time.Minute), 10)
 	scan := keyfold.UsageScan{KeyID: key.ID, From: hour.Add(-48 * time.Hour), To: hour.Add(48 * time.Hour)}
 	want := []keyfold.UsageHour{{HourAt: hour, Count: 2}, {HourAt: hour.Add(time.Hour), Count: 2}}
 	hours, err := t.store.UsageHours(t.ctx, scan)
-	t.ok("UsageHours", err)
-	t.same("hours of the key", hours, want)
+	t.wantNoError("UsageHours", err)
+	t.wantEqual("hours of the key", hours, want)
 	scan.KeyID, scan.Outcomes = "", []keyfold.Outcome{keyfold.OutcomeMissing}
 	want[0].Outcome, want[1].Outcome = keyfold.OutcomeMissing, keyfold.OutcomeMissing
 	hours, err = t.store.UsageHours(t.ctx, scan)
-	t.ok("UsageHours", err)
-	t.same("refusals by hour", hours, want)
-	if got := t.key(key.ID).Uses; got != 8 {
+	t.wantNoError("UsageHours", err)
+	t.wantEqual("refusals by hour", hours, want)
+	if got := t.wantKey(key.ID).Uses; got != 8 {
 		t.Errorf("the key has %d uses after pruning, want 8", got)
 	}
 }
@@ -225,12 +225,12 @@ func pruneHoursInSteps(t *trial) {
 			batch.Hours = append(batch.Hours, keyfold.UsageHour{HourAt: at, Outcome: keyfold.OutcomeUnknown, Count: 1})
 		}
 	}
-	t.records(batch)
+	t.recordBatch(batch)
 	oldest := func() (at time.Time) {
 		for _, id := range ids {
 			scan := keyfold.UsageScan{KeyID: id, From: end.Add(-24 * time.Hour), To: end}
 			rows, err := t.store.UsageHours(t.ctx, scan)
-			t.ok("UsageHours", err)
+			t.wantNoError("UsageHours", err)
 			if len(rows) > 0 && (at.IsZero() || rows[0].HourAt.Before(at)) {
 				at = rows[0].HourAt
 			}
@@ -239,7 +239,7 @@ func pruneHoursInSteps(t *trial) {
 	}
 	first := oldest()
 	deleted, more, err := t.store.PruneHours(t.ctx, end, limit)
-	t.ok("PruneHours", err)
+	t.wantNoError("PruneHours", err)
 	if deleted < 1 || deleted > 2*limit || !more {
 		t.Fatalf("the first step deleted %d counts and said more is %t, want about %d and true", deleted, more, limit)
 	}
@@ -251,7 +251,7 @@ func pruneHoursInSteps(t *trial) {
 		t.Errorf("%v is left of the hours", now)
 	}
 	rest, err := t.store.UsageHours(t.ctx, keyfold.UsageScan{From: end.Add(-24 * time.Hour), To: end})
-	t.ok("UsageHours", err)
+	t.wantNoError("UsageHours", err)
 	if len(rest) != 0 {
 		t.Errorf("%d hours of refusals are left, want none", len(rest))
 	}
@@ -265,14 +265,14 @@ func pruneHoursKeepsFindable(t *trial) {
 	batch.Hours = append(batch.Hours,
 		keyfold.UsageHour{KeyID: key.ID, HourAt: at.Truncate(time.Hour).Add(-time.Hour), Count: 7},
 		keyfold.UsageHour{KeyID: key.ID, HourAt: at.Truncate(time.Hour).Add(time.Hour), Count: 7})
-	t.records(batch)
+	t.recordBatch(batch)
 	t.pruneHours(t.clock, 10)
 	scan := keyfold.UsageScan{KeyID: key.ID, From: at.Add(-3 * time.Hour), To: t.clock, Limit: 10}
 	if got := t.events(scan, nil); len(got) != 1 {
 		t.Errorf("%d events of the key are found after pruning hours, want 1", len(got))
 	}
 	hours, err := t.store.UsageHours(t.ctx, scan)
-	t.ok("UsageHours", err)
+	t.wantNoError("UsageHours", err)
 	if len(hours) != 2 || hours[0].Count != 1 {
 		t.Errorf("hours are %+v, want that of the event and the later one", hours)
 	}
@@ -285,14 +285,14 @@ func pruneHoursKeepsFindable(t *trial) {
 
 func pruneLeavesCounts(t *trial) {
 	key := t.create()
-	t.records(t.used(key.ID))
+	t.recordBatch(t.used(key.ID))
 	if got := t.prune(t.clock.Add(time.Hour), 10); got != 1 {
 		t.Errorf("PruneUsage deleted %d events, want 1", got)
 	}
 	scan := keyfold.UsageScan{KeyID: key.ID, From: t.clock.Add(-2 * time.Hour), To: t.clock.Add(time.Hour)}
 	hours, err := t.store.UsageHours(t.ctx, scan)
-	t.ok("UsageHours", err)
-	if uses := t.key(key.ID).Uses; uses != 1 || len(hours) != 1 {
+	t.wantNoError("UsageHours", err)
+	if uses := t.wantKey(key.ID).Uses; uses != 1 || len(hours) != 1 {
 		t.Errorf("after pruning the key has %d uses and %d hours, want 1 and 1", uses, len(hours))
 	}
 }
@@ -304,22 +304,22 @@ func pruneKeepsNewestChange(t *trial) {
 		t.touch(key.ID, t.now().Add(-48*time.Hour))
 	}
 	deleted, _, err := t.store.PruneChanges(t.ctx, t.clock.Add(time.Hour), 100)
-	t.ok("PruneChanges", err)
+	t.wantNoError("PruneChanges", err)
 	if deleted != 3 {
 		t.Errorf("PruneChanges deleted %d of 4 changes, want all but the newest", deleted)
 	}
 	deleted, _, err = t.store.PruneChanges(t.ctx, t.clock.Add(time.Hour), 100)
-	t.ok("PruneChanges", err)
+	t.wantNoError("PruneChanges", err)
 	if deleted != 0 {
 		t.Errorf("PruneChanges deleted %d of 1 change, want none: the newest row stays", deleted)
 	}
-	if !t.flushes(cursor) {
+	if !t.feedLost(cursor) {
 		t.Errorf("a cursor from before changes that were pruned got no change with an empty target")
 	}
 	// The feed goes on where it was: numbers do not begin anew.
 	cursor = t.cursor()
 	action := t.touch(key.ID, t.now())
-	if len(t.told(cursor, action)) != 1 {
+	if len(t.changes(cursor, action)) != 1 {
 		t.Errorf("after pruning a new change was not told")
 	}
 }
@@ -328,22 +328,22 @@ func pruneChangesBound(t *trial) {
 	key, before := t.record(), t.now().Add(-48*time.Hour)
 	m := t.mutation("key.create", key.ID)
 	m.At = before.Add(-2 * time.Hour)
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, m))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, m))
 	for _, late := range []time.Duration{-time.Hour, -time.Millisecond} {
 		t.touch(key.ID, before.Add(late))
 	}
 	cursor := t.follow(t.cursor())
 	young := []string{t.touch(key.ID, before), t.touch(key.ID, before.Add(time.Hour)), t.touch(key.ID, t.now())}
 	deleted, _, err := t.store.PruneChanges(t.ctx, before, 100)
-	t.ok("PruneChanges", err)
+	t.wantNoError("PruneChanges", err)
 	if deleted != 3 {
 		t.Errorf("PruneChanges deleted %d changes, want the 3 that are older", deleted)
 	}
-	if t.flushes(cursor) {
+	if t.feedLost(cursor) {
 		return // it cannot know, which is allowed
 	}
 	for _, action := range young {
-		t.tells(cursor, action)
+		t.wantChange(cursor, action)
 	}
 }
 
@@ -352,12 +352,12 @@ func pruneChangesInSteps(t *trial) {
 	key := t.record()
 	m := t.mutation("key.create", key.ID)
 	m.At = m.At.Add(-48 * time.Hour)
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, m))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, m))
 	for range changes {
 		t.touch(key.ID, m.At)
 	}
 	t.touch(key.ID, t.now())
-	t.inSteps("PruneChanges", 1+changes, limit, func() (int, bool, error) {
+	t.wantSteps("PruneChanges", 1+changes, limit, func() (int, bool, error) {
 		return t.store.PruneChanges(t.ctx, m.At.Add(time.Hour), limit)
 	})
 }

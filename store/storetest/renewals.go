@@ -20,68 +20,68 @@ func renewalCases() []testCase {
 	}
 }
 
-// renews renews a key, which must succeed, and checks what became of it.
-func (t *trial) renews(want keyfold.KeyRecord, expiresAt time.Time) {
+// wantRenewal renews a key, which must succeed, and checks what became of it.
+func (t *trial) wantRenewal(want keyfold.KeyRecord, expiresAt time.Time) {
 	t.Helper()
 	m := t.mutation("key.renew", want.ID)
-	t.ok("RenewKey", t.store.RenewKey(t.ctx, want.ID, want.Version, expiresAt, m))
+	t.wantNoError("RenewKey", t.store.RenewKey(t.ctx, want.ID, want.Version, expiresAt, m))
 	want.ExpiresAt, want.ActiveAt, want.UpdatedAt = expiresAt, m.At, m.At
 	want.Version++
-	t.same("the renewed key", t.key(want.ID), want)
+	t.wantEqual("the renewed key", t.wantKey(want.ID), want)
 }
 
-// refusesRenewal checks that a renewal fails and changes nothing.
-func (t *trial) refusesRenewal(id string, version int64, reason error) {
+// wantRenewalRefused checks that a renewal fails and changes nothing.
+func (t *trial) wantRenewalRefused(id string, version int64, reason error) {
 	t.Helper()
-	before := t.key(id)
+	before := t.wantKey(id)
 	m := t.mutation(t.action(), id)
 	cursor := t.cursor()
-	t.fails("RenewKey", t.store.RenewKey(t.ctx, id, version, t.now().Add(time.Hour), m), reason)
-	t.wroteNothing(cursor, m)
-	t.same("the key that was not renewed", t.key(id), before)
+	t.wantError("RenewKey", t.store.RenewKey(t.ctx, id, version, t.now().Add(time.Hour), m), reason)
+	t.wantNoRows(cursor, m)
+	t.wantEqual("the key that was not renewed", t.wantKey(id), before)
 }
 
 func renewalSetsDeadline(t *trial) {
 	key := live(t.full())
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
-	t.renews(key, t.now().Add(time.Hour))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	t.wantRenewal(key, t.now().Add(time.Hour))
 }
 
 func renewalToAnyTime(t *trial) {
-	t.renews(t.create(), time.Time{})
-	t.renews(t.create(), time.UnixMilli(0).UTC())
-	t.renews(t.create(), t.now().Add(-time.Hour))
+	t.wantRenewal(t.create(), time.Time{})
+	t.wantRenewal(t.create(), time.UnixMilli(0).UTC())
+	t.wantRenewal(t.create(), t.now().Add(-time.Hour))
 }
 
 func renewalOfExpired(t *trial) {
 	key := t.create(func(key *keyfold.KeyRecord) { key.ExpiresAt = key.CreatedAt.Add(-time.Hour) })
-	t.renews(key, t.now().Add(time.Hour))
+	t.wantRenewal(key, t.now().Add(time.Hour))
 }
 
 func renewalOfDisabled(t *trial) {
 	key := t.create()
 	t.set(key.ID, keyfold.DisableChange)
-	t.renews(t.key(key.ID), t.now().Add(time.Hour))
+	t.wantRenewal(t.wantKey(key.ID), t.now().Add(time.Hour))
 }
 
 func renewalIsVersioned(t *trial) {
 	key := t.create()
 	for _, version := range []int64{0, 2, -1} {
-		t.refusesRenewal(key.ID, version, keyfold.ErrStale)
+		t.wantRenewalRefused(key.ID, version, keyfold.ErrStale)
 	}
 }
 
 func renewalOfUnknown(t *trial) {
 	id := t.id()
 	err := t.store.RenewKey(t.ctx, id, 1, t.now(), t.mutation("key.renew", id))
-	t.fails("RenewKey", err, keyfold.ErrNotFound)
+	t.wantError("RenewKey", err, keyfold.ErrNotFound)
 }
 
 func renewalOfRevoked(t *trial) {
 	key := t.create()
 	t.set(key.ID, keyfold.RevokeChange)
 	for _, version := range []int64{1, 2, 3} {
-		t.refusesRenewal(key.ID, version, keyfold.ErrConflict)
+		t.wantRenewalRefused(key.ID, version, keyfold.ErrConflict)
 	}
 }
 
@@ -89,7 +89,7 @@ func renewalOfRotated(t *trial) {
 	key := t.create()
 	t.rotate(key)
 	for _, version := range []int64{1, 2, 3} {
-		t.refusesRenewal(key.ID, version, keyfold.ErrConflict)
+		t.wantRenewalRefused(key.ID, version, keyfold.ErrConflict)
 	}
 }
 
@@ -106,8 +106,8 @@ func racingRenewals(t *trial) {
 	if count(errs, nil) != 1 || count(errs, keyfold.ErrStale) != racers-1 {
 		t.Errorf("racing renewals: got %v, want one nil and %d stale versions", errs, racers-1)
 	}
-	if got := t.key(key.ID).Version; got != 2 {
+	if got := t.wantKey(key.ID).Version; got != 2 {
 		t.Errorf("after one renewal the version is %d, want 2", got)
 	}
-	t.wrote(cursor, m, key.ID)
+	t.wantRows(cursor, m, key.ID)
 }

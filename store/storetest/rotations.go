@@ -23,40 +23,40 @@ func rotationCases() []testCase {
 	}
 }
 
-// refusesRotation checks that a rotation fails and changes nothing.
-func (t *trial) refusesRotation(r keyfold.Rotation, m keyfold.Mutation, reason error) {
+// wantRotationRefused checks that a rotation fails and changes nothing.
+func (t *trial) wantRotationRefused(r keyfold.Rotation, m keyfold.Mutation, reason error) {
 	t.Helper()
-	before := t.key(r.OldID)
+	before := t.wantKey(r.OldID)
 	cursor := t.cursor()
-	t.fails("RotateKey", t.store.RotateKey(t.ctx, r, m), reason)
-	t.same("the old key", t.key(r.OldID), before)
-	t.wroteNothing(cursor, m)
+	t.wantError("RotateKey", t.store.RotateKey(t.ctx, r, m), reason)
+	t.wantEqual("the old key", t.wantKey(r.OldID), before)
+	t.wantNoRows(cursor, m)
 	_, err := t.store.Key(t.ctx, r.New.ID)
-	t.fails("Key of the successor that was refused", err, keyfold.ErrNotFound)
+	t.wantError("Key of the successor that was refused", err, keyfold.ErrNotFound)
 }
 
 func rotationReplaces(t *trial) {
 	old := live(t.full())
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, old, t.mutation("key.create", old.ID)))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, old, t.mutation("key.create", old.ID)))
 	_, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{
 		RecorderID: t.id(), Number: 1, At: t.now(),
 		Keys: []keyfold.KeyUses{{KeyID: old.ID, Uses: 3, LastUsedAt: t.now()}},
 	})
-	t.ok("RecordUsage", err)
-	old = t.key(old.ID)
+	t.wantNoError("RecordUsage", err)
+	old = t.wantKey(old.ID)
 
 	successor := live(t.full())
 	successor.RotatedFrom, successor.LineageID = old.ID, old.LineageID
 	r := keyfold.Rotation{OldID: old.ID, OldVersion: old.Version, OldEnd: t.now().Add(time.Minute), New: successor}
 	m := t.mutation("key.rotate", old.ID)
-	t.ok("RotateKey", t.store.RotateKey(t.ctx, r, m))
+	t.wantNoError("RotateKey", t.store.RotateKey(t.ctx, r, m))
 
 	old.ExpiresAt, old.RotatedTo, old.UpdatedAt = r.OldEnd, successor.ID, m.At
 	old.Version++
-	t.same("the old key", t.key(old.ID), old)
-	t.same("the new key", t.key(successor.ID), successor)
-	t.verifies(old)
-	t.verifies(successor)
+	t.wantEqual("the old key", t.wantKey(old.ID), old)
+	t.wantEqual("the new key", t.wantKey(successor.ID), successor)
+	t.wantVerifyRecord(old)
+	t.wantVerifyRecord(successor)
 }
 
 func rotationRevokes(t *trial) {
@@ -65,32 +65,32 @@ func rotationRevokes(t *trial) {
 		r, m := t.rotation(old), t.mutation(t.action(), old.ID)
 		r.OldEnd = time.Time{}
 		cursor := t.cursor()
-		t.ok("RotateKey", t.store.RotateKey(t.ctx, r, m))
+		t.wantNoError("RotateKey", t.store.RotateKey(t.ctx, r, m))
 		old.RevokedAt, old.RevokedReason = m.At, keyfold.RotatedReason
 		old.RotatedTo, old.UpdatedAt = r.New.ID, m.At
 		old.Version++
-		t.same("the old key", t.key(old.ID), old)
-		t.same("the new key", t.key(r.New.ID), r.New)
-		t.verifies(old)
-		t.verifies(r.New)
-		t.wrote(cursor, m, old.ID, r.New.ID)
-		t.refusesRotation(t.rotation(old), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
+		t.wantEqual("the old key", t.wantKey(old.ID), old)
+		t.wantEqual("the new key", t.wantKey(r.New.ID), r.New)
+		t.wantVerifyRecord(old)
+		t.wantVerifyRecord(r.New)
+		t.wantRows(cursor, m, old.ID, r.New.ID)
+		t.wantRotationRefused(t.rotation(old), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
 	}
 	unfit := t.create()
 	t.set(unfit.ID, keyfold.DisableChange)
-	r := t.rotation(t.key(unfit.ID))
+	r := t.rotation(t.wantKey(unfit.ID))
 	r.OldEnd = time.Time{}
-	t.refusesRotation(r, t.mutation(t.action(), unfit.ID), keyfold.ErrConflict)
+	t.wantRotationRefused(r, t.mutation(t.action(), unfit.ID), keyfold.ErrConflict)
 	r.OldID, r.OldVersion = t.create().ID, 7
-	t.refusesRotation(r, t.mutation(t.action(), r.OldID), keyfold.ErrStale)
+	t.wantRotationRefused(r, t.mutation(t.action(), r.OldID), keyfold.ErrStale)
 }
 
 func rotationWritesRows(t *trial) {
 	old := t.create()
 	r, m := t.rotation(old), t.mutation(t.action(), old.ID)
 	cursor := t.cursor()
-	t.ok("RotateKey", t.store.RotateKey(t.ctx, r, m))
-	t.wrote(cursor, m, old.ID, r.New.ID)
+	t.wantNoError("RotateKey", t.store.RotateKey(t.ctx, r, m))
+	t.wantRows(cursor, m, old.ID, r.New.ID)
 	m.Target = r.New.ID
 	if entries := t.audited(m); len(entries) != 0 {
 		t.Errorf("the rotation wrote %d audit rows for the new key, want none", len(entries))
@@ -102,10 +102,10 @@ func rotationIsWhole(t *trial) {
 	r, m := t.rotation(old), t.mutation(t.action(), old.ID)
 	r.New.ID = taken.ID
 	cursor := t.cursor()
-	t.fails("RotateKey to an id that exists", t.store.RotateKey(t.ctx, r, m), keyfold.ErrConflict)
-	t.same("the old key", t.key(old.ID), old)
-	t.same("the key whose id it is", t.key(taken.ID), taken)
-	t.wroteNothing(cursor, m)
+	t.wantError("RotateKey to an id that exists", t.store.RotateKey(t.ctx, r, m), keyfold.ErrConflict)
+	t.wantEqual("the old key", t.wantKey(old.ID), old)
+	t.wantEqual("the key whose id it is", t.wantKey(taken.ID), taken)
+	t.wantNoRows(cursor, m)
 	t.rotate(old)
 }
 
@@ -114,7 +114,7 @@ func rotationIsVersioned(t *trial) {
 	for _, version := range []int64{0, 2} {
 		r := t.rotation(old)
 		r.OldVersion = version
-		t.refusesRotation(r, t.mutation(t.action(), old.ID), keyfold.ErrStale)
+		t.wantRotationRefused(r, t.mutation(t.action(), old.ID), keyfold.ErrStale)
 	}
 }
 
@@ -122,32 +122,32 @@ func rotationOfUnknown(t *trial) {
 	r := t.rotation(t.record())
 	m := t.mutation(t.action(), r.OldID)
 	cursor := t.cursor()
-	t.fails("RotateKey", t.store.RotateKey(t.ctx, r, m), keyfold.ErrNotFound)
-	t.gone(r.OldID)
-	t.gone(r.New.ID)
-	t.wroteNothing(cursor, m)
+	t.wantError("RotateKey", t.store.RotateKey(t.ctx, r, m), keyfold.ErrNotFound)
+	t.wantNoKey(r.OldID)
+	t.wantNoKey(r.New.ID)
+	t.wantNoRows(cursor, m)
 }
 
 func rotationOfRevoked(t *trial) {
 	old := t.create()
 	t.set(old.ID, keyfold.RevokeChange)
-	t.refusesRotation(t.rotation(t.key(old.ID)), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
-	t.refusesRotation(t.rotation(old), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
+	t.wantRotationRefused(t.rotation(t.wantKey(old.ID)), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
+	t.wantRotationRefused(t.rotation(old), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
 }
 
 func rotationOfDisabled(t *trial) {
 	old := t.create()
 	t.set(old.ID, keyfold.DisableChange)
-	t.refusesRotation(t.rotation(t.key(old.ID)), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
+	t.wantRotationRefused(t.rotation(t.wantKey(old.ID)), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
 	t.set(old.ID, keyfold.EnableChange)
-	t.rotate(t.key(old.ID))
+	t.rotate(t.wantKey(old.ID))
 }
 
 func rotationOfRotated(t *trial) {
 	old := t.create()
 	t.rotate(old)
-	t.refusesRotation(t.rotation(t.key(old.ID)), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
-	t.refusesRotation(t.rotation(old), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
+	t.wantRotationRefused(t.rotation(t.wantKey(old.ID)), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
+	t.wantRotationRefused(t.rotation(old), t.mutation(t.action(), old.ID), keyfold.ErrConflict)
 }
 
 func rotationOfExpired(t *trial) {
@@ -155,7 +155,7 @@ func rotationOfExpired(t *trial) {
 	m := t.mutation(t.action(), old.ID)
 	for _, late := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
 		m.At = old.ExpiresAt.Add(late)
-		t.refusesRotation(t.rotation(old), m, keyfold.ErrConflict)
+		t.wantRotationRefused(t.rotation(old), m, keyfold.ErrConflict)
 	}
 }
 
@@ -163,7 +163,7 @@ func rotationBeforeDeadline(t *trial) {
 	old := t.create()
 	m := t.mutation(t.action(), old.ID)
 	m.At = old.ExpiresAt.Add(-time.Millisecond)
-	t.ok("RotateKey", t.store.RotateKey(t.ctx, t.rotation(old), m))
+	t.wantNoError("RotateKey", t.store.RotateKey(t.ctx, t.rotation(old), m))
 
 	never := t.create(func(key *keyfold.KeyRecord) { key.ExpiresAt = time.Time{} })
 	t.rotate(never)
@@ -186,13 +186,13 @@ func racingRotations(t *trial) {
 	}
 	for i, err := range errs {
 		if err != nil {
-			t.gone(rotations[i].New.ID)
+			t.wantNoKey(rotations[i].New.ID)
 			continue
 		}
-		t.same("the successor", t.key(rotations[i].New.ID), rotations[i].New)
-		if got := t.key(old.ID).RotatedTo; got != rotations[i].New.ID {
+		t.wantEqual("the successor", t.wantKey(rotations[i].New.ID), rotations[i].New)
+		if got := t.wantKey(old.ID).RotatedTo; got != rotations[i].New.ID {
 			t.Errorf("the old key was replaced by %q, want %q", got, rotations[i].New.ID)
 		}
-		t.wrote(cursor, m, old.ID, rotations[i].New.ID)
+		t.wantRows(cursor, m, old.ID, rotations[i].New.ID)
 	}
 }

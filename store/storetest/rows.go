@@ -10,19 +10,19 @@ import (
 func (t *trial) cursor() string {
 	t.Helper()
 	changes, cursor, err := t.store.Changes(t.ctx, "")
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	if len(changes) != 0 {
 		t.Errorf("Changes of an empty cursor returned %d changes, want none", len(changes))
 	}
 	return cursor
 }
 
-// told returns the changes of one action that were committed since the cursor,
+// changes returns the changes of one action that were committed since the cursor,
 // each once: a feed may repeat itself.
-func (t *trial) told(cursor, action string) []keyfold.Change {
+func (t *trial) changes(cursor, action string) []keyfold.Change {
 	t.Helper()
 	changes, _, err := t.store.Changes(t.ctx, cursor)
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	var told []keyfold.Change
 	for _, change := range changes {
 		if change.Action == action && !slices.ContainsFunc(told, func(seen keyfold.Change) bool { return seen.Seq == change.Seq }) {
@@ -36,32 +36,32 @@ func (t *trial) told(cursor, action string) []keyfold.Change {
 func (t *trial) audited(m keyfold.Mutation) []keyfold.AuditEntry {
 	t.Helper()
 	page, err := t.store.Audit(t.ctx, keyfold.AuditScan{Target: m.Target, Limit: 200})
-	t.ok("Audit", err)
+	t.wantNoError("Audit", err)
 	return slices.DeleteFunc(page, func(entry keyfold.AuditEntry) bool { return entry.Action != m.Action })
 }
 
-// wrote checks that a mutation wrote a change row for each of the targets and
+// wantRows checks that a mutation wrote a change row for each of the targets and
 // nothing else to the feed, and one audit row that holds all of it.
-func (t *trial) wrote(cursor string, m keyfold.Mutation, targets ...string) {
+func (t *trial) wantRows(cursor string, m keyfold.Mutation, targets ...string) {
 	t.Helper()
-	t.fed(cursor, m, targets...)
+	t.wantChanges(cursor, m, targets...)
 	entries := t.audited(m)
 	if len(entries) != 1 {
 		t.Errorf("%s wrote %d audit rows, want 1", m.Action, len(entries))
 		return
 	}
-	t.same(m.Action+": audit row", entries[0].Mutation, m)
+	t.wantEqual(m.Action+": audit row", entries[0].Mutation, m)
 	if entries[0].Seq <= 0 {
 		t.Errorf("%s: audit row has number %d, want one above 0", m.Action, entries[0].Seq)
 	}
 }
 
-// fed checks that a mutation wrote a change row for each of the targets and
+// wantChanges checks that a mutation wrote a change row for each of the targets and
 // nothing else to the feed.
-func (t *trial) fed(cursor string, m keyfold.Mutation, targets ...string) {
+func (t *trial) wantChanges(cursor string, m keyfold.Mutation, targets ...string) {
 	t.Helper()
 	var got []string
-	for _, change := range t.told(cursor, m.Action) {
+	for _, change := range t.changes(cursor, m.Action) {
 		got = append(got, change.Target)
 		if !change.At.Equal(m.At) {
 			t.Errorf("%s: change row has time %v, want %v", m.Action, change.At, m.At)
@@ -74,10 +74,10 @@ func (t *trial) fed(cursor string, m keyfold.Mutation, targets ...string) {
 	}
 }
 
-// wroteNothing checks that a mutation that failed wrote no row at all.
-func (t *trial) wroteNothing(cursor string, m keyfold.Mutation) {
+// wantNoRows checks that a mutation that failed wrote no row at all.
+func (t *trial) wantNoRows(cursor string, m keyfold.Mutation) {
 	t.Helper()
-	t.fed(cursor, m)
+	t.wantChanges(cursor, m)
 	if entries := t.audited(m); len(entries) != 0 {
 		t.Errorf("%s failed and wrote %d audit rows, want none", m.Action, len(entries))
 	}

@@ -28,37 +28,37 @@ func checkCases() []testCase {
 	}
 }
 
-// setting reads a setting that must exist.
-func (t *trial) setting(name string) string {
+// wantSetting reads a setting that must exist.
+func (t *trial) wantSetting(name string) string {
 	t.Helper()
 	value, err := t.store.Setting(t.ctx, name)
-	t.ok("Setting", err)
+	t.wantNoError("Setting", err)
 	return value
 }
 
-func (t *trial) noSetting(name string) {
+func (t *trial) wantNoSetting(name string) {
 	t.Helper()
 	_, err := t.store.Setting(t.ctx, name)
-	t.fails("Setting", err, keyfold.ErrNotFound)
+	t.wantError("Setting", err, keyfold.ErrNotFound)
 }
 
 func (t *trial) addSetting(name, value string) (stored string) {
 	t.Helper()
 	stored, err := t.store.AddSetting(t.ctx, name, value)
-	t.ok("AddSetting", err)
+	t.wantNoError("AddSetting", err)
 	return stored
 }
 
-func unknownSetting(t *trial) { t.noSetting(t.id()) }
+func unknownSetting(t *trial) { t.wantNoSetting(t.id()) }
 
 func addedSetting(t *trial) {
 	for _, value := range []string{"plain", "", "é e\u0301 'quoted' \\ \x01 中", strings.Repeat("\x01", 100_000)} {
 		name := t.id()
-		t.same("the value that AddSetting returned", t.addSetting(name, value), value)
-		t.same("the value", t.setting(name), value)
-		t.ok("a transaction", t.together(func(tx keyfold.Store) error {
+		t.wantEqual("the value that AddSetting returned", t.addSetting(name, value), value)
+		t.wantEqual("the value", t.wantSetting(name), value)
+		t.wantNoError("a transaction", t.inTx(func(tx keyfold.Store) error {
 			got, err := tx.Setting(t.ctx, name)
-			t.same("the value within a transaction", got, value)
+			t.wantEqual("the value within a transaction", got, value)
 			return err
 		}))
 	}
@@ -67,17 +67,17 @@ func addedSetting(t *trial) {
 func settingIsKept(t *trial) {
 	name := t.id()
 	t.addSetting(name, "first")
-	t.same("AddSetting of a second value", t.addSetting(name, "second"), "first")
-	t.same("the value", t.setting(name), "first")
-	t.ok("a transaction", t.together(func(tx keyfold.Store) error {
+	t.wantEqual("AddSetting of a second value", t.addSetting(name, "second"), "first")
+	t.wantEqual("the value", t.wantSetting(name), "first")
+	t.wantNoError("a transaction", t.inTx(func(tx keyfold.Store) error {
 		got, err := tx.AddSetting(t.ctx, name, "third")
-		t.same("AddSetting within a transaction", got, "first")
+		t.wantEqual("AddSetting within a transaction", got, "first")
 		return err
 	}))
 }
 
 func racingAdditions(t *trial) {
-	for range t.few(20) {
+	for range t.scale(20) {
 		name := t.id()
 		values := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
 		stored := make([]string, len(values))
@@ -85,10 +85,10 @@ func racingAdditions(t *trial) {
 			stored[i], err = t.store.AddSetting(t.ctx, name, values[i])
 			return err
 		})
-		t.ok("racing AddSetting", errors.Join(errs...))
-		won := t.setting(name)
+		t.wantNoError("racing AddSetting", errors.Join(errs...))
+		won := t.wantSetting(name)
 		for i := range stored {
-			t.same("what "+values[i]+" was told", stored[i], won)
+			t.wantEqual("what "+values[i]+" was told", stored[i], won)
 		}
 	}
 }
@@ -97,7 +97,7 @@ func addedSettingWritesNoRows(t *trial) {
 	cursor := t.cursor()
 	t.addSetting("a", "value")
 	changes, _, err := t.store.Changes(t.ctx, cursor)
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	if entries := t.entries(keyfold.AuditScan{Limit: 10}, nil); len(changes) != 0 || len(entries) != 0 {
 		t.Errorf("AddSetting wrote %d change rows and %d audit rows, want none", len(changes), len(entries))
 	}
@@ -108,14 +108,14 @@ func settingIsReplaced(t *trial) {
 	for _, value := range []string{"first", "second", "second"} {
 		m := t.mutation(t.action(), name)
 		cursor := t.cursor()
-		t.ok("SetSetting", t.store.SetSetting(t.ctx, name, value, m))
-		t.same("the value", t.setting(name), value)
-		t.wrote(cursor, m, name)
+		t.wantNoError("SetSetting", t.store.SetSetting(t.ctx, name, value, m))
+		t.wantEqual("the value", t.wantSetting(name), value)
+		t.wantRows(cursor, m, name)
 	}
 }
 
 func racingReplacements(t *trial) {
-	for range t.few(10) {
+	for range t.scale(10) {
 		name := t.id()
 		var mutations [8]keyfold.Mutation
 		for i := range mutations {
@@ -125,8 +125,8 @@ func racingReplacements(t *trial) {
 		errs := race(len(mutations), func(i int) error {
 			return again(func() error { return t.store.SetSetting(t.ctx, name, values[i], mutations[i]) })
 		})
-		t.ok("racing SetSetting", errors.Join(errs...))
-		if got := t.setting(name); !slices.Contains(values, got) {
+		t.wantNoError("racing SetSetting", errors.Join(errs...))
+		if got := t.wantSetting(name); !slices.Contains(values, got) {
 			t.Errorf("the value is %q, want one of %q", got, values)
 		}
 	}
@@ -136,27 +136,27 @@ func settingsAreOpaque(t *trial) {
 	base := t.id() + "x"
 	names := []string{base, base + " ", base + "X", base + "é", base + "e\u0301"}
 	for _, name := range names {
-		t.same("AddSetting", t.addSetting(name, "of "+name), "of "+name)
+		t.wantEqual("AddSetting", t.addSetting(name, "of "+name), "of "+name)
 	}
 	for _, name := range names {
-		t.same("the value", t.setting(name), "of "+name)
+		t.wantEqual("the value", t.wantSetting(name), "of "+name)
 	}
 }
 
 func checkPasses(t *trial) {
 	for range 2 {
-		t.ok("Check", t.store.Check(t.ctx))
+		t.wantNoError("Check", t.store.Check(t.ctx))
 	}
 	t.create()
-	t.ok("Check after a change", t.store.Check(t.ctx))
-	t.ok("Check within a transaction", t.together(func(tx keyfold.Store) error { return tx.Check(t.ctx) }))
+	t.wantNoError("Check after a change", t.store.Check(t.ctx))
+	t.wantNoError("Check within a transaction", t.inTx(func(tx keyfold.Store) error { return tx.Check(t.ctx) }))
 }
 
 func checkWritesNothing(t *trial) {
 	cursor := t.cursor()
-	t.ok("Check", t.store.Check(t.ctx))
+	t.wantNoError("Check", t.store.Check(t.ctx))
 	changes, _, err := t.store.Changes(t.ctx, cursor)
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	if entries := t.entries(keyfold.AuditScan{Limit: 10}, nil); len(changes) != 0 || len(entries) != 0 {
 		t.Errorf("Check wrote %d change rows and %d audit rows, want none", len(changes), len(entries))
 	}

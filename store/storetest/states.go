@@ -27,35 +27,35 @@ func stateCases() []testCase {
 func (t *trial) change(ids []string, change keyfold.StateChange, reason string, m keyfold.Mutation) []string {
 	t.Helper()
 	changed, err := t.store.SetKeyState(t.ctx, ids, change, reason, m)
-	t.ok("SetKeyState", err)
+	t.wantNoError("SetKeyState", err)
 	return changed
 }
 
 func stateSetsFields(t *trial) {
 	want := live(t.full())
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, want, t.mutation("key.create", want.ID)))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, want, t.mutation("key.create", want.ID)))
 	ids := []string{want.ID}
 
 	m := t.mutation("key.disable", want.ID)
 	t.change(ids, keyfold.DisableChange, "on holiday", m)
 	want.DisabledAt, want.DisabledReason, want.UpdatedAt, want.Version = m.At, "on holiday", m.At, 2
-	t.same("the disabled key", t.key(want.ID), want)
+	t.wantEqual("the disabled key", t.wantKey(want.ID), want)
 
 	m = t.mutation("key.enable", want.ID)
 	t.change(ids, keyfold.EnableChange, "", m)
 	want.DisabledAt, want.DisabledReason, want.UpdatedAt, want.Version = time.Time{}, "", m.At, 3
 	want.ActiveAt = m.At
-	t.same("the enabled key", t.key(want.ID), want)
+	t.wantEqual("the enabled key", t.wantKey(want.ID), want)
 
 	m = t.mutation("key.disable", want.ID)
 	t.change(ids, keyfold.DisableChange, "", m)
 	want.DisabledAt, want.UpdatedAt, want.Version = m.At, m.At, 4
-	t.same("the key disabled without a reason", t.key(want.ID), want)
+	t.wantEqual("the key disabled without a reason", t.wantKey(want.ID), want)
 
 	m = t.mutation("key.revoke", want.ID)
 	t.change(ids, keyfold.RevokeChange, "leaked", m)
 	want.RevokedAt, want.RevokedReason, want.UpdatedAt, want.Version = m.At, "leaked", m.At, 5
-	t.same("the revoked key", t.key(want.ID), want)
+	t.wantEqual("the revoked key", t.wantKey(want.ID), want)
 }
 
 func stateGuards(t *trial) {
@@ -83,7 +83,7 @@ func stateGuards(t *trial) {
 		for _, change := range row.before {
 			t.set(key.ID, change)
 		}
-		before := t.key(key.ID)
+		before := t.wantKey(key.ID)
 		m := t.mutation(t.action(), key.ID)
 		cursor := t.cursor()
 		changed := t.change([]string{key.ID}, row.change, "another reason", m)
@@ -91,8 +91,8 @@ func stateGuards(t *trial) {
 			t.Errorf("change %d of a key that is %s returned %q, applies should be %t", row.change, row.state, changed, row.applies)
 		}
 		if !row.applies {
-			t.same("the key that is "+row.state, t.key(key.ID), before)
-			t.wroteNothing(cursor, m)
+			t.wantEqual("the key that is "+row.state, t.wantKey(key.ID), before)
+			t.wantNoRows(cursor, m)
 		}
 	}
 }
@@ -107,7 +107,7 @@ func stateReturnsChanged(t *trial) {
 		t.Errorf("SetKeyState returned %q, want %q: in the order given, each once", got, want)
 	}
 	for _, key := range keys {
-		if got := t.key(key.ID); got.RevokedAt.IsZero() || got.Version != 2 {
+		if got := t.wantKey(key.ID); got.RevokedAt.IsZero() || got.Version != 2 {
 			t.Errorf("key %s has version %d, want 2 and revoked", key.ID, got.Version)
 		}
 	}
@@ -119,7 +119,7 @@ func stateWritesRows(t *trial) {
 	m := t.mutation(t.action(), "replaced")
 	cursor := t.cursor()
 	t.change([]string{keys[0].ID, keys[1].ID, t.id(), keys[2].ID}, keyfold.DisableChange, "", m)
-	t.fed(cursor, m, keys[0].ID, keys[2].ID)
+	t.wantChanges(cursor, m, keys[0].ID, keys[2].ID)
 	for i, want := range []int{1, 0, 1} {
 		m.Target = keys[i].ID
 		entries := t.audited(m)
@@ -127,7 +127,7 @@ func stateWritesRows(t *trial) {
 			t.Errorf("key %d of 3 has %d audit rows, want %d", i+1, len(entries), want)
 		}
 		for _, entry := range entries {
-			t.same("audit row", entry.Mutation, m)
+			t.wantEqual("audit row", entry.Mutation, m)
 		}
 	}
 	m.Target = "replaced"
@@ -141,7 +141,7 @@ func stateAtThreshold(t *trial) {
 	m := t.mutation(t.action(), "")
 	cursor := t.cursor()
 	t.change(ids, keyfold.DisableChange, "", m)
-	t.fed(cursor, m, ids...)
+	t.wantChanges(cursor, m, ids...)
 }
 
 func stateAboveThreshold(t *trial) {
@@ -151,9 +151,9 @@ func stateAboveThreshold(t *trial) {
 	if changed := t.change(ids, keyfold.RevokeChange, "closed", m); !slices.Equal(changed, ids) {
 		t.Errorf("SetKeyState returned %d ids, want all %d in order", len(changed), len(ids))
 	}
-	t.fed(cursor, m, "")
+	t.wantChanges(cursor, m, "")
 	for _, id := range []string{ids[0], ids[len(ids)/2], ids[len(ids)-1]} {
-		if key := t.key(id); key.RevokedAt.IsZero() || key.RevokedReason != "closed" {
+		if key := t.wantKey(id); key.RevokedAt.IsZero() || key.RevokedReason != "closed" {
 			t.Errorf("key %s is not revoked", id)
 		}
 		m.Target = id
@@ -201,11 +201,11 @@ func revokeWins(t *trial) {
 			}
 		}
 	})
-	t.ok("revoking", errs[editors])
+	t.wantNoError("revoking", errs[editors])
 	if got := count(errs[:editors], keyfold.ErrConflict); got != editors {
 		t.Errorf("editors ended with %v, want a conflict for each", errs[:editors])
 	}
-	got := t.key(key.ID)
+	got := t.wantKey(key.ID)
 	if !got.RevokedAt.Equal(revoke.At) || got.RevokedReason != "leaked" {
 		t.Errorf("after the stream the key is revoked at %v for %q, want %v for %q",
 			got.RevokedAt, got.RevokedReason, revoke.At, "leaked")
@@ -241,14 +241,14 @@ func racingStates(t *trial) {
 			return err
 		})
 	})
-	t.ok("racing state changes", errors.Join(errs...))
+	t.wantNoError("racing state changes", errors.Join(errs...))
 	all := slices.Sorted(slices.Values(slices.Concat(changed...)))
 	if !slices.Equal(all, slices.Sorted(slices.Values(ids))) {
 		t.Errorf("racing state changes returned %d ids in all, want each of %d once", len(all), len(ids))
 	}
-	t.fed(cursor, m, ids...)
+	t.wantChanges(cursor, m, ids...)
 	for _, id := range ids {
-		if got := t.key(id).Version; got != 2 {
+		if got := t.wantKey(id).Version; got != 2 {
 			t.Errorf("key %s has version %d, want 2", id, got)
 		}
 	}
@@ -262,5 +262,5 @@ func stateOfNothing(t *trial) {
 			t.Errorf("SetKeyState of %q returned %q, want nothing", ids, changed)
 		}
 	}
-	t.wroteNothing(cursor, m)
+	t.wantNoRows(cursor, m)
 }

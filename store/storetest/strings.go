@@ -34,27 +34,27 @@ func keyIDsAreOpaque(t *trial) {
 	}
 	for i, id := range ids {
 		want := fmt.Sprint("key ", i)
-		key := t.key(id)
+		key := t.wantKey(id)
 		if key.ID != id || key.Name != want {
 			t.Errorf("Key(%+q) returned %+q named %q, want the one named %q", id, key.ID, key.Name, want)
 		}
 		record, err := t.store.VerifyKey(t.ctx, id)
-		t.ok("VerifyKey", err)
+		t.wantNoError("VerifyKey", err)
 		if record.KeyID != id || record.Name != want {
 			t.Errorf("VerifyKey(%+q) returned %+q named %q, want the one named %q", id, record.KeyID, record.Name, want)
 		}
 		entries, err := t.store.Audit(t.ctx, keyfold.AuditScan{Target: id, Limit: 50})
-		t.ok("Audit", err)
+		t.wantNoError("Audit", err)
 		if len(entries) != 1 {
 			t.Errorf("Audit of target %+q returned %d entries, want 1", id, len(entries))
 		}
 	}
 	t.useEach(ids)
 	for i, id := range ids {
-		t.ok("DeleteKey", t.store.DeleteKey(t.ctx, id, t.mutation("key.delete", id)))
-		t.gone(id)
+		t.wantNoError("DeleteKey", t.store.DeleteKey(t.ctx, id, t.mutation("key.delete", id)))
+		t.wantNoKey(id)
 		for _, later := range ids[i+1:] {
-			t.key(later)
+			t.wantKey(later)
 		}
 	}
 }
@@ -71,19 +71,19 @@ func (t *trial) useEach(ids []string) {
 		batch.Events = append(batch.Events, keyfold.UsageEvent{At: t.now(), KeyID: id})
 	}
 	_, err := t.store.RecordUsage(t.ctx, batch)
-	t.ok("RecordUsage", err)
+	t.wantNoError("RecordUsage", err)
 	for i, id := range ids {
-		if got := t.key(id).Uses; got != int64(i+1) {
+		if got := t.wantKey(id).Uses; got != int64(i+1) {
 			t.Errorf("key %+q has %d uses, want %d", id, got, i+1)
 		}
 		scan := keyfold.UsageScan{KeyID: id, From: hour, To: t.clock.Add(time.Hour), Limit: 50}
 		events, err := t.store.UsageEvents(t.ctx, scan)
-		t.ok("UsageEvents", err)
+		t.wantNoError("UsageEvents", err)
 		if len(events) != 1 || events[0].KeyID != id {
 			t.Errorf("UsageEvents of key %+q returned %v, want its one event", id, events)
 		}
 		hours, err := t.store.UsageHours(t.ctx, scan)
-		t.ok("UsageHours", err)
+		t.wantNoError("UsageHours", err)
 		if len(hours) != 1 || hours[0].Count != int64(i+1) {
 			t.Errorf("UsageHours of key %+q returned %v, want a count of %d", id, hours, i+1)
 		}
@@ -106,7 +106,7 @@ func labelsAreOpaque(t *trial, index keyfold.KeyIndex, set func(*keyfold.KeyReco
 	}
 	for i, label := range labels {
 		keys, err := t.store.Keys(t.ctx, keyfold.KeyScan{Index: index, Value: label, Limit: 50})
-		t.ok("Keys", err)
+		t.wantNoError("Keys", err)
 		if len(keys) != 1 || keys[0].ID != ids[i] {
 			t.Errorf("Keys of %+q returned %d keys, want the one that was created with it", label, len(keys))
 		}
@@ -116,7 +116,7 @@ func labelsAreOpaque(t *trial, index keyfold.KeyIndex, set func(*keyfold.KeyReco
 func recordersAreOpaque(t *trial) {
 	for _, recorder := range variants() {
 		result, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{RecorderID: recorder, Number: 1, At: t.now()})
-		t.ok("RecordUsage", err)
+		t.wantNoError("RecordUsage", err)
 		if result.Duplicate {
 			t.Errorf("the first batch of recorder %+q was taken for one of another", recorder)
 		}
@@ -138,6 +138,6 @@ func textsAreOpaque(t *trial) {
 			key.Hint, key.RevokedReason, key.DisabledReason = text, text, text
 			key.Metadata = map[string]string{text: text}
 		})
-		t.same(fmt.Sprintf("text %+q", text), t.key(key.ID), key)
+		t.wantEqual(fmt.Sprintf("text %+q", text), t.wantKey(key.ID), key)
 	}
 }

@@ -38,19 +38,19 @@ func throttleCases() []testCase {
 
 func databaseID(t *trial) {
 	id, err := t.store.DatabaseID(t.ctx)
-	t.ok("DatabaseID", err)
+	t.wantNoError("DatabaseID", err)
 	if len(id) < 16 {
 		t.Errorf("DatabaseID: got %d characters, want at least 16", len(id))
 	}
 	again, err := t.store.DatabaseID(t.ctx)
-	t.ok("DatabaseID", err)
-	t.same("DatabaseID", again, id)
+	t.wantNoError("DatabaseID", err)
+	t.wantEqual("DatabaseID", again, id)
 	if !t.hasTx() {
 		return
 	}
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		again, err := tx.DatabaseID(t.ctx)
-		t.same("DatabaseID within a transaction", again, id)
+		t.wantEqual("DatabaseID within a transaction", again, id)
 		return err
 	}))
 }
@@ -70,43 +70,43 @@ func reservations(rule keyfold.ThrottleRule, names ...string) []keyfold.Throttle
 	return reserved
 }
 
-// throttle reads a throttle that must exist.
-func (t *trial) throttle(name string) keyfold.Throttle {
+// wantThrottle reads a throttle that must exist.
+func (t *trial) wantThrottle(name string) keyfold.Throttle {
 	t.Helper()
 	row, err := t.store.Throttle(t.ctx, name)
-	t.ok("Throttle", err)
+	t.wantNoError("Throttle", err)
 	return row
 }
 
-// throttles checks that the throttles are there as given.
-func (t *trial) throttles(what string, rows ...keyfold.Throttle) {
+// wantThrottles checks that the throttles are there as given.
+func (t *trial) wantThrottles(what string, rows ...keyfold.Throttle) {
 	t.Helper()
 	for _, row := range rows {
-		t.same(what+": Throttle", t.throttle(row.Name), row)
+		t.wantEqual(what+": Throttle", t.wantThrottle(row.Name), row)
 	}
 }
 
-// noThrottle checks that a name has no throttle.
-func (t *trial) noThrottle(name string) {
+// wantNoThrottle checks that a name has no throttle.
+func (t *trial) wantNoThrottle(name string) {
 	t.Helper()
 	_, err := t.store.Throttle(t.ctx, name)
-	t.fails("Throttle", err, keyfold.ErrNotFound)
+	t.wantError("Throttle", err, keyfold.ErrNotFound)
 }
 
-// reserves counts an attempt, which must not be blocked.
-func (t *trial) reserves(rule keyfold.ThrottleRule, at time.Time, names ...string) {
+// wantReserved counts an attempt, which must not be blocked.
+func (t *trial) wantReserved(rule keyfold.ThrottleRule, at time.Time, names ...string) {
 	t.Helper()
 	blocking, err := t.store.ReserveAttempt(t.ctx, reservations(rule, names...), at)
-	t.ok("ReserveAttempt", err)
-	t.same(fmt.Sprintf("ReserveAttempt of %q", names), blocking, keyfold.Throttle{})
+	t.wantNoError("ReserveAttempt", err)
+	t.wantEqual(fmt.Sprintf("ReserveAttempt of %q", names), blocking, keyfold.Throttle{})
 }
 
-// blocked checks that an attempt is blocked by a throttle.
-func (t *trial) blocked(rule keyfold.ThrottleRule, at time.Time, want keyfold.Throttle, names ...string) {
+// wantBlocked checks that an attempt is blocked by a throttle.
+func (t *trial) wantBlocked(rule keyfold.ThrottleRule, at time.Time, want keyfold.Throttle, names ...string) {
 	t.Helper()
 	blocking, err := t.store.ReserveAttempt(t.ctx, reservations(rule, names...), at)
-	t.ok("ReserveAttempt", err)
-	t.same(fmt.Sprintf("ReserveAttempt of %q", names), blocking, want)
+	t.wantNoError("ReserveAttempt", err)
+	t.wantEqual(fmt.Sprintf("ReserveAttempt of %q", names), blocking, want)
 }
 
 func everyThrottleColumn(t *trial) {
@@ -115,16 +115,16 @@ func everyThrottleColumn(t *trial) {
 	for _, field := range zeroFields("Throttle", reflect.ValueOf(row)) {
 		t.Errorf("the suite's own throttle has nothing in %s: give it a value", field)
 	}
-	t.reserves(strict, at.Add(-time.Minute), row.Name)
-	t.throttles("after one attempt", keyfold.Throttle{Name: row.Name, Attempts: 1, ExpiresAt: at.Add(59 * time.Minute)})
-	t.reserves(strict, at, row.Name)
-	t.throttles("after two attempts", row)
+	t.wantReserved(strict, at.Add(-time.Minute), row.Name)
+	t.wantThrottles("after one attempt", keyfold.Throttle{Name: row.Name, Attempts: 1, ExpiresAt: at.Add(59 * time.Minute)})
+	t.wantReserved(strict, at, row.Name)
+	t.wantThrottles("after two attempts", row)
 }
 
 func unknownThrottle(t *trial) {
-	t.reserves(lax, t.now(), t.id())
+	t.wantReserved(lax, t.now(), t.id())
 	for _, name := range []string{t.id(), "", " ", "%"} {
-		t.noThrottle(name)
+		t.wantNoThrottle(name)
 	}
 }
 
@@ -132,16 +132,16 @@ func throttlesAreOpaque(t *trial) {
 	names, at := variants(), t.now()
 	for i, name := range names {
 		for range i + 1 {
-			t.reserves(lax, at, name)
+			t.wantReserved(lax, at, name)
 		}
 	}
 	for i, name := range names {
-		t.throttles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 1), ExpiresAt: at.Add(lax.ResetAfter)})
+		t.wantThrottles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 1), ExpiresAt: at.Add(lax.ResetAfter)})
 	}
-	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Clear: names[:1], Refund: reservations(lax, names[1])}))
-	t.noThrottle(names[0])
+	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Clear: names[:1], Refund: reservations(lax, names[1])}))
+	t.wantNoThrottle(names[0])
 	for i, name := range names[2:] {
-		t.throttles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 3), ExpiresAt: at.Add(lax.ResetAfter)})
+		t.wantThrottles("one of many", keyfold.Throttle{Name: name, Attempts: int64(i + 3), ExpiresAt: at.Add(lax.ResetAfter)})
 	}
 }
 
@@ -154,11 +154,11 @@ func attemptsCount(t *trial) {
 		if wait > 0 {
 			row.BlockedUntil = at.Add(wait)
 		}
-		t.reserves(rule, at, name)
-		t.throttles(fmt.Sprint("after attempt ", i+1), row)
+		t.wantReserved(rule, at, name)
+		t.wantThrottles(fmt.Sprint("after attempt ", i+1), row)
 		if wait > 0 {
-			t.blocked(rule, at, row, name)
-			t.throttles(fmt.Sprint("blocked after attempt ", i+1), row)
+			t.wantBlocked(rule, at, row, name)
+			t.wantThrottles(fmt.Sprint("blocked after attempt ", i+1), row)
 		}
 		at = at.Add(wait)
 	}
@@ -167,17 +167,17 @@ func attemptsCount(t *trial) {
 func expiredThrottle(t *trial) {
 	for _, late := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
 		name, at := t.id(), t.now()
-		t.reserves(strict, at, name)
-		t.reserves(strict, at, name)
+		t.wantReserved(strict, at, name)
+		t.wantReserved(strict, at, name)
 		at = at.Add(strict.ResetAfter + late)
-		t.reserves(strict, at, name)
-		t.throttles("begun anew", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
+		t.wantReserved(strict, at, name)
+		t.wantThrottles("begun anew", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 	}
 	name, at := t.id(), t.now()
-	t.reserves(lax, at, name)
+	t.wantReserved(lax, at, name)
 	end := at.Add(lax.ResetAfter)
-	t.reserves(lax, end.Add(-time.Millisecond), name)
-	t.throttles("just before it expires", keyfold.Throttle{Name: name, Attempts: 2, ExpiresAt: end})
+	t.wantReserved(lax, end.Add(-time.Millisecond), name)
+	t.wantThrottles("just before it expires", keyfold.Throttle{Name: name, Attempts: 2, ExpiresAt: end})
 }
 
 func bucketDrips(t *trial) {
@@ -188,36 +188,36 @@ func bucketDrips(t *trial) {
 		return keyfold.Throttle{Name: name, Attempts: attempts, BlockedUntil: full0.Add(-2 * rule.RefillInterval), ExpiresAt: full0}
 	}
 	for i := range 3 {
-		t.reserves(rule, at, name)
-		t.throttles("of a full bucket", row(int64(i+1), time.Duration(i+1)*rule.RefillInterval))
+		t.wantReserved(rule, at, name)
+		t.wantThrottles("of a full bucket", row(int64(i+1), time.Duration(i+1)*rule.RefillInterval))
 	}
 	empty := row(3, 3*rule.RefillInterval)
-	t.blocked(rule, at, empty, name)
-	t.blocked(rule, at.Add(rule.RefillInterval-time.Millisecond), empty, name)
-	t.reserves(rule, at.Add(rule.RefillInterval), name)
-	t.throttles("when one attempt came back", row(4, 4*rule.RefillInterval))
-	t.blocked(rule, at.Add(rule.RefillInterval), row(4, 4*rule.RefillInterval), name)
-	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Refund: reservations(rule, name)}))
+	t.wantBlocked(rule, at, empty, name)
+	t.wantBlocked(rule, at.Add(rule.RefillInterval-time.Millisecond), empty, name)
+	t.wantReserved(rule, at.Add(rule.RefillInterval), name)
+	t.wantThrottles("when one attempt came back", row(4, 4*rule.RefillInterval))
+	t.wantBlocked(rule, at.Add(rule.RefillInterval), row(4, 4*rule.RefillInterval), name)
+	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Refund: reservations(rule, name)}))
 	refunded := row(3, 3*rule.RefillInterval)
 	refunded.BlockedUntil = time.Time{}
-	t.throttles("after a refund", refunded)
-	t.reserves(rule, at.Add(rule.RefillInterval), name)
+	t.wantThrottles("after a refund", refunded)
+	t.wantReserved(rule, at.Add(rule.RefillInterval), name)
 	at = at.Add(4 * rule.RefillInterval)
-	t.reserves(rule, at, name)
-	t.throttles("when it is full again", row(1, rule.RefillInterval))
+	t.wantReserved(rule, at, name)
+	t.wantThrottles("when it is full again", row(1, rule.RefillInterval))
 }
 
 func blockedAttempt(t *trial) {
 	free, soon, late, fresh := "free "+t.id(), "soon "+t.id(), "late "+t.id(), "fresh "+t.id()
 	at := t.now()
-	t.reserves(strict, at, free)
+	t.wantReserved(strict, at, free)
 	for range 2 {
-		t.reserves(strict, at, soon)
+		t.wantReserved(strict, at, soon)
 	}
 	for range 2 {
-		t.reserves(strict, at.Add(time.Second), late)
+		t.wantReserved(strict, at.Add(time.Second), late)
 	}
-	rows := []keyfold.Throttle{t.throttle(free), t.throttle(soon), t.throttle(late)}
+	rows := []keyfold.Throttle{t.wantThrottle(free), t.wantThrottle(soon), t.wantThrottle(late)}
 	at = at.Add(2 * time.Second)
 	for _, row := range []struct {
 		names    []string
@@ -230,34 +230,34 @@ func blockedAttempt(t *trial) {
 		{[]string{soon, late}, rows[2]},
 		{[]string{late, free, soon, fresh}, rows[2]},
 	} {
-		t.blocked(strict, at, row.blocking, row.names...)
-		t.throttles("after a blocked attempt", rows...)
-		t.noThrottle(fresh)
+		t.wantBlocked(strict, at, row.blocking, row.names...)
+		t.wantThrottles("after a blocked attempt", rows...)
+		t.wantNoThrottle(fresh)
 	}
-	t.reserves(strict, at, free, fresh)
-	t.throttles("of two that are not blocked",
+	t.wantReserved(strict, at, free, fresh)
+	t.wantThrottles("of two that are not blocked",
 		keyfold.Throttle{Name: free, Attempts: 2, BlockedUntil: at.Add(strict.InitialDelay), ExpiresAt: rows[0].ExpiresAt},
 		keyfold.Throttle{Name: fresh, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 }
 
 func blockEnds(t *trial) {
 	name, at := t.id(), t.now()
-	t.reserves(strict, at, name)
-	t.reserves(strict, at, name)
-	row := t.throttle(name)
+	t.wantReserved(strict, at, name)
+	t.wantReserved(strict, at, name)
+	row := t.wantThrottle(name)
 	end := at.Add(strict.InitialDelay)
-	t.blocked(strict, end.Add(-time.Millisecond), row, name)
-	t.reserves(strict, end, name)
-	t.throttles("when the block has ended",
+	t.wantBlocked(strict, end.Add(-time.Millisecond), row, name)
+	t.wantReserved(strict, end, name)
+	t.wantThrottles("when the block has ended",
 		keyfold.Throttle{Name: name, Attempts: 3, BlockedUntil: end.Add(2 * strict.InitialDelay), ExpiresAt: row.ExpiresAt})
 
 	// No rule leaves a block that outlives its throttle, but a store may find one.
 	short := keyfold.ThrottleRule{Burst: 1, InitialDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Minute}
 	name = t.id()
-	t.reserves(short, at, name)
-	t.blocked(short, at.Add(short.ResetAfter-time.Millisecond), t.throttle(name), name)
-	t.reserves(lax, at.Add(short.ResetAfter), name)
-	t.throttles("when the throttle has ended",
+	t.wantReserved(short, at, name)
+	t.wantBlocked(short, at.Add(short.ResetAfter-time.Millisecond), t.wantThrottle(name), name)
+	t.wantReserved(lax, at.Add(short.ResetAfter), name)
+	t.wantThrottles("when the throttle has ended",
 		keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(short.ResetAfter + lax.ResetAfter)})
 }
 
@@ -274,11 +274,11 @@ func (t *trial) reserve(at time.Time, names ...string) error {
 }
 
 func racingAttempts(t *trial) {
-	racers := t.few(100)
+	racers := t.scale(100)
 	name, at := t.id(), t.now()
 	errs := race(racers, func(int) error { return t.reserve(at, name) })
-	t.ok("racing reservations", errors.Join(errs...))
-	t.throttles("after racing reservations", keyfold.Throttle{Name: name, Attempts: int64(racers), ExpiresAt: at.Add(lax.ResetAfter)})
+	t.wantNoError("racing reservations", errors.Join(errs...))
+	t.wantThrottles("after racing reservations", keyfold.Throttle{Name: name, Attempts: int64(racers), ExpiresAt: at.Add(lax.ResetAfter)})
 }
 
 func racingAttemptsOnNames(t *trial) {
@@ -298,9 +298,9 @@ func racingAttemptsOnNames(t *trial) {
 		}
 		return nil
 	})
-	t.ok("racing reservations", errors.Join(errs...))
+	t.wantNoError("racing reservations", errors.Join(errs...))
 	for _, name := range names {
-		t.throttles("after racing reservations", keyfold.Throttle{Name: name, Attempts: racers * rounds, ExpiresAt: at.Add(lax.ResetAfter)})
+		t.wantThrottles("after racing reservations", keyfold.Throttle{Name: name, Attempts: racers * rounds, ExpiresAt: at.Add(lax.ResetAfter)})
 	}
 }
 
@@ -314,19 +314,19 @@ func racingAttemptsAreBlocked(t *trial) {
 			return err
 		})
 	})
-	t.ok("racing reservations", errors.Join(errs...))
+	t.wantNoError("racing reservations", errors.Join(errs...))
 	passed := 0
 	for _, row := range blocking {
 		if row == (keyfold.Throttle{}) {
 			passed++
 			continue
 		}
-		t.same("the end of a racing reservation's block", row.BlockedUntil, at.Add(strict.InitialDelay))
+		t.wantEqual("the end of a racing reservation's block", row.BlockedUntil, at.Add(strict.InitialDelay))
 	}
 	if passed != int(strict.Burst) {
 		t.Errorf("%d of %d racing reservations passed, want %d", passed, racers, strict.Burst)
 	}
-	t.throttles("after racing reservations", keyfold.Throttle{
+	t.wantThrottles("after racing reservations", keyfold.Throttle{
 		Name: name, Attempts: strict.Burst, BlockedUntil: at.Add(strict.InitialDelay), ExpiresAt: at.Add(strict.ResetAfter),
 	})
 }
@@ -336,43 +336,43 @@ func settlement(t *trial) {
 	row := func(kind string, attempts int64) keyfold.Throttle {
 		row := keyfold.Throttle{Name: kind + " " + t.id(), Attempts: attempts, ExpiresAt: at.Add(strict.ResetAfter - time.Duration(attempts-1)*time.Minute)}
 		for n := range attempts {
-			t.reserves(strict, at.Add(-time.Duration(attempts-n-1)*time.Minute), row.Name)
+			t.wantReserved(strict, at.Add(-time.Duration(attempts-n-1)*time.Minute), row.Name)
 		}
 		if attempts >= strict.Burst {
 			row.BlockedUntil = at.Add(strict.InitialDelay << (attempts - strict.Burst))
 		}
-		t.throttles("as it was", row)
+		t.wantThrottles("as it was", row)
 		return row
 	}
 	kept, forget, refund, blocked, good := row("kept", 1), row("forget", 3), row("refund", 2), row("blocked", 4), row("good", 2)
 	fresh := "fresh " + t.id()
 	until := at.Add(90*24*time.Hour + time.Millisecond)
-	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
+	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
 		Clear: []string{forget.Name}, Refund: reservations(strict, refund.Name, blocked.Name), Trusted: []string{good.Name, fresh}, TrustedUntil: until,
 	}))
-	t.noThrottle(forget.Name)
+	t.wantNoThrottle(forget.Name)
 	// An attempt that was counted was not blocked, and so neither is one after it
 	// was taken back.
 	refund.Attempts, refund.BlockedUntil = 1, time.Time{}
 	blocked.Attempts, blocked.BlockedUntil = 3, time.Time{}
-	t.throttles("after the settlement", kept, refund, blocked,
+	t.wantThrottles("after the settlement", kept, refund, blocked,
 		keyfold.Throttle{Name: good.Name, ExpiresAt: until}, keyfold.Throttle{Name: fresh, ExpiresAt: until})
-	t.reserves(strict, at, refund.Name, good.Name)
-	t.throttles("a good one after an attempt", keyfold.Throttle{Name: good.Name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
+	t.wantReserved(strict, at, refund.Name, good.Name)
+	t.wantThrottles("a good one after an attempt", keyfold.Throttle{Name: good.Name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 }
 
 func settlementOfAbsent(t *trial) {
 	forget, refund, good := "forget "+t.id(), "refund "+t.id(), "good "+t.id()
 	until := t.now()
-	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
+	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
 		Clear: []string{forget}, Refund: reservations(strict, refund), Trusted: []string{good}, TrustedUntil: until,
 	}))
-	t.noThrottle(forget)
-	t.noThrottle(refund)
-	t.throttles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
+	t.wantNoThrottle(forget)
+	t.wantNoThrottle(refund)
+	t.wantThrottles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
 	// Nothing has less than no attempts.
-	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Refund: reservations(strict, good)}))
-	t.throttles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
+	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Refund: reservations(strict, good)}))
+	t.wantThrottles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
 }
 
 func racingRefunds(t *trial) {
@@ -395,58 +395,58 @@ func racingRefunds(t *trial) {
 		}
 		return nil
 	})
-	t.ok("racing reservations and refunds", errors.Join(errs...))
+	t.wantNoError("racing reservations and refunds", errors.Join(errs...))
 	for _, name := range []string{a, b} {
-		t.throttles("after racing refunds", keyfold.Throttle{Name: name, Attempts: racers / 2 * each, ExpiresAt: at.Add(lax.ResetAfter)})
+		t.wantThrottles("after racing refunds", keyfold.Throttle{Name: name, Attempts: racers / 2 * each, ExpiresAt: at.Add(lax.ResetAfter)})
 	}
 }
 
 func unlockUser(t *trial) {
 	user, at := t.addUser(), t.now()
 	forget, refund, good := "forget "+t.id(), "refund "+t.id(), "good "+t.id()
-	t.reserves(strict, at, forget, refund)
+	t.wantReserved(strict, at, forget, refund)
 	m := t.mutation(t.action(), user.ID)
 	cursor := t.cursor()
-	t.ok("UnlockUser", t.store.UnlockUser(t.ctx, user.ID, keyfold.AttemptResult{
+	t.wantNoError("UnlockUser", t.store.UnlockUser(t.ctx, user.ID, keyfold.AttemptResult{
 		Clear: []string{forget}, Refund: reservations(strict, refund), Trusted: []string{good}, TrustedUntil: at,
 	}, m))
-	t.noThrottle(forget)
-	t.throttles("after the unlock", keyfold.Throttle{Name: refund, ExpiresAt: at.Add(strict.ResetAfter)}, keyfold.Throttle{Name: good, ExpiresAt: at})
-	t.wrote(cursor, m, user.ID)
-	t.shows("the user", user)
+	t.wantNoThrottle(forget)
+	t.wantThrottles("after the unlock", keyfold.Throttle{Name: refund, ExpiresAt: at.Add(strict.ResetAfter)}, keyfold.Throttle{Name: good, ExpiresAt: at})
+	t.wantRows(cursor, m, user.ID)
+	t.wantUser("the user", user)
 }
 
 func unlockUnknownUser(t *trial) {
 	name, at := t.id(), t.now()
-	t.reserves(strict, at, name)
-	row := t.throttle(name)
+	t.wantReserved(strict, at, name)
+	row := t.wantThrottle(name)
 	m := t.mutation(t.action(), t.id())
 	cursor := t.cursor()
 	err := t.store.UnlockUser(t.ctx, m.Target, keyfold.AttemptResult{Clear: []string{name}}, m)
-	t.fails("UnlockUser", err, keyfold.ErrNotFound)
-	t.throttles("of a user who does not exist", row)
-	t.wroteNothing(cursor, m)
+	t.wantError("UnlockUser", err, keyfold.ErrNotFound)
+	t.wantThrottles("of a user who does not exist", row)
+	t.wantNoRows(cursor, m)
 }
 
 func emptyAttempt(t *trial) {
 	name, at := t.id(), t.now()
-	t.reserves(strict, at, name)
-	t.reserves(strict, at)
-	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{TrustedUntil: at}))
-	t.throttles("a throttle of nobody's", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
+	t.wantReserved(strict, at, name)
+	t.wantReserved(strict, at)
+	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{TrustedUntil: at}))
+	t.wantThrottles("a throttle of nobody's", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 }
 
 func throttlesWriteNoRows(t *trial) {
 	cursor := t.cursor()
-	t.reserves(strict, t.now(), "a", "b", "c")
-	t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
+	t.wantReserved(strict, t.now(), "a", "b", "c")
+	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
 		Clear: []string{"a"}, Refund: reservations(strict, "b"), Trusted: []string{"d"}, TrustedUntil: t.now(),
 	}))
 	if deleted, _, err := t.store.PruneThrottles(t.ctx, t.now(), 10); err != nil || deleted != 1 {
 		t.Errorf("PruneThrottles deleted %d rows with error %v, want 1 and none", deleted, err)
 	}
 	changes, _, err := t.store.Changes(t.ctx, cursor)
-	t.ok("Changes", err)
+	t.wantNoError("Changes", err)
 	if entries := t.entries(keyfold.AuditScan{Limit: 10}, nil); len(changes) != 0 || len(entries) != 0 {
 		t.Errorf("throttles wrote %d change rows and %d audit rows, want none", len(changes), len(entries))
 	}
@@ -458,7 +458,7 @@ func (t *trial) throttlesUntil(expire ...time.Time) []string {
 	names := make([]string, len(expire))
 	for i, at := range expire {
 		names[i] = t.id()
-		t.ok("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Trusted: names[i : i+1], TrustedUntil: at}))
+		t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Trusted: names[i : i+1], TrustedUntil: at}))
 	}
 	return names
 }
@@ -469,17 +469,17 @@ func pruneThrottlesBound(t *trial) {
 	names := t.throttlesUntil(at.Add(ms), at.Add(-time.Hour), at, at.Add(time.Hour), at.Add(-ms))
 	for i, want := range []int{3, 0} {
 		deleted, _, err := t.store.PruneThrottles(t.ctx, at, 100)
-		t.ok("PruneThrottles", err)
+		t.wantNoError("PruneThrottles", err)
 		if deleted != want {
 			t.Errorf("call %d of PruneThrottles said that it deleted %d rows, want %d", i+1, deleted, want)
 		}
 	}
 	for i, name := range names {
 		if i == 0 || i == 3 {
-			t.throttle(name)
+			t.wantThrottle(name)
 			continue
 		}
-		t.noThrottle(name)
+		t.wantNoThrottle(name)
 	}
 }
 
@@ -487,5 +487,5 @@ func pruneThrottlesInSteps(t *trial) {
 	const rows, limit = 12, 5
 	at := time.UnixMilli(900_000_000_000).UTC()
 	t.throttlesUntil(slices.Repeat([]time.Time{at}, rows)...)
-	t.inSteps("PruneThrottles", rows, limit, func() (int, bool, error) { return t.store.PruneThrottles(t.ctx, at, limit) })
+	t.wantSteps("PruneThrottles", rows, limit, func() (int, bool, error) { return t.store.PruneThrottles(t.ctx, at, limit) })
 }

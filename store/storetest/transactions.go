@@ -44,7 +44,7 @@ func txCommits(t *trial) {
 	ma, mb := t.mutation(t.action(), a.ID), t.mutation(t.action(), b.ID)
 	batch := t.used(b.ID)
 	cursor := t.cursor()
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		if err := tx.CreateKey(t.ctx, a, ma); err != nil {
 			return err
 		}
@@ -54,12 +54,12 @@ func txCommits(t *trial) {
 		_, err := tx.RecordUsage(t.ctx, batch)
 		return err
 	}))
-	t.same("the key created", t.key(a.ID), a)
-	if t.key(b.ID).RevokedAt.IsZero() {
+	t.wantEqual("the key created", t.wantKey(a.ID), a)
+	if t.wantKey(b.ID).RevokedAt.IsZero() {
 		t.Errorf("the key revoked in the transaction is not revoked")
 	}
-	t.counts("after the transaction", b.ID, 1)
-	t.wrote(cursor, mb, b.ID)
+	t.wantUses("after the transaction", b.ID, 1)
+	t.wantRows(cursor, mb, b.ID)
 	if len(t.audited(ma)) != 1 {
 		t.Errorf("the creation in the transaction has %d audit rows, want 1", len(t.audited(ma)))
 	}
@@ -77,13 +77,13 @@ func (t *trial) attempt(tx keyfold.Store, created, old keyfold.KeyRecord, m keyf
 	return err
 }
 
-// undone checks that nothing is left of what attempt did.
-func (t *trial) undone(cursor string, created, old keyfold.KeyRecord, m keyfold.Mutation) {
+// wantRolledBack checks that nothing is left of what attempt did.
+func (t *trial) wantRolledBack(cursor string, created, old keyfold.KeyRecord, m keyfold.Mutation) {
 	t.Helper()
-	t.gone(created.ID)
-	t.same("the key renewed in the transaction", t.key(old.ID), old)
-	t.counts("after the transaction", old.ID, 0)
-	t.wroteNothing(cursor, m)
+	t.wantNoKey(created.ID)
+	t.wantEqual("the key renewed in the transaction", t.wantKey(old.ID), old)
+	t.wantUses("after the transaction", old.ID, 0)
+	t.wantNoRows(cursor, m)
 }
 
 func txRollsBack(t *trial) {
@@ -97,9 +97,9 @@ func txRollsBack(t *trial) {
 		}
 		return fmt.Errorf("in the function: %w", refused)
 	})
-	t.fails("InTx", err, refused)
-	t.undone(cursor, created, old, m)
-	t.ok("CreateKey after the rollback", t.store.CreateKey(t.ctx, created, t.mutation("key.create", created.ID)))
+	t.wantError("InTx", err, refused)
+	t.wantRolledBack(cursor, created, old, m)
+	t.wantNoError("CreateKey after the rollback", t.store.CreateKey(t.ctx, created, t.mutation("key.create", created.ID)))
 }
 
 // attemptOnUsers makes every change of users, tokens and throttles through tx,
@@ -154,51 +154,51 @@ func txRollsUsersBack(t *trial) {
 		}
 		return refused
 	})
-	t.fails("InTx", err, refused)
-	t.untouched(on)
-	t.noName(on.user.UsernameKey+" edited", t.id())
-	t.noThrottle(on.newcomer.ID)
-	t.noThrottle(on.user.ID)
-	t.wroteNothing(cursor, m)
+	t.wantError("InTx", err, refused)
+	t.wantUnchanged(on)
+	t.wantNoName(on.user.UsernameKey+" edited", t.id())
+	t.wantNoThrottle(on.newcomer.ID)
+	t.wantNoThrottle(on.user.ID)
+	t.wantNoRows(cursor, m)
 }
 
 func txCommitsUsers(t *trial) {
 	on := t.subjects()
 	m := t.mutation(t.action(), on.user.ID)
 	var changed keyfold.UserRecord
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) (err error) {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) (err error) {
 		if changed, err = t.attemptOnUsers(tx, on, m); err != nil {
 			return err
 		}
 		record, err := tx.VerifyKey(t.ctx, on.fresh.ID)
-		t.ok("VerifyKey inside", err)
+		t.wantNoError("VerifyKey inside", err)
 		if !record.UserDisabled {
 			t.Errorf("VerifyKey inside does not tell that the user was disabled in the transaction")
 		}
 		row, err := tx.Throttle(t.ctx, on.throttle.Name)
-		t.ok("Throttle inside", err)
+		t.wantNoError("Throttle inside", err)
 		if row.Attempts != on.throttle.Attempts+1 {
 			t.Errorf("Throttle inside has %d attempts, want %d", row.Attempts, on.throttle.Attempts+1)
 		}
 		_, err = tx.OneTimeToken(t.ctx, on.newToken.Sum)
-		t.ok("OneTime inside", err)
+		t.wantNoError("OneTime inside", err)
 		_, err = tx.User(t.ctx, on.off.ID)
-		t.fails("User inside of one who was deleted", err, keyfold.ErrNotFound)
+		t.wantError("User inside of one who was deleted", err, keyfold.ErrNotFound)
 		return nil
 	}))
 	if changed.PasswordHash != "rehashed" || changed.Version != on.user.Version+3 {
 		t.Errorf("inside, the user had hash %q and version %d, want %q and %d",
 			changed.PasswordHash, changed.Version, "rehashed", on.user.Version+3)
 	}
-	t.shows("the user who was changed", changed)
-	t.noUser(on.off)
-	t.noToken(on.token)
-	t.hasToken(on.newToken)
-	t.userIs("the key made in the transaction", on.fresh.ID, on.newcomer.ID, true)
-	if got := t.throttle(on.throttle.Name).Attempts; got != on.throttle.Attempts+1 {
+	t.wantUser("the user who was changed", changed)
+	t.wantNoUser(on.off)
+	t.wantNoToken(on.token)
+	t.wantToken(on.newToken)
+	t.wantUserOfKey("the key made in the transaction", on.fresh.ID, on.newcomer.ID, true)
+	if got := t.wantThrottle(on.throttle.Name).Attempts; got != on.throttle.Attempts+1 {
 		t.Errorf("the throttle has %d attempts, want %d", got, on.throttle.Attempts+1)
 	}
-	t.throttles("the good throttles", keyfold.Throttle{Name: on.newcomer.ID, ExpiresAt: m.At}, keyfold.Throttle{Name: on.user.ID, ExpiresAt: m.At})
+	t.wantThrottles("the good throttles", keyfold.Throttle{Name: on.newcomer.ID, ExpiresAt: m.At}, keyfold.Throttle{Name: on.user.ID, ExpiresAt: m.At})
 }
 
 func txSurvivesUserRefusals(t *trial) {
@@ -209,32 +209,32 @@ func txSurvivesUserRefusals(t *trial) {
 	after := t.newUser()
 	change := t.token(on.off, keyfold.PurposeChangeEmail)
 	change.UserID, change.EmailKey, change.NewEmailKey = on.user.ID, on.user.EmailKey, on.off.EmailKey
-	t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, change, t.mutation("user.one_time", on.user.ID)))
+	t.wantNoError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, change, t.mutation("user.one_time", on.user.ID)))
 	cursor := t.cursor()
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
-		t.fails("CreateUser of a name that is taken", tx.CreateUser(t.ctx, taken, m), keyfold.ErrConflict)
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+		t.wantError("CreateUser of a name that is taken", tx.CreateUser(t.ctx, taken, m), keyfold.ErrConflict)
 		edit := on.user
 		edit.EmailKey = on.off.EmailKey
-		t.fails("UpdateUser to an address that is taken", tx.UpdateUser(t.ctx, edit, m), keyfold.ErrConflict)
+		t.wantError("UpdateUser to an address that is taken", tx.UpdateUser(t.ctx, edit, m), keyfold.ErrConflict)
 		edit.Version++
-		t.fails("UpdateUser of another version", tx.UpdateUser(t.ctx, edit, m), keyfold.ErrStale)
+		t.wantError("UpdateUser of another version", tx.UpdateUser(t.ctx, edit, m), keyfold.ErrStale)
 		_, err := tx.UseOneTimeToken(t.ctx, use(change), m)
-		t.fails("UseOneTimeToken for an address that is taken", err, keyfold.ErrConflict)
+		t.wantError("UseOneTimeToken for an address that is taken", err, keyfold.ErrConflict)
 		_, err = tx.UseOneTimeToken(t.ctx, use(on.newToken), m)
-		t.fails("UseOneTimeToken of an unknown token", err, keyfold.ErrNotFound)
+		t.wantError("UseOneTimeToken of an unknown token", err, keyfold.ErrNotFound)
 		token := on.newToken
 		token.Sum = change.Sum
-		t.fails("CreateOneTime of a sum that exists", tx.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrConflict)
-		t.fails("DeleteUser of nobody", tx.DeleteUser(t.ctx, t.id(), m), keyfold.ErrNotFound)
+		t.wantError("CreateOneTime of a sum that exists", tx.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrConflict)
+		t.wantError("DeleteUser of nobody", tx.DeleteUser(t.ctx, t.id(), m), keyfold.ErrNotFound)
 		key := on.fresh
 		key.UserID = t.id()
-		t.fails("CreateKey of nobody", tx.CreateKey(t.ctx, key, m), keyfold.ErrNotFound)
+		t.wantError("CreateKey of nobody", tx.CreateKey(t.ctx, key, m), keyfold.ErrNotFound)
 		return tx.CreateUser(t.ctx, after, t.mutation("user.create", after.ID))
 	}))
-	t.untouched(on)
-	t.hasToken(change)
-	t.shows("who came after the refusals", after)
-	t.wroteNothing(cursor, m)
+	t.wantUnchanged(on)
+	t.wantToken(change)
+	t.wantUser("who came after the refusals", after)
+	t.wantNoRows(cursor, m)
 }
 
 func txPanics(t *trial) {
@@ -254,8 +254,8 @@ func txPanics(t *trial) {
 	if recovered != "in the function" {
 		t.Errorf("InTx panicked with %v, want the panic of the function", recovered)
 	}
-	t.undone(cursor, created, old, m)
-	t.ok("CreateKey after the panic", t.store.CreateKey(t.ctx, created, t.mutation("key.create", created.ID)))
+	t.wantRolledBack(cursor, created, old, m)
+	t.wantNoError("CreateKey after the panic", t.store.CreateKey(t.ctx, created, t.mutation("key.create", created.ID)))
 }
 
 func txSeesItself(t *trial) {
@@ -263,26 +263,26 @@ func txSeesItself(t *trial) {
 	created := t.record(func(key *keyfold.KeyRecord) { key.OwnerID, key.IdleTimeout = owner, time.Hour })
 	m := t.mutation(t.action(), created.ID)
 	batch := t.used(created.ID)
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		if err := tx.CreateKey(t.ctx, created, m); err != nil {
 			return err
 		}
 		key, err := tx.Key(t.ctx, created.ID)
-		t.ok("Key inside", err)
-		t.same("Key inside", key, created)
+		t.wantNoError("Key inside", err)
+		t.wantEqual("Key inside", key, created)
 		if _, err := tx.RecordUsage(t.ctx, batch); err != nil {
 			return err
 		}
 		record, err := tx.VerifyKey(t.ctx, created.ID)
-		t.ok("VerifyKey inside", err)
+		t.wantNoError("VerifyKey inside", err)
 		used := created
 		used.LastUsedAt, used.Uses = batch.Keys[0].LastUsedAt, 1
-		t.same("VerifyKey inside", record, verifyRecord(used))
+		t.wantEqual("VerifyKey inside", record, verifyRecord(used))
 		keys, err := tx.Keys(t.ctx, keyfold.KeyScan{Index: keyfold.KeysByOwner, Value: owner, Limit: 10})
-		t.ok("Keys inside", err)
-		t.same("Keys inside", keys, []keyfold.KeyRecord{used})
+		t.wantNoError("Keys inside", err)
+		t.wantEqual("Keys inside", keys, []keyfold.KeyRecord{used})
 		entries, err := tx.Audit(t.ctx, keyfold.AuditScan{Target: created.ID, Limit: 10})
-		t.ok("Audit inside", err)
+		t.wantNoError("Audit inside", err)
 		if len(entries) != 1 {
 			t.Errorf("Audit inside returned %d entries, want 1", len(entries))
 		}
@@ -294,14 +294,14 @@ func txIsIsolated(t *trial) {
 	created, old := t.record(), t.create()
 	m := t.mutation(t.action(), old.ID)
 	cursor := t.cursor()
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		if err := t.attempt(tx, created, old, m); err != nil {
 			return err
 		}
-		t.undone(cursor, created, old, m)
+		t.wantRolledBack(cursor, created, old, m)
 		return nil
 	}))
-	if t.key(created.ID).ID != created.ID || t.key(old.ID).Version != 2 {
+	if t.wantKey(created.ID).ID != created.ID || t.wantKey(old.ID).Version != 2 {
 		t.Errorf("after the commit the changes are not seen")
 	}
 }
@@ -325,14 +325,14 @@ func txNests(t *trial) {
 		// The inner InTx committed nothing: what it did falls with the rest.
 		return refused
 	})
-	t.fails("InTx", err, refused)
-	t.gone(created.ID)
-	t.gone(inner.ID)
+	t.wantError("InTx", err, refused)
+	t.wantNoKey(created.ID)
+	t.wantNoKey(inner.ID)
 
 	err = t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		return tx.InTx(t.ctx, func(keyfold.Store) error { return refused })
 	})
-	t.fails("the error of the inner function", err, refused)
+	t.wantError("the error of the inner function", err, refused)
 }
 
 func txSurvivesConflict(t *trial) {
@@ -341,42 +341,42 @@ func txSurvivesConflict(t *trial) {
 	second.Name = "another key of that id"
 	ma, mb := t.mutation(t.action(), taken.ID), t.mutation(t.action(), after.ID)
 	cursor := t.cursor()
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		if err := tx.CreateKey(t.ctx, other, t.mutation("key.create", other.ID)); err != nil {
 			return err
 		}
-		t.fails("CreateKey of an id that exists", tx.CreateKey(t.ctx, second, ma), keyfold.ErrConflict)
-		t.fails("CreateKey of an id of this transaction", tx.CreateKey(t.ctx, other, ma), keyfold.ErrConflict)
+		t.wantError("CreateKey of an id that exists", tx.CreateKey(t.ctx, second, ma), keyfold.ErrConflict)
+		t.wantError("CreateKey of an id of this transaction", tx.CreateKey(t.ctx, other, ma), keyfold.ErrConflict)
 		return tx.CreateKey(t.ctx, after, mb)
 	}))
-	t.same("the key that was there", t.key(taken.ID), taken)
-	t.same("the key from before the conflict", t.key(other.ID), other)
-	t.same("the key from after the conflict", t.key(after.ID), after)
-	t.wroteNothing(cursor, ma)
+	t.wantEqual("the key that was there", t.wantKey(taken.ID), taken)
+	t.wantEqual("the key from before the conflict", t.wantKey(other.ID), other)
+	t.wantEqual("the key from after the conflict", t.wantKey(after.ID), after)
+	t.wantNoRows(cursor, ma)
 }
 
 func txRefusals(t *trial) {
 	old, revoked, taken, after := t.create(), t.create(), t.create(), t.record()
 	t.set(revoked.ID, keyfold.RevokeChange)
-	revoked = t.key(revoked.ID)
+	revoked = t.wantKey(revoked.ID)
 	m := t.mutation(t.action(), old.ID)
 	cursor := t.cursor()
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		half := t.rotation(old)
 		half.New.ID = taken.ID
-		t.fails("RotateKey to an id that exists", tx.RotateKey(t.ctx, half, m), keyfold.ErrConflict)
-		t.fails("UpdateKey of a revoked key", tx.UpdateKey(t.ctx, revoked, m), keyfold.ErrConflict)
-		t.fails("RenewKey of another version", tx.RenewKey(t.ctx, old.ID, 7, time.Time{}, m), keyfold.ErrStale)
-		t.fails("DeleteKey of an unknown key", tx.DeleteKey(t.ctx, t.id(), m), keyfold.ErrNotFound)
+		t.wantError("RotateKey to an id that exists", tx.RotateKey(t.ctx, half, m), keyfold.ErrConflict)
+		t.wantError("UpdateKey of a revoked key", tx.UpdateKey(t.ctx, revoked, m), keyfold.ErrConflict)
+		t.wantError("RenewKey of another version", tx.RenewKey(t.ctx, old.ID, 7, time.Time{}, m), keyfold.ErrStale)
+		t.wantError("DeleteKey of an unknown key", tx.DeleteKey(t.ctx, t.id(), m), keyfold.ErrNotFound)
 		_, err := tx.Key(t.ctx, t.id())
-		t.fails("Key of an unknown key", err, keyfold.ErrNotFound)
+		t.wantError("Key of an unknown key", err, keyfold.ErrNotFound)
 		return tx.CreateKey(t.ctx, after, t.mutation("key.create", after.ID))
 	}))
-	t.same("the key that was not rotated", t.key(old.ID), old)
-	t.same("the revoked key", t.key(revoked.ID), revoked)
-	t.same("the key whose id was taken", t.key(taken.ID), taken)
-	t.key(after.ID)
-	t.wroteNothing(cursor, m)
+	t.wantEqual("the key that was not rotated", t.wantKey(old.ID), old)
+	t.wantEqual("the revoked key", t.wantKey(revoked.ID), revoked)
+	t.wantEqual("the key whose id was taken", t.wantKey(taken.ID), taken)
+	t.wantKey(after.ID)
+	t.wantNoRows(cursor, m)
 }
 
 func racingTransactions(t *trial) {
@@ -413,9 +413,9 @@ func racingTransactions(t *trial) {
 		}
 		return nil
 	})
-	t.ok("racing transactions", errors.Join(errs...))
+	t.wantNoError("racing transactions", errors.Join(errs...))
 	found := t.walk(keyfold.KeyScan{Index: keyfold.KeysByOwner, Value: owner, Limit: 200}, nil)
-	version := t.key(shared.ID).Version
+	version := t.wantKey(shared.ID).Version
 	if len(found) != racers*rounds || version != 1+racers*rounds {
 		t.Errorf("%d transactions left %d keys and version %d, want %d and %d",
 			racers*rounds, len(found), version, racers*rounds, 1+racers*rounds)
@@ -424,7 +424,7 @@ func racingTransactions(t *trial) {
 
 func txEnds(t *trial) {
 	var bound keyfold.Store
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		bound = tx
 		return nil
 	}))
@@ -432,15 +432,15 @@ func txEnds(t *trial) {
 	if err := bound.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)); err == nil {
 		t.Errorf("CreateKey through a transaction that has ended: got no error")
 	}
-	t.gone(key.ID)
+	t.wantNoKey(key.ID)
 }
 
 func txReads(t *trial) {
 	key := t.create()
-	t.ok("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
+	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		got, err := tx.Key(t.ctx, key.ID)
-		t.same("Key", got, key)
+		t.wantEqual("Key", got, key)
 		return err
 	}))
-	t.ok("InTx that does nothing", t.store.InTx(t.ctx, func(keyfold.Store) error { return nil }))
+	t.wantNoError("InTx that does nothing", t.store.InTx(t.ctx, func(keyfold.Store) error { return nil }))
 }

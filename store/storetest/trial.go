@@ -37,8 +37,8 @@ type trial struct {
 	patience time.Duration
 }
 
-// few returns n, or a fifth of it on a slow store.
-func (t *trial) few(n int) int {
+// scale returns n, or a fifth of it on a slow store.
+func (t *trial) scale(n int) int {
 	if t.slow {
 		return max(2, n/5)
 	}
@@ -99,7 +99,7 @@ func (t *trial) record(edits ...func(*keyfold.KeyRecord)) keyfold.KeyRecord {
 func (t *trial) create(edits ...func(*keyfold.KeyRecord)) keyfold.KeyRecord {
 	t.Helper()
 	key := t.record(edits...)
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
 	return key
 }
 
@@ -115,7 +115,7 @@ func (t *trial) createMany(n int, edits ...func(*keyfold.KeyRecord)) []keyfold.K
 		keys[i] = t.record(edits...)
 	}
 	for some := range slices.Chunk(keys, perStep) {
-		t.ok("InTx", t.together(func(tx keyfold.Store) error {
+		t.wantNoError("InTx", t.inTx(func(tx keyfold.Store) error {
 			for _, key := range some {
 				if err := tx.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)); err != nil {
 					return err
@@ -134,12 +134,12 @@ func (t *trial) hasTx() bool {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return false
 	}
-	t.ok("InTx", err)
+	t.wantNoError("InTx", err)
 	return true
 }
 
-// together runs fn in a transaction, or without one where the store has none.
-func (t *trial) together(fn func(keyfold.Store) error) error {
+// inTx runs fn in a transaction, or without one where the store has none.
+func (t *trial) inTx(fn func(keyfold.Store) error) error {
 	err := t.store.InTx(t.ctx, fn)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return fn(t.store)
@@ -147,26 +147,26 @@ func (t *trial) together(fn func(keyfold.Store) error) error {
 	return err
 }
 
-// key reads a key that must exist.
-func (t *trial) key(id string) keyfold.KeyRecord {
+// wantKey reads a key that must exist.
+func (t *trial) wantKey(id string) keyfold.KeyRecord {
 	t.Helper()
 	key, err := t.store.Key(t.ctx, id)
-	t.ok("Key", err)
+	t.wantNoError("Key", err)
 	return key
 }
 
-// gone checks that no key of that id exists.
-func (t *trial) gone(id string) {
+// wantNoKey checks that no key of that id exists.
+func (t *trial) wantNoKey(id string) {
 	t.Helper()
 	_, err := t.store.Key(t.ctx, id)
-	t.fails("Key", err, keyfold.ErrNotFound)
+	t.wantError("Key", err, keyfold.ErrNotFound)
 }
 
 // set changes the state of one key, which must apply.
 func (t *trial) set(id string, change keyfold.StateChange) {
 	t.Helper()
 	changed, err := t.store.SetKeyState(t.ctx, []string{id}, change, "because", t.mutation("key.state", id))
-	t.ok("SetKeyState", err)
+	t.wantNoError("SetKeyState", err)
 	if len(changed) != 1 || changed[0] != id {
 		t.Fatalf("SetKeyState changed %q, want %q", changed, id)
 	}
@@ -176,7 +176,7 @@ func (t *trial) set(id string, change keyfold.StateChange) {
 func (t *trial) rotate(old keyfold.KeyRecord) keyfold.KeyRecord {
 	t.Helper()
 	r := t.rotation(old)
-	t.ok("RotateKey", t.store.RotateKey(t.ctx, r, t.mutation("key.rotate", old.ID)))
+	t.wantNoError("RotateKey", t.store.RotateKey(t.ctx, r, t.mutation("key.rotate", old.ID)))
 	return r.New
 }
 
@@ -188,24 +188,24 @@ func (t *trial) rotation(old keyfold.KeyRecord) keyfold.Rotation {
 	return keyfold.Rotation{OldID: old.ID, OldVersion: old.Version, OldEnd: t.now().Add(time.Hour), New: successor}
 }
 
-// ok ends the case unless err is nil.
-func (t *trial) ok(what string, err error) {
+// wantNoError ends the case unless err is nil.
+func (t *trial) wantNoError(what string, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("%s: got error %q, want none", what, err)
 	}
 }
 
-// fails reports an error other than want.
-func (t *trial) fails(what string, err, want error) {
+// wantError reports an error other than want.
+func (t *trial) wantError(what string, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Errorf("%s: got error %v, want %v", what, err, want)
 	}
 }
 
-// same reports the fields in which got differs from want.
-func (t *trial) same(what string, got, want any) {
+// wantEqual reports the fields in which got differs from want.
+func (t *trial) wantEqual(what string, got, want any) {
 	t.Helper()
 	for _, line := range diff(got, want) {
 		t.Errorf("%s: %s", what, line)

@@ -31,8 +31,8 @@ func updatesAreNotLost(t *trial) {
 		}
 		return nil
 	})
-	t.ok("incrementing", errors.Join(errs...))
-	got := t.key(key.ID)
+	t.wantNoError("incrementing", errors.Join(errs...))
+	got := t.wantKey(key.ID)
 	if want := strconv.Itoa(editors * edits); got.Metadata["count"] != want {
 		t.Errorf("after %s increments the count is %s", want, got.Metadata["count"])
 	}
@@ -46,10 +46,10 @@ func updatesAreNotLost(t *trial) {
 		stale.Version = version
 		m := t.mutation(t.action(), key.ID)
 		cursor := t.cursor()
-		t.fails("UpdateKey with another version", t.store.UpdateKey(t.ctx, stale, m), keyfold.ErrStale)
-		t.wroteNothing(cursor, m)
+		t.wantError("UpdateKey with another version", t.store.UpdateKey(t.ctx, stale, m), keyfold.ErrStale)
+		t.wantNoRows(cursor, m)
 	}
-	t.same("after stale updates", t.key(key.ID), got)
+	t.wantEqual("after stale updates", t.wantKey(key.ID), got)
 }
 
 // increment adds one to the count of a key, as often as it takes until nobody
@@ -74,24 +74,24 @@ func (t *trial) increment(id string, m keyfold.Mutation) error {
 
 func updateWritesItsFields(t *trial) {
 	want := live(t.full())
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, want, t.mutation("key.create", want.ID)))
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, want, t.mutation("key.create", want.ID)))
 	edit := t.full() // differs in every field
 	edit.ID, edit.Version = want.ID, want.Version
 	edit.Scopes, edit.Networks = edit.Scopes[:2], edit.Networks[:1]
 	edit.Metadata = map[string]string{"plan": "lead"}
 	edit.IdleTimeout += time.Minute
 	edit.Prefix, edit.Environment = "otherprefix", "otherenvironment"
-	t.ok("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", want.ID)))
+	t.wantNoError("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", want.ID)))
 
 	want.Name, want.Notes, want.OwnerID, want.Tenant = edit.Name, edit.Notes, edit.OwnerID, edit.Tenant
 	want.Scopes, want.Networks, want.Metadata = edit.Scopes, edit.Networks, edit.Metadata
 	want.IdleTimeout, want.UpdatedAt = edit.IdleTimeout, edit.UpdatedAt
 	want.Version++
-	t.same("after the update", t.key(want.ID), want)
+	t.wantEqual("after the update", t.wantKey(want.ID), want)
 
 	for _, owner := range []string{want.OwnerID, "owner " + want.ID} {
 		keys, err := t.store.Keys(t.ctx, keyfold.KeyScan{Index: keyfold.KeysByOwner, Value: owner, Limit: 10})
-		t.ok("Keys", err)
+		t.wantNoError("Keys", err)
 		if found := len(keys) == 1; found != (owner == want.OwnerID) {
 			t.Errorf("Keys of owner %q returned %d keys after the key's owner became %q", owner, len(keys), want.OwnerID)
 		}
@@ -101,48 +101,48 @@ func updateWritesItsFields(t *trial) {
 	edit.Name, edit.Notes, edit.OwnerID, edit.Tenant = "", "", "", ""
 	edit.Scopes, edit.Networks, edit.Metadata, edit.IdleTimeout = nil, nil, nil, 0
 	edit.UpdatedAt = t.now()
-	t.ok("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", want.ID)))
+	t.wantNoError("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", want.ID)))
 	edit.Version++
-	t.same("after everything was emptied", t.key(want.ID), edit)
+	t.wantEqual("after everything was emptied", t.wantKey(want.ID), edit)
 }
 
 func updateWithoutChange(t *trial) {
 	key := t.create()
 	m := t.mutation(t.action(), key.ID)
 	cursor := t.cursor()
-	t.ok("UpdateKey", t.store.UpdateKey(t.ctx, key, m))
+	t.wantNoError("UpdateKey", t.store.UpdateKey(t.ctx, key, m))
 	key.Version++
-	t.same("Key", t.key(key.ID), key)
-	t.wrote(cursor, m, key.ID)
+	t.wantEqual("Key", t.wantKey(key.ID), key)
+	t.wantRows(cursor, m, key.ID)
 }
 
 func updateOfUnknown(t *trial) {
 	key := t.record()
-	t.fails("UpdateKey", t.store.UpdateKey(t.ctx, key, t.mutation("key.update", key.ID)), keyfold.ErrNotFound)
-	t.gone(key.ID)
+	t.wantError("UpdateKey", t.store.UpdateKey(t.ctx, key, t.mutation("key.update", key.ID)), keyfold.ErrNotFound)
+	t.wantNoKey(key.ID)
 }
 
 func updateOfRevoked(t *trial) {
 	key := t.create()
 	t.set(key.ID, keyfold.RevokeChange)
-	want := t.key(key.ID)
+	want := t.wantKey(key.ID)
 	for _, version := range []int64{want.Version, want.Version - 1, want.Version + 1} {
 		edit := want
 		edit.Name, edit.Version = "edited", version
 		m := t.mutation(t.action(), key.ID)
 		cursor := t.cursor()
-		t.fails("UpdateKey", t.store.UpdateKey(t.ctx, edit, m), keyfold.ErrConflict)
-		t.wroteNothing(cursor, m)
+		t.wantError("UpdateKey", t.store.UpdateKey(t.ctx, edit, m), keyfold.ErrConflict)
+		t.wantNoRows(cursor, m)
 	}
-	t.same("the revoked key", t.key(key.ID), want)
+	t.wantEqual("the revoked key", t.wantKey(key.ID), want)
 }
 
 func updateOfDisabled(t *trial) {
 	key := t.create()
 	t.set(key.ID, keyfold.DisableChange)
-	want := t.key(key.ID)
+	want := t.wantKey(key.ID)
 	want.Name = "edited"
-	t.ok("UpdateKey", t.store.UpdateKey(t.ctx, want, t.mutation("key.update", key.ID)))
+	t.wantNoError("UpdateKey", t.store.UpdateKey(t.ctx, want, t.mutation("key.update", key.ID)))
 	want.Version++
-	t.same("the disabled key", t.key(key.ID), want)
+	t.wantEqual("the disabled key", t.wantKey(key.ID), want)
 }

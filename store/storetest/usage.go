@@ -33,12 +33,12 @@ func (t *trial) batch() keyfold.UsageBatch {
 	return keyfold.UsageBatch{RecorderID: t.id(), Number: 1, At: t.now()}
 }
 
-// records applies a batch, which must not have been applied before.
-func (t *trial) records(batch keyfold.UsageBatch) {
+// recordBatch applies a batch, which must not have been applied before.
+func (t *trial) recordBatch(batch keyfold.UsageBatch) {
 	t.Helper()
 	result, err := t.store.RecordUsage(t.ctx, batch)
-	t.ok("RecordUsage", err)
-	t.same("RecordUsage", result, keyfold.UsageResult{})
+	t.wantNoError("RecordUsage", err)
+	t.wantEqual("RecordUsage", result, keyfold.UsageResult{})
 }
 
 // day is a scan from midnight to midnight around a time.
@@ -58,20 +58,20 @@ func (t *trial) used(ids ...string) keyfold.UsageBatch {
 	return batch
 }
 
-// counts checks uses, the sum of hours and the number of events of a key.
-func (t *trial) counts(what, id string, want int) {
+// wantUses checks uses, the sum of hours and the number of events of a key.
+func (t *trial) wantUses(what, id string, want int) {
 	t.Helper()
 	// Two days, in case that midnight passes while a case runs.
 	scan := keyfold.UsageScan{KeyID: id, From: t.clock.Add(-24 * time.Hour), To: t.clock.Add(24 * time.Hour), Limit: 10_000}
 	events, err := t.store.UsageEvents(t.ctx, scan)
-	t.ok("UsageEvents", err)
+	t.wantNoError("UsageEvents", err)
 	hours, err := t.store.UsageHours(t.ctx, scan)
-	t.ok("UsageHours", err)
+	t.wantNoError("UsageHours", err)
 	var sum int64
 	for _, hour := range hours {
 		sum += hour.Count
 	}
-	if uses := t.key(id).Uses; uses != int64(want) || sum != int64(want) || len(events) != want {
+	if uses := t.wantKey(id).Uses; uses != int64(want) || sum != int64(want) || len(events) != want {
 		t.Errorf("%s: key has %d uses, %d in its hours and %d events, want %d of each", what, uses, sum, len(events), want)
 	}
 }
@@ -105,10 +105,10 @@ func totalsAreExact(t *trial) {
 		}
 		return nil
 	})
-	t.ok("racing batches", errors.Join(errs...))
+	t.wantNoError("racing batches", errors.Join(errs...))
 	for _, id := range ids {
-		t.counts("after racing batches", id, recorders*batches)
-		if got := t.key(id).LastUsedAt; !got.Equal(last) {
+		t.wantUses("after racing batches", id, recorders*batches)
+		if got := t.wantKey(id).LastUsedAt; !got.Equal(last) {
 			t.Errorf("last use is %v, want %v", got, last)
 		}
 	}
@@ -119,25 +119,25 @@ func duplicateBatch(t *trial) {
 	batch := t.used(key.ID)
 	refusals := []keyfold.UsageHour{{HourAt: time.UnixMilli(7_200_000).UTC(), Outcome: keyfold.OutcomeMalformed, Count: 1}}
 	batch.Hours = append(batch.Hours, refusals...)
-	t.records(batch)
+	t.recordBatch(batch)
 	for range 2 {
 		result, err := t.store.RecordUsage(t.ctx, batch)
-		t.ok("RecordUsage of the same batch", err)
-		t.same("RecordUsage of the same batch", result, keyfold.UsageResult{Duplicate: true})
+		t.wantNoError("RecordUsage of the same batch", err)
+		t.wantEqual("RecordUsage of the same batch", result, keyfold.UsageResult{Duplicate: true})
 	}
 	// The claim alone decides, whatever else the second batch holds.
 	other := t.used(key.ID)
 	other.RecorderID, other.Number = batch.RecorderID, batch.Number
 	result, err := t.store.RecordUsage(t.ctx, other)
-	t.ok("RecordUsage of another batch with the same claim", err)
-	t.same("RecordUsage of another batch with the same claim", result, keyfold.UsageResult{Duplicate: true})
-	t.counts("after one batch that came four times", key.ID, 1)
-	t.refusals(refusals)
+	t.wantNoError("RecordUsage of another batch with the same claim", err)
+	t.wantEqual("RecordUsage of another batch with the same claim", result, keyfold.UsageResult{Duplicate: true})
+	t.wantUses("after one batch that came four times", key.ID, 1)
+	t.wantRefusals(refusals)
 }
 
-// refusals checks what UsageHours returns for the hours and outcomes of want,
+// wantRefusals checks what UsageHours returns for the hours and outcomes of want,
 // which no other case may use.
-func (t *trial) refusals(want []keyfold.UsageHour) {
+func (t *trial) wantRefusals(want []keyfold.UsageHour) {
 	t.Helper()
 	scan := keyfold.UsageScan{From: want[0].HourAt, To: want[len(want)-1].HourAt.Add(time.Hour)}
 	for _, hour := range want {
@@ -146,8 +146,8 @@ func (t *trial) refusals(want []keyfold.UsageHour) {
 		}
 	}
 	got, err := t.store.UsageHours(t.ctx, scan)
-	t.ok("UsageHours", err)
-	t.same("UsageHours of refusals", got, want)
+	t.wantNoError("UsageHours", err)
+	t.wantEqual("UsageHours of refusals", got, want)
 }
 
 func racingBatches(t *trial) {
@@ -161,7 +161,7 @@ func racingBatches(t *trial) {
 			return err
 		})
 	})
-	t.ok("racing batches", errors.Join(errs...))
+	t.wantNoError("racing batches", errors.Join(errs...))
 	applied := 0
 	for _, result := range results {
 		if !result.Duplicate {
@@ -171,7 +171,7 @@ func racingBatches(t *trial) {
 	if applied != 1 {
 		t.Errorf("of %d equal batches %d were applied, want 1", racers, applied)
 	}
-	t.counts("after one batch that came six times", key.ID, 1)
+	t.wantUses("after one batch that came six times", key.ID, 1)
 }
 
 func batchesInAnyOrder(t *trial) {
@@ -180,9 +180,9 @@ func batchesInAnyOrder(t *trial) {
 	for _, number := range []int64{3, 1, 1 << 40, 2} {
 		batch := t.used(key.ID)
 		batch.RecorderID, batch.Number = recorder, number
-		t.records(batch)
+		t.recordBatch(batch)
 	}
-	t.counts("after four batches", key.ID, 4)
+	t.wantUses("after four batches", key.ID, 4)
 }
 
 func lastUseMovesForward(t *trial) {
@@ -191,9 +191,9 @@ func lastUseMovesForward(t *trial) {
 	for _, used := range []time.Time{want.Add(-time.Hour), want, want.Add(-time.Minute), want} {
 		batch := t.batch()
 		batch.Keys = []keyfold.KeyUses{{KeyID: key.ID, Uses: 2, LastUsedAt: used}}
-		t.records(batch)
+		t.recordBatch(batch)
 	}
-	if got := t.key(key.ID); !got.LastUsedAt.Equal(want) || got.Uses != 8 {
+	if got := t.wantKey(key.ID); !got.LastUsedAt.Equal(want) || got.Uses != 8 {
 		t.Errorf("key has %d uses, the last at %v, want 8 and %v", got.Uses, got.LastUsedAt, want)
 	}
 }
@@ -204,13 +204,13 @@ func repeatedRowsAreAdded(t *trial) {
 	refusal := keyfold.UsageHour{HourAt: time.UnixMilli(10_800_000).UTC(), Outcome: keyfold.OutcomeMissing, Count: 2}
 	batch.Hours = append(batch.Hours, refusal, refusal)
 	batch.Keys[0].LastUsedAt = batch.Keys[0].LastUsedAt.Add(time.Hour)
-	t.records(batch)
-	t.counts("after a batch that names the key three times", key.ID, 3)
-	if got, want := t.key(key.ID).LastUsedAt, batch.Keys[0].LastUsedAt; !got.Equal(want) {
+	t.recordBatch(batch)
+	t.wantUses("after a batch that names the key three times", key.ID, 3)
+	if got, want := t.wantKey(key.ID).LastUsedAt, batch.Keys[0].LastUsedAt; !got.Equal(want) {
 		t.Errorf("last use is %v, want the latest given, %v", got, want)
 	}
 	refusal.Count = 4
-	t.refusals([]keyfold.UsageHour{refusal})
+	t.wantRefusals([]keyfold.UsageHour{refusal})
 }
 
 func lostUses(t *trial) {
@@ -221,16 +221,16 @@ func lostUses(t *trial) {
 	sample := keyfold.UsageEvent{At: t.now(), Outcome: keyfold.OutcomeUnknown, Route: "sample " + never}
 	batch.Events = append(batch.Events, sample)
 	result, err := t.store.RecordUsage(t.ctx, batch)
-	t.ok("RecordUsage", err)
-	t.same("RecordUsage", result, keyfold.UsageResult{LostUses: 42})
-	t.counts("the key that exists", kept.ID, 1)
+	t.wantNoError("RecordUsage", err)
+	t.wantEqual("RecordUsage", result, keyfold.UsageResult{LostUses: 42})
+	t.wantUses("the key that exists", kept.ID, 1)
 	for _, id := range []string{deleted.ID, never} {
 		scan := day(batch.Events[0].At)
 		scan.KeyID = id
 		events, err := t.store.UsageEvents(t.ctx, scan)
-		t.ok("UsageEvents", err)
+		t.wantNoError("UsageEvents", err)
 		hours, err := t.store.UsageHours(t.ctx, scan)
-		t.ok("UsageHours", err)
+		t.wantNoError("UsageHours", err)
 		if len(events) != 0 || len(hours) != 0 {
 			t.Errorf("a key that does not exist has %d events and %d hours, want none", len(events), len(hours))
 		}
@@ -243,7 +243,7 @@ func lostUses(t *trial) {
 	}
 
 	result, err = t.store.RecordUsage(t.ctx, batch)
-	t.ok("RecordUsage again", err)
+	t.wantNoError("RecordUsage again", err)
 	if !result.Duplicate {
 		t.Errorf("a batch with lost uses was applied twice")
 	}
@@ -261,27 +261,27 @@ func everyEventColumn(t *trial) {
 	}
 	bare := keyfold.UsageEvent{At: time.UnixMilli(0).UTC(), KeyID: key.ID}
 	batch.Events = []keyfold.UsageEvent{want, bare}
-	t.records(batch)
+	t.recordBatch(batch)
 	scan := keyfold.UsageScan{KeyID: key.ID, From: bare.At, To: want.At.Add(time.Millisecond), Limit: 10}
 	events, err := t.store.UsageEvents(t.ctx, scan)
-	t.ok("UsageEvents", err)
+	t.wantNoError("UsageEvents", err)
 	for i := range events {
 		events[i].Seq = 0 // the store's own
 	}
 	want.Seq = 0
-	t.same("UsageEvents", events, []keyfold.UsageEvent{want, bare})
+	t.wantEqual("UsageEvents", events, []keyfold.UsageEvent{want, bare})
 }
 
 func emptyBatch(t *trial) {
 	batch := t.batch()
-	t.records(batch)
+	t.recordBatch(batch)
 	result, err := t.store.RecordUsage(t.ctx, batch)
-	t.ok("RecordUsage", err)
-	t.same("RecordUsage again", result, keyfold.UsageResult{Duplicate: true})
+	t.wantNoError("RecordUsage", err)
+	t.wantEqual("RecordUsage again", result, keyfold.UsageResult{Duplicate: true})
 }
 
 func largeBatch(t *trial) {
-	keys, events := t.few(1500), t.few(4500)
+	keys, events := t.scale(1500), t.scale(4500)
 	ids := t.ids(t.createMany(keys))
 	batch := t.used(ids...)
 	for len(batch.Events) < events {
@@ -291,20 +291,20 @@ func largeBatch(t *trial) {
 		})
 	}
 	var refusals []keyfold.UsageHour
-	for n := range t.few(1500) {
+	for n := range t.scale(1500) {
 		at := time.UnixMilli(7_200_000_000_000 + int64(n)*3_600_000)
 		refusals = append(refusals, keyfold.UsageHour{HourAt: at.UTC(), Outcome: keyfold.OutcomeMissing, Count: int64(n + 1)})
 	}
 	batch.Hours = append(batch.Hours, refusals...)
-	t.records(batch)
-	t.refusals(refusals)
+	t.recordBatch(batch)
+	t.wantRefusals(refusals)
 	for _, i := range []int{0, 1, keys / 2, keys - 1} {
-		if uses := t.key(ids[i]).Uses; uses != 1 {
+		if uses := t.wantKey(ids[i]).Uses; uses != 1 {
 			t.Errorf("key %d of the batch has %d uses, want 1", i, uses)
 		}
 		scan := keyfold.UsageScan{KeyID: ids[i], From: t.clock.Add(-time.Hour), To: t.clock.Add(time.Hour), Limit: 10}
 		got, err := t.store.UsageEvents(t.ctx, scan)
-		t.ok("UsageEvents", err)
+		t.wantNoError("UsageEvents", err)
 		if len(got) != events/keys {
 			t.Errorf("key %d of the batch has %d events, want %d", i, len(got), events/keys)
 		}
@@ -327,9 +327,9 @@ func failedBatch(t *trial) {
 			}
 			return refused
 		})
-		t.fails("InTx", err, refused)
+		t.wantError("InTx", err, refused)
 	}
-	t.counts("after a batch that failed", key.ID, 0)
-	t.records(batch)
-	t.counts("after the batch was sent again", key.ID, 1)
+	t.wantUses("after a batch that failed", key.ID, 0)
+	t.recordBatch(batch)
+	t.wantUses("after the batch was sent again", key.ID, 1)
 }

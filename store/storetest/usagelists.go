@@ -28,7 +28,7 @@ func (t *trial) events(scan keyfold.UsageScan, between func()) []keyfold.UsageEv
 	var all []keyfold.UsageEvent
 	for range 1000 {
 		page, err := t.store.UsageEvents(t.ctx, scan)
-		t.ok("UsageEvents", err)
+		t.wantNoError("UsageEvents", err)
 		if len(page) > scan.Limit {
 			t.Fatalf("UsageEvents returned %d events, want at most %d", len(page), scan.Limit)
 		}
@@ -63,7 +63,7 @@ func eventsAreOrdered(t *trial) {
 			at := begin.Add(time.Duration((n+m*2)%4) * time.Millisecond)
 			batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: key.ID, Route: fmt.Sprint(n, m)})
 		}
-		t.records(batch)
+		t.recordBatch(batch)
 	}
 	scan := keyfold.UsageScan{KeyID: key.ID, From: begin, To: begin.Add(time.Second), Limit: 50}
 	want := t.events(scan, nil)
@@ -78,7 +78,7 @@ func eventsAreOrdered(t *trial) {
 	}
 	for _, limit := range []int{1, 2, 5, 21} {
 		scan.Limit = limit
-		t.same(fmt.Sprintf("events in pages of %d", limit), t.events(scan, nil), want)
+		t.wantEqual(fmt.Sprintf("events in pages of %d", limit), t.events(scan, nil), want)
 	}
 }
 
@@ -98,7 +98,7 @@ func eventsAreFiltered(t *trial) {
 		{At: at(5), Route: "x5", Outcome: keyfold.OutcomeUnknown},
 		{At: at(6), KeyID: a.ID, Route: "a6", Outcome: keyfold.OutcomeExpired},
 	}
-	t.records(batch)
+	t.recordBatch(batch)
 	from, to := at(0), at(7)
 	for _, row := range []struct {
 		name string
@@ -140,7 +140,7 @@ func allEvents(t *trial) {
 	batch := t.used(keys[0].ID, keys[1].ID)
 	batch.Events[1].Outcome = keyfold.OutcomeRevoked
 	batch.Events = append(batch.Events, keyfold.UsageEvent{At: batch.Events[0].At, Outcome: keyfold.OutcomeUnknown})
-	t.records(batch)
+	t.recordBatch(batch)
 	t.delete(keys[0].ID)
 	scan := day(t.clock)
 	scan.From = scan.From.Add(-24 * time.Hour)
@@ -159,7 +159,7 @@ func allEvents(t *trial) {
 	}
 	scan.Outcomes = nil
 	hours, err := t.store.UsageHours(t.ctx, scan)
-	t.ok("UsageHours", err)
+	t.wantNoError("UsageHours", err)
 	if len(hours) != 1 || hours[0].Count != 2 || hours[0].KeyID != "" {
 		t.Errorf("UsageHours of all: got %+v, want one row of 2 without a key", hours)
 	}
@@ -173,7 +173,7 @@ func eventWalkIsStable(t *trial) {
 			at := begin.Add(time.Duration((from+i)/2) * time.Millisecond)
 			batch.Events = append(batch.Events, keyfold.UsageEvent{At: at, KeyID: key.ID, Route: fmt.Sprint("event ", from+i)})
 		}
-		t.records(batch)
+		t.recordBatch(batch)
 	}
 	add(0, 10)
 	next := 10
@@ -188,14 +188,14 @@ func eventWalkIsStable(t *trial) {
 
 func usageFollowsOwner(t *trial) {
 	key := t.create(func(key *keyfold.KeyRecord) { key.OwnerID = "first " + key.ID })
-	t.records(t.used(key.ID))
+	t.recordBatch(t.used(key.ID))
 	first := key.OwnerID
 	key.OwnerID = "second " + key.ID
-	t.ok("UpdateKey", t.store.UpdateKey(t.ctx, key, t.mutation("key.update", key.ID)))
+	t.wantNoError("UpdateKey", t.store.UpdateKey(t.ctx, key, t.mutation("key.update", key.ID)))
 	for owner, want := range map[string]int{first: 0, key.OwnerID: 1} {
 		scan := keyfold.UsageScan{OwnerID: owner, From: t.clock.Add(-2 * time.Hour), To: t.clock.Add(time.Hour), Limit: 10}
 		hours, err := t.store.UsageHours(t.ctx, scan)
-		t.ok("UsageHours", err)
+		t.wantNoError("UsageHours", err)
 		if got := len(t.events(scan, nil)); got != want || len(hours) != want {
 			t.Errorf("owner %q has %d events and %d hours, want %d", owner, got, len(hours), want)
 		}
@@ -216,7 +216,7 @@ func hoursAreSummed(t *trial) {
 			row(0, hour, keyfold.OutcomeAllowed, 1), row(0, hour, keyfold.OutcomeExpired, 10), row(1, hour, keyfold.OutcomeAllowed, 100),
 			row(1, hour.Add(-time.Hour), keyfold.OutcomeScope, 1000), row(2, hour, keyfold.OutcomeAllowed, 10_000),
 		}
-		t.records(batch)
+		t.recordBatch(batch)
 	}
 	sum := func(at time.Time, code keyfold.Outcome, n int64) keyfold.UsageHour {
 		return keyfold.UsageHour{HourAt: at, Outcome: code, Count: n}
@@ -238,8 +238,8 @@ func hoursAreSummed(t *trial) {
 		// Neither of these has a meaning for hours.
 		scan.Limit, scan.After = 1, keyfold.EventPosition{At: hour.Add(-48 * time.Hour), Seq: 1}
 		hours, err := t.store.UsageHours(t.ctx, scan)
-		t.ok("UsageHours", err)
-		t.same("hours of "+row.name, hours, row.want)
+		t.wantNoError("UsageHours", err)
+		t.wantEqual("hours of "+row.name, hours, row.want)
 	}
 }
 
@@ -250,22 +250,22 @@ func hoursOfAll(t *trial) {
 	for _, late := range []time.Duration{0, 0, time.Hour} {
 		batch.Hours = append(batch.Hours, keyfold.UsageHour{HourAt: at.Add(late), Outcome: keyfold.OutcomeMalformed, Count: 5})
 	}
-	t.records(batch)
+	t.recordBatch(batch)
 	t.delete(gone.ID)
 	batch.RecorderID = t.id() // the uses of the key that is gone are lost now, the others are not
 	if _, err := t.store.RecordUsage(t.ctx, batch); err != nil {
 		t.Errorf("RecordUsage: %v", err)
 	}
 	hours, err := t.store.UsageHours(t.ctx, keyfold.UsageScan{From: at, To: at.Add(2 * time.Hour)})
-	t.ok("UsageHours", err)
-	t.same("hours of all", hours, []keyfold.UsageHour{
+	t.wantNoError("UsageHours", err)
+	t.wantEqual("hours of all", hours, []keyfold.UsageHour{
 		{HourAt: at, Count: 3},
 		{HourAt: at, Outcome: keyfold.OutcomeMalformed, Count: 20},
 		{HourAt: at.Add(time.Hour), Outcome: keyfold.OutcomeMalformed, Count: 10},
 	})
 	hours, err = t.store.UsageHours(t.ctx, keyfold.UsageScan{KeyID: kept.ID, From: at, To: at.Add(2 * time.Hour)})
-	t.ok("UsageHours", err)
-	t.same("hours of the key", hours, []keyfold.UsageHour{{HourAt: at, Count: 2}})
+	t.wantNoError("UsageHours", err)
+	t.wantEqual("hours of the key", hours, []keyfold.UsageHour{{HourAt: at, Count: 2}})
 }
 
 func hourBounds(t *trial) {
@@ -275,7 +275,7 @@ func hourBounds(t *trial) {
 	for n := range 4 {
 		batch.Hours = append(batch.Hours, keyfold.UsageHour{KeyID: key.ID, HourAt: hour.Add(time.Duration(n) * time.Hour), Count: 1})
 	}
-	t.records(batch)
+	t.recordBatch(batch)
 	for _, row := range []struct {
 		from, to    time.Duration
 		first, last int
@@ -288,12 +288,12 @@ func hourBounds(t *trial) {
 	} {
 		scan := keyfold.UsageScan{KeyID: key.ID, From: hour.Add(row.from), To: hour.Add(row.to)}
 		hours, err := t.store.UsageHours(t.ctx, scan)
-		t.ok("UsageHours", err)
+		t.wantNoError("UsageHours", err)
 		var want []keyfold.UsageHour
 		for n := row.first; n <= row.last; n++ {
 			want = append(want, keyfold.UsageHour{HourAt: batch.Hours[n].HourAt, Count: 1})
 		}
-		t.same(fmt.Sprintf("hours from %v to %v", row.from, row.to), hours, want)
+		t.wantEqual(fmt.Sprintf("hours from %v to %v", row.from, row.to), hours, want)
 	}
 }
 
@@ -306,9 +306,9 @@ func refusalsAreSummed(t *trial) {
 			{HourAt: hour, Outcome: keyfold.OutcomeMissing, Count: 4},
 			{HourAt: hour.Add(-time.Hour), Outcome: keyfold.OutcomeUnknown, Count: 1 << 40},
 		}
-		t.records(batch)
+		t.recordBatch(batch)
 	}
-	t.refusals([]keyfold.UsageHour{
+	t.wantRefusals([]keyfold.UsageHour{
 		{HourAt: hour.Add(-time.Hour), Outcome: keyfold.OutcomeUnknown, Count: 1 << 41},
 		{HourAt: hour, Outcome: keyfold.OutcomeMissing, Count: 8},
 		{HourAt: hour, Outcome: keyfold.OutcomeWrongSecret, Count: 6},

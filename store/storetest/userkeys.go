@@ -36,11 +36,11 @@ func of(user keyfold.UserRecord) func(*keyfold.KeyRecord) {
 	return func(key *keyfold.KeyRecord) { key.UserID = user.ID }
 }
 
-// userIs checks what VerifyKey says of the key's user.
-func (t *trial) userIs(what, keyID, userID string, disabled bool) {
+// wantUserOfKey checks what VerifyKey says of the key's user.
+func (t *trial) wantUserOfKey(what, keyID, userID string, disabled bool) {
 	t.Helper()
 	record, err := t.store.VerifyKey(t.ctx, keyID)
-	t.ok("VerifyKey", err)
+	t.wantNoError("VerifyKey", err)
 	if record.UserID != userID || record.UserDisabled != disabled {
 		t.Errorf("%s: VerifyKey tells user %+q, disabled %t, want %+q, %t", what, record.UserID, record.UserDisabled, userID, disabled)
 	}
@@ -53,16 +53,16 @@ func keyOfUnknownUser(t *trial) {
 			key.UserID = userID
 			m := t.mutation(t.action(), key.ID)
 			cursor := t.cursor()
-			t.fails("CreateKey of an unknown user", t.store.CreateKey(t.ctx, key, m), keyfold.ErrNotFound)
-			t.wroteNothing(cursor, m)
+			t.wantError("CreateKey of an unknown user", t.store.CreateKey(t.ctx, key, m), keyfold.ErrNotFound)
+			t.wantNoRows(cursor, m)
 			if key.ID != taken.ID {
-				t.gone(key.ID)
+				t.wantNoKey(key.ID)
 			}
 		}
 	}
-	t.same("the key whose id it was", t.key(taken.ID), taken)
+	t.wantEqual("the key whose id it was", t.wantKey(taken.ID), taken)
 	taken.UserID = t.addUser().ID
-	t.fails("CreateKey of an id that exists", t.store.CreateKey(t.ctx, taken, t.mutation("key.create", taken.ID)), keyfold.ErrConflict)
+	t.wantError("CreateKey of an id that exists", t.store.CreateKey(t.ctx, taken, t.mutation("key.create", taken.ID)), keyfold.ErrConflict)
 }
 
 func successorOfUser(t *trial) {
@@ -70,11 +70,11 @@ func successorOfUser(t *trial) {
 	old := t.create(of(user))
 	r := t.rotation(old)
 	r.New.UserID = t.id()
-	t.refusesRotation(r, t.mutation(t.action(), old.ID), keyfold.ErrConflict)
+	t.wantRotationRefused(r, t.mutation(t.action(), old.ID), keyfold.ErrConflict)
 	r.New.UserID = user.ID
-	t.ok("RotateKey", t.store.RotateKey(t.ctx, r, t.mutation("key.rotate", old.ID)))
-	t.same("the successor", t.key(r.New.ID), r.New)
-	t.userIs("the successor", r.New.ID, user.ID, false)
+	t.wantNoError("RotateKey", t.store.RotateKey(t.ctx, r, t.mutation("key.rotate", old.ID)))
+	t.wantEqual("the successor", t.wantKey(r.New.ID), r.New)
+	t.wantUserOfKey("the successor", r.New.ID, user.ID, false)
 }
 
 func updateLeavesUser(t *trial) {
@@ -82,10 +82,10 @@ func updateLeavesUser(t *trial) {
 	for _, key := range []keyfold.KeyRecord{t.create(of(user)), t.create()} {
 		edit := key
 		edit.UserID = other.ID
-		t.ok("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", key.ID)))
+		t.wantNoError("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", key.ID)))
 		key.Version++
-		t.same("the key", t.key(key.ID), key)
-		t.userIs("the key", key.ID, key.UserID, false)
+		t.wantEqual("the key", t.wantKey(key.ID), key)
+		t.wantUserOfKey("the key", key.ID, key.UserID, false)
 	}
 }
 
@@ -99,14 +99,14 @@ func verifyTellsUser(t *trial) {
 		if row.change != 0 {
 			t.setUser(user.ID, row.change)
 		}
-		t.userIs("a key of the user", theirs.ID, user.ID, row.disabled)
-		t.userIs("a key of another user", others.ID, other.ID, false)
-		t.userIs("a key of no user", nobodys.ID, "", false)
+		t.wantUserOfKey("a key of the user", theirs.ID, user.ID, row.disabled)
+		t.wantUserOfKey("a key of another user", others.ID, other.ID, false)
+		t.wantUserOfKey("a key of no user", nobodys.ID, "", false)
 	}
 	late := t.create(of(user))
-	t.userIs("a key that a disabled user was given", late.ID, user.ID, true)
+	t.wantUserOfKey("a key that a disabled user was given", late.ID, user.ID, true)
 	t.setUser(user.ID, keyfold.EnableChange)
-	t.userIs("that key once the user is enabled", late.ID, user.ID, false)
+	t.wantUserOfKey("that key once the user is enabled", late.ID, user.ID, false)
 }
 
 func keysTellUser(t *trial) {
@@ -126,7 +126,7 @@ func keysTellUser(t *trial) {
 		for i := range keys {
 			key := &keys[i]
 			key.UserDisabled = key.UserID == user.ID && change == keyfold.DisableChange
-			t.same("a key", t.key(key.ID), *key)
+			t.wantEqual("a key", t.wantKey(key.ID), *key)
 		}
 		for _, row := range []struct {
 			name string
@@ -144,7 +144,7 @@ func keysTellUser(t *trial) {
 			found := 0
 			for _, got := range t.walk(row.scan, nil) {
 				if want := byID[got.ID]; want != nil {
-					t.same("among "+row.name, got, *want)
+					t.wantEqual("among "+row.name, got, *want)
 					found++
 				}
 			}
@@ -160,16 +160,16 @@ func userDisabledIsNotWritten(t *trial) {
 	claimed := func(key *keyfold.KeyRecord) { key.UserDisabled = true }
 	for _, key := range []keyfold.KeyRecord{t.create(of(user), claimed), t.create(claimed)} {
 		key.UserDisabled = false
-		t.same("a key created as of a disabled user", t.key(key.ID), key)
+		t.wantEqual("a key created as of a disabled user", t.wantKey(key.ID), key)
 		edit := key
 		edit.UserDisabled = true
-		t.ok("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", key.ID)))
+		t.wantNoError("UpdateKey", t.store.UpdateKey(t.ctx, edit, t.mutation("key.update", key.ID)))
 		key.Version++
-		t.same("a key updated as of a disabled user", t.key(key.ID), key)
+		t.wantEqual("a key updated as of a disabled user", t.wantKey(key.ID), key)
 		r := t.rotation(key)
 		r.New.UserID, r.New.UserDisabled = key.UserID, true
-		t.ok("RotateKey", t.store.RotateKey(t.ctx, r, t.mutation("key.rotate", key.ID)))
-		if t.key(r.New.ID).UserDisabled {
+		t.wantNoError("RotateKey", t.store.RotateKey(t.ctx, r, t.mutation("key.rotate", key.ID)))
+		if t.wantKey(r.New.ID).UserDisabled {
 			t.Errorf("a successor rotated as of a disabled user is read as one of a disabled user")
 		}
 	}
@@ -181,23 +181,23 @@ func userIDsAreOpaque(t *trial) {
 	for i, id := range ids {
 		user := t.addUser(func(user *keyfold.UserRecord) { user.ID = id })
 		keys[i] = t.create(of(user))
-		t.ok("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, t.token(user, keyfold.PurposeVerifyEmail), t.mutation("user.one_time", id)))
+		t.wantNoError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, t.token(user, keyfold.PurposeVerifyEmail), t.mutation("user.one_time", id)))
 	}
 	for i, id := range ids {
-		if got := t.user(id).ID; got != id {
+		if got := t.wantStoredUser(id).ID; got != id {
 			t.Errorf("User(%+q) returned user %+q", id, got)
 		}
 		got := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: id, Limit: 50}, nil)
-		t.same(fmt.Sprintf("keys of user %+q", id), got, []keyfold.KeyRecord{keys[i]})
+		t.wantEqual(fmt.Sprintf("keys of user %+q", id), got, []keyfold.KeyRecord{keys[i]})
 	}
 	t.setUser(ids[0], keyfold.DisableChange)
 	for i, key := range keys {
-		t.userIs("after the first was disabled", key.ID, ids[i], i == 0)
+		t.wantUserOfKey("after the first was disabled", key.ID, ids[i], i == 0)
 	}
-	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, ids[0], t.mutation("user.delete", ids[0])))
-	t.gone(keys[0].ID)
+	t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, ids[0], t.mutation("user.delete", ids[0])))
+	t.wantNoKey(keys[0].ID)
 	for i, key := range keys[1:] {
-		t.userIs("after the first was deleted", key.ID, ids[i+1], false)
+		t.wantUserOfKey("after the first was deleted", key.ID, ids[i+1], false)
 	}
 }
 
@@ -212,7 +212,7 @@ func listByUser(t *trial) {
 	t.create(func(key *keyfold.KeyRecord) { key.OwnerID, key.Tenant = user.ID, user.ID })
 	for _, limit := range []int{1, 2, 5, 13, 200} {
 		got := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: user.ID, Limit: limit}, nil)
-		t.same(fmt.Sprintf("keys of a user in pages of %d", limit), got, keys)
+		t.wantEqual(fmt.Sprintf("keys of a user in pages of %d", limit), got, keys)
 	}
 	for _, id := range []string{nobody.ID, t.id()} {
 		if got := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: id, Limit: 10}, nil); len(got) != 0 {
@@ -231,7 +231,7 @@ func usageByUser(t *trial) {
 		batch.Events[i].At = batch.Events[i].At.Add(time.Duration(i) * time.Millisecond)
 	}
 	batch.Events[1].Outcome, batch.Hours[1].Outcome = keyfold.OutcomeScope, keyfold.OutcomeScope
-	t.records(batch)
+	t.recordBatch(batch)
 	t.delete(gone.ID)
 	hour := batch.Hours[0].HourAt
 	allowed := keyfold.UsageHour{HourAt: hour, Count: 1}
@@ -249,8 +249,8 @@ func usageByUser(t *trial) {
 	} {
 		scan := keyfold.UsageScan{UserID: row.userID, Outcomes: row.codes, From: hour, To: hour.Add(2 * time.Hour)}
 		hours, err := t.store.UsageHours(t.ctx, scan)
-		t.ok("UsageHours", err)
-		t.same("hours of "+row.name, hours, row.hours)
+		t.wantNoError("UsageHours", err)
+		t.wantEqual("hours of "+row.name, hours, row.hours)
 		for _, limit := range []int{1, 50} {
 			scan.Limit = limit
 			if got := routes(t.events(scan, nil)); !slices.Equal(got, row.events) {
@@ -264,49 +264,49 @@ func userDeletionTakesAll(t *trial) {
 	user, other := t.addUser(), t.addUser()
 	mine := []keyfold.KeyRecord{t.create(of(user)), t.create(of(user)), t.create(of(user))}
 	theirs, nobodys := t.create(of(other)), t.create()
-	t.records(t.used(mine[0].ID, mine[1].ID, mine[2].ID, theirs.ID, nobodys.ID))
+	t.recordBatch(t.used(mine[0].ID, mine[1].ID, mine[2].ID, theirs.ID, nobodys.ID))
 	t.set(mine[1].ID, keyfold.DisableChange)
 	t.set(mine[2].ID, keyfold.RevokeChange)
-	theirs, nobodys = t.key(theirs.ID), t.key(nobodys.ID)
+	theirs, nobodys = t.wantKey(theirs.ID), t.wantKey(nobodys.ID)
 	tokens := []keyfold.OneTimeTokenRecord{t.addToken(user, keyfold.PurposeVerifyEmail), t.addToken(user, keyfold.PurposeResetPassword)}
 	kept := t.addToken(other, keyfold.PurposeResetPassword)
 
-	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, t.mutation("user.delete", user.ID)))
-	t.noUser(user)
+	t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, t.mutation("user.delete", user.ID)))
+	t.wantNoUser(user)
 	for _, key := range mine {
-		t.gone(key.ID)
+		t.wantNoKey(key.ID)
 		_, err := t.store.VerifyKey(t.ctx, key.ID)
-		t.fails("VerifyKey of a deleted user's key", err, keyfold.ErrNotFound)
+		t.wantError("VerifyKey of a deleted user's key", err, keyfold.ErrNotFound)
 	}
 	if keys := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: user.ID, Limit: 10}, nil); len(keys) != 0 {
 		t.Errorf("a deleted user has %d keys", len(keys))
 	}
 	for _, token := range tokens {
-		t.noToken(token)
+		t.wantNoToken(token)
 	}
-	t.shows("the other user", other)
-	t.same("a key of another user", t.key(theirs.ID), theirs)
-	t.same("a key of no user", t.key(nobodys.ID), nobodys)
-	t.hasToken(kept)
+	t.wantUser("the other user", other)
+	t.wantEqual("a key of another user", t.wantKey(theirs.ID), theirs)
+	t.wantEqual("a key of no user", t.wantKey(nobodys.ID), nobodys)
+	t.wantToken(kept)
 
 	scan := day(t.clock)
 	scan.From, scan.To, scan.KeyID = scan.From.Add(-24*time.Hour), scan.To.Add(24*time.Hour), mine[0].ID
 	hours, err := t.store.UsageHours(t.ctx, scan)
-	t.ok("UsageHours", err)
+	t.wantNoError("UsageHours", err)
 	if events := t.events(scan, nil); len(events) != 1 || len(hours) != 1 {
 		t.Errorf("of a deleted user's key %d events and %d hours are left, want 1 and 1", len(events), len(hours))
 	}
 
 	again := mine[0]
 	again.UserID = ""
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, again, t.mutation("key.create", again.ID)))
-	t.same("a new key of the same id", t.key(again.ID), again)
-	t.fails("DeleteUser again", t.store.DeleteUser(t.ctx, user.ID, t.mutation("user.delete", user.ID)), keyfold.ErrNotFound)
-	t.key(again.ID)
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, again, t.mutation("key.create", again.ID)))
+	t.wantEqual("a new key of the same id", t.wantKey(again.ID), again)
+	t.wantError("DeleteUser again", t.store.DeleteUser(t.ctx, user.ID, t.mutation("user.delete", user.ID)), keyfold.ErrNotFound)
+	t.wantKey(again.ID)
 }
 
-// deletesKey checks that the deletion of a user wrote an audit row for a key.
-func (t *trial) deletesKey(m keyfold.Mutation, id string) {
+// wantKeyDeleted checks that the deletion of a user wrote an audit row for a key.
+func (t *trial) wantKeyDeleted(m keyfold.Mutation, id string) {
 	t.Helper()
 	m.Action, m.Target, m.Before, m.After = "key.delete", id, "", ""
 	entries := t.audited(m)
@@ -314,7 +314,7 @@ func (t *trial) deletesKey(m keyfold.Mutation, id string) {
 		t.Errorf("the deletion of a user wrote %d audit rows for a key, want 1", len(entries))
 		return
 	}
-	t.same("audit row of a key", entries[0].Mutation, m)
+	t.wantEqual("audit row of a key", entries[0].Mutation, m)
 }
 
 func userDeletionWritesRows(t *trial) {
@@ -323,11 +323,11 @@ func userDeletionWritesRows(t *trial) {
 	t.set(keys[1].ID, keyfold.RevokeChange)
 	m := t.mutation(t.action(), user.ID)
 	cursor := t.cursor()
-	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, m))
-	t.wrote(cursor, m, user.ID)
-	told := t.told(cursor, "key.delete")
+	t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, m))
+	t.wantRows(cursor, m, user.ID)
+	told := t.changes(cursor, "key.delete")
 	for _, key := range keys {
-		t.deletesKey(m, key.ID)
+		t.wantKeyDeleted(m, key.ID)
 		if slices.ContainsFunc(told, func(change keyfold.Change) bool { return change.Target == key.ID }) {
 			t.Errorf("the deletion of a user wrote a change row for a key, want the user's alone")
 		}
@@ -336,14 +336,14 @@ func userDeletionWritesRows(t *trial) {
 
 func largeUserDeletion(t *trial) {
 	user := t.addUser()
-	keys := t.createMany(max(keyfold.MaxFeedTargets+1, t.few(3*keyfold.MaxFeedTargets)), of(user))
+	keys := t.createMany(max(keyfold.MaxFeedTargets+1, t.scale(3*keyfold.MaxFeedTargets)), of(user))
 	m := t.mutation(t.action(), user.ID)
 	cursor := t.cursor()
-	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, m))
-	t.wrote(cursor, m, user.ID)
+	t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, m))
+	t.wantRows(cursor, m, user.ID)
 	for _, key := range []keyfold.KeyRecord{keys[0], keys[len(keys)/2], keys[len(keys)-1]} {
-		t.gone(key.ID)
-		t.deletesKey(m, key.ID)
+		t.wantNoKey(key.ID)
+		t.wantKeyDeleted(m, key.ID)
 	}
 	if left := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: user.ID, Limit: 200}, nil); len(left) != 0 {
 		t.Errorf("%d keys of %d are left", len(left), len(keys))
@@ -352,14 +352,14 @@ func largeUserDeletion(t *trial) {
 
 func deletionFreesNames(t *trial) {
 	user := t.addFullUser()
-	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, t.mutation("user.delete", user.ID)))
+	t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, t.mutation("user.delete", user.ID)))
 	heir := t.fullUser()
 	heir.UsernameKey, heir.EmailKey = user.UsernameKey, user.EmailKey
-	t.ok("CreateUser with the names", t.store.CreateUser(t.ctx, heir, t.mutation("user.create", heir.ID)))
-	t.shows("who took the names", heir)
+	t.wantNoError("CreateUser with the names", t.store.CreateUser(t.ctx, heir, t.mutation("user.create", heir.ID)))
+	t.wantUser("who took the names", heir)
 	fresh := t.newUser(func(fresh *keyfold.UserRecord) { fresh.ID = user.ID })
-	t.ok("CreateUser with the id", t.store.CreateUser(t.ctx, fresh, t.mutation("user.create", fresh.ID)))
-	t.shows("who took the id", fresh)
+	t.wantNoError("CreateUser with the id", t.store.CreateUser(t.ctx, fresh, t.mutation("user.create", fresh.ID)))
+	t.wantUser("who took the id", fresh)
 }
 
 func racingUserDeletions(t *trial) {
@@ -374,8 +374,8 @@ func racingUserDeletions(t *trial) {
 	if count(errs, nil) != 1 || count(errs, keyfold.ErrNotFound) != racers-1 {
 		t.Errorf("racing deletions: got %v, want one nil and %d not found", errs, racers-1)
 	}
-	t.wrote(cursor, m, user.ID)
-	t.deletesKey(m, key.ID)
+	t.wantRows(cursor, m, user.ID)
+	t.wantKeyDeleted(m, key.ID)
 }
 
 // keysRace makes keys of a user, one of them by a rotation, while change is at
@@ -400,7 +400,7 @@ func (t *trial) keysRace(change func(user keyfold.UserRecord, m keyfold.Mutation
 			return t.store.CreateKey(t.ctx, keys[i], m)
 		})
 	})
-	t.ok("changing the user", errs[changing])
+	t.wantNoError("changing the user", errs[changing])
 	made = []keyfold.KeyRecord{old}
 	for i, key := range keys {
 		switch err := errs[i]; {
@@ -414,7 +414,7 @@ func (t *trial) keysRace(change func(user keyfold.UserRecord, m keyfold.Mutation
 }
 
 func keysRaceDeletion(t *trial) {
-	for range t.few(30) {
+	for range t.scale(30) {
 		made := t.keysRace(func(user keyfold.UserRecord, m keyfold.Mutation) error {
 			return t.store.DeleteUser(t.ctx, user.ID, m)
 		})
@@ -424,7 +424,7 @@ func keysRaceDeletion(t *trial) {
 				t.Errorf("a key that was made beside the deletion of its user verifies")
 			}
 			if err != nil {
-				t.fails("VerifyKey", err, keyfold.ErrNotFound)
+				t.wantError("VerifyKey", err, keyfold.ErrNotFound)
 			}
 		}
 	}
@@ -449,7 +449,7 @@ func rotationsRaceDeletion(t *trial) {
 				return t.store.RotateKey(t.ctx, steps[i], m)
 			})
 		})
-		t.ok("deleting the user", errs[rotations])
+		t.wantNoError("deleting the user", errs[rotations])
 		for _, err := range errs[:rotations] {
 			if err != nil && !errors.Is(err, keyfold.ErrNotFound) && !errors.Is(err, keyfold.ErrConflict) {
 				t.Errorf("RotateKey beside the deletion of its user: got error %v, want none, not found or conflict", err)
@@ -459,7 +459,7 @@ func rotationsRaceDeletion(t *trial) {
 }
 
 func keysRaceDisabling(t *trial) {
-	for range t.few(30) {
+	for range t.scale(30) {
 		made := t.keysRace(func(user keyfold.UserRecord, m keyfold.Mutation) error {
 			_, err := t.store.SetUserState(t.ctx, user.ID, keyfold.DisableChange, "", m)
 			return err
@@ -468,7 +468,7 @@ func keysRaceDisabling(t *trial) {
 			t.Errorf("beside the disabling of a user %d keys of 4 were made", len(made)-1)
 		}
 		for _, key := range made {
-			t.userIs("a key made beside the disabling", key.ID, key.UserID, true)
+			t.wantUserOfKey("a key made beside the disabling", key.ID, key.UserID, true)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (t *trial) newUser(edits ...func(*keyfold.UserRecord)) keyfold.UserRecord {
 func (t *trial) addUser(edits ...func(*keyfold.UserRecord)) keyfold.UserRecord {
 	t.Helper()
 	user := t.newUser(edits...)
-	t.ok("CreateUser", t.store.CreateUser(t.ctx, user, t.mutation("user.create", user.ID)))
+	t.wantNoError("CreateUser", t.store.CreateUser(t.ctx, user, t.mutation("user.create", user.ID)))
 	return user
 }
 
@@ -78,45 +78,45 @@ func (t *trial) addFullUser() keyfold.UserRecord {
 	return t.addUser(func(user *keyfold.UserRecord) { *user = t.fullUser() })
 }
 
-// user reads a user who must exist.
-func (t *trial) user(id string) keyfold.UserRecord {
+// wantStoredUser reads a user who must exist.
+func (t *trial) wantStoredUser(id string) keyfold.UserRecord {
 	t.Helper()
 	user, err := t.store.User(t.ctx, id)
-	t.ok("User", err)
+	t.wantNoError("User", err)
 	return user
 }
 
-// shows checks what every answer says of a user.
-func (t *trial) shows(what string, user keyfold.UserRecord) {
+// wantUser checks what every answer says of a user.
+func (t *trial) wantUser(what string, user keyfold.UserRecord) {
 	t.Helper()
-	t.same(what+": User", t.user(user.ID), user)
+	t.wantEqual(what+": User", t.wantStoredUser(user.ID), user)
 	got, err := t.store.UserByUsername(t.ctx, user.UsernameKey)
-	t.ok("UserByUsername", err)
-	t.same(what+": UserByUsername", got, user)
+	t.wantNoError("UserByUsername", err)
+	t.wantEqual(what+": UserByUsername", got, user)
 	got, err = t.store.UserByEmail(t.ctx, user.EmailKey)
-	t.ok("UserByEmail", err)
-	t.same(what+": UserByEmail", got, user)
+	t.wantNoError("UserByEmail", err)
+	t.wantEqual(what+": UserByEmail", got, user)
 	// "~" comes after every character of an id.
 	page, err := t.store.Users(t.ctx, keyfold.UserScan{After: keyfold.Position{At: user.CreatedAt, ID: user.ID + "~"}, Limit: 1})
-	t.ok("Users", err)
-	t.same(what+": Users", page, []keyfold.UserRecord{user})
+	t.wantNoError("Users", err)
+	t.wantEqual(what+": Users", page, []keyfold.UserRecord{user})
 }
 
-// noUser checks that nobody is found by the id and the names of a user.
-func (t *trial) noUser(user keyfold.UserRecord) {
+// wantNoUser checks that nobody is found by the id and the names of a user.
+func (t *trial) wantNoUser(user keyfold.UserRecord) {
 	t.Helper()
 	_, err := t.store.User(t.ctx, user.ID)
-	t.fails("User", err, keyfold.ErrNotFound)
-	t.noName(user.UsernameKey, user.EmailKey)
+	t.wantError("User", err, keyfold.ErrNotFound)
+	t.wantNoName(user.UsernameKey, user.EmailKey)
 }
 
-// noName checks that nobody has the names.
-func (t *trial) noName(usernameKey, emailKey string) {
+// wantNoName checks that nobody has the names.
+func (t *trial) wantNoName(usernameKey, emailKey string) {
 	t.Helper()
 	_, err := t.store.UserByUsername(t.ctx, usernameKey)
-	t.fails(fmt.Sprintf("UserByUsername of %+q", usernameKey), err, keyfold.ErrNotFound)
+	t.wantError(fmt.Sprintf("UserByUsername of %+q", usernameKey), err, keyfold.ErrNotFound)
 	_, err = t.store.UserByEmail(t.ctx, emailKey)
-	t.fails(fmt.Sprintf("UserByEmail of %+q", emailKey), err, keyfold.ErrNotFound)
+	t.wantError(fmt.Sprintf("UserByEmail of %+q", emailKey), err, keyfold.ErrNotFound)
 }
 
 func everyUserColumn(t *trial) {
@@ -124,11 +124,11 @@ func everyUserColumn(t *trial) {
 	for _, field := range zeroFields("UserRecord", reflect.ValueOf(user)) {
 		t.Errorf("the suite's own user has nothing in %s: give it a value in fullUser", field)
 	}
-	t.shows("a full user", user)
+	t.wantUser("a full user", user)
 }
 
 func userTimes(t *trial) {
-	t.shows("a user with few times", t.addUser())
+	t.wantUser("a user with few times", t.addUser())
 	for _, at := range []time.Time{
 		time.UnixMilli(1), time.UnixMilli(-1), time.UnixMilli(-2_208_988_800_001), time.UnixMilli(1_767_225_599_999),
 		time.UnixMilli(1<<31*1000 + 7), time.UnixMilli(253_402_300_799_999),
@@ -137,17 +137,17 @@ func userTimes(t *trial) {
 			user.EmailVerifiedAt, user.PasswordChangedAt, user.DisabledAt = at.UTC(), at.UTC(), at.UTC()
 			user.CreatedAt, user.UpdatedAt = at.UTC(), at.UTC()
 		})
-		t.shows(fmt.Sprint("a user of ", at.UTC()), user)
+		t.wantUser(fmt.Sprint("a user of ", at.UTC()), user)
 	}
 }
 
 func hasPasswordFollowsHash(t *trial) {
 	without := t.addUser(func(user *keyfold.UserRecord) { user.HasPassword = true })
 	without.HasPassword = false
-	t.shows("a user without a hash", without)
+	t.wantUser("a user without a hash", without)
 	with := t.addUser(func(user *keyfold.UserRecord) { user.PasswordHash = "hash" })
 	with.HasPassword = true
-	t.shows("a user with a hash", with)
+	t.wantUser("a user with a hash", with)
 }
 
 func userTextsAreOpaque(t *trial) {
@@ -157,7 +157,7 @@ func userTextsAreOpaque(t *trial) {
 			user.UsernameKey, user.EmailKey = text, text
 			user.PasswordHash, user.HasPassword = text, true
 		})
-		t.shows(fmt.Sprintf("a user with text %+q", text), user)
+		t.wantUser(fmt.Sprintf("a user with text %+q", text), user)
 	}
 }
 
@@ -173,19 +173,19 @@ func duplicateUser(t *trial) {
 		edit(&other)
 		m := t.mutation(t.action(), other.ID)
 		cursor := t.cursor()
-		t.fails("CreateUser with an "+name+" that exists", t.store.CreateUser(t.ctx, other, m), keyfold.ErrConflict)
-		t.wroteNothing(cursor, m)
-		t.noUser(free)
-		t.shows("the user who was there", user)
+		t.wantError("CreateUser with an "+name+" that exists", t.store.CreateUser(t.ctx, other, m), keyfold.ErrConflict)
+		t.wantNoRows(cursor, m)
+		t.wantNoUser(free)
+		t.wantUser("the user who was there", user)
 	}
 	// A name is taken among names, and an address among addresses.
 	crossed := t.addUser(func(other *keyfold.UserRecord) { other.UsernameKey, other.EmailKey = user.EmailKey, user.UsernameKey })
-	t.shows("a user named by the address of another", crossed)
+	t.wantUser("a user named by the address of another", crossed)
 }
 
 func racingUserCreations(t *trial) {
 	const racers = 8
-	for round := range t.few(30) {
+	for round := range t.scale(30) {
 		name := t.id()
 		users := make([]keyfold.UserRecord, racers)
 		for i := range users {
@@ -208,15 +208,15 @@ func racingUserCreations(t *trial) {
 		if count(errs, keyfold.ErrConflict) != racers-1 || winner < 0 {
 			t.Fatalf("racing creations: got %v, want one nil and %d conflicts", errs, racers-1)
 		}
-		t.shows("the winner", users[winner])
+		t.wantUser("the winner", users[winner])
 		for i, user := range users {
 			if i != winner {
 				_, err := t.store.User(t.ctx, user.ID)
-				t.fails("User of a loser", err, keyfold.ErrNotFound)
+				t.wantError("User of a loser", err, keyfold.ErrNotFound)
 			}
 		}
 		m.Target = users[winner].ID
-		t.wrote(cursor, m, m.Target)
+		t.wantRows(cursor, m, m.Target)
 	}
 }
 
@@ -224,8 +224,8 @@ func unknownUser(t *trial) {
 	t.addUser()
 	for _, text := range []string{t.id(), "", " ", "%", "-", "x' OR ''='"} {
 		_, err := t.store.User(t.ctx, text)
-		t.fails(fmt.Sprintf("User(%q)", text), err, keyfold.ErrNotFound)
-		t.noName(text, text)
+		t.wantError(fmt.Sprintf("User(%q)", text), err, keyfold.ErrNotFound)
+		t.wantNoName(text, text)
 	}
 }
 
@@ -233,16 +233,16 @@ func namesAreOpaque(t *trial) {
 	names := variants()
 	users := make([]keyfold.UserRecord, len(names))
 	for i, name := range names {
-		t.noName(name, name)
+		t.wantNoName(name, name)
 		users[i] = t.addUser(func(user *keyfold.UserRecord) { user.UsernameKey, user.EmailKey = name, name })
 	}
 	for _, user := range users {
-		t.shows(fmt.Sprintf("the user %+q", user.UsernameKey), user)
+		t.wantUser(fmt.Sprintf("the user %+q", user.UsernameKey), user)
 	}
-	t.ok("DeleteUser", t.store.DeleteUser(t.ctx, users[0].ID, t.mutation("user.delete", users[0].ID)))
-	t.noUser(users[0])
+	t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, users[0].ID, t.mutation("user.delete", users[0].ID)))
+	t.wantNoUser(users[0])
 	for _, user := range users[1:] {
-		t.shows(fmt.Sprintf("the user %+q", user.UsernameKey), user)
+		t.wantUser(fmt.Sprintf("the user %+q", user.UsernameKey), user)
 	}
 }
 
@@ -253,7 +253,7 @@ func (t *trial) walkUsers(limit int, between func()) []keyfold.UserRecord {
 	var all []keyfold.UserRecord
 	for range 1000 {
 		page, err := t.store.Users(t.ctx, scan)
-		t.ok("Users", err)
+		t.wantNoError("Users", err)
 		if len(page) > limit {
 			t.Fatalf("Users returned %d users, want at most %d", len(page), limit)
 		}
@@ -290,7 +290,7 @@ func usersAreOrdered(t *trial) {
 		return strings.Compare(b.ID, a.ID)
 	})
 	for _, limit := range []int{1, 4, len(want), 200} {
-		t.same(fmt.Sprintf("in pages of %d", limit), t.walkUsers(limit, nil), want)
+		t.wantEqual(fmt.Sprintf("in pages of %d", limit), t.walkUsers(limit, nil), want)
 	}
 }
 
@@ -308,7 +308,7 @@ func userWalkIsStable(t *trial) {
 		// Between two pages somebody appears somewhere and somebody disappears.
 		if len(leave) > 0 {
 			t.addUser(func(user *keyfold.UserRecord) { user.CreatedAt = begin.Add(time.Millisecond) })
-			t.ok("DeleteUser", t.store.DeleteUser(t.ctx, leave[0].ID, t.mutation("user.delete", leave[0].ID)))
+			t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, leave[0].ID, t.mutation("user.delete", leave[0].ID)))
 			leave = leave[1:]
 		}
 	})
@@ -334,35 +334,35 @@ func userUpdateWritesItsFields(t *trial) {
 	edit := t.fullUser() // differs in every field
 	edit.ID, edit.Version = want.ID, want.Version
 	edit.PasswordVersion, edit.HasPassword = 99, false
-	t.ok("UpdateUser", t.store.UpdateUser(t.ctx, edit, t.mutation("user.update", want.ID)))
+	t.wantNoError("UpdateUser", t.store.UpdateUser(t.ctx, edit, t.mutation("user.update", want.ID)))
 	want.Username, want.UsernameKey, want.Email, want.EmailKey = edit.Username, edit.UsernameKey, edit.Email, edit.EmailKey
 	want.EmailVerifiedAt, want.UpdatedAt = edit.EmailVerifiedAt, edit.UpdatedAt
 	want.Version++
-	t.shows("after the update", want)
-	t.noName(was.UsernameKey, was.EmailKey)
+	t.wantUser("after the update", want)
+	t.wantNoName(was.UsernameKey, was.EmailKey)
 
 	edit = want
 	edit.Username, edit.UsernameKey, edit.Email, edit.EmailKey = "", "-"+want.ID, "", "-"+want.ID
 	edit.EmailVerifiedAt, edit.UpdatedAt = time.Time{}, t.now()
-	t.ok("UpdateUser", t.store.UpdateUser(t.ctx, edit, t.mutation("user.update", want.ID)))
+	t.wantNoError("UpdateUser", t.store.UpdateUser(t.ctx, edit, t.mutation("user.update", want.ID)))
 	edit.Version++
-	t.shows("after everything was emptied", edit)
-	t.ok("UpdateUser that changes nothing", t.store.UpdateUser(t.ctx, edit, t.mutation("user.update", want.ID)))
+	t.wantUser("after everything was emptied", edit)
+	t.wantNoError("UpdateUser that changes nothing", t.store.UpdateUser(t.ctx, edit, t.mutation("user.update", want.ID)))
 	edit.Version++
-	t.shows("after an update that changes nothing", edit)
+	t.wantUser("after an update that changes nothing", edit)
 }
 
 func userUpdateFreesNames(t *trial) {
 	first, second := t.addFullUser(), t.addFullUser()
 	names := first
 	first.UsernameKey, first.EmailKey = "-"+first.ID, "-"+first.ID
-	t.ok("UpdateUser", t.store.UpdateUser(t.ctx, first, t.mutation("user.update", first.ID)))
+	t.wantNoError("UpdateUser", t.store.UpdateUser(t.ctx, first, t.mutation("user.update", first.ID)))
 	first.Version++
 	second.UsernameKey, second.EmailKey = names.UsernameKey, names.EmailKey
-	t.ok("UpdateUser to names that were given up", t.store.UpdateUser(t.ctx, second, t.mutation("user.update", second.ID)))
+	t.wantNoError("UpdateUser to names that were given up", t.store.UpdateUser(t.ctx, second, t.mutation("user.update", second.ID)))
 	second.Version++
-	t.shows("who gave the names up", first)
-	t.shows("who took them", second)
+	t.wantUser("who gave the names up", first)
+	t.wantUser("who took them", second)
 }
 
 func userUpdateRefusals(t *trial) {
@@ -385,12 +385,12 @@ func userUpdateRefusals(t *trial) {
 		row.edit(&edit)
 		m := t.mutation(t.action(), edit.ID)
 		cursor := t.cursor()
-		t.fails("UpdateUser "+row.name, t.store.UpdateUser(t.ctx, edit, m), row.want)
-		t.wroteNothing(cursor, m)
-		t.shows("the user after an update "+row.name, user)
-		t.shows("the other after an update "+row.name, other)
+		t.wantError("UpdateUser "+row.name, t.store.UpdateUser(t.ctx, edit, m), row.want)
+		t.wantNoRows(cursor, m)
+		t.wantUser("the user after an update "+row.name, user)
+		t.wantUser("the other after an update "+row.name, other)
 	}
-	t.noUser(unknown)
+	t.wantNoUser(unknown)
 }
 
 func racingUserUpdates(t *trial) {
@@ -411,13 +411,13 @@ func racingUserUpdates(t *trial) {
 		t.Fatalf("racing updates: got %v, want one nil and %d stale", errs, racers-1)
 	}
 	edits[winner].Version++
-	t.shows("the user as the winner wrote it", edits[winner])
-	t.noName(user.UsernameKey, t.id())
-	t.wrote(cursor, m, user.ID)
+	t.wantUser("the user as the winner wrote it", edits[winner])
+	t.wantNoName(user.UsernameKey, t.id())
+	t.wantRows(cursor, m, user.ID)
 }
 
 func racingRenames(t *trial) {
-	rounds, racers := t.few(10), 8
+	rounds, racers := t.scale(10), 8
 	for round := range rounds {
 		name := t.id()
 		users, edits := make([]keyfold.UserRecord, racers), make([]keyfold.UserRecord, racers)
@@ -443,7 +443,7 @@ func racingRenames(t *trial) {
 				want = edits[i]
 				want.Version++
 			}
-			t.shows("who raced for a name", want)
+			t.wantUser("who raced for a name", want)
 		}
 	}
 }
@@ -452,7 +452,7 @@ func racingRenames(t *trial) {
 func (t *trial) setUser(id string, change keyfold.StateChange) {
 	t.Helper()
 	changed, err := t.store.SetUserState(t.ctx, id, change, "because", t.mutation("user.state", id))
-	t.ok("SetUserState", err)
+	t.wantNoError("SetUserState", err)
 	if !changed {
 		t.Fatalf("SetUserState %d of user %s did not apply", change, id)
 	}
@@ -462,7 +462,7 @@ func userStates(t *trial) {
 	const disable, enable = keyfold.DisableChange, keyfold.EnableChange
 	want := t.fullUser()
 	want.DisabledAt, want.DisabledReason = time.Time{}, ""
-	t.ok("CreateUser", t.store.CreateUser(t.ctx, want, t.mutation("user.create", want.ID)))
+	t.wantNoError("CreateUser", t.store.CreateUser(t.ctx, want, t.mutation("user.create", want.ID)))
 	for i, row := range []struct {
 		change  keyfold.StateChange
 		reason  string
@@ -480,7 +480,7 @@ func userStates(t *trial) {
 		m := t.mutation(t.action(), want.ID)
 		cursor := t.cursor()
 		changed, err := t.store.SetUserState(t.ctx, want.ID, row.change, row.reason, m)
-		t.ok("SetUserState", err)
+		t.wantNoError("SetUserState", err)
 		if changed != row.applies {
 			t.Errorf("step %d: SetUserState %d said %t, want %t", i, row.change, changed, row.applies)
 		}
@@ -490,11 +490,11 @@ func userStates(t *trial) {
 				want.DisabledAt, want.DisabledReason = time.Time{}, ""
 			}
 			want.Version++
-			t.wrote(cursor, m, want.ID)
+			t.wantRows(cursor, m, want.ID)
 		} else {
-			t.wroteNothing(cursor, m)
+			t.wantNoRows(cursor, m)
 		}
-		t.shows(fmt.Sprint("after step ", i), want)
+		t.wantUser(fmt.Sprint("after step ", i), want)
 	}
 }
 
@@ -504,12 +504,12 @@ func userStateOfUnknown(t *trial) {
 		m := t.mutation(t.action(), user.ID)
 		cursor := t.cursor()
 		changed, err := t.store.SetUserState(t.ctx, user.ID, change, "", m)
-		t.fails("SetUserState", err, keyfold.ErrNotFound)
+		t.wantError("SetUserState", err, keyfold.ErrNotFound)
 		if changed {
 			t.Errorf("SetUserState of nobody said that it changed something")
 		}
-		t.noUser(user)
-		t.wroteNothing(cursor, m)
+		t.wantNoUser(user)
+		t.wantNoRows(cursor, m)
 	}
 }
 
@@ -525,17 +525,17 @@ func racingUserStates(t *trial) {
 			return err
 		})
 	})
-	t.ok("racing state changes", errors.Join(errs...))
+	t.wantNoError("racing state changes", errors.Join(errs...))
 	applied := 0
 	for _, yes := range changed {
 		if yes {
 			applied++
 		}
 	}
-	if version := t.user(user.ID).Version; applied != 1 || version != user.Version+1 {
+	if version := t.wantStoredUser(user.ID).Version; applied != 1 || version != user.Version+1 {
 		t.Errorf("%d of %d racing state changes applied, and the version rose by %d, want 1 and 1", applied, racers, version-user.Version)
 	}
-	t.wrote(cursor, m, user.ID)
+	t.wantRows(cursor, m, user.ID)
 }
 
 // userVerb is a method that changes one user.
@@ -573,14 +573,14 @@ func userChangesWriteRows(t *trial) {
 	user := t.newUser()
 	m := t.mutation(t.action(), user.ID)
 	cursor := t.cursor()
-	t.ok("CreateUser", t.store.CreateUser(t.ctx, user, m))
-	t.wrote(cursor, m, user.ID)
+	t.wantNoError("CreateUser", t.store.CreateUser(t.ctx, user, m))
+	t.wantRows(cursor, m, user.ID)
 	for _, verb := range userVerbs() {
 		user := t.addUser()
 		m := t.mutation(t.action(), user.ID)
 		cursor := t.cursor()
-		t.ok(verb.name, verb.do(t, user, m))
-		t.wrote(cursor, m, user.ID)
+		t.wantNoError(verb.name, verb.do(t, user, m))
+		t.wantRows(cursor, m, user.ID)
 	}
 }
 
@@ -589,7 +589,7 @@ func userRefusalsWriteNoRows(t *trial) {
 		user := t.newUser()
 		m := t.mutation(t.action(), user.ID)
 		cursor := t.cursor()
-		t.fails(verb.name+" of nobody", verb.do(t, user, m), keyfold.ErrNotFound)
-		t.wroteNothing(cursor, m)
+		t.wantError(verb.name+" of nobody", verb.do(t, user, m), keyfold.ErrNotFound)
+		t.wantNoRows(cursor, m)
 	}
 }

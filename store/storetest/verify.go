@@ -47,7 +47,7 @@ func decode(t *trial, text string) map[string]string {
 	t.Helper()
 	metadata := map[string]string{}
 	if text != "" {
-		t.ok("metadata as JSON", json.Unmarshal([]byte(text), &metadata))
+		t.wantNoError("metadata as JSON", json.Unmarshal([]byte(text), &metadata))
 		if len(metadata) == 0 {
 			t.Errorf("metadata: got %q, want the empty string where there is none", text)
 		}
@@ -57,52 +57,52 @@ func decode(t *trial, text string) map[string]string {
 
 func verifyIsNotStale(t *trial) {
 	key := live(t.full())
-	t.ok("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
-	t.verifies(key)
+	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
+	t.wantVerifyRecord(key)
 
 	key.Name, key.Scopes, key.OwnerID = "another name", []string{"other:scope"}, "another owner"
-	t.ok("UpdateKey", t.store.UpdateKey(t.ctx, key, t.mutation("key.update", key.ID)))
-	t.verifies(key)
+	t.wantNoError("UpdateKey", t.store.UpdateKey(t.ctx, key, t.mutation("key.update", key.ID)))
+	t.wantVerifyRecord(key)
 
 	m := t.mutation("key.renew", key.ID)
 	key.ExpiresAt, key.ActiveAt = t.now().Add(time.Hour), m.At
-	t.ok("RenewKey", t.store.RenewKey(t.ctx, key.ID, 2, key.ExpiresAt, m))
-	t.verifies(key)
+	t.wantNoError("RenewKey", t.store.RenewKey(t.ctx, key.ID, 2, key.ExpiresAt, m))
+	t.wantVerifyRecord(key)
 
 	secret := keyfold.SecretHash{Alg: "kf1h", PepperID: "another", Sum: [32]byte{9}}
-	t.ok("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, secret))
+	t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, secret))
 	key.Secret = secret
-	t.verifies(key)
+	t.wantVerifyRecord(key)
 
 	key.LastUsedAt = t.now()
 	_, err := t.store.RecordUsage(t.ctx, keyfold.UsageBatch{
 		RecorderID: t.id(), Number: 1, At: t.now(),
 		Keys: []keyfold.KeyUses{{KeyID: key.ID, Uses: 1, LastUsedAt: key.LastUsedAt}},
 	})
-	t.ok("RecordUsage", err)
-	t.verifies(key)
+	t.wantNoError("RecordUsage", err)
+	t.wantVerifyRecord(key)
 
 	t.set(key.ID, keyfold.DisableChange)
 	key.DisabledAt = t.now()
-	t.verifies(key)
+	t.wantVerifyRecord(key)
 
 	t.set(key.ID, keyfold.EnableChange)
-	key.DisabledAt, key.ActiveAt = time.Time{}, t.key(key.ID).ActiveAt
-	t.verifies(key)
+	key.DisabledAt, key.ActiveAt = time.Time{}, t.wantKey(key.ID).ActiveAt
+	t.wantVerifyRecord(key)
 
-	rotation := t.rotation(t.key(key.ID))
-	t.ok("RotateKey", t.store.RotateKey(t.ctx, rotation, t.mutation("key.rotate", key.ID)))
+	rotation := t.rotation(t.wantKey(key.ID))
+	t.wantNoError("RotateKey", t.store.RotateKey(t.ctx, rotation, t.mutation("key.rotate", key.ID)))
 	key.ExpiresAt = rotation.OldEnd
-	t.verifies(key)
-	t.verifies(rotation.New)
+	t.wantVerifyRecord(key)
+	t.wantVerifyRecord(rotation.New)
 
 	t.set(key.ID, keyfold.RevokeChange)
 	key.RevokedAt = t.now()
-	t.verifies(key)
+	t.wantVerifyRecord(key)
 
-	t.ok("DeleteKey", t.store.DeleteKey(t.ctx, key.ID, t.mutation("key.delete", key.ID)))
+	t.wantNoError("DeleteKey", t.store.DeleteKey(t.ctx, key.ID, t.mutation("key.delete", key.ID)))
 	_, err = t.store.VerifyKey(t.ctx, key.ID)
-	t.fails("VerifyKey of a key that was deleted", err, keyfold.ErrNotFound)
+	t.wantError("VerifyKey of a key that was deleted", err, keyfold.ErrNotFound)
 }
 
 func lastUseForIdleTimeout(t *trial) {
@@ -115,8 +115,8 @@ func lastUseForIdleTimeout(t *trial) {
 			{KeyID: idle.ID, Uses: 1, LastUsedAt: used}, {KeyID: other.ID, Uses: 1, LastUsedAt: used},
 		},
 	})
-	t.ok("RecordUsage", err)
+	t.wantNoError("RecordUsage", err)
 	idle.LastUsedAt, other.LastUsedAt = used, used
-	t.verifies(idle)
-	t.verifies(other)
+	t.wantVerifyRecord(idle)
+	t.wantVerifyRecord(other)
 }
