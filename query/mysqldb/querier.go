@@ -54,7 +54,7 @@ type Querier interface {
 	// An EXISTS could be made a join that sorts all events of the time.
 	EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, ownerID string, maxRows int64) ([]models.EventRow, error)
 	EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, userID string, maxRows int64) ([]models.EventRow, error)
-	// Whoever adds a key to the user holds the row until the end of the transaction.
+	// Locks the row until the end of the transaction, before a key is added to the user.
 	HoldUser(ctx context.Context, id string) (int64, error)
 	HoursOfKey(ctx context.Context, keyID string, startAt int64, endAt int64) ([]models.UsageHour, error)
 	HoursOfOwner(ctx context.Context, ownerID string, startAt int64, endAt int64) ([]models.UsageHour, error)

@@ -17,7 +17,7 @@ SELECT pg_current_xact_id()::text::bigint, $1::bigint, $2::text, $3::text
 FROM pg_notify('keyfold_' || COALESCE((SELECT feed_id FROM keyfold_meta WHERE id = 1), ''), '')
 `
 
-// Whoever listens is told when the transaction commits. The channel has the
+// Listeners are notified when the transaction commits. The channel has the
 // name of the feed, since all schemas of a database share one set of channels.
 func (q *Queries) AddChange(ctx context.Context, at int64, action string, target string) error {
 	_, err := q.db.Exec(ctx, addChange, at, action, target)

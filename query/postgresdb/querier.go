@@ -12,7 +12,7 @@ import (
 
 type Querier interface {
 	AddAudit(ctx context.Context, at int64, actor string, iP string, action string, target string, stateBefore string, stateAfter string, requestID string) error
-	// Whoever listens is told when the transaction commits. The channel has the
+	// Listeners are notified when the transaction commits. The channel has the
 	// name of the feed, since all schemas of a database share one set of channels.
 	AddChange(ctx context.Context, at int64, action string, target string) error
 	AddEvents(ctx context.Context, ats []int64, seqs []int64, routeIds []int64, agentIds []int64, outcomes []int64, keyIds []string, ips []string, requestIds []string) error
@@ -60,7 +60,7 @@ type Querier interface {
 	EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, outcomes string, maxRows int64) ([]models.EventRow, error)
 	EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, ownerID string, maxRows int64) ([]models.EventRow, error)
 	EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, userID string, maxRows int64) ([]models.EventRow, error)
-	// Whoever adds a key to the user holds the row until the end of the transaction.
+	// Locks the row until the end of the transaction, before a key is added to the user.
 	HoldUser(ctx context.Context, id string) (int64, error)
 	HoursOfKey(ctx context.Context, keyID string, startAt int64, endAt int64) ([]models.UsageHour, error)
 	HoursOfOwner(ctx context.Context, ownerID string, startAt int64, endAt int64) ([]models.UsageHour, error)

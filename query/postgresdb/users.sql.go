@@ -219,7 +219,7 @@ const holdUser = `-- name: HoldUser :execrows
 UPDATE keyfold_users SET keys_made = keys_made + 1 WHERE id = $1
 `
 
-// Whoever adds a key to the user holds the row until the end of the transaction.
+// Locks the row until the end of the transaction, before a key is added to the user.
 func (q *Queries) HoldUser(ctx context.Context, id string) (int64, error) {
 	result, err := q.db.Exec(ctx, holdUser, id)
 	if err != nil {

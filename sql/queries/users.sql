@@ -65,7 +65,7 @@ SET disabled_at = NULL, disabled_reason = '', updated_at = sqlc.arg(updated_at),
 WHERE id = sqlc.arg(id) AND disabled_at IS NOT NULL;
 
 -- name: HoldUser :execrows
--- Whoever adds a key to the user holds the row until the end of the transaction.
+-- Locks the row until the end of the transaction, before a key is added to the user.
 UPDATE keyfold_users SET keys_made = keys_made + 1 WHERE id = sqlc.arg(id);
 
 -- name: DeleteUser :execrows

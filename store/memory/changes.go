@@ -11,14 +11,14 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// tell writes one row of the feed.
-func (s *state) tell(m keyfold.Mutation, target string) {
+// addChange writes one row of the feed.
+func (s *state) addChange(m keyfold.Mutation, target string) {
 	s.changeSeq++
 	s.changes = append(s.changes, keyfold.Change{Seq: s.changeSeq, At: milli(m.At), Action: m.Action, Target: target})
 }
 
-// note writes one row of the audit log.
-func (s *state) note(m keyfold.Mutation) {
+// addAudit writes one row of the audit log.
+func (s *state) addAudit(m keyfold.Mutation) {
 	s.auditSeq++
 	m.At = milli(m.At)
 	s.audit = append(s.audit, keyfold.AuditEntry{Seq: s.auditSeq, Mutation: m})

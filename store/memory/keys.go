@@ -38,8 +38,8 @@ func (s *Store) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 			return keyfold.ErrConflict
 		}
 		st.putKey(clone(key))
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		return nil
 	})
 }
@@ -94,8 +94,8 @@ func (s *Store) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 		record.Scopes, record.Networks, record.Metadata = given.Scopes, given.Networks, given.Metadata
 		record.IdleTimeout = given.IdleTimeout
 		st.changeKey(record, given.UpdatedAt)
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		return nil
 	})
 }
@@ -115,8 +115,8 @@ func (s *Store) RenewKey(ctx context.Context, id string, version int64, expiresA
 		record := row.record
 		record.ExpiresAt, record.ActiveAt = milli(expiresAt), milli(m.At)
 		st.changeKey(record, m.At)
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		return nil
 	})
 }
@@ -144,9 +144,9 @@ func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mut
 		}
 		st.changeKey(record, m.At)
 		st.putKey(clone(r.New))
-		st.tell(m, r.OldID)
-		st.tell(m, r.New.ID)
-		st.note(m)
+		st.addChange(m, r.OldID)
+		st.addChange(m, r.New.ID)
+		st.addAudit(m)
 		return nil
 	})
 }
@@ -175,14 +175,14 @@ func (s *Store) SetKeyState(ctx context.Context, ids []string, change keyfold.St
 			changed = append(changed, id)
 		}
 		if len(changed) > keyfold.MaxFeedTargets {
-			st.tell(m, "")
+			st.addChange(m, "")
 		}
 		for _, id := range changed {
 			m.Target = id
 			if len(changed) <= keyfold.MaxFeedTargets {
-				st.tell(m, id)
+				st.addChange(m, id)
 			}
-			st.note(m)
+			st.addAudit(m)
 		}
 		return nil
 	})
@@ -213,8 +213,8 @@ func (s *Store) DeleteKey(ctx context.Context, id string, m keyfold.Mutation) er
 		}
 		st.keys.delete(id)
 		st.totals.delete(id)
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		return nil
 	})
 }

@@ -23,8 +23,8 @@ func (s *Store) CreateOneTimeToken(ctx context.Context, token keyfold.OneTimeTok
 		}
 		token.CreatedAt, token.ExpiresAt = milli(token.CreatedAt), milli(token.ExpiresAt)
 		st.oneTimes.put(token.Sum, token)
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		return nil
 	})
 }
@@ -66,8 +66,8 @@ func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse
 		st.oneTimes.delete(use.Sum)
 		user = st.changeUser(record, m.At)
 		m.Target = record.ID
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		return nil
 	})
 	if err != nil {

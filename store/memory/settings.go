@@ -38,8 +38,8 @@ func (s *Store) AddSetting(ctx context.Context, name, value string) (stored stri
 func (s *Store) SetSetting(ctx context.Context, name, value string, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		st.settings.put(name, value)
-		st.tell(m, name)
-		st.note(m)
+		st.addChange(m, name)
+		st.addAudit(m)
 		return nil
 	})
 }

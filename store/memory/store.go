@@ -2,7 +2,7 @@
 // and throw-away programs: everything is lost at exit, and nothing bounds it
 // but what is pruned and deleted.
 //
-// It is also the contract of [keyfold.Store] in its shortest form. Whoever
+// It is also the contract of [keyfold.Store] in its shortest form. An author who
 // writes another store can read here what each method means, without a
 // database in between.
 package memory

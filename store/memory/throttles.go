@@ -65,8 +65,8 @@ func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.At
 			return err
 		}
 		st.settle(settlement)
-		st.tell(m, id)
-		st.note(m)
+		st.addChange(m, id)
+		st.addAudit(m)
 		return nil
 	})
 }

@@ -27,7 +27,7 @@ func (s *Store) Begin(ctx context.Context) (*Tx, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	// Nobody but a transaction changes the committed state, so this one may
+	// Only transactions change the committed state, so this one may
 	// read it without the lock while it is open.
 	return &Tx{db: s.db, state: s.db.committed.over()}, nil
 }

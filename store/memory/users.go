@@ -15,8 +15,8 @@ func (s *Store) CreateUser(ctx context.Context, user keyfold.UserRecord, m keyfo
 			return keyfold.ErrConflict
 		}
 		st.putUser(user)
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		return nil
 	})
 }
@@ -85,8 +85,8 @@ func (s *Store) UpdateUser(ctx context.Context, user keyfold.UserRecord, m keyfo
 		record.Email, record.EmailKey = user.Email, user.EmailKey
 		record.EmailVerifiedAt = user.EmailVerifiedAt
 		st.changeUser(record, user.UpdatedAt)
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		return nil
 	})
 }
@@ -102,8 +102,8 @@ func (s *Store) SetPassword(ctx context.Context, id, hash string, version int64,
 			return keyfold.ErrStale
 		}
 		st.changeUser(withPassword(record, hash, m.At), m.At)
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		return nil
 	})
 }
@@ -141,8 +141,8 @@ func (s *Store) SetUserState(ctx context.Context, id string, change keyfold.Stat
 		}
 		changed = true
 		st.changeUser(record, m.At)
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		return nil
 	})
 	return changed && err == nil, err
@@ -163,14 +163,14 @@ func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) e
 				st.oneTimes.delete(sum)
 			}
 		}
-		st.tell(m, m.Target)
-		st.note(m)
+		st.addChange(m, m.Target)
+		st.addAudit(m)
 		m.Action, m.Before, m.After = "key.delete", "", ""
 		for _, keyID := range st.keysOf(id) {
 			st.keys.delete(keyID)
 			st.totals.delete(keyID)
 			m.Target = keyID
-			st.note(m)
+			st.addAudit(m)
 		}
 		return nil
 	})

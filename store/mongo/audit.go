@@ -31,8 +31,8 @@ const auditPlaces = 1 << 20
 
 func auditSeq(c *changeDoc, place int) int64 { return c.Seq*auditPlaces + int64(place) }
 
-// note writes the audit rows of what was applied.
-func (s *Store) note(ctx context.Context, c *changeDoc, applied []string) error {
+// addAudit writes the audit rows of what was applied.
+func (s *Store) addAudit(ctx context.Context, c *changeDoc, applied []string) error {
 	var rows []any
 	for place, subject := range c.Subjects {
 		if slices.Contains(applied, subject) {
@@ -54,8 +54,8 @@ func (c *changeDoc) auditRow(place int, action, target string) auditDoc {
 	}
 }
 
-// noted returns the subjects that have an audit row.
-func (s *Store) noted(ctx context.Context, c *changeDoc) (subjects []string, err error) {
+// auditedSubjects returns the subjects that have an audit row.
+func (s *Store) auditedSubjects(ctx context.Context, c *changeDoc) (subjects []string, err error) {
 	var ids []string
 	for place := range c.Subjects {
 		ids = append(ids, changeID(auditSeq(c, place)))

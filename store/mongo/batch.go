@@ -13,12 +13,12 @@ import (
 )
 
 // batchDoc is a batch of usage. Writing it is what makes the batch count: it
-// holds all that is to be added, and whoever finds it open adds it.
+// holds all that is to be added, and any process that finds it open adds it.
 //
 // Each batch has a ticket in one of a few slots. A ticket is given out only
 // when all that the one before says has been added, and every document that
 // counts remembers the last ticket of each slot that was added to it. So adding
-// a batch again adds nothing, whoever does it and however late.
+// a batch again adds nothing, whichever process does it and however late.
 type batchDoc struct {
 	ID        string   `bson:"_id"`   // "slot/ticket"
 	Claim     string   `bson:"claim"` // "recorder/number"; unique

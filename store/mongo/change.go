@@ -33,8 +33,8 @@ const (
 	tokenUse                // the token's own document goes
 )
 
-// changeDoc is a change: written before anything is changed, so that whoever
-// follows the feed forgets what is about to be different, and holding all that
+// changeDoc is a change: written before anything is changed, so that processes
+// that follow the feed forget what is about to be different, and holding all that
 // is needed to finish it.
 type changeDoc struct {
 	ID        string   `bson:"_id"` // sixteen hexadecimal digits of Seq, so that ids have its order
@@ -122,7 +122,7 @@ func (s *Store) finish(ctx context.Context, c *changeDoc, applied []string) erro
 			return err
 		}
 	}
-	if err := s.note(ctx, c, applied); err != nil {
+	if err := s.addAudit(ctx, c, applied); err != nil {
 		return err
 	}
 	if err := s.sweepUp(ctx, c); err != nil {

@@ -26,7 +26,7 @@ type cursor struct {
 }
 
 // mark says that numbers up to seq had been given at that time, by the clock of
-// whoever follows.
+// the process that follows the feed.
 type mark struct{ seq, at int64 }
 
 // targetPlaces is how many targets a change may have: Seq tells them apart.
@@ -169,7 +169,7 @@ func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (
 	if len(ids) == 0 {
 		return 0, false, nil
 	}
-	// First it is told that they are gone, so that nobody misses them unawares.
+	// First it is stored that they are gone, so that no process misses them without notice.
 	pruned := bson.D{is("$max", bson.D{is("pruned", rows[len(ids)-1].Seq)})}
 	if _, err = s.meta.update(ctx, byID(metaID), pruned); err == nil {
 		deleted, err = s.removeAll(ctx, s.changes, ids)

@@ -110,7 +110,7 @@ func (r *keyRow) record() (keyfold.KeyRecord, error) {
 		key.Networks, err = column.SplitNetworks(k.Networks)
 	}
 	if err == nil && k.Metadata != "" && json.Unmarshal([]byte(k.Metadata), &key.Metadata) != nil {
-		err = errors.New("the metadata is no JSON object of strings")
+		err = errors.New("the metadata is not a JSON object of strings")
 	}
 	if err != nil {
 		return keyfold.KeyRecord{}, fmt.Errorf("key %q as stored: %w", k.Head.ID, err)

@@ -17,7 +17,7 @@ import (
 // head begins every document that mutations change.
 type head struct {
 	ID string `bson:"_id"`
-	// Live is false for a document that nobody may see: a successor that has not
+	// Live is false for a document that must not be visible: a successor that has not
 	// come to life, or what is about to be deleted.
 	Live bool `bson:"live"`
 	// Change is the last change of the document. Every update is guarded by it,
@@ -286,7 +286,7 @@ func (s *Store) noteApplied(ctx context.Context, c *changeDoc) error {
 	if err != nil {
 		return err
 	}
-	return s.note(ctx, c, applied)
+	return s.addAudit(ctx, c, applied)
 }
 
 // recover is for a change that went wrong after it began. It undoes what was

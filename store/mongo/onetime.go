@@ -27,7 +27,7 @@ type tokenDoc struct {
 }
 
 // tokenPlace tells whose a token is. It is a document of its own, so that sums
-// are unique and tokens found; by itself it is no token.
+// are unique and tokens found; by itself it is not a token.
 type tokenPlace struct {
 	Sum       string `bson:"_id"`
 	UserID    string `bson:"user_id"`
@@ -162,7 +162,7 @@ func (d *userDoc) use(use keyfold.OneTimeTokenUse, token tokenDoc, at int64) {
 	d.touch(at)
 }
 
-// PruneOneTimeTokens implements keyfold.OneTimeTokenStore. It is no change of the user: a
+// PruneOneTimeTokens implements keyfold.OneTimeTokenStore. It does not change the user: a
 // token that expired is good for nothing, wherever it is.
 func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error) {
 	places, err := list[tokenPlace](ctx, s.oneTimes, bson.D{is("expires_at", bson.D{is("$lte", at.UnixMilli())})},

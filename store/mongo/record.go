@@ -22,7 +22,7 @@ func anySlot() int64 { return mathrand.Int64N(slots) }
 
 // RecordUsage implements keyfold.UsageStore. A call that fails once the batch is
 // written is like one whose answer was lost: the batch is added all the same,
-// by the next try, or by whoever sweeps.
+// by the next try, or by the next sweep.
 func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyfold.UsageResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, usageTimeout)
 	defer cancel()
@@ -54,7 +54,7 @@ func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyf
 	return keyfold.UsageResult{LostUses: lost}, nil
 }
 
-// keepData puts what the batch adds into its document, or beside it.
+// keepData puts what the batch adds into its document, or into parts.
 func (s *Store) keepData(ctx context.Context, doc *batchDoc, data *batchData) error {
 	whole, parts, err := data.encode(s.maxPart)
 	doc.Data = whole
@@ -254,7 +254,7 @@ func (s *Store) count(ctx context.Context, in collection, doc *batchDoc, counts 
 	return err
 }
 
-// events numbers the events of a batch, the same whoever adds it.
+// events numbers the events of a batch, the same in every process that adds it.
 func (d *batchDoc) events(events []*eventDoc) []any {
 	docs := make([]any, len(events))
 	for i, event := range events {

@@ -9,9 +9,9 @@ import (
 )
 
 // RotateKey implements keyfold.KeyStore. The successor is inserted first, seen
-// by nobody; the update of the old key decides; then the successor comes to
-// life. A change of the old key in between begins all of it anew, for whoever
-// gave up this rotation took the successor away.
+// by no verify; the update of the old key decides; then the successor comes to
+// life. A change of the old key in between begins all of it anew, because the
+// process that gave up this rotation removed the successor.
 func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mutation) error {
 	return s.write(ctx, "rotate key", []string{r.OldID, r.New.ID}, func(ctx context.Context) error {
 		successor, err := newKeyRow(&r.New)

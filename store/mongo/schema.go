@@ -89,9 +89,9 @@ func (s *Store) indexes() []index {
 
 // migrate makes what is missing. It reads the version first and writes nothing
 // where that is current, so a role that may not create indexes can open the
-// database. The document that makes the version count comes last: whoever
-// finds it finds the unique indexes too. Processes that start at once make the
-// same indexes, which is no error.
+// database. The document that makes the version count comes last: a process
+// that finds it finds the unique indexes too. Processes that start at once make the
+// same indexes, which is not an error.
 func (s *Store) migrate(ctx context.Context) error {
 	meta, err := first[metaDoc](ctx, s.meta, byID(metaID))
 	switch {

@@ -6,9 +6,9 @@
 // streams, TTL indexes or aggregation. A mutation is a row of what is to happen
 // (its change, which is also its row in the feed), then one guarded update of
 // one document that names the change, and then what follows from it: the audit
-// row first. Whoever finds a change that was applied and not finished finishes
+// row first. A process that finds a change that was applied and not finished finishes
 // it, so one that was stopped in the middle is repaired by the next that
-// touches the same document, or by whoever polls the feed.
+// touches the same document, or by a process that polls the feed.
 //
 // What cannot be had in this way is a transaction of several calls:
 // [Store.InTx] returns an error that is errors.ErrUnsupported, and there is no

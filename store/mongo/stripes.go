@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// stripes are locks of this process, one for many names. They keep nobody else
+// stripes are locks of this process, one for many names. They keep no other process
 // out and are needed for nothing but speed: of a hundred goroutines that change
 // one document, each would be refused by all that came before it.
 type stripes struct {

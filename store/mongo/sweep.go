@@ -17,7 +17,7 @@ const (
 )
 
 // sweepNowAndThen ends what processes that are gone left in the middle. It is
-// called by whoever polls the feed; its errors are left to the next sweep.
+// called when the feed is polled; its errors are left to the next sweep.
 func (s *Store) sweepNowAndThen(ctx context.Context) {
 	now := time.Now().UnixMilli()
 	last := s.sweeps.Load()
@@ -64,7 +64,7 @@ func (s *Store) resolve(ctx context.Context, c *changeDoc) error {
 	}
 	if len(applied) == 0 {
 		// Its process may have written the audit row, and deleted the document.
-		if applied, err = s.noted(ctx, c); err != nil {
+		if applied, err = s.auditedSubjects(ctx, c); err != nil {
 			return err
 		}
 	}

@@ -151,7 +151,7 @@ func (s *Store) SetUserState(ctx context.Context, id string, change keyfold.Stat
 }
 
 // DeleteUser implements keyfold.UserStore. From the update of the user on,
-// nobody sees them and none of their keys verifies; what belongs to them goes
+// they are not visible and none of their keys verifies; what belongs to them goes
 // after that.
 func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) error {
 	return s.changeUser(ctx, "delete user", newChange(s.users, userRemoval, m, id), func(_ context.Context, doc *userDoc) error {

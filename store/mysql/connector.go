@@ -232,7 +232,7 @@ func (c *checkedConn) Prepare(query string) (driver.Stmt, error) {
 // mustPrepare reports whether the driver would put text into a statement on a
 // session whose settings are not known.
 func (c *checkedConn) mustPrepare(query string, args []driver.NamedValue) bool {
-	c.note(query)
+	c.inspect(query)
 	if !c.suspect {
 		return false
 	}
@@ -246,8 +246,8 @@ func (c *checkedConn) mustPrepare(query string, args []driver.NamedValue) bool {
 	return false
 }
 
-// note makes the session count as unchecked if the statement may change it.
-func (c *checkedConn) note(query string) { c.suspect = c.suspect || mayChangeSession(query) }
+// inspect makes the session count as unchecked if the statement may change it.
+func (c *checkedConn) inspect(query string) { c.suspect = c.suspect || mayChangeSession(query) }
 
 // mayChangeSession reports whether a statement may change a setting: all may but
 // those that are known not to.

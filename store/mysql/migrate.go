@@ -10,7 +10,7 @@ import (
 )
 
 // migrator migrates under a lock that the server keeps for a connection, and on
-// a Galera cluster under a lease beside it. Each
+// a Galera cluster under a lease as well. Each
 // statement commits by itself, so a crash leaves the first ones behind; they
 // are safe to repeat, and the version is written last.
 type migrator struct{ db *sql.DB }

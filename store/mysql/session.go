@@ -261,7 +261,7 @@ func (r rules) read(ctx context.Context, raw any) (variables, error) {
 		found[strings.ToLower(row[0])] = row[1]
 	}
 	if _, known := found["character_set_client"]; !known {
-		return nil, errors.New("the server does not tell the settings of the session")
+		return nil, errors.New("the server does not report the settings of the session")
 	}
 	return found, nil
 }

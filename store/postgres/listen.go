@@ -23,7 +23,7 @@ const (
 )
 
 // Listen implements [keyfold.FeedListener] by LISTEN. Each Service that
-// verifies calls it, and takes one connection for it beside the pool, with the
+// verifies calls it, and takes one connection for it in addition to the pool, with the
 // pool's configuration and hooks: a pool of one connection has that one left
 // for queries.
 //
@@ -67,7 +67,7 @@ func (s *Store) listen(ctx context.Context, wake func()) {
 		defer cancel()
 		_ = conn.Close(ctx)
 	}()
-	wake() // what was committed while nobody listened
+	wake() // what was committed while no listener was connected
 	for {
 		wait, cancel := context.WithTimeout(ctx, listenCheck)
 		_, err := conn.WaitForNotification(wait)

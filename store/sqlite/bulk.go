@@ -27,12 +27,12 @@ var _ sqlstore.Bulk = bulk{}
 
 const atOnce = 100
 
-// groups is that many groups of placeholders.
+// groups returns atOnce groups of placeholders.
 func groups(group string) string { return group + strings.Repeat(","+group, atOnce-1) }
 
-// hundreds runs a statement on as many whole hundreds as there are, and returns
-// the rows that are left.
-func hundreds[T any](ctx context.Context, db *sqlstore.Prepared, text func() string, rows []T, args func(*T, []any) []any) ([]T, error) {
+// insertGroups inserts atOnce rows with each statement, and returns the rest,
+// which is too small for such a statement.
+func insertGroups[T any](ctx context.Context, db *sqlstore.Prepared, text func() string, rows []T, args func(*T, []any) []any) ([]T, error) {
 	if len(rows) < atOnce {
 		return rows, nil
 	}
@@ -84,7 +84,7 @@ func appendIDs(ids []string, rows *sql.Rows) ([]string, error) {
 
 // AddUses is given keys that Lock has found, so no row is inserted.
 func (b bulk) AddUses(ctx context.Context, rows []model.KeyTotal) error {
-	rows, err := hundreds(ctx, b.db, func() string {
+	rows, err := insertGroups(ctx, b.db, func() string {
 		return "INSERT INTO keyfold_key_totals (key_id, uses, last_used_at) VALUES " + groups("(?,?,?)") +
 			" ON CONFLICT (key_id) DO UPDATE SET uses = uses + excluded.uses, last_used_at = max(last_used_at, excluded.last_used_at)"
 	}, rows, func(row *model.KeyTotal, args []any) []any { return append(args, row.KeyID, row.Uses, row.LastUsedAt) })
@@ -95,7 +95,7 @@ func (b bulk) AddUses(ctx context.Context, rows []model.KeyTotal) error {
 }
 
 func (b bulk) AddHours(ctx context.Context, rows []model.UsageHour) error {
-	rows, err := hundreds(ctx, b.db, func() string {
+	rows, err := insertGroups(ctx, b.db, func() string {
 		return "INSERT INTO keyfold_usage_hours (key_id, hour_at, outcome, uses) VALUES " + groups("(?,?,?,?)") +
 			" ON CONFLICT (key_id, hour_at, outcome) DO UPDATE SET uses = uses + excluded.uses"
 	}, rows, func(row *model.UsageHour, args []any) []any {
@@ -117,7 +117,7 @@ func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 }
 
 func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
-	rows, err := hundreds(ctx, b.db, func() string {
+	rows, err := insertGroups(ctx, b.db, func() string {
 		return "INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id) VALUES " + groups("(?,?,?,?,?,?,?,?)")
 	}, rows, func(row *model.UsageEvent, args []any) []any {
 		return append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Outcome, row.KeyID, row.IP, row.RequestID)

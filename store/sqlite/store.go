@@ -42,7 +42,7 @@ type Store struct {
 }
 
 // Open opens the file, which it creates with mode 0600 where there is none, and
-// brings the schema up to date. SQLite gives the files that it puts beside it,
+// brings the schema up to date. SQLite gives the files that it puts next to it,
 // ending in -wal and -shm, the same mode. A file that exists keeps its mode.
 //
 // The directory must be on a local disk: the file locks of network file systems

@@ -1,5 +1,5 @@
 -- name: AddChange :exec
--- Whoever listens is told when the transaction commits. The channel has the
+-- Listeners are notified when the transaction commits. The channel has the
 -- name of the feed, since all schemas of a database share one set of channels.
 INSERT INTO keyfold_changes (tx, at, action, target)
 SELECT pg_current_xact_id()::text::bigint, sqlc.arg(at)::bigint, sqlc.arg(action)::text, sqlc.arg(target)::text

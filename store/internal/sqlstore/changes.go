@@ -23,7 +23,7 @@ type Cursor struct {
 	Mark, MarkAt int64
 	// Pruned is the highest number that had been pruned.
 	Pruned int64
-	// Rest is what the engine needs beside.
+	// Rest is what the engine needs in addition.
 	Rest string
 }
 
@@ -110,7 +110,7 @@ func ChangeOf(row model.Change) keyfold.Change {
 }
 
 // PruneChanges implements keyfold.FeedStore. How far it went is stored in the
-// same step, so that whoever stands before that learns that rows are missing.
+// same step, so that a process with an older cursor learns that rows are missing.
 func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.writeIn(ctx, laneWork, "prune changes", usageDeadline, func(ctx context.Context, session *Session) error {
 		q := session.Querier

@@ -14,7 +14,7 @@ import (
 )
 
 // Querier is the set of queries that all engines share. MySQL's is exactly
-// that set; the others have queries of their own beside it.
+// that set; the others have further queries of their own.
 type Querier = mysqldb.Querier
 
 // Class says what an error of the database means.
@@ -106,7 +106,7 @@ type Feed interface {
 	Poll(ctx context.Context, since Cursor) (changes []keyfold.Change, next Cursor, known bool, err error)
 }
 
-// MaxChanges is the greatest number of changes of one poll. Whoever missed
+// MaxChanges is the greatest number of changes of one poll. A process that missed
 // more is told that anything may have changed.
 const MaxChanges = 10_000
 

@@ -14,19 +14,21 @@ import (
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
-// note writes the change row and the audit row of a mutation.
-func note(ctx context.Context, q Querier, target string, m keyfold.Mutation) error {
-	if err := tell(ctx, q, target, m); err != nil {
+// recordMutation writes the change row and the audit row of a mutation.
+func recordMutation(ctx context.Context, q Querier, target string, m keyfold.Mutation) error {
+	if err := addChange(ctx, q, target, m); err != nil {
 		return err
 	}
-	return audit(ctx, q, m)
+	return addAudit(ctx, q, m)
 }
 
-func tell(ctx context.Context, q Querier, target string, m keyfold.Mutation) error {
+// addChange writes the change row of a mutation.
+func addChange(ctx context.Context, q Querier, target string, m keyfold.Mutation) error {
 	return q.AddChange(ctx, m.At.UnixMilli(), m.Action, target)
 }
 
-func audit(ctx context.Context, q Querier, m keyfold.Mutation) error {
+// addAudit writes the audit row of a mutation.
+func addAudit(ctx context.Context, q Querier, m keyfold.Mutation) error {
 	return q.AddAudit(ctx, m.At.UnixMilli(), column.Clean(m.Actor, 512), column.FormatIP(m.IP), m.Action, m.Target,
 		m.Before, m.After, column.Clean(m.RequestID, 256))
 }
@@ -41,7 +43,7 @@ func (s *Store) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 		if err != nil {
 			return err
 		}
-		return note(ctx, session.Querier, key.ID, m)
+		return recordMutation(ctx, session.Querier, key.ID, m)
 	})
 }
 
@@ -143,7 +145,7 @@ func (s *Store) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 		if err != nil {
 			return err
 		}
-		return note(ctx, session.Querier, key.ID, m)
+		return recordMutation(ctx, session.Querier, key.ID, m)
 	})
 }
 
@@ -173,7 +175,7 @@ func (s *Store) RenewKey(ctx context.Context, id string, version int64, expiresA
 		if err != nil {
 			return err
 		}
-		return note(ctx, session.Querier, id, m)
+		return recordMutation(ctx, session.Querier, id, m)
 	})
 }
 
@@ -208,12 +210,12 @@ func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mut
 			err = addKey(ctx, q, &r.New)
 		}
 		if err == nil {
-			err = tell(ctx, q, r.New.ID, m)
+			err = addChange(ctx, q, r.New.ID, m)
 		}
 		if err != nil {
 			return err
 		}
-		return note(ctx, q, r.OldID, m)
+		return recordMutation(ctx, q, r.OldID, m)
 	})
 }
 
@@ -238,7 +240,7 @@ func (s *Store) SetKeyState(ctx context.Context, ids []string, change keyfold.St
 		each := m
 		for _, id := range changed {
 			each.Target = id
-			if err := audit(ctx, q, each); err != nil {
+			if err := addAudit(ctx, q, each); err != nil {
 				return err
 			}
 		}
@@ -264,10 +266,10 @@ func setState(ctx context.Context, q Querier, id string, change keyfold.StateCha
 
 func tellAll(ctx context.Context, q Querier, ids []string, m keyfold.Mutation) error {
 	if len(ids) > keyfold.MaxFeedTargets {
-		return tell(ctx, q, "", m)
+		return addChange(ctx, q, "", m)
 	}
 	for _, id := range ids {
-		if err := tell(ctx, q, id, m); err != nil {
+		if err := addChange(ctx, q, id, m); err != nil {
 			return err
 		}
 	}
@@ -304,7 +306,7 @@ func (s *Store) DeleteKey(ctx context.Context, id string, m keyfold.Mutation) er
 		if err != nil {
 			return err
 		}
-		return note(ctx, session.Querier, id, m)
+		return recordMutation(ctx, session.Querier, id, m)
 	})
 }
 

@@ -39,7 +39,7 @@ func keyRecord(row *model.KeyRow) (keyfold.KeyRecord, error) {
 		record.Networks, err = column.SplitNetworks(row.Networks)
 	}
 	if err == nil && row.Metadata != "" && json.Unmarshal([]byte(row.Metadata), &record.Metadata) != nil {
-		err = errors.New("the metadata is no JSON object of strings")
+		err = errors.New("the metadata is not a JSON object of strings")
 	}
 	if err != nil {
 		return keyfold.KeyRecord{}, fmt.Errorf("key %q as stored: %w", row.ID, err)

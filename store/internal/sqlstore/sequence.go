@@ -99,7 +99,7 @@ func (f SequenceFeed) Poll(ctx context.Context, since Cursor) ([]keyfold.Change,
 	if err != nil || len(newer) > MaxChanges {
 		return nil, Cursor{}, false, err
 	}
-	changes, holes, err := f.late(ctx, holes)
+	changes, holes, err := f.readHoles(ctx, holes)
 	if err != nil {
 		return nil, Cursor{}, false, err
 	}
@@ -134,9 +134,9 @@ func (f SequenceFeed) Poll(ctx context.Context, since Cursor) ([]keyfold.Change,
 	return changes, next, true, nil
 }
 
-// late returns the changes that appeared in holes, and what is missing still.
+// readHoles returns the changes that appeared in holes, and what is missing still.
 // When there are too many, one without a target stands for them.
-func (f SequenceFeed) late(ctx context.Context, holes []hole) ([]keyfold.Change, []hole, error) {
+func (f SequenceFeed) readHoles(ctx context.Context, holes []hole) ([]keyfold.Change, []hole, error) {
 	var unsure []Range
 	for _, h := range holes {
 		if h.known > 0 {

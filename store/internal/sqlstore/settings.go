@@ -54,7 +54,7 @@ func (s *Store) SetSetting(ctx context.Context, name, value string, m keyfold.Mu
 			if err != nil {
 				return err
 			}
-			return note(ctx, session.Querier, name, m)
+			return recordMutation(ctx, session.Querier, name, m)
 		})
 		if !errors.Is(err, keyfold.ErrConflict) {
 			return err

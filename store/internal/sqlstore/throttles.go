@@ -113,7 +113,7 @@ func blocksLonger(row, other *keyfold.Throttle, at time.Time) bool {
 	return row.ExpiresAt.After(at) && row.BlockedUntil.After(at) && row.BlockedUntil.After(other.BlockedUntil)
 }
 
-// lockThrottle returns a row that nobody else changes until the transaction
+// lockThrottle returns a row that no other transaction changes until the transaction
 // ends, or nil where there is none and none is to be made.
 func lockThrottle(ctx context.Context, q Querier, name string, make bool) (*keyfold.Throttle, error) {
 	if make {

@@ -21,7 +21,7 @@ func (s *Store) CreateUser(ctx context.Context, user keyfold.UserRecord, m keyfo
 		if err != nil {
 			return err
 		}
-		return note(ctx, session.Querier, user.ID, m)
+		return recordMutation(ctx, session.Querier, user.ID, m)
 	})
 }
 
@@ -110,7 +110,7 @@ func (s *Store) changeUser(ctx context.Context, what, id string, m keyfold.Mutat
 		if err := change(ctx, session.Querier); err != nil {
 			return err
 		}
-		return note(ctx, session.Querier, id, m)
+		return recordMutation(ctx, session.Querier, id, m)
 	})
 }
 
@@ -167,12 +167,12 @@ func (s *Store) SetUserState(ctx context.Context, id string, change keyfold.Stat
 			_, err = q.UserRow(ctx, id)
 			return err
 		}
-		return note(ctx, q, id, m)
+		return recordMutation(ctx, q, id, m)
 	})
 	return changed && err == nil, err
 }
 
-// DeleteUser implements keyfold.UserStore. The user goes first: whoever adds a
+// DeleteUser implements keyfold.UserStore. The user row is deleted first: a call that adds a
 // key to it waits for that, and then finds it gone.
 func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) error {
 	return s.write(ctx, "delete user", usageDeadline, func(ctx context.Context, session *Session) error {
@@ -192,11 +192,11 @@ func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) e
 		each := m
 		each.Action, each.Before, each.After = "key.delete", "", ""
 		for _, each.Target = range keyIDs {
-			if err := audit(ctx, q, each); err != nil {
+			if err := addAudit(ctx, q, each); err != nil {
 				return err
 			}
 		}
-		return note(ctx, q, id, m)
+		return recordMutation(ctx, q, id, m)
 	})
 }
 
@@ -224,7 +224,7 @@ func (s *Store) CreateOneTimeToken(ctx context.Context, token keyfold.OneTimeTok
 		if err != nil {
 			return err
 		}
-		return note(ctx, q, token.UserID, m)
+		return recordMutation(ctx, q, token.UserID, m)
 	})
 }
 
@@ -246,7 +246,7 @@ func (s *Store) OneTimeToken(ctx context.Context, sum [32]byte) (keyfold.OneTime
 	return record, nil
 }
 
-// UseOneTimeToken implements keyfold.OneTimeTokenStore. Whoever deletes the row has used
+// UseOneTimeToken implements keyfold.OneTimeTokenStore. The call that deletes the row has used
 // the token. The user is held before it is looked at, so that no change of it
 // comes between.
 func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
@@ -281,7 +281,7 @@ func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse
 		}
 		record = userRecord(&user)
 		m.Target = user.ID
-		return note(ctx, q, user.ID, m)
+		return recordMutation(ctx, q, user.ID, m)
 	})
 	if err != nil {
 		return keyfold.UserRecord{}, err

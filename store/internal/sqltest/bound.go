@@ -82,7 +82,7 @@ func TestHostTransaction(t *testing.T, store keyfold.Store, begin Begin) {
 }
 
 // Deadlock starts another transaction that holds the key keyID and waits for
-// the new key newID. So whoever created that one and changes keyID now is in a
+// the new key newID. So a process that created that one and changes keyID now is in a
 // deadlock with it, and is the one that is given up.
 type Deadlock func(t testing.TB, keyID, newID string)
 

@@ -139,7 +139,7 @@ func (e Engine) TestBrokenFeed(t *testing.T) {
 			l.hears(t, "the next change", key.ID)
 		})
 	}
-	t.Run("pruned behind the cursor is no harm", func(t *testing.T) {
+	t.Run("pruning behind the cursor does no harm", func(t *testing.T) {
 		t.Parallel()
 		store := e.open(t, e.New(t))
 		for range 3 {
