@@ -1,7 +1,7 @@
-// Package docspage serves the documentation page of the admin API. It is one
-// file: Swagger UI and what page.html puts around it, built by scripts/docs-page
-// and kept compressed. It shows the document at openapi.json next to it, and asks
-// no other host for anything.
+// Package docspage serves the documentation page of the admin API. The page is a
+// single file, which scripts/docs-page builds from Swagger UI and page.html, and
+// which is stored compressed. It shows the document at openapi.json in the same
+// directory and does not send requests to other hosts.
 package docspage
 
 import (
@@ -19,36 +19,38 @@ import (
 var compressed string
 
 const (
-	// policy lets run what is in the page, byte by byte, and lets that talk to
-	// where it came from. The images are in the style.
+	// policy permits only the scripts and styles of the page, by their hashes, and
+	// only requests to the origin of the page. The images are part of the style.
 	policy = "default-src 'none'; script-src " + scripts + "; style-src " + styles + "; connect-src 'self'; img-src data:; " +
 		"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
-	// etag is a weak one because it stands for both encodings.
+	// etag is weak because it applies to both encodings.
 	etag = `W/"` + pageSum + `"`
 )
 
-// Serve answers a GET or HEAD with the page. A client may keep it and asks each
-// time whether it is still the same.
+// Serve answers a GET or HEAD request with the page. Clients may cache the page, but
+// must revalidate it each time.
 func Serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	// Without the header any encoding will do (RFC 9110 section 12.5.3). The page is
-	// four times as long without gzip, and for browsers, which unpack it.
-	page := asset{compressed: compressed, size: pageSize, etag: etag, contentType: "text/html; charset=utf-8", zippedByDefault: true}
+	// Without Accept-Encoding, any encoding is acceptable (RFC 9110 section 12.5.3).
+	// Uncompressed, the page is four times as long. It is for browsers, which
+	// decompress it.
+	page := asset{compressed: compressed, size: pageSize, etag: etag, contentType: "text/html; charset=utf-8", compressedByDefault: true}
 	page.serve(w, r)
 }
 
-// Document returns a handler that answers a GET or HEAD with the document that the
-// page shows, in the same way, but that a client which names no encoding gets it as
-// it is: such clients are tools like curl, whose output goes to a generator.
+// Document returns a handler that answers a GET or HEAD request with the OpenAPI
+// document. It differs from [Serve] in that clients without Accept-Encoding get the
+// document uncompressed: they are tools like curl, whose output is passed to a
+// generator.
 func Document(text []byte) http.HandlerFunc {
 	var zipped strings.Builder
 	compressor, _ := gzip.NewWriterLevel(&zipped, gzip.BestCompression) // the level is valid
-	_, _ = compressor.Write(text)                                       // a Builder takes everything
+	_, _ = compressor.Write(text)                                       // a Builder accepts everything
 	_ = compressor.Close()
 	document := asset{
 		compressed: zipped.String(), size: len(text), etag: fmt.Sprintf(`W/"%x"`, sha256.Sum256(text)),
@@ -57,14 +59,14 @@ func Document(text []byte) http.HandlerFunc {
 	return document.serve
 }
 
-// asset is what is served as it is kept: compressed.
+// asset is a file that is stored compressed.
 type asset struct {
 	compressed  string
-	size        int // of what is compressed
+	size        int // uncompressed, in bytes
 	etag        string
 	contentType string
 
-	zippedByDefault bool // for clients without Accept-Encoding
+	compressedByDefault bool // for clients without Accept-Encoding
 }
 
 func (a *asset) serve(w http.ResponseWriter, r *http.Request) {
@@ -72,16 +74,16 @@ func (a *asset) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Vary", "Accept-Encoding")
 	h.Set("Etag", a.etag)
-	if a.isKept(r.Header.Values("If-None-Match")) {
+	if a.isCached(r.Header.Values("If-None-Match")) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	h.Set("Content-Type", a.contentType)
-	if lists := r.Header.Values("Accept-Encoding"); acceptsGzip(lists) || a.zippedByDefault && len(lists) == 0 {
+	if lists := r.Header.Values("Accept-Encoding"); acceptsGzip(lists) || a.compressedByDefault && len(lists) == 0 {
 		h.Set("Content-Encoding", "gzip")
 		h.Set("Content-Length", strconv.Itoa(len(a.compressed)))
 		if r.Method != http.MethodHead {
-			_, _ = io.WriteString(w, a.compressed) // the client is gone
+			_, _ = io.WriteString(w, a.compressed) // an error means that the client is gone
 		}
 		return
 	}
@@ -100,8 +102,8 @@ func (a *asset) decompress(w io.Writer) error {
 	return err
 }
 
-// isKept reads If-None-Match (RFC 9110 section 13.1.2).
-func (a *asset) isKept(lists []string) bool {
+// isCached reports whether If-None-Match lists the asset (RFC 9110 section 13.1.2).
+func (a *asset) isCached(lists []string) bool {
 	for tag := range elements(lists) {
 		if tag == "*" || strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(a.etag, "W/") {
 			return true
@@ -110,8 +112,8 @@ func (a *asset) isKept(lists []string) bool {
 	return false
 }
 
-// acceptsGzip reads Accept-Encoding (RFC 9110 section 12.5.3): gzip by its name
-// counts before "*", and a weight of zero refuses.
+// acceptsGzip reports whether Accept-Encoding permits gzip (RFC 9110 section 12.5.3).
+// The name gzip takes precedence over "*", and a weight of zero refuses.
 func acceptsGzip(lists []string) bool {
 	any := false
 	for element := range elements(lists) {
@@ -128,7 +130,7 @@ func acceptsGzip(lists []string) bool {
 	return any
 }
 
-// elements yields the elements of a header that is a list.
+// elements yields the elements of a list-valued header.
 func elements(lists []string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for _, list := range lists {

@@ -98,7 +98,7 @@ func TestPageIsMadeOfWhatIsRecorded(t *testing.T) {
 	}
 }
 
-func TestLicencesAreBesideThePage(t *testing.T) {
+func TestLicencesAreNextToThePage(t *testing.T) {
 	t.Parallel()
 	for name, words := range map[string]string{
 		"swagger-ui.LICENSE.txt":           "Apache License",

@@ -3,8 +3,8 @@
 package docspage
 
 const (
-	pageSize = 1925830
-	pageSum  = "67dea9fdbd77b650f172ec7f2f780c08d9112994303b6de9f680acba8da4c0a7" // SHA-256
-	scripts  = "'sha256-jXqmEadx0urEG8ok6VC8HLZL/hS9FtATIvXuL4gPz/Y=' 'sha256-KNK5Jkkju9Lg+wnyfqgqQe9rfv9E5wOENCJr4DAXQrY='"
-	styles   = "'sha256-PoYHK+mNW4tgkPUc0Ke7ja/o8WXyAbhl+pF9QBT8SOU=' 'sha256-vksyV1sYTOFQWznqGDFecY5ZkBceHg965xD4mm1s3Rg='"
+	pageSize = 1925894
+	pageSum  = "a1a0cdd6fe175c9890e5e17a66e876cac9e942204e28240cd9c6c6dede6616f1" // SHA-256
+	scripts  = "'sha256-jXqmEadx0urEG8ok6VC8HLZL/hS9FtATIvXuL4gPz/Y=' 'sha256-5rXX/wfDinscFE1F/Ji5Zt2FhxIGpg+tRmLCrtMgoEM='"
+	styles   = "'sha256-PoYHK+mNW4tgkPUc0Ke7ja/o8WXyAbhl+pF9QBT8SOU=' 'sha256-e24Oz/mA1/G5LP5ocwZSGVHDWrcQdg9Y1GguuzLvhi4='"
 )

@@ -1,6 +1,6 @@
 // Command build writes the page of package docspage: docs.html.gz, page_gen.go
-// and the licences. It is given the npm package of source.json as an archive;
-// scripts/docs-page fetches it.
+// and the licences. Its argument is an archive of the npm package that source.json
+// names, which scripts/docs-page downloads.
 package main
 
 import (
@@ -21,16 +21,16 @@ import (
 	"strings"
 )
 
-// source is source.json: where the parts that are not ours come from.
+// source is source.json, which names the third-party parts of the page.
 type source struct {
 	Package   string            `json:"package"`
 	Version   string            `json:"version"`
 	Integrity string            `json:"integrity"` // of the archive, as npm states it
-	Files     map[string]string `json:"files"`     // SHA-256 of what is taken from it
+	Files     map[string]string `json:"files"`     // SHA-256 of the files that the page uses
 }
 
-// licences returns what has to be shipped with the page, by its name in the
-// archive.
+// licences returns the names of the licence files in the archive, and the names
+// that they have next to the page.
 func licences() map[string]string {
 	return map[string]string{
 		"LICENSE":                          "swagger-ui.LICENSE.txt",
@@ -95,7 +95,7 @@ func build(archive, directory string) error {
 	return nil
 }
 
-// unpack returns the files of an npm archive by their names in it.
+// unpack returns the files of an npm archive by name.
 func unpack(archive, integrity string) (map[string][]byte, error) {
 	packed, err := os.ReadFile(archive)
 	if err != nil {
@@ -126,34 +126,35 @@ func unpack(archive, integrity string) (map[string][]byte, error) {
 	}
 }
 
-// assemble puts the parts into the page.
+// assemble inserts the parts into the template.
 func assemble(template string, from source, files map[string][]byte) (string, error) {
-	// A map of the source is fetched by developer tools, and there is none here.
+	// Developer tools would request the source map, which is not served.
 	style := strings.TrimSuffix(string(files["swagger-ui.css"]), "\n/*# sourceMappingURL=swagger-ui.css.map*/")
 	script := escape(string(files["swagger-ui-bundle.js"]))
 	for part, text := range map[string]string{"swagger-ui.css": style, "swagger-ui-bundle.js": script} {
 		for _, bad := range []string{"</style", "</script", "<!--", "<script", "sourceMappingURL", "\r", "\x00"} {
 			if strings.Contains(strings.ToLower(text), strings.ToLower(bad)) {
-				return "", fmt.Errorf("%s contains %q, which may not stand inside of a page", part, bad)
+				return "", fmt.Errorf("%s contains %q, which a page must not contain", part, bad)
 			}
 		}
 	}
 	about := "It holds Swagger UI " + from.Version + ` (https://swagger.io/tools/swagger-ui),
   Copyright 2020-2021 SmartBear Software Inc., Apache License 2.0, which itself holds
-  works under other licences; all are in the folder licenses next to the source of this
-  page. Changed: where its script has the beginning of a comment or of an element named
-  script, in strings and patterns, that is escaped; its style has no source map.`
+  works under other licences. All licences are in the folder licenses next to the source
+  of this page. Changes: in strings and patterns of the script, the start of a comment
+  or of an element named script is escaped; the link to a source map is removed from
+  the style.`
 	return strings.NewReplacer("{{about}}", about, "{{swagger-ui.css}}", style, "{{swagger-ui-bundle.js}}", script).Replace(template), nil
 }
 
-// escape writes what would change how HTML reads the rest of a script by other
-// means. In the bundle it stands in strings and regular expressions alone, where
-// both spellings mean the same.
+// escape replaces the texts that would change how HTML parses the rest of a script.
+// In the bundle they occur only in strings and regular expressions, where the escaped
+// form has the same meaning.
 func escape(script string) string {
 	return strings.NewReplacer("<!--", `\x3C!--`, "<script", `\x3Cscript`).Replace(script)
 }
 
-// describe writes page_gen.go: what a server has to know of the page.
+// describe returns page_gen.go, the constants that the server needs.
 func describe(page string, from source) ([]byte, error) {
 	list := func(element string) string {
 		var hashes []string
@@ -176,7 +177,7 @@ const (
 `, from.Package, from.Version, len(page), hexSum([]byte(page)), list("script"), list("style")))
 }
 
-// contents returns what the elements of that name hold.
+// contents returns the contents of the elements with that name.
 func contents(page, element string) []string {
 	var found []string
 	for {
@@ -191,8 +192,8 @@ func contents(page, element string) []string {
 
 func compress(page string) []byte {
 	var out bytes.Buffer
-	w, _ := gzip.NewWriterLevel(&out, gzip.BestCompression) // the level is a known one
-	_, _ = io.WriteString(w, page)                          // to memory
+	w, _ := gzip.NewWriterLevel(&out, gzip.BestCompression) // the level is valid
+	_, _ = io.WriteString(w, page)                          // a Buffer accepts everything
 	_ = w.Close()
 	return out.Bytes()
 }
