@@ -327,13 +327,13 @@ func TestContract(t *testing.T) {
 			s.clock.advance(time.Minute)
 			s.secure(nameless)
 			s.secure(nameless)
-			s.admin("/revoke", "api-key", neverID)
+			s.admin("/revoke", "api-key", "kf_"+neverID) // as /logs shows it
 			a := s.admin("/logs").wants(200, `{"logs":[`+
 				`{"api_key":"`+user.APIKey+`","name":"jane","username":"jane","email":"Jane@example.com","is_active":true,"never_expire":false,`+
 				`"expiration_date":"2026-12-08T06:47:15","latest_query_date":null,"total_queries":0},`+
-				`{"api_key":"`+neverID+`","name":"R&D <ä>","username":"R&D <ä>","email":null,"is_active":false,"never_expire":true,`+
+				`{"api_key":"kf_`+neverID+`","name":"R&D <ä>","username":"R&D <ä>","email":null,"is_active":false,"never_expire":true,`+
 				`"expiration_date":"9999-12-31T23:59:59","latest_query_date":null,"total_queries":0},`+
-				`{"api_key":"`+namelessID+`","name":null,"username":null,"email":null,"is_active":true,"never_expire":false,`+
+				`{"api_key":"kf_`+namelessID+`","name":null,"username":null,"email":null,"is_active":true,"never_expire":false,`+
 				`"expiration_date":"2026-12-08T06:45:15","latest_query_date":"2026-11-23T06:48:15","total_queries":2}]}`)
 			if a.header.Get("Cache-Control") != "no-store" {
 				t.Error("the logs may be stored by a cache")

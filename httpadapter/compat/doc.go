@@ -34,8 +34,8 @@
 // # Differences
 //
 // The predecessor stored keys in plain text and listed them in full. Here, api_key in
-// /logs is the ID of the key, which is its public part. /revoke and /renew accept the
-// whole key or its ID.
+// /logs is the beginning of the key up to its ID, "kf_<id>", which is public. /revoke and
+// /renew accept the whole key, that beginning, or the ID.
 //
 // /revoke calls [keyfold.Service.DisableKey], so that /renew can reactivate the key with
 // EnableKey and RenewKey, in one transaction. A key that was revoked in another way, or

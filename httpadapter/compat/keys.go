@@ -140,13 +140,25 @@ func needs(reason string) string {
 	return ". It needs: " + strings.Join(parts, "; ")
 }
 
-// publicPart returns the ID of a whole key. It returns any other text unchanged: it may be
-// an ID.
+// publicPart returns the ID of a key that is presented as a whole, or as the
+// beginning that /logs shows. It returns any other text unchanged: it may be an ID.
 func publicPart(presented string) string {
 	if token, err := keyfold.ParseToken(presented); err == nil {
 		return token.ID()
 	}
+	if at := strings.LastIndexByte(presented, '_'); at > 0 {
+		return presented[at+1:]
+	}
 	return presented
+}
+
+// beginning returns the public part of a key as its holder knows it: everything
+// before the secret.
+func beginning(key *keyfold.Key) string {
+	if key.Environment == "" {
+		return key.Prefix + "_" + key.ID
+	}
+	return key.Prefix + "_" + key.Environment + "_" + key.ID
 }
 
 // revoke disables a key. The answer does not tell whether the key exists.

@@ -88,7 +88,7 @@ func (h *handler) logPage(ctx context.Context, cursor string) (lines []logLine, 
 
 func newLogLine(key *keyfold.Key, user *keyfold.User) logLine {
 	line := logLine{
-		APIKey: key.ID, Name: orNull(key.Name), Username: orNull(user.Username), Email: orNull(user.Email),
+		APIKey: beginning(key), Name: orNull(key.Name), Username: orNull(user.Username), Email: orNull(user.Email),
 		IsActive:       key.DisabledAt.IsZero() && key.RevokedAt.IsZero() && !key.UserDisabled,
 		NeverExpire:    key.ExpiresAt.IsZero(),
 		ExpirationDate: formatDate(key.ExpiresAt),
