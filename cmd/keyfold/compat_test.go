@@ -59,7 +59,7 @@ func TestCompatServesClientsOfThePredecessor(t *testing.T) {
 				t.Errorf("the logs are %s", logs)
 			}
 			// Keyfold's own API is under the same prefix.
-			s.admin("POST", "/users/authenticate", `{"login":"olga","password":"Short1!xy"}`, http.StatusOK, nil)
+			s.admin("POST", "/users/authenticate", `{"identifier":"olga","password":"Short1!xy"}`, http.StatusOK, nil)
 			s.stop()
 			if !strings.Contains(s.stderr.String(), "password") {
 				t.Errorf("nothing says that weaker passwords are taken: %s", s.stderr)

@@ -73,11 +73,11 @@ func exampleBody(operation string) any {
 	case "set-password":
 		return map[string]any{"password": "at least fifteen characters"}
 	case "authenticate":
-		return map[string]any{"login": "olga", "password": "at least fifteen characters", "ip": "192.0.2.7"}
+		return map[string]any{"identifier": "olga", "password": "at least fifteen characters", "ip": "192.0.2.7"}
 	case "create-one-time-token":
 		return map[string]any{"purpose": "reset_password"}
 	case sendOperation:
-		return map[string]any{"purpose": "reset_password", "login": "olga", "ip": "192.0.2.7"}
+		return map[string]any{"purpose": "reset_password", "identifier": "olga", "ip": "192.0.2.7"}
 	case "use-verify-email", "use-change-email":
 		return map[string]any{"token": exampleToken}
 	case "use-reset-password":

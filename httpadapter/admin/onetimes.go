@@ -43,9 +43,9 @@ type (
 	}
 
 	sendOneTimeTokenBody struct {
-		Purpose string `json:"purpose" enum:"verify_email,reset_password"`
-		Login   string `json:"login" doc:"A username or an e-mail address."`
-		IP      string `json:"ip" required:"false" doc:"The IP address of the user. The number of requests from one address is limited."`
+		Purpose    string `json:"purpose" enum:"verify_email,reset_password"`
+		Identifier string `json:"identifier" doc:"A username or an e-mail address."`
+		IP         string `json:"ip" required:"false" doc:"The IP address of the user. The number of requests from one address is limited."`
 	}
 )
 
@@ -93,9 +93,9 @@ func (a *api) sendOneTime(ctx context.Context, _ *empty, b *sendOneTimeTokenBody
 	switch {
 	case err != nil:
 	case purpose == keyfold.PurposeResetPassword:
-		err = a.svc.SendPasswordReset(ctx, b.Login, ip)
+		err = a.svc.SendPasswordReset(ctx, b.Identifier, ip)
 	case purpose == keyfold.PurposeVerifyEmail:
-		err = a.svc.SendEmailVerification(ctx, b.Login, ip)
+		err = a.svc.SendEmailVerification(ctx, b.Identifier, ip)
 	default:
 		err = &keyfold.InvalidError{Field: "purpose", Reason: "must be one of verify_email, reset_password"}
 	}

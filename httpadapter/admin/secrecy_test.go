@@ -79,7 +79,7 @@ func TestNoAnswerHoldsAPasswordOrItsHash(t *testing.T) {
 	user := decode[wire.User](f.do("POST", "/users", `{"username":"olga","email":"olga@example.com","password":"`+first+`"}`).wants(http.StatusCreated))
 	path := "/users/" + user.ID
 	login := func(password string) answer {
-		return f.do("POST", "/users/authenticate", `{"login":"olga","password":"`+password+`"}`)
+		return f.do("POST", "/users/authenticate", `{"identifier":"olga","password":"`+password+`"}`)
 	}
 	made := f.do("POST", path+"/one-time-tokens", `{"purpose":"reset_password"}`).wants(http.StatusCreated)
 	token := decode[admin.CreatedOneTimeToken](made).Token
@@ -126,8 +126,8 @@ func TestNoAnswerRepeatsANameThatTheClientChose(t *testing.T) {
 		{"DELETE", "/keys/" + id, ""},
 		{"POST", "/users", `{"username":"olga"}`},
 		{"GET", "/users", ""},
-		{"POST", "/users/authenticate", `{"login":"olga","password":"x"}`},
-		{"POST", "/one-time-tokens/send", `{"purpose":"reset_password","login":"olga"}`},
+		{"POST", "/users/authenticate", `{"identifier":"olga","password":"x"}`},
+		{"POST", "/one-time-tokens/send", `{"purpose":"reset_password","identifier":"olga"}`},
 		{"POST", "/one-time-tokens/reset-password", `{"token":"x","password":"y"}`},
 		{"GET", "/audit", ""},
 	}...) {
@@ -145,7 +145,7 @@ func TestNoAnswerRepeatsANameThatTheClientChose(t *testing.T) {
 			`{"` + canary + `":1}`, `{"` + canary + `":1,"` + canary + `":2}`, `{"name":"a","` + canary + `":{"x":1,"x":2}}`, `{"metadata":{"` + canary + `":null}}`,
 			`{"metadata":{"` + canary + `":"1","` + canary + `":"2"}}`, `{"metadata":{"` + canary + `":1}}`, `{"metadata":{"` + canary + strings.Repeat("x", 200) + `":"1"}}`,
 			`{"scopes":[{"` + canary + `":1}]}`, `[{"` + canary + `":1,"` + canary + `":1}]`, `{"` + canary + `\ud800":1}`, `{"` + canary, `{"name":{"` + canary + `":1}}`,
-			`{"purpose":"` + canary + `","login":"x"}`,
+			`{"purpose":"` + canary + `","identifier":"x"}`,
 		} {
 			f.doesNotRepeat(route.method, route.path, body, canary)
 		}

@@ -52,9 +52,9 @@ type (
 	}
 
 	authenticateBody struct {
-		Login    string `json:"login" doc:"A username or an e-mail address."`
-		Password string `json:"password"`
-		IP       string `json:"ip" required:"false" doc:"The IP address of the user. The number of attempts is limited by account and by address."`
+		Identifier string `json:"identifier" doc:"A username or an e-mail address."`
+		Password   string `json:"password"`
+		IP         string `json:"ip" required:"false" doc:"The IP address of the user. The number of attempts is limited by account and by address."`
 	}
 
 	unlockUserBody struct {
@@ -153,7 +153,7 @@ func (a *api) authenticate(ctx context.Context, _ *empty, b *authenticateBody) (
 	if err != nil {
 		return nil, err
 	}
-	user, err := a.svc.Authenticate(ctx, keyfold.Credentials{Identifier: b.Login, Password: b.Password, IP: ip})
+	user, err := a.svc.Authenticate(ctx, keyfold.Credentials{Identifier: b.Identifier, Password: b.Password, IP: ip})
 	if errors.Is(err, keyfold.ErrUnauthenticated) {
 		return nil, invalidLogin()
 	}

@@ -32,7 +32,7 @@ func (f *fixture) olga() wire.User {
 }
 
 func login(name, password string) string {
-	return fmt.Sprintf(`{"login":%q,"password":%q}`, name, password)
+	return fmt.Sprintf(`{"identifier":%q,"password":%q}`, name, password)
 }
 
 func TestUserIsCreatedReadAndListed(t *testing.T) {
@@ -161,7 +161,7 @@ func TestAuthenticateTellsNoReason(t *testing.T) {
 	if len(answers) != 1 {
 		t.Errorf("refusals can be told apart: %v", answers)
 	}
-	f.do("POST", "/users/authenticate", `{"login":"olga","password":"x","ip":"nowhere"}`).
+	f.do("POST", "/users/authenticate", `{"identifier":"olga","password":"x","ip":"nowhere"}`).
 		wantsProblem(http.StatusUnprocessableEntity, "invalid", "ip")
 }
 
@@ -192,7 +192,7 @@ func TestPasswordIsReplaced(t *testing.T) {
 
 // loginFrom is the body of a log-in from an address.
 func loginFrom(name, password, address string) string {
-	return `{"login":"` + name + `","password":"` + password + `","ip":"` + address + `"}`
+	return `{"identifier":"` + name + `","password":"` + password + `","ip":"` + address + `"}`
 }
 
 // guesses makes ten wrong log-ins from ten networks, which keep the name waiting.
@@ -375,7 +375,7 @@ func TestSendingATokenTellsNobodyWhoExists(t *testing.T) {
 	f := newFixture(t)
 	f.olga()
 	send := func(login string) string {
-		a := f.do("POST", "/one-time-tokens/send", `{"purpose":"reset_password","login":"`+login+`"}`).wants(http.StatusAccepted)
+		a := f.do("POST", "/one-time-tokens/send", `{"purpose":"reset_password","identifier":"`+login+`"}`).wants(http.StatusAccepted)
 		return fmt.Sprint(a.header) + a.body
 	}
 	if known, unknown := send("olga"), send("nobody"); known != unknown {
@@ -384,7 +384,7 @@ func TestSendingATokenTellsNobodyWhoExists(t *testing.T) {
 	if mail := <-f.outbox; mail.To != "olga@example.com" || mail.Purpose != keyfold.PurposeResetPassword {
 		t.Errorf("mailed %+v", mail)
 	}
-	f.do("POST", "/one-time-tokens/send", `{"purpose":"change_email","login":"olga"}`).wantsProblem(http.StatusUnprocessableEntity, "invalid", "purpose")
+	f.do("POST", "/one-time-tokens/send", `{"purpose":"change_email","identifier":"olga"}`).wantsProblem(http.StatusUnprocessableEntity, "invalid", "purpose")
 }
 
 func TestSendingWithoutAMailerIsNotImplemented(t *testing.T) {
@@ -398,7 +398,7 @@ func TestSendingWithoutAMailerIsNotImplemented(t *testing.T) {
 	if f.handler, err = admin.Handler(svc, admin.Options{Secret: secret}); err != nil {
 		t.Fatal(err)
 	}
-	f.do("POST", "/one-time-tokens/send", `{"purpose":"reset_password","login":"olga"}`).wantsProblem(http.StatusNotImplemented, "no_mailer", "")
+	f.do("POST", "/one-time-tokens/send", `{"purpose":"reset_password","identifier":"olga"}`).wantsProblem(http.StatusNotImplemented, "no_mailer", "")
 }
 
 func TestAuditTellsWhoChangedWhat(t *testing.T) {

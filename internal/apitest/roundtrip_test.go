@@ -226,7 +226,7 @@ func (r *roundTrip) users() {
 		{operation: "set-password", id: id, want: 204},
 		{operation: "get-user", id: id, want: 200},
 		{operation: "authenticate", want: 200},
-		{operation: "authenticate", body: `{"login":"olga","password":"some other password"}`, want: 422},
+		{operation: "authenticate", body: `{"identifier":"olga","password":"some other password"}`, want: 422},
 		{operation: "unlock-user", id: id, want: 204},
 		{operation: "disable-user", id: id, want: 200},
 		{operation: "get-key", id: key, want: 200},

@@ -54,7 +54,7 @@ func probeGivesUp(t *trial) {
 		case <-ended:
 			return nil
 		case <-time.After(t.patience):
-			return fmt.Errorf("Probe waited %v with a context of 100 ms", t.patience)
+			return fmt.Errorf("a Probe with a context of 100 ms waited %v", t.patience)
 		}
 	}))
 	t.wantNoError("Probe after the transaction", t.probe(t.ctx))
