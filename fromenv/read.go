@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/keyfold/keyfold/internal/spelling"
 )
 
 // Source says where variables come from. A nil *Source, and a field that is zero, mean
@@ -172,46 +174,13 @@ func (r *reader) checkNames() {
 		case !plainName.MatchString(name): // it may contain the value
 			r.refuse("KEYFOLD_…", "begins a name that is not a Keyfold variable; the name is not shown, because it may contain a value")
 		default:
-			if near := nearest(name, known); near != "" {
+			if near := spelling.Nearest(name, known, 3); near != "" {
 				r.refuse(name, "is not a Keyfold variable; did you mean %s?", near)
 			} else {
 				r.refuse(name, "is not a Keyfold variable")
 			}
 		}
 	}
-}
-
-// nearest returns the known name that is most similar to a misspelt one, or "" if none
-// is similar.
-func nearest(name string, known []string) string {
-	best, least := "", 4 // letters
-	for _, candidate := range known {
-		if d := distance(name, candidate); d < least {
-			best, least = candidate, d
-		}
-	}
-	return best
-}
-
-// distance is the Levenshtein distance of two names.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // lookup finds a variable. A value that cannot be used is recorded as an error and

@@ -63,7 +63,7 @@ func TestServerStopsDecidingUnderANewerSchemaAndTells(t *testing.T) {
 	set("schema_version = 99, oldest_version = 99")
 	s.awaitStatus("/secure", http.StatusServiceUnavailable, "Authorization", "Bearer "+token)
 	s.awaitStatus("/readyz", http.StatusServiceUnavailable)
-	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "must not use its database; its log says why") {
+	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "the check of its database failed; see its log") {
 		t.Errorf("healthcheck: %+v", got)
 	}
 	set("schema_version = 99, oldest_version = 1")

@@ -32,7 +32,7 @@ func TestCompletion(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string][]string{
 		"keys r":                       {"renew", "revoke", "rotate"},
-		"keys ":                        {"create", "delete", "disable", "enable", "list", "renew", "revoke", "rotate", "show", "update"},
+		"keys ":                        {"create", "delete", "disable", "enable", "list", "renew", "revoke", "rotate", "show", "update", "verify"},
 		"usage ":                       {"events", "report", "totals"},
 		"keys revoke ":                 {},
 		"keys list --state ":           {"active", "expired", "user_disabled", "disabled", "revoked"},

@@ -108,17 +108,17 @@ func noAnswer(d fromenv.Database) error {
 // variablesHelp lists the variables.
 func variablesHelp() string {
 	var text strings.Builder
-	text.WriteString("Variables, of the environment or a .env file; the environment wins:\n\n")
+	text.WriteString("Variables in the environment or in .env. The environment takes precedence.\n\n")
 	for _, v := range fromenv.Variables() {
-		fmt.Fprintf(&text, "  %-27s %s", v.Name, v.Meaning)
+		meaning := v.Meaning
 		if v.Default != "" {
-			fmt.Fprintf(&text, " (%s)", v.Default)
+			meaning += " (" + v.Default + ")"
 		}
-		text.WriteString("\n")
+		text.WriteString(wrapped(fmt.Sprintf("  %-31s ", v.Name), meaning))
 	}
 	text.WriteString(`
-Those of secrets and of the database may end in _FILE and name a file that holds
-the value. In a .env file put values in single quotes.
+The names of secrets and of the database may end in _FILE. They then name a file
+that contains the value. In .env, put values in single quotes.
 `)
 	return text.String()
 }

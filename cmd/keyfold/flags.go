@@ -179,25 +179,27 @@ func parseMetadata(entries []string) (map[string]string, error) {
 	return metadata, nil
 }
 
-// flagError says what is wrong with a flag. The errors of pflag repeat what was
-// typed, which may be a token or a connection string after a slip.
+// flagError explains an error about a flag. The errors of pflag repeat the text that
+// was typed, which may be a token or a connection string.
 func flagError(cmd *cobra.Command, err error) error {
 	see := cmd.CommandPath() + " --help"
 	if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		wants := "another value"
+		must := "a valid value"
 		switch bad.GetFlag().Value.Type() {
 		case "int", "int64":
-			wants = "a whole number"
+			must = "a whole number"
 		case "bool":
-			wants = "true, false or no value"
+			must = "true or false, or have no value"
 		}
-		return usage("--%s wants %s; see %q", bad.GetFlag().Name, wants, see)
+		return usage("--%s must be %s; see %q", bad.GetFlag().Name, must, see)
 	}
 	if bad, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
-		return usage("flag needs an argument: --%s; see %q", bad.GetSpecifiedName(), see)
+		return usage("--%s requires a value; see %q", bad.GetSpecifiedName(), see)
 	}
 	if bad, ok := errors.AsType[*pflag.NotExistError](err); ok && len(bad.GetSpecifiedName()) > 1 && plainWord.MatchString(bad.GetSpecifiedName()) {
-		return usage("unknown flag: --%s; see %q", bad.GetSpecifiedName(), see)
+		var names []string
+		cmd.Flags().VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
+		return usage("unknown flag: --%s; %s", bad.GetSpecifiedName(), suggestion(cmd, bad.GetSpecifiedName(), names, "--"))
 	}
 	return usage("unknown flag; see %q", see)
 }

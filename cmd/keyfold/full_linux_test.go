@@ -89,7 +89,7 @@ func TestServerOnAFullDisk(t *testing.T) {
 	if err != nil || !strings.Contains(string(a.body), `"code":"changes_refused"`) || !strings.Contains(string(a.body), "it has no space left") {
 		t.Errorf("/readyz on a full disk: %v, %d %s", err, a.status, a.body)
 	}
-	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "answers that changes fail; its log says why") {
+	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "reports that changes fail; see its log") {
 		t.Errorf("healthcheck on a full disk: %+v", got)
 	}
 	if status := s.get("/healthz"); status != http.StatusOK {

@@ -21,10 +21,10 @@ func (c *command) healthcheck() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
-		Short: `Ask a server whether it works`,
-		Long: `Ask the server that "keyfold serve" runs whether it works, and its database: exit
-code 0 means yes, 1 no. It is for places where there is no other program to ask
-with, such as a container.`,
+		Short: `Check whether a server works`,
+		Long: `Check whether a server started by "keyfold serve" and its database work. The
+exit code is 0 if they do, and 1 if they do not. The command is meant for
+containers without another HTTP client.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := c.config(cmd) // the server's own address, where a variable names it
@@ -51,12 +51,12 @@ with, such as a container.`,
 		},
 	}
 	cmd.Flags().String("addr", "127.0.0.1:8080", "`address` that the server listens on")
-	cmd.Flags().StringVar(&timeout, "timeout", "3s", "`duration` after which no answer means no")
+	cmd.Flags().StringVar(&timeout, "timeout", "3s", "`duration` to wait for an answer")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
-// ask asks for /readyz and wants 200. It goes by no proxy and follows nothing.
+// ask requests /readyz and expects status 200. It uses no proxy and follows no redirects.
 func ask(ctx context.Context, addr string) error {
 	client := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true},
@@ -81,15 +81,15 @@ func ask(ctx context.Context, addr string) error {
 	case answer.StatusCode == http.StatusOK:
 		return nil
 	case answer.StatusCode == http.StatusServiceUnavailable && body.Code == "check_failed":
-		return fmt.Errorf("%s answers that it must not use its database; its log says why", address)
+		return fmt.Errorf("%s reports that the check of its database failed; see its log", address)
 	case answer.StatusCode == http.StatusServiceUnavailable && body.Code == "changes_refused":
-		return fmt.Errorf("%s answers that changes fail; its log says why", address)
+		return fmt.Errorf("%s reports that changes fail; see its log", address)
 	case answer.StatusCode == http.StatusServiceUnavailable && body.Code == "usage_not_stored":
-		return fmt.Errorf("%s answers that usage cannot be stored; its log says why", address)
+		return fmt.Errorf("%s reports that usage cannot be stored; see its log", address)
 	case answer.StatusCode == http.StatusServiceUnavailable:
-		return fmt.Errorf("%s answers that its database does not", address)
+		return fmt.Errorf("%s reports that its database does not respond", address)
 	}
-	return fmt.Errorf("%s answers with status %d, which no keyfold server does", address, answer.StatusCode)
+	return fmt.Errorf("%s answers with status %d, so it is not a keyfold server", address, answer.StatusCode)
 }
 
 // reachable is where to find a server that listens on every address.

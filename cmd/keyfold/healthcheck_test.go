@@ -46,7 +46,7 @@ func TestHealthcheckFailsWhileTheDatabaseIsAway(t *testing.T) {
 	addr := strings.TrimPrefix(s.url, "http://")
 	way.Cut(true)
 	s.awaitStatus("/readyz", http.StatusServiceUnavailable)
-	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "answers that its database does not") {
+	if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || !strings.Contains(got.stderr, "reports that its database does not respond") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -58,10 +58,10 @@ func TestHealthcheckNamesThePartThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for code, says := range map[string]string{
-		"database_unavailable": "answers that its database does not",
-		"check_failed":         "answers that it must not use its database; its log says why",
-		"changes_refused":      "answers that changes fail; its log says why",
-		"usage_not_stored":     "answers that usage cannot be stored; its log says why",
+		"database_unavailable": "reports that its database does not respond",
+		"check_failed":         "reports that the check of its database failed; see its log",
+		"changes_refused":      "reports that changes fail; see its log",
+		"usage_not_stored":     "reports that usage cannot be stored; see its log",
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			httpadapter.Problem{Status: http.StatusServiceUnavailable, Code: code}.Write(w)

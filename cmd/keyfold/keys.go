@@ -22,7 +22,7 @@ func (c *command) keys() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		c.keysCreate(), c.keysList(), c.keysShow(), c.keysUpdate(), c.keysRenew(), c.keysRotate(),
+		c.keysCreate(), c.keysList(), c.keysShow(), c.keysVerify(), c.keysUpdate(), c.keysRenew(), c.keysRotate(),
 		c.keysRevoke(), c.keysDisable(), c.keysEnable(), c.keysDelete(),
 	)
 	return cmd

@@ -16,9 +16,10 @@ func (c *command) keysRenew() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "renew ID",
 		Short: "Extend the lifetime of a key",
-		Long: `Extend the lifetime of a key. An expired key works again afterwards; a revoked key
-cannot be renewed. --ttl counts from now and never shortens the lifetime.
---expires-at can shorten it, and a time in the past makes the key expire at once.
+		Long: `Extend the lifetime of a key. An expired key works again afterwards; a revoked
+key cannot be renewed. --ttl counts from now and never shortens the lifetime.
+--expires-at can shorten it, and a time in the past makes the key expire at
+once.
 
 ` + durationHelp,
 		Example: `  keyfold keys renew 8fJ2kQ0aXw3mT7Zb --ttl 30d`,
@@ -51,8 +52,8 @@ func (c *command) keysRotate() *cobra.Command {
 		Short: "Replace a key and print the token of the new key",
 		Long: `Replace a key with a new key. The new key has its own ID and token and inherits
 everything else. Its token is printed on standard output and cannot be shown
-again; all other output goes to standard error. The old key keeps working for the
-overlap, but never longer than its own expiry time.
+again; all other output goes to standard error. The old key keeps working for
+the overlap, but never longer than its own expiry time.
 
 ` + durationHelp,
 		Example: `  keyfold keys rotate 8fJ2kQ0aXw3mT7Zb --overlap 2h`,

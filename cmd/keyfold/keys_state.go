@@ -121,8 +121,8 @@ func (c *command) keysRevoke() *cobra.Command {
 		"revoke", "revoked", "this cannot be undone", true,
 		func(k *keyfold.Key) bool { return k.RevokedAt.IsZero() },
 		(*keyfold.Service).RevokeKey, (*keyfold.Service).RevokeKeys,
-		`Revoke keys permanently: the keys with these IDs, or all keys of an owner, a user
-or a tenant. The command asks for confirmation unless --yes is given.`,
+		`Revoke keys permanently: the keys with these IDs, or all keys of an owner, a
+user or a tenant. The command asks for confirmation unless --yes is given.`,
 	})
 }
 
@@ -147,8 +147,8 @@ func (c *command) stateCommand(short string, s stateCommand) *cobra.Command {
 		Short: short,
 		Long: s.long + `
 
-With --json, the command prints each key on a line of its own. For all keys of an
-owner, a user or a tenant, it prints the number of changed keys.`,
+With --json, the command prints each key on a line of its own. For all keys of
+an owner, a user or a tenant, it prints the number of changed keys.`,
 		Example: "  keyfold keys " + s.verb + " 8fJ2kQ0aXw3mT7Zb --reason 'left the company'\n" +
 			"  keyfold keys " + s.verb + " --owner cust_42 --yes",
 		Args: func(cmd *cobra.Command, args []string) error {

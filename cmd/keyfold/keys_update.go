@@ -23,13 +23,13 @@ func (c *command) keysUpdate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update ID",
 		Short: "Change the labels and permissions of a key",
-		Long: `Change the labels and permissions of a key. Fields without a flag stay unchanged.
---scope, --network and --metadata replace all previous values. An empty text, such
-as --name '', clears a field.
+		Long: `Change the labels and permissions of a key. Fields without a flag stay
+unchanged. --scope, --network and --metadata replace all previous values. An
+empty text, such as --name '', clears a field.
 
-With --version, the command fails if the key has another version, which means that
-it was changed in the meantime.`,
-		Example: `  keyfold keys update 8fJ2kQ0aXw3mT7Zb --scope reports:read --scope reports:write`,
+With --version, the command fails if the key has another version, which means
+that it was changed in the meantime.`,
+		Example: `  keyfold keys update 8fJ2kQ0aXw3mT7Zb --scope orders:read --scope orders:write`,
 		Args:    oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			u, err := flags.update(cmd)

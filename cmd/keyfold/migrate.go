@@ -26,10 +26,10 @@ func (c *command) migrate() *cobra.Command {
 		Use:   "migrate",
 		Short: "Create or update the schema of the database",
 		Long: `Create or update the schema of the database. Programs that open the database do
-this as well, so you need the command only for a database that does not exist yet,
-and for programs whose role must not create or change tables. On SQLite, the
-command creates the file if necessary. It does not change a schema that is newer
-than this version of the command.`,
+this as well, so you need the command only for a database that does not exist
+yet, and for programs whose role must not create or change tables. On SQLite,
+the command creates the file if necessary. It does not change a schema that is
+newer than this version of the command.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := c.config(cmd)

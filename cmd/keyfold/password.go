@@ -13,35 +13,44 @@ import (
 	"golang.org/x/term"
 )
 
-const passwordHelp = `The password is asked for twice at a terminal, which does not show it, and read
-from the first line of standard input elsewhere. It is never an argument: others
-on the machine can read those.`
+const passwordHelp = `On a terminal, the command asks for the password twice and does not show it.
+Elsewhere, it reads the password from the first line of standard input. A
+password is never an argument, because other users of the machine can read
+arguments.`
 
-// passwordFlags say whether there is a password to be read.
-type passwordFlags struct{ wanted bool }
+// passwordFlags are the flags of commands that can set a password.
+type passwordFlags struct{ given bool }
 
-func (f *passwordFlags) add(cmd *cobra.Command, what string) {
-	cmd.Flags().BoolVar(&f.wanted, "password", false, what)
+func (f *passwordFlags) add(cmd *cobra.Command, text string) {
+	cmd.Flags().BoolVar(&f.given, "password", false, text)
 }
 
-// read returns the password, or nothing where none is wanted.
+// read returns the password, or an empty text without --password.
 func (f *passwordFlags) read(ctx context.Context, c *command) (string, error) {
-	if !f.wanted {
+	if !f.given {
 		return "", nil
 	}
 	return c.readPassword(ctx)
 }
 
-// maxPasswordLine is more than any password may have.
-const maxPasswordLine = 16 << 10
-
-// readPassword reads a password from the terminal, without echo, or from the
-// first line of standard input.
 func (c *command) readPassword(ctx context.Context) (string, error) {
+	return c.readSecret(ctx, "password", "New password: ", "The same again: ")
+}
+
+func (c *command) readToken(ctx context.Context) (string, error) {
+	return c.readSecret(ctx, "token", "Token: ")
+}
+
+// maxSecretLine is more than any password or token can have.
+const maxSecretLine = 16 << 10
+
+// readSecret reads a secret from the terminal, without echo, or from the first line of
+// standard input. On a terminal, the answers to all questions must be the same.
+func (c *command) readSecret(ctx context.Context, noun string, questions ...string) (string, error) {
 	if file, ok := c.stdin.(*os.File); ok && isTerminal(file) {
-		return c.askPassword(ctx, file)
+		return c.askSecret(ctx, file, noun, questions)
 	}
-	line, err := readLine(ctx, io.LimitReader(c.stdin, maxPasswordLine))
+	line, err := readLine(ctx, io.LimitReader(c.stdin, maxSecretLine))
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
@@ -49,13 +58,13 @@ func (c *command) readPassword(ctx context.Context) (string, error) {
 		return "", &failure{exitFailure, fmt.Errorf("standard input cannot be read: %w", err)}
 	}
 	if line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"); line == "" {
-		return "", usage("standard input holds no password")
+		return "", usage("standard input must contain a %s on its first line", noun)
 	}
 	return line, nil
 }
 
-// readLine reads to the end of the first line, or until ctx is done: a read
-// cannot be interrupted, and goes on until the process ends.
+// readLine reads the first line, or returns when ctx is done. A read cannot be
+// interrupted, so it may continue until the process ends.
 func readLine(ctx context.Context, in io.Reader) (string, error) {
 	type result struct {
 		line string
@@ -74,13 +83,10 @@ func readLine(ctx context.Context, in io.Reader) (string, error) {
 	}
 }
 
-// errNotTyped is what ends a question: control-C, control-D, or no terminal any more.
-var errNotTyped = usage("no password was typed")
-
-// askPassword asks twice, and leaves the terminal as it was also when it is
-// interrupted. The terminal shows nothing from before the first question on, so
-// not what is typed ahead either.
-func (c *command) askPassword(ctx context.Context, terminal *os.File) (string, error) {
+// askSecret asks the questions on a terminal, and restores the state of the terminal
+// even if it is interrupted. The terminal stops showing text before the first question,
+// so that it does not show text that is typed ahead.
+func (c *command) askSecret(ctx context.Context, terminal *os.File, noun string, questions []string) (string, error) {
 	before, err := term.MakeRaw(int(terminal.Fd()))
 	if err != nil {
 		return "", &failure{exitFailure, err}
@@ -91,14 +97,15 @@ func (c *command) askPassword(ctx context.Context, terminal *os.File) (string, e
 		io.Writer
 	}{terminal, c.stderr}, "")
 	type answers struct {
-		typed [2]string
+		typed []string
 		err   error
 	}
 	read := make(chan answers, 1)
 	go func() { // a read cannot be interrupted
 		var a answers
-		for i, question := range []string{"New password: ", "The same again: "} {
-			if a.typed[i], a.err = screen.ReadPassword(question); a.err != nil || a.typed[i] == "" {
+		for _, question := range questions {
+			text, err := screen.ReadPassword(question)
+			if a.typed, a.err = append(a.typed, text), err; err != nil || text == "" {
 				break
 			}
 		}
@@ -109,14 +116,17 @@ func (c *command) askPassword(ctx context.Context, terminal *os.File) (string, e
 		fmt.Fprint(c.stderr, "\r\n")
 		return "", ctx.Err()
 	case a := <-read:
-		switch {
-		case a.err != nil:
+		if a.err != nil { // Ctrl-C, Ctrl-D, or the terminal was closed
 			fmt.Fprint(c.stderr, "\r\n")
-			return "", errNotTyped
-		case a.typed[0] == "":
-			return "", errNotTyped
-		case a.typed[0] != a.typed[1]:
-			return "", usage("the two passwords differ: nothing was changed")
+			return "", usage("no %s was entered", noun)
+		}
+		if a.typed[0] == "" {
+			return "", usage("no %s was entered", noun)
+		}
+		for _, text := range a.typed {
+			if text != a.typed[0] {
+				return "", usage("the two %ss differ; nothing was changed", noun)
+			}
 		}
 		return a.typed[0], nil
 	}

@@ -7,37 +7,41 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/keyfold/keyfold/fromenv"
+	"github.com/keyfold/keyfold/internal/spelling"
 )
 
-// The exit codes, as "keyfold help exit-codes" tells them.
+// The exit codes, which "keyfold help exit-codes" explains.
 const (
 	exitOK       = 0
 	exitFailure  = 1
 	exitUsage    = 2
 	exitNotFound = 3
+	exitRefused  = 4
 )
 
 const exitCodesHelp = `Exit codes:
 
-  0  done; "serve" was stopped by a signal and finished in order
-  1  failed: the database or the server does not answer, the address is taken,
-     the state of a key forbids the change, it was not confirmed, …
-  2  nothing was changed: unknown or bad flags, arguments or variables
-  3  what was named does not exist: the key, the user, or the SQLite file
+  0  success; "serve" was stopped by a signal and finished in order
+  1  failure: the database or the server does not respond, the address is in
+     use, the state of a key forbids the change, the change was not confirmed, …
+  2  invalid input, nothing was changed: flags, arguments or variables
+  3  the key, the user or the database does not exist
+  4  "keys verify" refused the token
 
-Of several ids each has its turn, whatever becomes of the others, and the first
-that failed decides between 1 and 3. With 2 none of them was changed.
+A command with several IDs continues after an error. Its exit code is 1 or 3,
+from the first ID that failed. With exit code 2, none of them was changed.
 
-Errors are one line on standard error, with --json too. A second signal ends "serve" at once,
-as if it had not been caught.
+Errors are one line on standard error, with --json as well. A second signal
+stops "serve" at once.
 `
 
-// command is what every command works with.
+// command holds the streams and the environment of one command line.
 type command struct {
 	stdin   io.Reader
 	stdout  io.Writer
@@ -71,8 +75,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitUsage // cobra's own: flags and arguments
 }
 
-// remembering is a writer that keeps its first error for later: cobra prints
-// those of its help itself and calls it a success.
+// remembering is a writer that keeps its first error. Cobra prints errors of writing
+// help itself and does not return them.
 type remembering struct {
 	w   io.Writer
 	err error
@@ -88,12 +92,13 @@ func (r *remembering) Write(p []byte) (int, error) {
 func (c *command) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "keyfold",
-		Short: "API keys: create them, stop them, serve what they open",
-		Long: `API keys: create them, stop them, serve what they open.
+		Short: "Create, manage and serve API keys",
+		Long: `Create, manage and serve API keys.
 
-KEYFOLD_DATABASE_URL is the database where --db is not given; KEYFOLD_SECRET is
-the admin secret of "serve". These and other variables are read from the
-environment and from .env in the current directory: "keyfold help variables".`,
+Without --db, KEYFOLD_DATABASE_URL names the database. KEYFOLD_SECRET is the
+admin secret of "serve". The command reads these and other variables from the
+environment and from .env in the current directory: see "keyfold help
+variables".`,
 		Args:              subcommandOnly,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors:     true,
@@ -103,18 +108,19 @@ environment and from .env in the current directory: "keyfold help variables".`,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
+	root.SetUsageFunc(printUsage)
 	root.SetIn(c.stdin)
 	root.SetErr(c.stderr)
 	root.AddCommand(c.serve(), c.healthcheck(), c.migrate(), c.keys(), c.users(), c.usage(), c.audit(), c.version(), &cobra.Command{
-		Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp,
+		Use: "exit-codes", Short: "The meaning of the exit codes", Long: exitCodesHelp,
 	}, &cobra.Command{
-		Use: "variables", Short: "What is read from the environment and .env", Long: variablesHelp(),
+		Use: "variables", Short: "The variables in the environment and in .env", Long: variablesHelp(),
 	})
 	return root
 }
 
-// plainWord is what may be repeated of an argument that was not understood;
-// anything else may be a connection string or a token.
+// plainWord matches unknown arguments that errors may repeat. Other arguments may be
+// a connection string or a token.
 var plainWord = regexp.MustCompile(`^[a-z][a-z-]{0,20}$`)
 
 func subcommandOnly(cmd *cobra.Command, args []string) error {
@@ -122,9 +128,22 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 	case len(args) == 0:
 		return nil
 	case plainWord.MatchString(args[0]):
-		return usage("%s has no command %q; see %q", cmd.CommandPath(), args[0], cmd.CommandPath()+" --help")
+		var names []string
+		for _, below := range cmd.Commands() {
+			names = append(names, below.Name())
+		}
+		return usage("unknown command %q of %q; %s", args[0], cmd.CommandPath(), suggestion(cmd, args[0], names, ""))
 	}
-	return usage("%s has no such command; see %q", cmd.CommandPath(), cmd.CommandPath()+" --help")
+	return usage("unknown command of %q; see %q", cmd.CommandPath(), cmd.CommandPath()+" --help")
+}
+
+// suggestion returns a question about the name that is most similar to a misspelt one,
+// or where to find all names.
+func suggestion(cmd *cobra.Command, name string, names []string, dashes string) string {
+	if near := spelling.Nearest(name, names, 2); near != "" {
+		return "did you mean " + strconv.Quote(dashes+near) + "?"
+	}
+	return fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
 }
 
 // addHelp adds the command that shows help, which is cobra's, with an error for

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/fromenv"
@@ -46,16 +49,18 @@ func TestRefusedCommandLines(t *testing.T) {
 		code int
 		says string
 	}{
-		{"unknown command", []string{"serv"}, nil, 2, `no command "serv"`},
-		{"connection string as a command", []string{"postgres://u:" + password + "@h/d"}, nil, 2, "no such command"},
-		{"unknown command on keys", []string{"keys", "drop"}, nil, 2, `no command "drop"`},
-		{"help for an unknown command", []string{"help", "nope"}, nil, 2, `keyfold has no command "nope"; see "keyfold --help"`},
-		{"help for an unknown command on keys", []string{"help", "keys", "nope"}, nil, 2, `keyfold keys has no command "nope"`},
-		{"help for a connection string", []string{"help", "postgres://u:" + password + "@h/d"}, nil, 2, "no such command"},
+		{"unknown command", []string{"serv"}, nil, 2, `unknown command "serv" of "keyfold"; did you mean "serve"?`},
+		{"connection string as a command", []string{"postgres://u:" + password + "@h/d"}, nil, 2, `unknown command of "keyfold"; see`},
+		{"unknown command on keys", []string{"keys", "drop"}, nil, 2, `unknown command "drop" of "keyfold keys"; see "keyfold keys --help"`},
+		{"help for an unknown command", []string{"help", "nope"}, nil, 2, `unknown command "nope" of "keyfold"; see "keyfold --help"`},
+		{"help for an unknown command on keys", []string{"help", "keys", "nope"}, nil, 2, `unknown command "nope" of "keyfold keys"`},
+		{"help for a connection string", []string{"help", "postgres://u:" + password + "@h/d"}, nil, 2, `unknown command of "keyfold"; see`},
 		{"unknown flag", []string{"serve", "--secret=" + password}, nil, 2, "unknown flag: --secret"},
+		{"misspelt command on keys", []string{"keys", "creat"}, nil, 2, `did you mean "create"?`},
+		{"misspelt flag", []string{"keys", "list", "--onwer", "x"}, nil, 2, `unknown flag: --onwer; did you mean "--owner"?`},
 		{"argument of serve", []string{"serve", password}, nil, 2, "takes no arguments"},
 		{"argument of list", []string{"keys", "list", password}, nil, 2, "takes no arguments"},
-		{"flag without a value", []string{"serve", "--db"}, nil, 2, "flag needs an argument"},
+		{"flag without a value", []string{"serve", "--db"}, nil, 2, "--db requires a value"},
 		{"unknown log format", []string{"serve", "--log-format", "xml"}, nil, 2, "--log-format must be text or json"},
 		{"address without a port", []string{"serve", "--addr", "localhost"}, nil, 2, "--addr must be host:port"},
 		{"port that is too high", []string{"serve", "--addr", ":70000"}, nil, 2, "--addr must be host:port"},
@@ -139,13 +144,35 @@ func takenAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
+// Help is read on terminals of 80 columns. Mutation tried: the usage of cobra.
+func TestHelpFitsEightyColumns(t *testing.T) {
+	t.Parallel()
+	root := (&command{}).root()
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		got := call(t, nil, append([]string{"help"}, strings.Fields(cmd.CommandPath())[1:]...)...)
+		if got.code != exitOK || !strings.Contains(got.stdout, cmd.Short) && cmd.Long == "" {
+			t.Errorf("help for %s: %+v", cmd.CommandPath(), got)
+		}
+		for line := range strings.Lines(got.stdout) {
+			if width := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > helpWidth {
+				t.Errorf("help for %s has a line of %d columns: %s", cmd.CommandPath(), width, line)
+			}
+		}
+		for _, below := range cmd.Commands() {
+			visit(below)
+		}
+	}
+	visit(root)
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	t.Parallel()
 	for args, says := range map[string]string{
 		"":                   "Available Commands",
 		"help":               "Available Commands",
 		"keys":               "revoke",
-		"help exit-codes":    "3  what was named does not exist",
+		"help exit-codes":    "3  the key, the user or the database does not exist",
 		"help variables":     "KEYFOLD_KEY_TTL",
 		"serve --help":       "--trusted-proxy",
 		"keys create -h":     "--scope",

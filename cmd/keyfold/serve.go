@@ -33,6 +33,9 @@ const (
 	maxHeaderBytes    = 32 << 10
 )
 
+// docsPath is the page that documents the admin API.
+const docsPath = "/auth/docs"
+
 func (c *command) serve() *cobra.Command {
 	var compatible bool
 	cmd := &cobra.Command{
@@ -40,32 +43,36 @@ func (c *command) serve() *cobra.Command {
 		Short: "Serve the admin API, a health check and two demo routes",
 		Long: `Serve over HTTP:
 
-  /auth      the admin API; /auth/docs shows it, from /auth/openapi.json
-  /healthz   200 while the server answers: for a liveness check
-  /readyz    200 while all of it works, otherwise 503 and what does not
-  /secure    a route that needs a key, to try keys with
-  /unsecure  a route that needs none
+  /          redirects to the documentation of the admin API, /auth/docs
+  /auth      the admin API; its OpenAPI document is /auth/openapi.json
+  /healthz   200 while the server responds; for liveness checks
+  /readyz    200 while everything works, otherwise 503 and the part that fails
+  /secure    a route that requires a key, to try keys with
+  /unsecure  a route that does not require a key
 
-With --compat it also has the routes of fastapi_auth, under the same prefix:
-/auth/new, /auth/revoke, /auth/renew and /auth/logs; /secure then takes keys as
-fastapi_auth did, and passwords have to be what it asked for, and as long as
-KEYFOLD_PASSWORD_MIN_LENGTH where that is longer.
+The server creates the database if it does not exist.
 
-The admin API needs the secret of KEYFOLD_SECRET in the header "secret-key".
-On SQLite one is made at every start and printed once on standard error if the
-variable is not set; other databases need it set. Every other option has a
-variable too: see "keyfold help variables".
+With --compat, it also serves the routes of fastapi_auth: /auth/new,
+/auth/revoke, /auth/renew and /auth/logs. /secure then accepts keys as
+fastapi_auth did. Passwords must meet the rules of fastapi_auth, and have at
+least KEYFOLD_PASSWORD_MIN_LENGTH characters.
 
-It speaks plain HTTP: put a proxy with TLS in front, and name it by
---trusted-proxy. SIGINT or SIGTERM lets requests finish for ten seconds and
-writes the usage that is still in memory; a second one ends it at once.`,
+The admin API requires the value of KEYFOLD_SECRET in the header "secret-key".
+On SQLite, if the variable is not set, the server generates a secret at every
+start and prints it once on standard error. Other databases require the
+variable. All options have variables: see "keyfold help variables".
+
+The server speaks plain HTTP. Put a proxy with TLS in front of it, and name the
+proxy with --trusted-proxy. After SIGINT or SIGTERM, requests have ten seconds
+to finish, and the server stores the usage in memory. A second signal stops it
+at once.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return classify(c.runServe(cmd, compatible)) },
 	}
-	cmd.Flags().String("addr", "", "`address` to listen on; port 0 picks one (default 127.0.0.1:8080)")
-	cmd.Flags().String("log-format", "", "text or json, on standard error (default text)")
+	cmd.Flags().String("addr", "", "`address` to listen on; port 0 selects a free port (default 127.0.0.1:8080)")
+	cmd.Flags().String("log-format", "", "`format` of the log on standard error: text or json (default text)")
 	cmd.Flags().StringArray("trusted-proxy", nil, "`network` of a proxy whose X-Forwarded-For is trusted, such as 10.0.0.0/8, or unix; repeatable")
-	cmd.Flags().BoolVar(&compatible, compatFlag, false, "serve the routes of fastapi_auth too")
+	cmd.Flags().BoolVar(&compatible, compatFlag, false, "also serve the routes of fastapi_auth")
 	databaseFlag(cmd)
 	return cmd
 }
@@ -113,6 +120,9 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 		guard = compat.RequireKey
 	}
 	routes := newRoutes(app.Service, api, guard(app.Service, httpadapter.TrustedProxies(config.TrustedProxies)))
+	if !config.HideDocs {
+		routes.Handle("GET /{$}", http.RedirectHandler(docsPath, http.StatusFound))
+	}
 	if compatible {
 		if err := addCompatible(routes, app, log); err != nil {
 			return err
@@ -128,7 +138,11 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 		// must not pass through a logger, which may send it on.
 		fmt.Fprintf(c.stderr, "keyfold: admin secret (send it as the secret-key header): %s\n", config.Secret.Reveal())
 	}
-	log.Info("listening", "addr", listener.Addr().String(), "database", config.Database)
+	listening := []any{"addr", listener.Addr().String(), "database", config.Database}
+	if !config.HideDocs {
+		listening = append(listening, "docs", "http://"+reachable(listener.Addr().String())+docsPath)
+	}
+	log.Info("listening", listening...)
 	server := newServer(routes, log)
 	served := serveUntil(ctx, server, listener, log)
 	if err := errors.Join(served, app.Close(context.WithoutCancel(ctx))); err != nil {

@@ -134,7 +134,7 @@ func TestPasswordIsTypedTwiceAndNotShown(t *testing.T) {
 		code   int
 		says   string
 	}{
-		{otherPassword, exitUsage, "the two passwords differ: nothing was changed"},
+		{otherPassword, exitUsage, "the two passwords differ; nothing was changed"},
 		{userPassword, exitOK, "set the password of " + id},
 	} {
 		dialogue := [][2]string{{"New password: ", userPassword + "\n"}, {"The same again: ", row.second + "\n"}}
@@ -149,7 +149,7 @@ func TestPasswordIsTypedTwiceAndNotShown(t *testing.T) {
 	for _, ahead := range []string{userPassword + "\r" + userPassword + "\r", "\r", "\x03", "\x04"} { // typed ahead; nothing; control-C, control-D
 		dialogue := [][2]string{{"New password: ", ahead}}
 		screen, code := terminalTalk(t, dialogue, []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}, "users", "set-password", id)
-		want, says := exitUsage, "no password was typed"
+		want, says := exitUsage, "no password was entered"
 		if strings.HasPrefix(ahead, userPassword) {
 			want, says = exitOK, "set the password of "+id
 		}

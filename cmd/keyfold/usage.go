@@ -82,7 +82,7 @@ func (c *command) usageEvents() *cobra.Command {
 recent ones may be missing.
 
 ` + listHelp,
-		Example: `  keyfold usage events --key 8fJ2kQ0aXw3mT7Zb --outcome expired --outcome revoked`,
+		Example: `  keyfold usage events --key 8fJ2kQ0aXw3mT7Zb --outcome expired --outcome scope`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q, err := filter.query(cmd)
@@ -185,8 +185,8 @@ func (c *command) usageReport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report",
 		Short: "Count verifies by outcome, for each hour or day",
-		Long: `Count verifies by outcome, for each hour or day in UTC. A report covers at most 31
-days by hour and 366 days by day. The counts are exact.`,
+		Long: `Count verifies by outcome, for each hour or day in UTC. A report covers at most
+31 days by hour and 366 days by day. The counts are exact.`,
 		Example: `  keyfold usage report --by day --owner cust_42`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -138,7 +138,7 @@ func TestUsageRefusesWhatIsWrong(t *testing.T) {
 		"events --cursor eyJmIjoxfQ":                                   "--cursor must be",
 		"totals --owner=":                                              "--owner must not be empty",
 		"events hunter":                                                "takes no arguments",
-		"drop":                                                         `no command "drop"`,
+		"drop":                                                         `unknown command "drop"`,
 		"events --db sqlite:" + strings.TrimSuffix(s.path, ".db") + "2.db": "",
 	} {
 		code := exitUsage

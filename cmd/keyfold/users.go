@@ -169,8 +169,8 @@ func (c *command) onUser(cmd *cobra.Command, name string, do func(context.Contex
 }
 
 // userHelp explains how a command names a user.
-const userHelp = `USER is the ID, the username or the e-mail address of a user. An ID takes precedence
-over a username of the same form.`
+const userHelp = `USER is the ID, the username or the e-mail address of a user. An ID takes
+precedence over a username of the same form.`
 
 func (c *command) usersUpdate() *cobra.Command {
 	var flags dataFlags
@@ -179,11 +179,11 @@ func (c *command) usersUpdate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update USER",
 		Short: "Change the username or e-mail address of a user",
-		Long: `Change the username or the e-mail address of a user. An empty text removes it. A new
-address is not verified.
+		Long: `Change the username or the e-mail address of a user. An empty text removes it. A
+new address is not verified.
 
-With --version, the command fails if the user has another version, which means that
-it was changed in the meantime.
+With --version, the command fails if the user has another version, which means
+that it was changed in the meantime.
 
 ` + userHelp,
 		Example: "  keyfold users update olga --email olga@example.com",
@@ -248,10 +248,10 @@ func (c *command) usersUnlock() *cobra.Command {
 	var address string
 	cmd := &cobra.Command{
 		Use: "unlock USER", Short: "Remove the waiting time after failed log-ins",
-		Long: `Remove the waiting time after failed log-ins, for the username and for the e-mail
-address of a user. With --ip, the correct password is also accepted from that IP
-address while someone else keeps guessing. Setting a password and using a
-one-time token remove the waiting time, too.
+		Long: `Remove the waiting time after failed log-ins, for the username and for the
+e-mail address of a user. With --ip, the correct password is also accepted from
+that IP address while someone else keeps guessing. Setting a password and using
+a one-time token remove the waiting time, too.
 
 ` + userHelp,
 		Example: "  keyfold users unlock olga --ip 192.0.2.7",
