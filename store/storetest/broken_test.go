@@ -303,9 +303,12 @@ func (s *blindRehash) RehashPassword(ctx context.Context, id, old, new string) e
 
 // blindPassword compares the version of the password before it writes, and not
 // with the write.
-type blindPassword struct{ keyfold.Store }
+type blindPassword struct {
+	keyfold.Store
+	comparing rendezvous
+}
 
-func newBlindPassword() keyfold.Store { return &blindPassword{memory.New()} }
+func newBlindPassword() keyfold.Store { return &blindPassword{Store: memory.New()} }
 
 func (s *blindPassword) SetPassword(ctx context.Context, id, hash string, version int64, m keyfold.Mutation) error {
 	user, err := s.User(ctx, id)
@@ -315,7 +318,7 @@ func (s *blindPassword) SetPassword(ctx context.Context, id, hash string, versio
 	case version != keyfold.AnyPassword && version != user.PasswordVersion:
 		return keyfold.ErrStale
 	}
-	time.Sleep(time.Millisecond) // so that the others compare too
+	s.comparing.wait() // so that another one compares, too
 	return s.Store.SetPassword(ctx, id, hash, keyfold.AnyPassword, m)
 }
 
@@ -507,4 +510,21 @@ func (s *writtenUserState) Key(ctx context.Context, id string) (keyfold.KeyRecor
 		key.UserDisabled = true
 	}
 	return key, err
+}
+
+// rendezvous makes callers wait until two are there at the same time, or for a
+// moment: a fixed pause would be too short on a busy machine, and the defect
+// would not show.
+type rendezvous struct{ inside atomic.Int32 }
+
+func (r *rendezvous) wait() {
+	r.inside.Add(1)
+	defer r.inside.Add(-1)
+	for range 50 {
+		if r.inside.Load() > 1 {
+			time.Sleep(time.Millisecond) // let the other one see it
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
