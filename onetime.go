@@ -177,7 +177,7 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string, o R
 	return changed.User, s.proved(ctx, &changed, o.IP)
 }
 
-var errBoundReset = invalid("Service", "one that is not bound to a transaction: a password is hashed before a transaction begins")
+var errBoundReset = invalid("Service", "must not be bound to a transaction, because a password is hashed before a transaction begins")
 
 // proveAddress uses a token up that needs nothing but itself.
 func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, token string, ip netip.Addr) (User, error) {

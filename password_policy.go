@@ -170,7 +170,7 @@ func (h HashedPassword) phcFor(policy *PasswordPolicy, u *User) (string, error) 
 	for _, name := range []string{u.Username, u.Email} {
 		told := func(other string) bool { return password.SameName(other, name) }
 		if name != "" && !policy.AllowOwnName && !slices.ContainsFunc(h.made.names, told) {
-			return "", invalid("password", "checked against the names of the user: pass the username and the e-mail address to Service.HashPassword")
+			return "", invalid("password", "must be checked against the names of the user: pass the username and the e-mail address to Service.HashPassword")
 		}
 	}
 	return h.made.phc, nil

@@ -58,7 +58,7 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
 	var err error
 	switch hashed := !n.HashedPassword.IsZero(); {
 	case hashed && n.Password != "":
-		err = invalid("password", "given once: as Password or as HashedPassword")
+		err = invalid("password", "must be given once, as Password or as HashedPassword")
 	case hashed:
 		record.PasswordHash, err = n.HashedPassword.phcFor(&s.opts.PasswordPolicy, &record.User)
 	case n.Password != "":
