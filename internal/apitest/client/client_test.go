@@ -140,11 +140,11 @@ func TestGeneratedClientManagesUsers(t *testing.T) {
 
 	create, err := client.CreateUserWithResponse(ctx, CreateUserJSONRequestBody{Username: new("olga"), Password: new("nine purple herons over the lake")})
 	user := got(t, "create", err, create.StatusCode(), create.Body, create.JSON201)
-	good, err := client.AuthenticateWithResponse(ctx, AuthenticateJSONRequestBody{Login: "olga", Password: "nine purple herons over the lake"})
+	good, err := client.AuthenticateWithResponse(ctx, AuthenticateJSONRequestBody{Identifier: "olga", Password: "nine purple herons over the lake"})
 	if u := got(t, "log in", err, good.StatusCode(), good.Body, good.JSON200); u.Id != user.Id || u.State != UserStateActive {
 		t.Errorf("logged in as %+v", u)
 	}
-	bad, err := client.AuthenticateWithResponse(ctx, AuthenticateJSONRequestBody{Login: "olga", Password: "wrong"})
+	bad, err := client.AuthenticateWithResponse(ctx, AuthenticateJSONRequestBody{Identifier: "olga", Password: "wrong"})
 	if p := got(t, "log in", err, bad.StatusCode(), bad.Body, bad.ApplicationproblemJSON422); p.Code != "invalid_login" {
 		t.Errorf("a wrong password is answered with %+v", p)
 	}
