@@ -35,7 +35,7 @@ test-postgres: ## run the PostgreSQL tests on another version, which npm provide
 check: lint verify test ## everything CI checks
 
 .PHONY: lint
-lint: ## formatting, tidy modules, vet, a build without cgo, staticcheck
+lint: ## formatting, tidy modules, vet, a build without cgo, plain words, staticcheck
 	scripts/lint
 
 .PHONY: verify

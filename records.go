@@ -367,12 +367,12 @@ func (t *Throttle) blocks(at time.Time) bool {
 	return t.BlockedUntil.After(at) && t.ExpiresAt.After(at)
 }
 
-// ThrottleRule says how many attempts are free and how long the next ones have
-// to wait. There are two kinds of rules. Where Every is zero, the wait after the
-// last free attempt is First and doubles with each further one up to Longest, and
-// the count starts again when Forget has passed since the first attempt. Where
-// Every is set, the throttle is a bucket that holds Free attempts and regains one
-// each Every; the other fields are not used.
+// ThrottleRule says how many attempts may be made at once and how long the next
+// ones have to wait. There are two kinds of rules. If RefillInterval is zero, the
+// wait after Burst attempts is InitialDelay, and doubles with each further attempt
+// up to MaxDelay; the count starts again when ResetAfter has passed since the first
+// attempt. If RefillInterval is set, the throttle is a bucket of Burst attempts that
+// regains one attempt per RefillInterval; the other fields are not used.
 type ThrottleRule struct {
 	Burst          int64
 	InitialDelay   time.Duration
@@ -432,17 +432,18 @@ func (r ThrottleRule) life() time.Duration {
 	return max(r.ResetAfter, time.Duration(r.Burst)*r.RefillInterval)
 }
 
-// Reservation is a throttle that an attempt counts on, with its rule.
+// ThrottleReservation is a throttle that an attempt is counted on, with its rule.
 type ThrottleReservation struct {
 	Name string
 	Rule ThrottleRule
 }
 
-// AttemptResult is what becomes of throttles when the outcome of an attempt is known.
+// AttemptResult changes throttles once the outcome of an attempt is known.
 type AttemptResult struct {
 	Clear  []string              // throttles to remove
 	Refund []ThrottleReservation // throttles that get one attempt back
-	// Good are throttles to overwrite: without attempts, to be kept until TrustedUntil.
+	// Trusted are throttles to overwrite with one without attempts that expires at
+	// TrustedUntil.
 	Trusted      []string
 	TrustedUntil time.Time
 }
@@ -461,8 +462,8 @@ type UsageEvent struct {
 	UserAgent string     // empty unless Options.RecordUserAgent, and in samples
 }
 
-// UsageBatch is what a recorder gathered since its last flush. Totals, hours
-// and events of one verify are always in the same batch.
+// UsageBatch is the usage that a process recorded since its last flush. Totals,
+// hours and events of one verify are always in the same batch.
 type UsageBatch struct {
 	RecorderID string
 	Number     int64 // 1, 2, 3, … per recorder
@@ -472,7 +473,7 @@ type UsageBatch struct {
 	Events     []UsageEvent
 }
 
-// KeyUses adds to what a key was used.
+// KeyUses adds to the totals of a key.
 type KeyUses struct {
 	KeyID      string
 	Uses       int64
@@ -491,7 +492,7 @@ type UsageHour struct {
 	Count   int64
 }
 
-// UsageResult says what became of a batch.
+// UsageResult is the result of [UsageStore].RecordUsage.
 type UsageResult struct {
 	// Duplicate is true when the batch had been applied before; nothing changed.
 	Duplicate bool

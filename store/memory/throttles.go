@@ -50,38 +50,38 @@ func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleRese
 	return blocking, nil
 }
 
-// RecordAttemptResult applies the settlement.
-func (s *Store) RecordAttemptResult(ctx context.Context, settlement keyfold.AttemptResult) error {
+// RecordAttemptResult applies the result.
+func (s *Store) RecordAttemptResult(ctx context.Context, result keyfold.AttemptResult) error {
 	return s.write(ctx, func(st *state) error {
-		st.settle(settlement)
+		st.settle(result)
 		return nil
 	})
 }
 
-// UnlockUser applies the settlement and notes it as a change.
-func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.AttemptResult, m keyfold.Mutation) error {
+// UnlockUser applies the result and notes it as a change.
+func (s *Store) UnlockUser(ctx context.Context, id string, result keyfold.AttemptResult, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		if _, err := st.user(id); err != nil {
 			return err
 		}
-		st.settle(settlement)
+		st.settle(result)
 		st.addChange(m, id)
 		st.addAudit(m)
 		return nil
 	})
 }
 
-func (s *state) settle(settlement keyfold.AttemptResult) {
-	for _, name := range settlement.Clear {
+func (s *state) settle(result keyfold.AttemptResult) {
+	for _, name := range result.Clear {
 		s.throttles.delete(name)
 	}
-	for _, refund := range settlement.Refund {
+	for _, refund := range result.Refund {
 		if row, ok := s.throttles.get(refund.Name); ok {
 			s.putThrottle(refund.Rule.Refund(row))
 		}
 	}
-	for _, name := range settlement.Trusted {
-		s.putThrottle(keyfold.Throttle{Name: name, ExpiresAt: settlement.TrustedUntil})
+	for _, name := range result.Trusted {
+		s.putThrottle(keyfold.Throttle{Name: name, ExpiresAt: result.TrustedUntil})
 	}
 }
 

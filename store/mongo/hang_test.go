@@ -81,7 +81,7 @@ func TestServerThatDoesNotAnswerIsUnavailable(t *testing.T) {
 
 func TestOpenOfServerThatNeverAnswersFails(t *testing.T) {
 	t.Parallel()
-	deaf, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nobody reads
+	deaf, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts connections that are never read
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func (r *rig) must(err error) {
 	}
 }
 
-// id returns a text that nobody else has.
+// id returns a unique text.
 func (r *rig) id(kind string) string {
 	r.next++
 	return fmt.Sprintf("%s-%d", kind, r.next)

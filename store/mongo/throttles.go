@@ -158,39 +158,39 @@ func (s *Store) changeThrottle(ctx context.Context, name string, change func(key
 }
 
 // RecordAttemptResult implements keyfold.ThrottleStore.
-func (s *Store) RecordAttemptResult(ctx context.Context, settlement keyfold.AttemptResult) error {
-	names := slices.Concat(settlement.Trusted, settlement.Clear, namesOf(settlement.Refund))
+func (s *Store) RecordAttemptResult(ctx context.Context, result keyfold.AttemptResult) error {
+	names := slices.Concat(result.Trusted, result.Clear, namesOf(result.Refund))
 	return s.write(ctx, "settle attempt", names, func(ctx context.Context) error {
-		return s.settleThrottles(ctx, settlement)
+		return s.settleThrottles(ctx, result)
 	})
 }
 
 // UnlockUser implements keyfold.ThrottleStore. The change is written first: a
 // call that is stopped in between leaves an audit row of an unlock that may be
 // asked for again, never an unlock without an audit row.
-func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.AttemptResult, m keyfold.Mutation) error {
+func (s *Store) UnlockUser(ctx context.Context, id string, result keyfold.AttemptResult, m keyfold.Mutation) error {
 	err := s.changeUser(ctx, "unlock user", newChange(s.users, plain, m, id), func(context.Context, *userDoc) error { return nil })
 	if err != nil {
 		return err
 	}
-	return s.RecordAttemptResult(ctx, settlement)
+	return s.RecordAttemptResult(ctx, result)
 }
 
-// settleThrottles applies a settlement. The good throttles come first: a call that is
+// settleThrottles applies a result. The good throttles come first: a call that is
 // stopped in between then leaves attempts counted, and no more.
-func (s *Store) settleThrottles(ctx context.Context, settlement keyfold.AttemptResult) error {
-	for _, name := range settlement.Trusted {
-		good := throttleOf(keyfold.Throttle{Name: name, ExpiresAt: settlement.TrustedUntil})
+func (s *Store) settleThrottles(ctx context.Context, result keyfold.AttemptResult) error {
+	for _, name := range result.Trusted {
+		good := throttleOf(keyfold.Throttle{Name: name, ExpiresAt: result.TrustedUntil})
 		if err := s.throttles.put(ctx, name, good); err != nil {
 			return err
 		}
 	}
-	if len(settlement.Clear) > 0 {
-		if _, err := s.throttles.remove(ctx, among(settlement.Clear)); err != nil {
+	if len(result.Clear) > 0 {
+		if _, err := s.throttles.remove(ctx, among(result.Clear)); err != nil {
 			return err
 		}
 	}
-	return s.refund(ctx, settlement.Refund)
+	return s.refund(ctx, result.Refund)
 }
 
 func (s *Store) refund(ctx context.Context, names []keyfold.ThrottleReservation) error {

@@ -122,7 +122,7 @@ func (c *initConnect) Connect(ctx context.Context) (sqldriver.Conn, error) {
 	return conn, err
 }
 
-// victim stores a user whom the name of a stranger finds where it runs as SQL.
+// victim stores a user that another name finds if it runs as SQL.
 func victim(t *testing.T, store keyfold.Store) {
 	t.Helper()
 	user := keyfold.UserRecord{User: keyfold.User{ID: "u1", CreatedAt: time.Now()}, UsernameKey: "-u1", EmailKey: "victim@example.com"}

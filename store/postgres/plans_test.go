@@ -60,7 +60,7 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Release()
-	// Beside a few thousand rows the planner may rightly prefer to read them all.
+	// With a few thousand rows the planner may rightly prefer to read them all.
 	// Without that choice it still has to, where there is no index.
 	for _, choice := range []string{"seqscan", "bitmapscan", "sort", "incremental_sort", "hashjoin", "mergejoin"} {
 		if _, err := conn.Exec(t.Context(), "SET enable_"+choice+" = off"); err != nil {

@@ -141,7 +141,7 @@ func TestNewRefusesAnUnfitPoolAndNamesTheFix(t *testing.T) {
 	}
 }
 
-// What programs set for themselves is no reason to refuse, and breaks nothing.
+// Settings of the program itself are accepted and break nothing.
 func TestConformanceWithPragmasOfTheProgram(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) keyfold.Store {

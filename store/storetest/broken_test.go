@@ -446,7 +446,7 @@ func (s *usernameCollation) UserByUsername(ctx context.Context, key string) (key
 	return s.Store.UserByUsername(ctx, key)
 }
 
-// staleUser tells of a key's user what it told first, in VerifyKey.
+// staleUser always returns the first state of a key's user from VerifyKey.
 type staleUser struct {
 	keyfold.Store
 	disabled sync.Map // by the ids of users

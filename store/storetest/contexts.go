@@ -235,7 +235,7 @@ func lockWaitEnds(t *trial) {
 	}))
 	// A store that does not lock may have made the change, whole.
 	if disabled := !t.wantKey(key.ID).DisabledAt.IsZero(); disabled != (waited == nil) {
-		t.Errorf("SetKeyState beside a transaction returned %v, and the key is disabled: %t", waited, disabled)
+		t.Errorf("SetKeyState during a transaction returned %v, and the key is disabled: %t", waited, disabled)
 	}
 	if entries := t.audited(m); waited != nil && len(entries) != 0 {
 		t.Errorf("SetKeyState that gave up wrote %d audit rows, want none", len(entries))

@@ -14,13 +14,13 @@ import (
 func feedCases() []testCase {
 	return []testCase{
 		{name: "an empty cursor stands for now", run: emptyCursor},
-		{name: "each change after the cursor is told", run: changesAfterCursor},
-		{name: "a change is told whatever time it bears", run: changesOfAnyTime},
+		{name: "each change after the cursor is returned", run: changesAfterCursor},
+		{name: "a change is returned whatever its time", run: changesOfAnyTime},
 		{name: "a cursor can be used again", run: cursorIsReusable},
 		{name: "no change passed over, whatever the order of commits", run: nothingPassedOver},
-		{name: "a transaction that was open when the cursor was taken is told", run: openTransactionIsTold, tx: true},
-		{name: "changes of one transaction are told together", run: transactionIsToldWhole, tx: true},
-		{name: "what was rolled back is not told", run: rolledBackIsNotTold, tx: true},
+		{name: "the changes of a transaction that was open when the cursor was taken are returned", run: openTransactionIsTold, tx: true},
+		{name: "changes of one transaction are returned together", run: transactionIsToldWhole, tx: true},
+		{name: "changes that were rolled back are not returned", run: rolledBackIsNotTold, tx: true},
 		{name: "a cursor that means nothing flushes", run: garbageCursor},
 		{name: "a cursor of another store flushes", run: foreignCursor},
 		{name: "a feed that flushed goes on", run: feedGoesOn},
@@ -63,13 +63,13 @@ func (t *trial) feedLost(cursor string) bool {
 
 func emptyCursor(t *trial) {
 	key := t.create()
-	cursor := t.cursor() // checks that nothing is told
+	cursor := t.cursor() // checks that nothing is returned
 	if cursor == "" {
 		t.Errorf("Changes of an empty cursor returned an empty cursor")
 	}
 	action := t.touch(key.ID, t.now())
 	if got := t.changes(cursor, action); len(got) != 1 {
-		t.Errorf("the first change after the cursor was told %d times, want once", len(got))
+		t.Errorf("the first change after the cursor was returned %d times, want once", len(got))
 	}
 }
 
@@ -86,7 +86,7 @@ func changesAfterCursor(t *trial) {
 		for i, action := range actions {
 			at := slices.IndexFunc(changes, func(change keyfold.Change) bool { return change.Action == action })
 			if at < 0 {
-				t.Errorf("round %d: change %d was not told", round, i)
+				t.Errorf("round %d: change %d was not returned", round, i)
 				continue
 			}
 			if got := changes[at].Target; got != keys[i].ID {
@@ -105,7 +105,7 @@ func changesOfAnyTime(t *trial) {
 		action := t.touch(key.ID, at)
 		got := t.changes(cursor, action)
 		if len(got) != 1 || !got[0].At.Equal(at) {
-			t.Errorf("a change that bears a time %v from now: got %v, want it told with that time", late, got)
+			t.Errorf("a change with a time %v from now: got %v, want it returned with that time", late, got)
 		}
 	}
 }
@@ -170,7 +170,7 @@ func nothingPassedOver(t *trial) {
 		for round := range rounds {
 			for part := range 1 + i%2*round%3 {
 				if !seen[action(i, round, part)] {
-					t.Errorf("no poll told change %d of round %d of writer %d", part, round, i)
+					t.Errorf("no poll returned change %d of round %d of writer %d", part, round, i)
 				}
 			}
 		}
@@ -231,7 +231,7 @@ func (t *trial) wantChange(cursor, action string) {
 	changes, _, err := t.store.Changes(t.ctx, cursor)
 	t.wantNoError("Changes", err)
 	if !slices.ContainsFunc(changes, func(change keyfold.Change) bool { return change.Action == action }) {
-		t.Errorf("a change that was committed after the cursor was taken was not told")
+		t.Errorf("a change that was committed after the cursor was taken was not returned")
 	}
 }
 
@@ -261,7 +261,7 @@ func rolledBackIsNotTold(t *trial) {
 	})
 	t.wantError("InTx", err, refused)
 	t.wantNoRows(cursor, m)
-	// Nor is it told later, behind another change.
+	// Nor is it returned later, behind another change.
 	t.touch(key.ID, t.now())
 	t.wantNoRows(cursor, m)
 }
@@ -308,7 +308,7 @@ func newFeed(t *trial) {
 		changes, next, err := t.store.Changes(t.ctx, cursor)
 		t.wantNoError("Changes", err)
 		if len(changes) != 0 {
-			t.Errorf("a store in which nothing happened told %v", changes)
+			t.Errorf("a store in which nothing happened returned %v", changes)
 		}
 		cursor = next
 	}

@@ -20,14 +20,14 @@ func oneTimeCases() []testCase {
 		{name: "a sum that exists is a conflict, and nothing of the second token is kept", run: duplicateToken},
 		{name: "a use changes the user as its purpose says, and the token is gone", run: usesByPurpose},
 		{name: "a use writes one change row and one audit row with the user's id", run: useWritesRows},
-		{name: "a token that was used is no good", run: usedToken},
+		{name: "a token works once", run: usedToken},
 		{name: "a token is good until one millisecond before it expires", run: tokenExpires},
-		{name: "a token is no good for another purpose, or for a user who changed or is disabled", run: uselessTokens},
+		{name: "a token does not work for another purpose, or for a user who changed or is disabled", run: uselessTokens},
 		{name: "a use for an address that another user has is a conflict and leaves the token", run: useOfTakenAddress},
 		{name: "one of fifty racing uses wins", run: racingUses},
 		{name: "of two users who race for one address one gets it", run: racingChangesOfAddress},
 		{name: "a reset that races with a new password never undoes it", run: resetRacesPassword},
-		{name: "a use that races with the deletion of its user leaves nobody", run: useRacesDeletion},
+		{name: "a use that races with the deletion of its user leaves no user", run: useRacesDeletion},
 		{name: "tokens that have expired are pruned, and no other", run: pruneTokensBound},
 		{name: "pruning tokens goes in small steps and reports when more is left", run: pruneTokensInSteps},
 	}
@@ -123,7 +123,7 @@ func everyTokenColumn(t *trial) {
 	user := t.activeUser()
 	token := t.token(user, keyfold.PurposeChangeEmail)
 	token.Sum[0], token.Sum[1], token.Sum[2], token.Sum[31] = 0, 255, '\'', '\\'
-	token.PasswordVersion, token.EmailKey = 41, "another@"+user.ID // what the user has is no matter yet
+	token.PasswordVersion, token.EmailKey = 41, "another@"+user.ID // the store must not compare these yet
 	for _, field := range zeroFields("OneTimeTokenRecord", reflect.ValueOf(token)) {
 		t.Errorf("the suite's own token has nothing in %s: give it a value in token", field)
 	}
@@ -163,12 +163,12 @@ func tokenReplaces(t *trial) {
 
 func tokenOfUnknownUser(t *trial) {
 	kept := t.addToken(t.activeUser(), keyfold.PurposeVerifyEmail)
-	nobody := t.newUser()
-	fresh := t.token(nobody, keyfold.PurposeVerifyEmail)
+	unknown := t.newUser()
+	fresh := t.token(unknown, keyfold.PurposeVerifyEmail)
 	taken := fresh
 	taken.Sum = kept.Sum
 	for _, token := range []keyfold.OneTimeTokenRecord{fresh, taken} {
-		m := t.mutation(t.action(), nobody.ID)
+		m := t.mutation(t.action(), unknown.ID)
 		cursor := t.cursor()
 		t.wantError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrNotFound)
 		t.wantNoRows(cursor, m)

@@ -16,7 +16,7 @@ func passwordCases() []testCase {
 		{name: "racing changes of a password each raise the versions", run: racingPasswords},
 		{name: "a password of an unknown user is not found", run: passwordOfUnknown},
 		{name: "a rehash of a password replaces the hash alone", run: passwordRehash},
-		{name: "a rehash of a password that was changed changes nothing and is no error", run: passwordRehashCompares},
+		{name: "a rehash of a password that was changed changes nothing and returns no error", run: passwordRehashCompares},
 		{name: "a rehash of a password never undoes a change of it that races", run: passwordRehashRaces},
 	}
 }
@@ -50,8 +50,8 @@ func passwordCompares(t *trial) {
 	user.PasswordVersion++
 	user.Version++
 	t.wantUser("after a new password in place of its version", user)
-	nobody := t.newUser()
-	t.wantError("SetPassword of nobody", t.store.SetPassword(t.ctx, nobody.ID, "hash", nobody.PasswordVersion, m), keyfold.ErrNotFound)
+	unknown := t.newUser()
+	t.wantError("SetPassword of an unknown user", t.store.SetPassword(t.ctx, unknown.ID, "hash", unknown.PasswordVersion, m), keyfold.ErrNotFound)
 }
 
 func racingPasswordVersions(t *trial) {
@@ -131,9 +131,9 @@ func passwordRehashCompares(t *trial) {
 		t.wantNoError("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, old, "rehashed"))
 		t.wantUser(fmt.Sprintf("after a rehash of %q", old), user)
 	}
-	nobody := t.newUser()
-	t.wantNoError("RehashPassword of nobody", t.store.RehashPassword(t.ctx, nobody.ID, "hash", "rehashed"))
-	t.wantNoUser(nobody)
+	unknown := t.newUser()
+	t.wantNoError("RehashPassword of an unknown user", t.store.RehashPassword(t.ctx, unknown.ID, "hash", "rehashed"))
+	t.wantNoUser(unknown)
 }
 
 func passwordRehashRaces(t *trial) {

@@ -320,7 +320,7 @@ func pruneKeepsNewestChange(t *trial) {
 	cursor = t.cursor()
 	action := t.touch(key.ID, t.now())
 	if len(t.changes(cursor, action)) != 1 {
-		t.Errorf("after pruning a new change was not told")
+		t.Errorf("after pruning a new change was not returned")
 	}
 }
 

@@ -23,13 +23,13 @@ func (t *trial) changes(cursor, action string) []keyfold.Change {
 	t.Helper()
 	changes, _, err := t.store.Changes(t.ctx, cursor)
 	t.wantNoError("Changes", err)
-	var told []keyfold.Change
+	var found []keyfold.Change
 	for _, change := range changes {
-		if change.Action == action && !slices.ContainsFunc(told, func(seen keyfold.Change) bool { return seen.Seq == change.Seq }) {
-			told = append(told, change)
+		if change.Action == action && !slices.ContainsFunc(found, func(seen keyfold.Change) bool { return seen.Seq == change.Seq }) {
+			found = append(found, change)
 		}
 	}
-	return told
+	return found
 }
 
 // audited returns the audit entries of one mutation, newest first.

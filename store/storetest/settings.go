@@ -88,7 +88,7 @@ func racingAdditions(t *trial) {
 		t.wantNoError("racing AddSetting", errors.Join(errs...))
 		won := t.wantSetting(name)
 		for i := range stored {
-			t.wantEqual("what "+values[i]+" was told", stored[i], won)
+			t.wantEqual("the answer to "+values[i], stored[i], won)
 		}
 	}
 }

@@ -255,7 +255,7 @@ func racingStates(t *trial) {
 }
 
 func stateOfNothing(t *trial) {
-	m := t.mutation(t.action(), "nobody")
+	m := t.mutation(t.action(), "no key")
 	cursor := t.cursor()
 	for _, ids := range [][]string{nil, {}, {t.id()}} {
 		if changed := t.change(ids, keyfold.RevokeChange, "", m); len(changed) != 0 {

@@ -1,7 +1,7 @@
 // Package storetest is the definition of [keyfold.Store] in code: one case for
 // each sentence of the contract.
 //
-// Whoever writes a store calls [Run] from a test of its own:
+// The author of a store calls [Run] from a test:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) keyfold.Store {

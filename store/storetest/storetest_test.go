@@ -59,7 +59,7 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 		}},
 		{"one-time token used twice", newUsedTwice, []string{"one-time tokens/one of fifty racing uses wins"}},
 		{"one-time token of a disabled user used", newTokenOfDisabled, []string{
-			"one-time tokens/a token is no good for another purpose, or for a user who changed or is disabled",
+			"one-time tokens/a token does not work for another purpose, or for a user who changed or is disabled",
 		}},
 		{"rehash without a compare", newBlindRehash, []string{
 			"passwords/a rehash of a password never undoes", "passwords/a rehash of a password that was changed changes nothing",
@@ -71,13 +71,13 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 		{"attempts lost", newLostAttempts, []string{
 			"throttles/no attempt lost:", "throttles/racing refunds", "throttles/racing reservations of several names",
 		}},
-		{"attempts counted where one is blocked", newHalfReservation, []string{"throttles/where one name is blocked none counts"}},
+		{"attempts counted where one is blocked", newHalfReservation, []string{"throttles/if one throttle blocks, none counts"}},
 		{"settings added without a guard", newOverwritten, []string{
 			"settings/adding a setting that has a value", "settings/adding a setting writes neither",
 			"settings/of racing additions one wins",
 		}},
 		{"unlock without an audit row", newSilentUnlock, []string{
-			"throttles/an unlock applies its settlement and is audited", "users/every change of a user writes",
+			"throttles/an unlock applies its result and is audited", "users/every change of a user writes",
 		}},
 		{"unlock of a user who does not exist", newForcefulUnlock, []string{"throttles/an unlock of an unknown user"}},
 		{"keys left of a deleted user", newOrphans, []string{
@@ -140,7 +140,7 @@ func runAlone(ctx context.Context, c storetest.Case, newStore func() keyfold.Sto
 	return report.lines
 }
 
-// report is a test whose failure is no failure.
+// report is a test whose failures are collected.
 type report struct {
 	ctx      context.Context
 	mu       sync.Mutex

@@ -19,17 +19,17 @@ func throttleCases() []testCase {
 		{name: "each attempt counts as the rule says", run: attemptsCount},
 		{name: "a throttle that expired counts as absent", run: expiredThrottle},
 		{name: "a bucket regains its attempts one by one", run: bucketDrips},
-		{name: "where one name is blocked none counts, and the one that ends last is told", run: blockedAttempt},
+		{name: "if one throttle blocks, none counts, and the one that ends last is returned", run: blockedAttempt},
 		{name: "a block ends at its end, and with its throttle", run: blockEnds},
 		{name: "no attempt lost: each of a hundred racing reservations counts", run: racingAttempts},
 		{name: "racing reservations of several names in any order each count", run: racingAttemptsOnNames},
 		{name: "once a name is blocked no racing reservation passes", run: racingAttemptsAreBlocked},
-		{name: "a settlement forgets, refunds and writes what it names, and no more", run: settlement},
-		{name: "a settlement passes absent rows over, but writes the good ones", run: settlementOfAbsent},
+		{name: "an attempt result clears, refunds and trusts the throttles that it names, and no others", run: attemptResult},
+		{name: "an attempt result skips throttles that do not exist, but writes the trusted ones", run: attemptResultOfAbsent},
 		{name: "racing refunds each count", run: racingRefunds},
-		{name: "an unlock applies its settlement and is audited", run: unlockUser},
+		{name: "an unlock applies its result and is audited", run: unlockUser},
 		{name: "an unlock of an unknown user changes nothing", run: unlockUnknownUser},
-		{name: "an empty reservation and an empty settlement change nothing", run: emptyAttempt},
+		{name: "an empty reservation and an empty result change nothing", run: emptyAttempt},
 		{name: "throttles write neither change rows nor audit rows", run: throttlesWriteNoRows, alone: true},
 		{name: "throttles that have expired are pruned, and no other", run: pruneThrottlesBound},
 		{name: "pruning throttles goes in small steps and reports when more is left", run: pruneThrottlesInSteps},
@@ -55,7 +55,7 @@ func databaseID(t *trial) {
 	}))
 }
 
-// lax is a rule that blocks nobody within a case.
+// lax is a rule that does not block within a case.
 var lax = keyfold.ThrottleRule{Burst: 1 << 40, InitialDelay: time.Second, MaxDelay: time.Minute, ResetAfter: time.Hour}
 
 // strict blocks from the second attempt on.
@@ -331,7 +331,7 @@ func racingAttemptsAreBlocked(t *trial) {
 	})
 }
 
-func settlement(t *trial) {
+func attemptResult(t *trial) {
 	at := t.now()
 	row := func(kind string, attempts int64) keyfold.Throttle {
 		row := keyfold.Throttle{Name: kind + " " + t.id(), Attempts: attempts, ExpiresAt: at.Add(strict.ResetAfter - time.Duration(attempts-1)*time.Minute)}
@@ -355,13 +355,13 @@ func settlement(t *trial) {
 	// was taken back.
 	refund.Attempts, refund.BlockedUntil = 1, time.Time{}
 	blocked.Attempts, blocked.BlockedUntil = 3, time.Time{}
-	t.wantThrottles("after the settlement", kept, refund, blocked,
+	t.wantThrottles("after the result", kept, refund, blocked,
 		keyfold.Throttle{Name: good.Name, ExpiresAt: until}, keyfold.Throttle{Name: fresh, ExpiresAt: until})
 	t.wantReserved(strict, at, refund.Name, good.Name)
 	t.wantThrottles("a good one after an attempt", keyfold.Throttle{Name: good.Name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 }
 
-func settlementOfAbsent(t *trial) {
+func attemptResultOfAbsent(t *trial) {
 	forget, refund, good := "forget "+t.id(), "refund "+t.id(), "good "+t.id()
 	until := t.now()
 	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{
@@ -433,7 +433,7 @@ func emptyAttempt(t *trial) {
 	t.wantReserved(strict, at, name)
 	t.wantReserved(strict, at)
 	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{TrustedUntil: at}))
-	t.wantThrottles("a throttle of nobody's", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
+	t.wantThrottles("a throttle without a user", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 }
 
 func throttlesWriteNoRows(t *trial) {

@@ -225,10 +225,10 @@ func txSurvivesUserRefusals(t *trial) {
 		token := on.newToken
 		token.Sum = change.Sum
 		t.wantError("CreateOneTime of a sum that exists", tx.CreateOneTimeToken(t.ctx, token, m), keyfold.ErrConflict)
-		t.wantError("DeleteUser of nobody", tx.DeleteUser(t.ctx, t.id(), m), keyfold.ErrNotFound)
+		t.wantError("DeleteUser of an unknown user", tx.DeleteUser(t.ctx, t.id(), m), keyfold.ErrNotFound)
 		key := on.fresh
 		key.UserID = t.id()
-		t.wantError("CreateKey of nobody", tx.CreateKey(t.ctx, key, m), keyfold.ErrNotFound)
+		t.wantError("CreateKey of an unknown user", tx.CreateKey(t.ctx, key, m), keyfold.ErrNotFound)
 		return tx.CreateUser(t.ctx, after, t.mutation("user.create", after.ID))
 	}))
 	t.wantUnchanged(on)

@@ -58,7 +58,7 @@ func (t *trial) now() time.Time {
 	return t.clock
 }
 
-// id returns 16 base62 characters that nobody else uses.
+// id returns 16 base62 characters that no other case uses.
 func (t *trial) id() string { return newID(16) }
 
 func newID(length int) string {
@@ -230,7 +230,7 @@ func race(n int, fn func(i int) error) []error {
 }
 
 // again calls fn until the database does not give it up, as a caller would
-// that is told ErrRetry, a bounded number of times.
+// that gets ErrRetry, a bounded number of times.
 func again(fn func() error) error {
 	var err error
 	for range 20 {

@@ -52,7 +52,7 @@ func updatesAreNotLost(t *trial) {
 	t.wantEqual("after stale updates", t.wantKey(key.ID), got)
 }
 
-// increment adds one to the count of a key, as often as it takes until nobody
+// increment adds one to the count of a key, as often as it takes until no other writer
 // comes in between.
 func (t *trial) increment(id string, m keyfold.Mutation) error {
 	for {

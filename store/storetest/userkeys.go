@@ -25,7 +25,7 @@ func userKeyCases() []testCase {
 		{name: "a user with hundreds of keys is deleted in one step", run: largeUserDeletion},
 		{name: "the names of a deleted user are free", run: deletionFreesNames},
 		{name: "one of eight racing deletions of a user wins", run: racingUserDeletions},
-		{name: "a key that races with the deletion of its user is no key that verifies", run: keysRaceDeletion},
+		{name: "a key that races with the deletion of its user does not verify", run: keysRaceDeletion},
 		{name: "rotations that race with the deletion of their user end with it, and none gives up", run: rotationsRaceDeletion},
 		{name: "a key that races with the disabling of its user is refused with the others", run: keysRaceDisabling},
 	}
@@ -202,7 +202,7 @@ func userIDsAreOpaque(t *trial) {
 }
 
 func listByUser(t *trial) {
-	user, other, nobody := t.addUser(), t.addUser(), t.addUser()
+	user, other, unknown := t.addUser(), t.addUser(), t.addUser()
 	begin := t.now()
 	keys := t.createMany(13, of(user), func(key *keyfold.KeyRecord) {
 		key.CreatedAt = begin.Add(time.Duration(key.ID[0]%4) * time.Millisecond)
@@ -214,7 +214,7 @@ func listByUser(t *trial) {
 		got := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: user.ID, Limit: limit}, nil)
 		t.wantEqual(fmt.Sprintf("keys of a user in pages of %d", limit), got, keys)
 	}
-	for _, id := range []string{nobody.ID, t.id()} {
+	for _, id := range []string{unknown.ID, t.id()} {
 		if got := t.walk(keyfold.KeyScan{Index: keyfold.KeysByUser, Value: id, Limit: 10}, nil); len(got) != 0 {
 			t.Errorf("a user without keys has %d", len(got))
 		}
@@ -227,7 +227,7 @@ func usageByUser(t *trial) {
 	theirs, nobodys := t.create(of(other)), t.create(func(key *keyfold.KeyRecord) { key.OwnerID = user.ID })
 	batch := t.used(a.ID, b.ID, gone.ID, theirs.ID, nobodys.ID)
 	for i := range batch.Events {
-		batch.Events[i].Route = []string{"a", "b", "gone", "theirs", "nobody's"}[i]
+		batch.Events[i].Route = []string{"a", "b", "gone", "theirs", "of an unknown user"}[i]
 		batch.Events[i].At = batch.Events[i].At.Add(time.Duration(i) * time.Millisecond)
 	}
 	batch.Events[1].Outcome, batch.Hours[1].Outcome = keyfold.OutcomeScope, keyfold.OutcomeScope
@@ -245,7 +245,7 @@ func usageByUser(t *trial) {
 		{"the user", user.ID, nil, []string{"b", "a"}, []keyfold.UsageHour{allowed, refused}},
 		{"the user, by code", user.ID, []keyfold.Outcome{keyfold.OutcomeScope}, []string{"b"}, []keyfold.UsageHour{refused}},
 		{"another user", other.ID, nil, []string{"theirs"}, []keyfold.UsageHour{allowed}},
-		{"nobody", t.id(), nil, nil, nil},
+		{"an unknown user", t.id(), nil, nil, nil},
 	} {
 		scan := keyfold.UsageScan{UserID: row.userID, Outcomes: row.codes, From: hour, To: hour.Add(2 * time.Hour)}
 		hours, err := t.store.UsageHours(t.ctx, scan)
@@ -325,10 +325,10 @@ func userDeletionWritesRows(t *trial) {
 	cursor := t.cursor()
 	t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, user.ID, m))
 	t.wantRows(cursor, m, user.ID)
-	told := t.changes(cursor, "key.delete")
+	deleted := t.changes(cursor, "key.delete")
 	for _, key := range keys {
 		t.wantKeyDeleted(m, key.ID)
-		if slices.ContainsFunc(told, func(change keyfold.Change) bool { return change.Target == key.ID }) {
+		if slices.ContainsFunc(deleted, func(change keyfold.Change) bool { return change.Target == key.ID }) {
 			t.Errorf("the deletion of a user wrote a change row for a key, want the user's alone")
 		}
 	}
@@ -407,7 +407,7 @@ func (t *trial) keysRace(change func(user keyfold.UserRecord, m keyfold.Mutation
 		case err == nil:
 			made = append(made, key)
 		case !errors.Is(err, keyfold.ErrNotFound) && !(i == rotating && errors.Is(err, keyfold.ErrConflict)):
-			t.Errorf("making a key beside a change of its user: got error %v", err)
+			t.Errorf("creating a key during a change of its user: got error %v", err)
 		}
 	}
 	return made
@@ -421,7 +421,7 @@ func keysRaceDeletion(t *trial) {
 		for _, key := range made {
 			record, err := t.store.VerifyKey(t.ctx, key.ID)
 			if err == nil && !record.UserDisabled {
-				t.Errorf("a key that was made beside the deletion of its user verifies")
+				t.Errorf("a key that was created during the deletion of its user verifies")
 			}
 			if err != nil {
 				t.wantError("VerifyKey", err, keyfold.ErrNotFound)
@@ -452,7 +452,7 @@ func rotationsRaceDeletion(t *trial) {
 		t.wantNoError("deleting the user", errs[rotations])
 		for _, err := range errs[:rotations] {
 			if err != nil && !errors.Is(err, keyfold.ErrNotFound) && !errors.Is(err, keyfold.ErrConflict) {
-				t.Errorf("RotateKey beside the deletion of its user: got error %v, want none, not found or conflict", err)
+				t.Errorf("RotateKey during the deletion of its user: got error %v, want none, not found or conflict", err)
 			}
 		}
 	}
@@ -465,10 +465,10 @@ func keysRaceDisabling(t *trial) {
 			return err
 		})
 		if len(made) != 5 {
-			t.Errorf("beside the disabling of a user %d keys of 4 were made", len(made)-1)
+			t.Errorf("during the disabling of a user, %d keys of 4 were created", len(made)-1)
 		}
 		for _, key := range made {
-			t.wantUserOfKey("a key made beside the disabling", key.ID, key.UserID, true)
+			t.wantUserOfKey("a key created during the disabling", key.ID, key.UserID, true)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func userCases() []testCase {
 		{name: "an unknown user is not found", run: unknownUser},
 		{name: "usernames and addresses are compared byte by byte: trailing blank, case, normal form", run: namesAreOpaque},
 		{name: "users are listed newest first, by time and then the bytes of the id, page by page", run: usersAreOrdered, alone: true},
-		{name: "a walk shows every user who stays exactly once, whoever comes and goes", run: userWalkIsStable, alone: true},
+		{name: "a walk shows every user who stays exactly once, whatever is added and deleted", run: userWalkIsStable, alone: true},
 		{name: "an update of a user writes how it is called and no other field", run: userUpdateWritesItsFields},
 		{name: "an update of a user gives the names up that it takes away", run: userUpdateFreesNames},
 		{name: "an update of a user fails for the first reason: not found, stale, conflict", run: userUpdateRefusals},
@@ -102,7 +102,7 @@ func (t *trial) wantUser(what string, user keyfold.UserRecord) {
 	t.wantEqual(what+": Users", page, []keyfold.UserRecord{user})
 }
 
-// wantNoUser checks that nobody is found by the id and the names of a user.
+// wantNoUser checks that no user is found by the id and the names of a user.
 func (t *trial) wantNoUser(user keyfold.UserRecord) {
 	t.Helper()
 	_, err := t.store.User(t.ctx, user.ID)
@@ -110,7 +110,7 @@ func (t *trial) wantNoUser(user keyfold.UserRecord) {
 	t.wantNoName(user.UsernameKey, user.EmailKey)
 }
 
-// wantNoName checks that nobody has the names.
+// wantNoName checks that no user has the names.
 func (t *trial) wantNoName(usernameKey, emailKey string) {
 	t.Helper()
 	_, err := t.store.UserByUsername(t.ctx, usernameKey)
@@ -372,8 +372,8 @@ func userUpdateRefusals(t *trial) {
 		edit func(*keyfold.UserRecord)
 		want error
 	}{
-		{"of nobody", func(u *keyfold.UserRecord) { u.ID = unknown.ID }, keyfold.ErrNotFound},
-		{"of nobody, to a name that is taken", func(u *keyfold.UserRecord) { u.ID, u.UsernameKey = unknown.ID, other.UsernameKey }, keyfold.ErrNotFound},
+		{"of an unknown user", func(u *keyfold.UserRecord) { u.ID = unknown.ID }, keyfold.ErrNotFound},
+		{"of an unknown user, to a name that is taken", func(u *keyfold.UserRecord) { u.ID, u.UsernameKey = unknown.ID, other.UsernameKey }, keyfold.ErrNotFound},
 		{"of an older version", func(u *keyfold.UserRecord) { u.Version-- }, keyfold.ErrStale},
 		{"of a newer version", func(u *keyfold.UserRecord) { u.Version++ }, keyfold.ErrStale},
 		{"of another version, to a name that is taken", func(u *keyfold.UserRecord) { u.Version, u.UsernameKey = 0, other.UsernameKey }, keyfold.ErrStale},
@@ -475,7 +475,7 @@ func userStates(t *trial) {
 		{enable, "", false},
 		{disable, "", true},
 		{disable, "", false},
-		{enable, "a reason that nobody keeps", true},
+		{enable, "a reason that is not kept", true},
 	} {
 		m := t.mutation(t.action(), want.ID)
 		cursor := t.cursor()
@@ -506,7 +506,7 @@ func userStateOfUnknown(t *trial) {
 		changed, err := t.store.SetUserState(t.ctx, user.ID, change, "", m)
 		t.wantError("SetUserState", err, keyfold.ErrNotFound)
 		if changed {
-			t.Errorf("SetUserState of nobody said that it changed something")
+			t.Errorf("SetUserState of an unknown user said that it changed something")
 		}
 		t.wantNoUser(user)
 		t.wantNoRows(cursor, m)
@@ -589,7 +589,7 @@ func userRefusalsWriteNoRows(t *trial) {
 		user := t.newUser()
 		m := t.mutation(t.action(), user.ID)
 		cursor := t.cursor()
-		t.wantError(verb.name+" of nobody", verb.do(t, user, m), keyfold.ErrNotFound)
+		t.wantError(verb.name+" of an unknown user", verb.do(t, user, m), keyfold.ErrNotFound)
 		t.wantNoRows(cursor, m)
 	}
 }

@@ -11,7 +11,7 @@ import (
 func verifyCases() []testCase {
 	return []testCase{
 		{name: "no stale read: VerifyKey shows a change as soon as it is committed", run: verifyIsNotStale},
-		{name: "the last use is told of keys with an idle timeout only", run: lastUseForIdleTimeout},
+		{name: "the last use is returned for keys with an idle timeout only", run: lastUseForIdleTimeout},
 	}
 }
 

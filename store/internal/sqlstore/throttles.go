@@ -138,38 +138,38 @@ func setThrottle(ctx context.Context, q Querier, t keyfold.Throttle) error {
 }
 
 // RecordAttemptResult implements keyfold.ThrottleStore.
-func (s *Store) RecordAttemptResult(ctx context.Context, settlement keyfold.AttemptResult) error {
+func (s *Store) RecordAttemptResult(ctx context.Context, result keyfold.AttemptResult) error {
 	return s.writeIn(ctx, laneAttempt, "settle attempt", writeDeadline, func(ctx context.Context, session *Session) error {
-		return settle(ctx, session.Querier, settlement)
+		return settle(ctx, session.Querier, result)
 	})
 }
 
 // UnlockUser implements keyfold.ThrottleStore.
-func (s *Store) UnlockUser(ctx context.Context, id string, settlement keyfold.AttemptResult, m keyfold.Mutation) error {
+func (s *Store) UnlockUser(ctx context.Context, id string, result keyfold.AttemptResult, m keyfold.Mutation) error {
 	return s.changeUser(ctx, "unlock user", id, m, func(ctx context.Context, q Querier) error {
 		if _, err := q.UserRow(ctx, id); err != nil {
 			return err
 		}
-		return settle(ctx, q, settlement)
+		return settle(ctx, q, result)
 	})
 }
 
-// settle applies a settlement, in the order of the names as ReserveAttempt does.
-func settle(ctx context.Context, q Querier, settlement keyfold.AttemptResult) error {
+// settle applies a result, in the order of the names as ReserveAttempt does.
+func settle(ctx context.Context, q Querier, result keyfold.AttemptResult) error {
 	actions := make(map[string]func(keyfold.Throttle) error)
-	for _, name := range settlement.Clear {
+	for _, name := range result.Clear {
 		actions[name] = func(keyfold.Throttle) error { return q.DeleteThrottle(ctx, name) }
 	}
-	for _, refund := range settlement.Refund {
+	for _, refund := range result.Refund {
 		actions[refund.Name] = func(row keyfold.Throttle) error { return setThrottle(ctx, q, refund.Rule.Refund(row)) }
 	}
-	for _, name := range settlement.Trusted {
+	for _, name := range result.Trusted {
 		actions[name] = func(keyfold.Throttle) error {
-			return setThrottle(ctx, q, keyfold.Throttle{Name: name, ExpiresAt: settlement.TrustedUntil})
+			return setThrottle(ctx, q, keyfold.Throttle{Name: name, ExpiresAt: result.TrustedUntil})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(actions)) {
-		row, err := lockThrottle(ctx, q, name, slices.Contains(settlement.Trusted, name))
+		row, err := lockThrottle(ctx, q, name, slices.Contains(result.Trusted, name))
 		if err == nil && row != nil {
 			err = actions[name](*row)
 		}

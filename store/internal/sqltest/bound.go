@@ -35,7 +35,7 @@ func TestHostTransaction(t *testing.T, store keyfold.Store, begin Begin) {
 	if got, err := tx.Store.Key(t.Context(), key.ID); err != nil || got.RotatedTo != "" || got.Version != 1 {
 		t.Errorf("after a rotation that failed the key is %+v (%v), want it as it was", got.Key, err)
 	}
-	if _, err := tx.Store.VerifyKey(t.Context(), "nobody"); !errors.Is(err, keyfold.ErrNotFound) {
+	if _, err := tx.Store.VerifyKey(t.Context(), "no key"); !errors.Is(err, keyfold.ErrNotFound) {
 		t.Errorf("VerifyKey of an unknown id: got %v, want ErrNotFound", err)
 	}
 	batch := keyfold.UsageBatch{

@@ -26,7 +26,7 @@ func TestFeedAndChangesNeedNoConnectionOfThePool(t *testing.T, store keyfold.Sto
 	for range 3 {
 		created := Create(t, store)
 		if got := l.Poll(t); !slices.Equal(got, []string{created.ID}) {
-			t.Errorf("the feed told %q, want %q", got, created.ID)
+			t.Errorf("the feed returned %q, want %q", got, created.ID)
 		}
 	}
 	if err := store.InTx(t.Context(), func(tx keyfold.Store) error { Create(t, tx); return nil }); err != nil {
@@ -74,7 +74,7 @@ func TestAttemptsLeaveConnectionsToOthers(t *testing.T, store keyfold.Store, siz
 		}
 		created := Create(t, store)
 		if got := l.Poll(t); !slices.Equal(got, []string{created.ID}) {
-			t.Errorf("the feed told %q, want %q", got, created.ID)
+			t.Errorf("the feed returned %q, want %q", got, created.ID)
 		}
 	}
 	unlock()

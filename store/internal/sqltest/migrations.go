@@ -25,7 +25,7 @@ const (
 )
 
 // Main is the TestMain of a store's tests. In a child process it opens the
-// store, which migrates, and kills itself on the way where it was told to.
+// store, which migrates, and kills itself on the way if it is asked to.
 func Main(m *testing.M, engine Engine) {
 	dsn := os.Getenv(childDSN)
 	if dsn == "" {
@@ -211,8 +211,8 @@ func (e Engine) TestNewerSchema(t *testing.T) {
 	if err := running.Check(t.Context()); err != nil {
 		t.Errorf("Check of a newer schema that this build may use: %v", err)
 	}
-	told, _ := e.open(t, dsn).(interface{ Migration() (from, to int64) })
-	if from, to := told.Migration(); from != 99 || to != 99 {
+	store, _ := e.open(t, dsn).(interface{ Migration() (from, to int64) })
+	if from, to := store.Migration(); from != 99 || to != 99 {
 		t.Errorf("a newer schema that this build may use: from %d to %d, want 99 both", from, to)
 	}
 	for version, reason := range map[string]string{
