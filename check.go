@@ -255,6 +255,14 @@ func changed[T any](ctx context.Context, c checked, fn func() (T, error)) (T, er
 	return value, err
 }
 
+// prune is change for the deletion of old rows, which says nothing about changes.
+func (c checked) prune(ctx context.Context, prune func() (int, bool, error)) (deleted int, more bool, err error) {
+	if err := c.mayDecide(ctx); err != nil {
+		return 0, false, err
+	}
+	return prune()
+}
+
 func (c checked) InTx(ctx context.Context, fn func(Store) error) error {
 	if err := c.mayDecide(ctx); err != nil {
 		return err
@@ -447,11 +455,4 @@ func (c *changeHealth) failure(ctx context.Context) error {
 		c.state.at = time.Now() // the next probe waits for its turn too
 	}
 	return c.state.err
-}
-
-func (c checked) prune(ctx context.Context, prune func() (int, bool, error)) (deleted int, more bool, err error) {
-	if err := c.mayDecide(ctx); err != nil {
-		return 0, false, err
-	}
-	return prune()
 }

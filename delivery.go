@@ -46,13 +46,14 @@ type delivery struct {
 	stop     chan struct{}
 	done     chan struct{}
 
-	// turn holds one token while a delivery runs, which owns the next five.
-	turn     chan struct{}
-	refused  map[hourKey]int64
-	overflow map[hourKey]useCount
-	inFlight []*parcel
-	rehashes []rehash
-	number   int64 // of the batch made last
+	turn chan struct{} // holds one token while a delivery runs
+	work struct {      // belongs to the delivery that has the turn
+		refused  map[hourKey]int64
+		overflow map[hourKey]useCount
+		inFlight []*parcel
+		rehashes []rehash
+		number   int64 // of the batch made last
+	}
 
 	state struct {
 		sync.Mutex
@@ -78,8 +79,8 @@ func newDelivery(store Store, opts *Options, r *recorder) *delivery {
 	d := &delivery{
 		store: store, opts: opts, id: token.Random(recorderIDLen), recorder: r,
 		stop: make(chan struct{}), done: make(chan struct{}), turn: make(chan struct{}, 1),
-		refused: map[hourKey]int64{}, overflow: map[hourKey]useCount{},
 	}
+	d.work.refused, d.work.overflow = map[hourKey]int64{}, map[hourKey]useCount{}
 	r.start = d.start
 	return d
 }
@@ -164,7 +165,7 @@ func (d *delivery) deliver(ctx context.Context) (down bool, err error) {
 	if down {
 		return true, err
 	}
-	rejected := len(d.inFlight)
+	rejected := len(d.work.inFlight)
 	d.makeBatches()
 	var later error
 	down, later = d.write(ctx, rejected)
@@ -199,7 +200,7 @@ func (d *delivery) collectCounts() {
 	for i := range d.recorder.shards {
 		refused, overflow := d.recorder.shards[i].takeCounts()
 		for of, count := range refused {
-			d.refused[of] += count
+			d.work.refused[of] += count
 		}
 		d.addOverflow(overflow)
 	}
@@ -207,7 +208,7 @@ func (d *delivery) collectCounts() {
 
 func (d *delivery) addOverflow(overflow map[hourKey]useCount) {
 	for of, use := range overflow {
-		d.overflow[of] = d.overflow[of].plus(use)
+		d.work.overflow[of] = d.work.overflow[of].plus(use)
 	}
 }
 
@@ -221,20 +222,20 @@ func (d *delivery) makeBatches() {
 		g := shards[i].take(next)
 		sum.uses[i], last = g.uses, g.ack
 		for _, move := range g.rehashes {
-			d.rehashes = append(d.rehashes, move)
+			d.work.rehashes = append(d.work.rehashes, move)
 		}
 		d.addOverflow(g.overflow)
 	}
 	for first := true; ; first = false {
-		batch, size := sum.next(d.overflow)
+		batch, size := sum.next(d.work.overflow)
 		if first {
 			batch.Hours = append(batch.Hours, d.takeRefused()...)
 		}
 		if len(batch.Hours) == 0 && len(batch.Events) == 0 {
 			break
 		}
-		d.number++
-		batch.RecorderID, batch.Number, batch.At = d.id, d.number, d.opts.Now().UTC()
+		d.work.number++
+		batch.RecorderID, batch.Number, batch.At = d.id, d.work.number, d.opts.Now().UTC()
 		d.enqueue(&parcel{batch: batch, size: size, ack: last})
 	}
 	for i := range shards {
@@ -243,16 +244,16 @@ func (d *delivery) makeBatches() {
 }
 
 func (d *delivery) takeRefused() []UsageHour {
-	hours := make([]UsageHour, 0, len(d.refused))
-	for of, count := range d.refused {
-		hours = append(hours, UsageHour{HourAt: time.UnixMilli(of.hour).UTC(), Outcome: of.code, Count: count})
+	hours := make([]UsageHour, 0, len(d.work.refused))
+	for of, count := range d.work.refused {
+		hours = append(hours, UsageHour{HourAt: time.UnixMilli(of.hour).UTC(), Outcome: of.outcome, Count: count})
 	}
-	clear(d.refused)
+	clear(d.work.refused)
 	return hours
 }
 
 func (d *delivery) enqueue(p *parcel) {
-	d.inFlight = append(d.inFlight, p)
+	d.work.inFlight = append(d.work.inFlight, p)
 	if p.ack != nil {
 		p.ack.waiting++
 	}
@@ -264,9 +265,9 @@ func (d *delivery) enqueue(p *parcel) {
 // write stores the batches in flight from that index on. Those that fail stay in
 // flight. down means that the store does not take any.
 func (d *delivery) write(ctx context.Context, from int) (down bool, err error) {
-	kept := d.inFlight[:from]
-	for i := from; i < len(d.inFlight) && !down; i++ {
-		p := d.inFlight[i]
+	kept := d.work.inFlight[:from]
+	for i := from; i < len(d.work.inFlight) && !down; i++ {
+		p := d.work.inFlight[i]
 		failed := d.send(ctx, p)
 		if failed == nil {
 			continue
@@ -274,11 +275,11 @@ func (d *delivery) write(ctx context.Context, from int) (down bool, err error) {
 		err = cmp.Or(err, failed)
 		kept = append(kept, p)
 		if down = !p.rejected; down {
-			kept = append(kept, d.inFlight[i+1:]...)
+			kept = append(kept, d.work.inFlight[i+1:]...)
 		}
 	}
-	clear(d.inFlight[len(kept):])
-	d.inFlight = kept
+	clear(d.work.inFlight[len(kept):])
+	d.work.inFlight = kept
 	return down, err
 }
 
@@ -342,12 +343,12 @@ func (d *delivery) acknowledge(p *parcel, result UsageResult) {
 func (d *delivery) rehashKeys(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	for _, move := range d.rehashes {
+	for _, move := range d.work.rehashes {
 		if err := d.store.RehashKey(ctx, move.keyID, move.old, move.new); err != nil {
 			break
 		}
 	}
-	d.rehashes = nil
+	d.work.rehashes = nil
 }
 
 // stats returns the state for [Service.UsageStats].
@@ -417,9 +418,9 @@ type usageSum struct {
 // tallyKey is what uses are counted by: in one delivery a key nearly always has the
 // same place in memory, and comparing pointers is cheaper than comparing ids.
 type tallyKey struct {
-	key  keycache.Key
-	hour int64
-	code Outcome
+	key     keycache.Key
+	hour    int64
+	outcome Outcome
 }
 
 type tally struct {
@@ -453,13 +454,13 @@ func (sum *usageSum) next(overflow map[hourKey]useCount) (batch *UsageBatch, siz
 			sum.fill(&batch.Events[i], u)
 		}
 		if !u.key.IsZero() {
-			of := tallyKey{key: u.key, hour: floor(u.at(), time.Hour), code: u.code()}
+			of := tallyKey{key: u.key, hour: floor(u.at(), time.Hour), outcome: u.outcome()}
 			tallies[of] = tallies[of].plus(useCount{count: 1, last: u.at()})
 		}
 	}
 	counts := make([]tally, 0, len(tallies)+min(len(overflow), batchHours))
 	for of, use := range tallies {
-		counts = append(counts, tally{hourKey{keyID: of.key.ID(), hour: of.hour, code: of.code}, use})
+		counts = append(counts, tally{hourKey{keyID: of.key.ID(), hour: of.hour, outcome: of.outcome}, use})
 	}
 	for of, use := range overflow {
 		if len(counts) >= batchHours {
@@ -494,7 +495,7 @@ func (sum *usageSum) order() []place {
 }
 
 func (sum *usageSum) fill(event *UsageEvent, u *use) {
-	event.At, event.Outcome, event.Route = time.UnixMilli(u.at()).UTC(), u.code(), sum.plain(u.route)
+	event.At, event.Outcome, event.Route = time.UnixMilli(u.at()).UTC(), u.outcome(), sum.plain(u.route)
 	if u.details != nil {
 		event.RequestID, event.UserAgent = text.Plain(u.details.requestID, maxEventText), sum.plain(u.details.userAgent)
 	}
@@ -523,15 +524,15 @@ func (sum *usageSum) plain(s string) string {
 // count turns tallies into hours and totals, by key.
 func count(batch *UsageBatch, tallies []tally) {
 	slices.SortFunc(tallies, func(a, b tally) int {
-		return cmp.Or(strings.Compare(a.keyID, b.keyID), cmp.Compare(a.hour, b.hour), cmp.Compare(a.code, b.code))
+		return cmp.Or(strings.Compare(a.keyID, b.keyID), cmp.Compare(a.hour, b.hour), cmp.Compare(a.outcome, b.outcome))
 	})
 	for i, t := range tallies {
 		if last := len(batch.Hours) - 1; i > 0 && tallies[i-1].hourKey == t.hourKey {
 			batch.Hours[last].Count += t.count
 		} else {
-			batch.Hours = append(batch.Hours, UsageHour{KeyID: t.keyID, HourAt: time.UnixMilli(t.hour).UTC(), Outcome: t.code, Count: t.count})
+			batch.Hours = append(batch.Hours, UsageHour{KeyID: t.keyID, HourAt: time.UnixMilli(t.hour).UTC(), Outcome: t.outcome, Count: t.count})
 		}
-		if t.code != OutcomeAllowed {
+		if t.outcome != OutcomeAllowed {
 			continue
 		}
 		used := time.UnixMilli(t.last).UTC()

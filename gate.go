@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/ipblock"
 )
 
 const (
@@ -82,7 +84,7 @@ func (g *gate) admit(ctx context.Context, ip netip.Addr) (leave func(), err erro
 	if g == nil {
 		return func() {}, nil
 	}
-	if err := g.enter(ctx, networkOf(ip)); err != nil {
+	if err := g.enter(ctx, ipblock.Of(ip)); err != nil {
 		return nil, err
 	}
 	return sync.OnceFunc(g.leave), nil
@@ -180,7 +182,7 @@ func (g *gate) rankOf(network netip.Prefix) rank {
 // learn remembers how a request ended. Errors that decided nothing say nothing
 // about the address.
 func (g *gate) learn(ip netip.Addr, err error) {
-	network := networkOf(ip)
+	network := ipblock.Of(ip)
 	if g == nil || !network.IsValid() {
 		return
 	}
@@ -198,21 +200,6 @@ func (g *gate) learn(ip netip.Addr, err error) {
 		}
 		g.state.failed.add(network, now)
 	}
-}
-
-// networkOf returns what a single customer has: /32 of an IPv4 address and /64
-// of an IPv6 one. It is the zero Prefix for an address that is unknown.
-func networkOf(ip netip.Addr) netip.Prefix {
-	ip = ip.Unmap().WithZone("")
-	if !ip.IsValid() {
-		return netip.Prefix{}
-	}
-	bits := 64
-	if ip.Is4() {
-		bits = 32
-	}
-	network, _ := ip.Prefix(bits) // the bits fit the address
-	return network
 }
 
 // addressTable counts by address. When it is full, the address that was counted

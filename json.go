@@ -264,8 +264,7 @@ func (p UserPage) MarshalJSON() ([]byte, error) {
 	return encode(wire.UserPage{Users: each(p.Users, (*User).wire), Next: wire.Text(p.Next)})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. Errors: [InvalidError] for an "ip"
-// that is not an IP address, and those of encoding/json.
+// UnmarshalJSON reads what MarshalJSON wrote, as [User.UnmarshalJSON] does.
 func (p *UserPage) UnmarshalJSON(text []byte) error {
 	return shape(text, p, func(shown *wire.UserPage) (UserPage, error) {
 		users, err := eachRead(shown.Users, readUser)
@@ -274,8 +273,8 @@ func (p *UserPage) UnmarshalJSON(text []byte) error {
 }
 
 // MarshalJSON returns {"purpose": …, "user_id": …, "to": …, "expires_at": …}: no
-// token, which [OneTimeToken.Reveal] alone shows. A OneTime cannot be read from
-// JSON.
+// token, which [OneTimeToken.Reveal] alone shows. An IssuedOneTimeToken cannot be read
+// from JSON.
 func (o IssuedOneTimeToken) MarshalJSON() ([]byte, error) {
 	return encode(wire.OneTime{Purpose: o.Purpose.String(), UserID: o.User.ID, To: o.To, ExpiresAt: o.ExpiresAt.UTC()})
 }

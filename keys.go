@@ -67,7 +67,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 		}
 		key.UserDisabled = user.State() == UserDisabled
 	}
-	record, token := s.mint(key, now)
+	record, token := s.issue(key, now)
 	record.LineageID = record.ID
 	m := newMutation(ctx, now, "key.create", record.ID, nil, keyFields(&record.Key))
 	if err := s.store.CreateKey(ctx, record, m); err != nil {
@@ -84,8 +84,8 @@ func unknownUser(ctx context.Context, err error) error {
 	return storeError(ctx, err)
 }
 
-// mint gives a key its id and secret and makes it new.
-func (s *Service) mint(key Key, now time.Time) (KeyRecord, Token) {
+// issue gives a new key its id and secret.
+func (s *Service) issue(key Key, now time.Time) (KeyRecord, Token) {
 	parts, text := token.New(token.Head(key.Prefix, key.Environment))
 	key.ID, key.Hint, key.Version = parts.ID, hint(parts), 1
 	key.CreatedAt, key.UpdatedAt = now, now
@@ -424,7 +424,7 @@ func checkScopes(scopes, allowed []string) error {
 		case seen[held]:
 			return invalid(field, "must not repeat an earlier scope")
 		case allowed != nil && !slices.Contains(allowed, held):
-			return invalid(field, "must be one of "+strings.Join(allowed, ", "))
+			return invalid(field, "must be "+scopeList(allowed))
 		}
 		seen[held] = true
 	}

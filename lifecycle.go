@@ -116,7 +116,7 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 			inherited.ExpiresAt = expires
 		}
 		inherited.RotatedFrom, inherited.Uses, inherited.LastUsedAt = id, 0, time.Time{}
-		successor, token = s.mint(inherited, now)
+		successor, token = s.issue(inherited, now)
 
 		before, after := keyFields(&old.Key), fieldsOf{}
 		var end time.Time
@@ -309,7 +309,7 @@ func (f *KeyFilter) check() error {
 }
 
 func (f *KeyFilter) matches(k *Key) bool {
-	return (len(f.IDs) == 0 || slices.Contains(f.IDs, k.ID)) && f.conditions().admits(k)
+	return (f.IDs == nil || slices.Contains(f.IDs, k.ID)) && f.conditions().admits(k)
 }
 
 // matching yields the ids of the keys that match, in steps.

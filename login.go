@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold/internal/identifier"
+	"github.com/keyfold/keyfold/internal/ipblock"
 	"github.com/keyfold/keyfold/internal/redact"
 )
 
@@ -55,7 +56,7 @@ func (s *Service) Authenticate(ctx context.Context, l Credentials) (User, error)
 	if s.bound {
 		return User{}, errBound
 	}
-	_, key, ok := identifier.LoginKey(l.Identifier)
+	_, key, ok := identifier.Key(l.Identifier)
 	if !ok {
 		return User{}, errUnknownLogin // no user can have this name
 	}
@@ -78,7 +79,7 @@ func (s *Service) authenticate(ctx context.Context, l Credentials, key string) (
 	if err := s.reserve(ctx, &attempt); err != nil {
 		return User{}, err
 	}
-	user, err := s.userByLogin(ctx, l.Identifier)
+	user, err := s.userByIdentifier(ctx, l.Identifier)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}
@@ -141,7 +142,7 @@ var (
 	loginRule = ThrottleRule{Burst: 5, InitialDelay: 30 * time.Second, MaxDelay: time.Hour, ResetAfter: 24 * time.Hour}
 
 	// freshRule bounds the attempts on an account that must wait, from networks
-	// that made fewer than networkRule.Free such attempts on it in a day. With it,
+	// that made fewer than networkRule.Burst such attempts on it in a day. With it,
 	// a stranger who keeps an account waiting slows its user down at a new address
 	// and does not lock them out.
 	freshRule   = ThrottleRule{Burst: 5, RefillInterval: 30 * time.Minute}
@@ -168,10 +169,10 @@ const (
 	// is taken to be the work of a wrong clock.
 	clockSkew = time.Minute
 
-	// strangeBytes bounds the throttles that strangers can make: three bytes of a
+	// anonymousBytes bounds the throttles that clients without an account can make: three bytes of a
 	// hash are 16 million names of each kind, of which a day's worth is kept.
-	strangeBytes = 3
-	userBytes    = 16 // of throttles that need an account
+	anonymousBytes = 3
+	userBytes      = 16 // of throttles that need an account
 )
 
 // attempt is one log-in, or one request for mail, as the throttles see it.
@@ -194,7 +195,7 @@ func (s *Service) newAttempt(ctx context.Context, account string, ip netip.Addr)
 		return attempt{}, err
 	}
 	a := attempt{secret: secret, account: account}
-	if from := networkOf(ip); from.IsValid() {
+	if from := ipblock.Of(ip); from.IsValid() {
 		site := 48 // what one customer may have at most
 		if from.Addr().Is4() {
 			site = 24
@@ -214,9 +215,11 @@ func (a *attempt) name(kind, of string, bytes int) string {
 	return kind + "." + hex.EncodeToString(mac.Sum(nil)[:bytes])
 }
 
-func (a *attempt) accountName(account string) string { return a.name("account", account, strangeBytes) }
+func (a *attempt) accountName(account string) string {
+	return a.name("account", account, anonymousBytes)
+}
 
-func (a *attempt) freshName(account string) string { return a.name("fresh", account, strangeBytes) }
+func (a *attempt) freshName(account string) string { return a.name("fresh", account, anonymousBytes) }
 
 // knownName and ownName are of an account at the address: the mark that its user
 // logged in there, and the count of the attempts that the mark allows.
@@ -246,7 +249,7 @@ func (a *attempt) shared() []ThrottleReservation {
 }
 
 func (a *attempt) address() ThrottleReservation {
-	return ThrottleReservation{a.name("address", a.from, strangeBytes), loginRule}
+	return ThrottleReservation{a.name("address", a.from, anonymousBytes), loginRule}
 }
 
 // fresh returns the throttles of a network from which few attempts were made on
@@ -254,7 +257,7 @@ func (a *attempt) address() ThrottleReservation {
 func (a *attempt) fresh() []ThrottleReservation {
 	return []ThrottleReservation{
 		{a.freshName(a.account), freshRule},
-		{a.name("network", a.account+"\x00"+a.network, strangeBytes), networkRule},
+		{a.name("network", a.account+"\x00"+a.network, anonymousBytes), networkRule},
 		a.address(),
 	}
 }
@@ -303,7 +306,7 @@ func (s *Service) reserveBlocked(ctx context.Context, a *attempt, refusal error,
 		if !used {
 			return refusal // no account is known here, so there is nothing to hide
 		}
-		own = a.name("other", a.account+"\x00"+a.from, strangeBytes)
+		own = a.name("other", a.account+"\x00"+a.from, anonymousBytes)
 	}
 	reserved := []ThrottleReservation{{own, loginRule}}
 	wait, _, err := s.reserveAll(ctx, a, reserved, now)
@@ -383,18 +386,18 @@ func (s *Service) success(ctx context.Context, a *attempt, user *UserRecord) Att
 	if a.from == "" {
 		return AttemptResult{Clear: []string{a.reserved[0].Name}}
 	}
-	settled := AttemptResult{Refund: a.reserved}
+	result := AttemptResult{Refund: a.reserved}
 	now := s.now()
 	mark, err := s.store.Throttle(ctx, a.knownName(a.account))
 	if err == nil {
 		if age := now.Add(knownFor).Sub(mark.ExpiresAt).Abs(); age < knownAnew {
-			return settled
+			return result
 		}
 	}
 	if mark.ExpiresAt.After(now) || s.mayKnow(ctx, a, user, now) {
-		settled.Trusted, settled.TrustedUntil = a.marks(user), now.Add(knownFor)
+		result.Trusted, result.TrustedUntil = a.marks(user), now.Add(knownFor)
 	}
-	return settled
+	return result
 }
 
 // mayKnow reports whether one more address may become known for the user.
@@ -409,22 +412,22 @@ func (a *attempt) marks(user *UserRecord) []string {
 	return []string{a.knownName(user.UsernameKey), a.knownName(user.EmailKey), a.usedName()}
 }
 
-// cleared returns the settlement that clears the throttles of a user, by both
+// cleared returns the result that clears the throttles of a user, by both
 // names, and makes the address known where there is one.
 func (a *attempt) cleared(user *UserRecord, now time.Time) AttemptResult {
-	settled := AttemptResult{Clear: []string{a.oldPasswordName(user)}}
+	result := AttemptResult{Clear: []string{a.oldPasswordName(user)}}
 	for _, account := range []string{user.UsernameKey, user.EmailKey} {
-		settled.Clear = append(settled.Clear, a.accountName(account), a.freshName(account))
+		result.Clear = append(result.Clear, a.accountName(account), a.freshName(account))
 		if a.from != "" {
-			settled.Clear = append(settled.Clear, a.ownName(account))
+			result.Clear = append(result.Clear, a.ownName(account))
 		}
 	}
-	slices.Sort(settled.Clear)
-	settled.Clear = slices.Compact(settled.Clear)
+	slices.Sort(result.Clear)
+	result.Clear = slices.Compact(result.Clear)
 	if a.from != "" {
-		settled.Trusted, settled.TrustedUntil = a.marks(user), now.Add(knownFor)
+		result.Trusted, result.TrustedUntil = a.marks(user), now.Add(knownFor)
 	}
-	return settled
+	return result
 }
 
 // proved clears the throttles of a user who has proved their identity, or who has been
@@ -432,7 +435,7 @@ func (a *attempt) cleared(user *UserRecord, now time.Time) AttemptResult {
 // transaction would be lost with it: otherwise the proof is already stored.
 func (s *Service) proved(ctx context.Context, user *UserRecord, ip netip.Addr) error {
 	s.gate.learn(ip, nil)
-	settled, err := s.proof(ctx, user, ip)
+	result, err := s.proof(ctx, user, ip)
 	switch {
 	case err != nil && s.bound:
 		return err
@@ -440,9 +443,9 @@ func (s *Service) proved(ctx context.Context, user *UserRecord, ip netip.Addr) e
 		s.opts.Logger.Warn("keyfold: the throttles of a user could not be cleared", slog.String("user", user.ID), slog.Any("error", err))
 		return nil
 	case s.bound:
-		return storeError(ctx, s.store.RecordAttemptResult(ctx, settled))
+		return storeError(ctx, s.store.RecordAttemptResult(ctx, result))
 	}
-	s.settle(ctx, settled)
+	s.settle(ctx, result)
 	return nil
 }
 
@@ -454,19 +457,19 @@ func (s *Service) proof(ctx context.Context, user *UserRecord, ip netip.Addr) (A
 	if err != nil {
 		return AttemptResult{}, err
 	}
-	settled := a.cleared(user, now)
+	result := a.cleared(user, now)
 	if a.from != "" && !s.mayKnow(ctx, &a, user, now) {
-		settled.Trusted = nil
+		result.Trusted = nil
 	}
-	return settled, nil
+	return result, nil
 }
 
 // settle closes an attempt. If that fails, the attempt stays counted, which
 // does not lock the user out: it is one of several.
-func (s *Service) settle(ctx context.Context, settlement AttemptResult) {
+func (s *Service) settle(ctx context.Context, result AttemptResult) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	if err := s.store.RecordAttemptResult(ctx, settlement); err != nil {
+	if err := s.store.RecordAttemptResult(ctx, result); err != nil {
 		s.opts.Logger.Warn("keyfold: a log-in attempt stays counted", slog.Any("error", err))
 	}
 }

@@ -260,24 +260,24 @@ func oneTimeError(ctx context.Context, err error) error {
 // whichever client asks and by either name; further requests are answered in the same way
 // and send nothing. Requests from an address where the user logged in before are
 // counted apart, so that strangers cannot use up a user's mails.
-func (s *Service) SendPasswordReset(ctx context.Context, login string, ip netip.Addr) error {
-	return s.sendOneTime(ctx, PurposeResetPassword, login, ip)
+func (s *Service) SendPasswordReset(ctx context.Context, identifier string, ip netip.Addr) error {
+	return s.sendOneTime(ctx, PurposeResetPassword, identifier, ip)
 }
 
 // SendEmailVerification mails a token for [PurposeVerifyEmail], as [Service.SendPasswordReset]
 // does for its own. A user whose address is verified gets none.
-func (s *Service) SendEmailVerification(ctx context.Context, login string, ip netip.Addr) error {
-	return s.sendOneTime(ctx, PurposeVerifyEmail, login, ip)
+func (s *Service) SendEmailVerification(ctx context.Context, identifier string, ip netip.Addr) error {
+	return s.sendOneTime(ctx, PurposeVerifyEmail, identifier, ip)
 }
 
-func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login string, ip netip.Addr) error {
+func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, name string, ip netip.Addr) error {
 	if s.opts.Mailer == nil {
 		return invalid("Options.Mailer", "must be set to send mail")
 	}
 	if s.bound {
 		return errBound
 	}
-	_, key, ok := identifier.LoginKey(login)
+	_, key, ok := identifier.Key(name)
 	if !ok {
 		return nil // no user can have this name, and the client must not learn that
 	}
@@ -307,7 +307,7 @@ func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, login
 	sent = true
 	s.outbox.send(func(ctx context.Context) {
 		defer leave()
-		if err := s.mailOneTime(ctx, purpose, login, &a, leave); err != nil {
+		if err := s.mailOneTime(ctx, purpose, name, &a, leave); err != nil {
 			s.opts.Logger.Error("keyfold: a one-time token could not be mailed",
 				slog.String("purpose", purpose.String()), slog.Any("error", err))
 		}
@@ -320,7 +320,7 @@ func (s *Service) reserveMailFrom(ctx context.Context, purpose OneTimePurpose, a
 	if a.from == "" {
 		return nil
 	}
-	from := []ThrottleReservation{{a.name("mails", purpose.String()+"\x00"+a.from, strangeBytes), mailFromRule}}
+	from := []ThrottleReservation{{a.name("mails", purpose.String()+"\x00"+a.from, anonymousBytes), mailFromRule}}
 	wait, _, err := s.reserveAll(ctx, a, from, s.now())
 	if err == nil && wait > 0 {
 		err = &limited{wait: wait}
@@ -332,8 +332,8 @@ const errMailBusy = busy("keyfold: too many mails are being sent")
 
 // mailOneTime looks the user up, makes the token and mails it, unless the user
 // was sent too many. It calls leave before the Mailer, which may take long.
-func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, login string, a *attempt, leave func()) error {
-	user, err := s.userByLogin(ctx, login)
+func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, name string, a *attempt, leave func()) error {
+	user, err := s.userByIdentifier(ctx, name)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/keyfold/keyfold/internal/redact"
@@ -377,3 +378,11 @@ func (o Options) MarshalJSON() ([]byte, error) { return o.shown().MarshalJSON() 
 
 // MarshalText is what Format writes.
 func (o Options) MarshalText() ([]byte, error) { return o.shown().MarshalText() }
+
+// scopeList names the scopes of Options.Scopes in an error.
+func scopeList(allowed []string) string {
+	if len(allowed) == 0 {
+		return "one of Options.Scopes, which lists none"
+	}
+	return "one of " + strings.Join(allowed, ", ")
+}

@@ -71,7 +71,7 @@ type allowance struct{ events, bytes int64 }
 // observation is one verify as the recorder needs it.
 type observation struct {
 	at        int64 // unix milliseconds
-	code      Outcome
+	outcome   Outcome
 	ip        netip.Addr
 	route     string
 	requestID string
@@ -85,16 +85,16 @@ type use struct {
 	route   string
 	address [16]byte // zero if it is unknown
 	details *useDetails
-	when    int64 // unix milliseconds, and the code in the lowest bits
+	when    int64 // unix milliseconds, and the outcome in the lowest bits
 }
 
 // useDetails are what the options have to ask for; most uses have none.
 type useDetails struct{ requestID, userAgent string }
 
-const codeBits = 8
+const outcomeBits = 8
 
-func (u *use) at() int64     { return u.when >> codeBits }
-func (u *use) code() Outcome { return Outcome(u.when & (1<<codeBits - 1)) }
+func (u *use) at() int64        { return u.when >> outcomeBits }
+func (u *use) outcome() Outcome { return Outcome(u.when & (1<<outcomeBits - 1)) }
 
 func (u *use) size() int64 {
 	size := useSize + int64(len(u.route))
@@ -106,9 +106,9 @@ func (u *use) size() int64 {
 
 // hourKey is what uses are counted by.
 type hourKey struct {
-	keyID string
-	hour  int64
-	code  Outcome
+	keyID   string
+	hour    int64
+	outcome Outcome
 }
 
 // useCount counts uses, and has the time of the last.
@@ -157,11 +157,11 @@ func (r *recorder) record(key keycache.Key, o *observation) (*ack, bool) {
 		if o.at < s.hour || o.at >= s.hour+time.Hour.Milliseconds() {
 			shard.beginHour(o.at)
 		}
-		s.refused[o.code]++
+		s.refused[o.outcome]++
 		if !r.opts.DisableEvents && r.samples.take(o.at) {
 			// The request ID and the user agent are the client's own text: without
 			// them a client cannot choose the size of any part of a sample.
-			r.add(shard, key, &observation{at: o.at, code: o.code, ip: o.ip, route: o.route})
+			r.add(shard, key, &observation{at: o.at, outcome: o.outcome, ip: o.ip, route: o.route})
 		}
 		return nil, true
 	}
@@ -169,7 +169,7 @@ func (r *recorder) record(key keycache.Key, o *observation) (*ack, bool) {
 		if !r.opts.DisableEvents {
 			s.dropped++
 		}
-		shard.countOverflow(hourKey{keyID: key.ID(), hour: floor(o.at, time.Hour), code: o.code}, o.at)
+		shard.countOverflow(hourKey{keyID: key.ID(), hour: floor(o.at, time.Hour), outcome: o.outcome}, o.at)
 	}
 	if s.next != nil {
 		r.wake.Send()
@@ -179,7 +179,7 @@ func (r *recorder) record(key keycache.Key, o *observation) (*ack, bool) {
 
 // add adds an event if the budget allows it. The caller holds the shard's lock.
 func (r *recorder) add(shard *usageShard, key keycache.Key, o *observation) bool {
-	u := use{key: key, when: o.at<<codeBits | int64(o.code), route: truncate(o.route), details: r.details(o)}
+	u := use{key: key, when: o.at<<outcomeBits | int64(o.outcome), route: truncate(o.route), details: r.details(o)}
 	if o.ip.IsValid() {
 		u.address = o.ip.As16()
 	}
@@ -273,14 +273,14 @@ func (shard *usageShard) countOverflow(of hourKey, now int64) {
 // beginHour puts the refusals of one hour away and begins with another.
 func (shard *usageShard) beginHour(now int64) {
 	s := &shard.state
-	for code, count := range s.refused {
+	for outcome, count := range s.refused {
 		if count == 0 {
 			continue
 		}
 		if s.earlier == nil {
 			s.earlier = map[hourKey]int64{}
 		}
-		s.earlier[hourKey{hour: s.hour, code: Outcome(code)}] += count
+		s.earlier[hourKey{hour: s.hour, outcome: Outcome(outcome)}] += count
 	}
 	clear(s.refused[:])
 	s.hour = floor(now, time.Hour)
@@ -371,8 +371,8 @@ func (a *ack) wait(ctx context.Context, limit time.Time) error {
 
 // The bounds of what requests without a valid key leave on disk. A day's
 // samples are enough to see where refused requests come from, and 30 days of
-// them, the default retention, are 300 000 rows for each process. Counts by
-// minute are exact and do not depend on them.
+// them, the default retention, are 300 000 rows for each process. Hourly counts
+// are exact and do not depend on them.
 const (
 	samplesADay  = 10_000 // in any 24 hours
 	samplesBurst = 100    // of them, at once

@@ -228,13 +228,13 @@ func (s *Service) user(ctx context.Context, id string) (UserRecord, error) {
 // UserByIdentifier returns the user who logs in with the given identifier: an
 // e-mail address if it contains an "@", otherwise a username. Errors:
 // [ErrNotFound], [ErrUnavailable].
-func (s *Service) UserByIdentifier(ctx context.Context, login string) (User, error) {
-	record, err := s.userByLogin(ctx, login)
+func (s *Service) UserByIdentifier(ctx context.Context, identifier string) (User, error) {
+	record, err := s.userByIdentifier(ctx, identifier)
 	return record.User, err
 }
 
-func (s *Service) userByLogin(ctx context.Context, login string) (UserRecord, error) {
-	byEmail, key, ok := identifier.LoginKey(login)
+func (s *Service) userByIdentifier(ctx context.Context, name string) (UserRecord, error) {
+	byEmail, key, ok := identifier.Key(name)
 	if !ok {
 		return UserRecord{}, ErrNotFound
 	}
@@ -251,7 +251,7 @@ func (s *Service) userByLogin(ctx context.Context, login string) (UserRecord, er
 type UserUpdate struct {
 	Version  int64 // required: User.Version as it was read
 	Username *string
-	Email    *string // another address counts as not verified; see [Service.ChangeEmail]
+	Email    *string // another address counts as not verified; see [PurposeChangeEmail]
 }
 
 // UpdateUser changes a user, unless the user has been changed since u.Version was

@@ -297,3 +297,19 @@ func TestSparseFilterStillEnds(t *testing.T) {
 		t.Errorf("found %d keys in %d pages, want 1 in 3", found, pages)
 	}
 }
+
+// An empty registry permits no scope, which differs from the nil one. Both errors
+// name scopes from the registry, and here there are none.
+func TestEmptyRegistryIsNamedInTheError(t *testing.T) {
+	t.Parallel()
+	svc := newService(t, memory.New(), &keyfold.Options{Scopes: []string{}})
+	_, _, create := svc.CreateKey(t.Context(), keyfold.NewKey{Scopes: []string{"reports:read"}})
+	for err, want := range map[error]string{
+		create:                          "must be one of Options.Scopes, which lists none",
+		svc.CheckScopes("reports:read"): "must be covered by one of Options.Scopes, which lists none",
+	} {
+		if bad, ok := errors.AsType[*keyfold.InvalidError](err); !ok || bad.Field != "scopes[0]" || bad.Reason != want {
+			t.Errorf("got %v, want scopes[0] %s", err, want)
+		}
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/keyfold/keyfold/internal/clock"
@@ -67,17 +66,17 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 	}
 	now := s.clock.Read()
 	key, err := s.decide(ctx, &r, now)
-	code := OutcomeAllowed
+	outcome := OutcomeAllowed
 	if err != nil {
 		if cause := ctx.Err(); cause != nil && errors.Is(err, cause) {
 			return Identity{}, cause // not a decision, so it is not counted
 		}
-		if code = OutcomeOf(err); code == OutcomeUnavailable {
+		if outcome = OutcomeOf(err); outcome == OutcomeUnavailable {
 			s.reportOutage(ctx, now, err)
 		}
 	}
 	stored, ok := s.recorder.record(key, &observation{
-		at: now.Wall, code: code, ip: r.IP, route: r.Route, requestID: r.RequestID, userAgent: r.UserAgent,
+		at: now.Wall, outcome: outcome, ip: r.IP, route: r.Route, requestID: r.RequestID, userAgent: r.UserAgent,
 	})
 	if !ok {
 		err := &unavailable{cause: ErrClosed}
@@ -240,7 +239,7 @@ func (s *Service) CheckScopes(scopes ...string) error {
 	}
 	for i, wanted := range scopes {
 		if s.opts.Scopes != nil && !scope.Join(s.opts.Scopes).Covers(wanted) {
-			return invalid(fmt.Sprintf("scopes[%d]", i), "must be covered by one of Options.Scopes: "+strings.Join(s.opts.Scopes, ", "))
+			return invalid(fmt.Sprintf("scopes[%d]", i), "must be covered by "+scopeList(s.opts.Scopes))
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func TestServeLetsTheRightSecretPass(t *testing.T) {
 	s.stop()
 	log := s.stderr.String()
 	for _, line := range []string{
-		`"msg":"keyfold: a wrong admin secret was sent"`, `"address":"127.0.0.1"`, "--trusted-proxy: the trusted proxies include 10.0.0.0/7",
+		`"msg":"keyfold: a wrong admin secret was sent"`, `"ip":"127.0.0.1"`, "--trusted-proxy: the trusted proxies include 10.0.0.0/7",
 	} {
 		if !strings.Contains(log, line) {
 			t.Errorf("the log has no %s: %s", line, log)

@@ -149,7 +149,7 @@ func TestWrongSecretsAreLoggedWithTheAddressAndWithoutTheValue(t *testing.T) {
 	const guess = "a-guess-that-is-32-characters-ok"
 	f.from("198.51.100.7", guess)
 	log := f.log.String()
-	if !strings.Contains(log, `"address":"198.51.100.7"`) || !strings.Contains(log, `"level":"WARN"`) {
+	if !strings.Contains(log, `"ip":"198.51.100.7"`) || !strings.Contains(log, `"level":"WARN"`) {
 		t.Errorf("the log does not have the address: %s", log)
 	}
 	for n := range 500 {
@@ -182,7 +182,7 @@ func TestPreviousSecretIsAcceptedAndItsUseLogged(t *testing.T) {
 		f.from("198.51.100.7", previous).wants(http.StatusOK)
 	}
 	f.from("198.51.100.8", previous).wants(http.StatusOK)
-	if got := strings.Count(f.log.String(), line); got != 2 || !strings.Contains(f.log.String(), `"address":"198.51.100.8"`) {
+	if got := strings.Count(f.log.String(), line); got != 2 || !strings.Contains(f.log.String(), `"ip":"198.51.100.8"`) {
 		t.Errorf("%d lines, want one for each address: %s", got, f.log)
 	}
 	for n := range 500 {
@@ -360,7 +360,7 @@ func TestStrangersBehindAUnixSocketLockNobodyOut(t *testing.T) {
 			t.Errorf("trusted %q: a wrong secret of another client: %d, want %d", list, got, want)
 		}
 		address := map[string]string{"": "unknown", "unix": "203.0.113.66"}[list]
-		if !strings.Contains(f.log.String(), `"address":"`+address+`"`) {
+		if !strings.Contains(f.log.String(), `"ip":"`+address+`"`) {
 			t.Errorf("trusted %q: the log does not name the address %s: %s", list, address, f.log)
 		}
 	}

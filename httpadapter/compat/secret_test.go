@@ -77,7 +77,7 @@ func TestWrongAndPreviousSecretsAreLoggedWithTheAddress(t *testing.T) {
 		"a wrong admin secret was sent":             "198.51.100.7",
 		"the previous admin secret is still in use": "198.51.100.8",
 	} {
-		if strings.Count(log, line) != 1 || strings.Count(log, `"address":"`+address+`"`) != 1 {
+		if strings.Count(log, line) != 1 || strings.Count(log, `"ip":"`+address+`"`) != 1 {
 			t.Errorf("the log does not say once that %s by %s: %s", line, address, log)
 		}
 	}

@@ -74,12 +74,12 @@ func TestLoginTextMeansANameOrAnAddress(t *testing.T) {
 		{"Alice", false, "alice"},
 		{"Alice@Example.com", true, "alice@example.com"},
 	} {
-		if isEmail, key, ok := identifier.LoginKey(row.text); !ok || isEmail != row.isEmail || key != row.key {
+		if isEmail, key, ok := identifier.Key(row.text); !ok || isEmail != row.isEmail || key != row.key {
 			t.Errorf("%q = %v, %q, %v", row.text, isEmail, key, ok)
 		}
 	}
 	for _, nobody := range []string{"", " ", "@", "alice@", "../x", "-0123456789abcdef", "alice@localhost", "\xff", strings.Repeat("a", 1<<16)} {
-		if _, key, ok := identifier.LoginKey(nobody); ok || key != "" {
+		if _, key, ok := identifier.Key(nobody); ok || key != "" {
 			t.Errorf("%q means %q", nobody, key)
 		}
 	}
@@ -105,7 +105,7 @@ func FuzzEmail(f *testing.F) {
 			if _, again, ok := identifier.Email(form); !ok || again != key {
 				t.Errorf("%q has key %q, and %q then has %q, %v", address, key, form, again, ok)
 			}
-			if isEmail, again, ok := identifier.LoginKey(form); !isEmail || again != key || !ok {
+			if isEmail, again, ok := identifier.Key(form); !isEmail || again != key || !ok {
 				t.Errorf("%q as a log-in = %v, %q, %v; want %q", form, isEmail, again, ok, key)
 			}
 		}

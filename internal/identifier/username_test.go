@@ -80,7 +80,7 @@ func FuzzUsername(f *testing.F) {
 			if _, again, ok := identifier.Username(form); !ok || again != key {
 				t.Errorf("%q has key %q, and %q then has %q, %v", name, key, form, again, ok)
 			}
-			if isEmail, again, ok := identifier.LoginKey(form); isEmail || again != key || !ok {
+			if isEmail, again, ok := identifier.Key(form); isEmail || again != key || !ok {
 				t.Errorf("%q as a log-in = %v, %q, %v; want %q", form, isEmail, again, ok, key)
 			}
 		}

@@ -74,19 +74,22 @@ type state struct {
 	failures *failures.Limiter
 	warned   sync.Once // of a short secret
 
-	mu       sync.Mutex // guards the fields below
-	compares pace       // of short secrets from new addresses
-	known    recent     // addresses that presented the right secret
-	previous recent     // addresses whose use of the previous secret was logged
-	lines    struct{ wrong, uncompared, previous pace }
-	omitted  int // lines about wrong secrets that were not logged since the last one
+	limits struct {
+		sync.Mutex
+		compares pace   // of short secrets from new addresses
+		known    recent // addresses that presented the right secret
+		previous recent // addresses whose use of the previous secret was logged
+		lines    struct{ wrong, uncompared, previous pace }
+		omitted  int // lines about wrong secrets that were not logged since the last one
+	}
 }
 
 func newState() *state {
-	s := &state{failures: failures.New(), compares: newPace(shortCompares, time.Second), known: recent{}, previous: recent{}}
-	s.lines.wrong = newPace(logLines, time.Minute)
-	s.lines.uncompared = newPace(1, time.Minute)
-	s.lines.previous = newPace(logLines, time.Minute)
+	s := &state{failures: failures.New()}
+	s.limits.compares, s.limits.known, s.limits.previous = newPace(shortCompares, time.Second), recent{}, recent{}
+	s.limits.lines.wrong = newPace(logLines, time.Minute)
+	s.limits.lines.uncompared = newPace(1, time.Minute)
+	s.limits.lines.previous = newPace(logLines, time.Minute)
 	return s
 }
 
@@ -201,9 +204,9 @@ func (g *Gate) mayCompare(r *http.Request, text string, address netip.Addr, now 
 	if g.failures.HasFailed(now, address) {
 		allowed /= 2
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.known.within(address, now, knownFor) || g.compares.take(now, allowed)
+	g.limits.Lock()
+	defer g.limits.Unlock()
+	return g.limits.known.within(address, now, knownFor) || g.limits.compares.take(now, allowed)
 }
 
 // isLocal reports whether the request was made on this machine: its peer is a loopback
@@ -220,36 +223,36 @@ func isLocal(r *http.Request) bool {
 
 // admit remembers the address, and logs the use of the previous secret.
 func (g *Gate) admit(ctx context.Context, address netip.Addr, now time.Time, previous bool) {
-	g.mu.Lock()
-	g.known.add(address, now)
-	due := previous && !g.previous.within(address, now, previousEvery) && g.lines.previous.take(now, logLines)
+	g.limits.Lock()
+	g.limits.known.add(address, now)
+	due := previous && !g.limits.previous.within(address, now, previousEvery) && g.limits.lines.previous.take(now, logLines)
 	if due {
-		g.previous.add(address, now)
+		g.limits.previous.add(address, now)
 	}
-	g.mu.Unlock()
+	g.limits.Unlock()
 	if due {
 		g.warn(ctx, "keyfold: the previous admin secret is still in use", address)
 	}
 }
 
 func (g *Gate) logWrong(ctx context.Context, address netip.Addr, now time.Time, failed int) {
-	g.mu.Lock()
-	due, omitted := g.lines.wrong.take(now, logLines), g.omitted
+	g.limits.Lock()
+	due, omitted := g.limits.lines.wrong.take(now, logLines), g.limits.omitted
 	if due {
-		g.omitted = 0
+		g.limits.omitted = 0
 	} else {
-		g.omitted++
+		g.limits.omitted++
 	}
-	g.mu.Unlock()
+	g.limits.Unlock()
 	if due {
 		g.warn(ctx, "keyfold: a wrong admin secret was sent", address, slog.Int("failures", failed), slog.Int("omitted", omitted))
 	}
 }
 
 func (g *Gate) logUncompared(ctx context.Context, address netip.Addr, now time.Time) {
-	g.mu.Lock()
-	due := g.lines.uncompared.take(now, 1)
-	g.mu.Unlock()
+	g.limits.Lock()
+	due := g.limits.lines.uncompared.take(now, 1)
+	g.limits.Unlock()
 	if due {
 		g.warn(ctx, "keyfold: admin secrets were not compared, because too many short ones come from new addresses", address)
 	}
@@ -260,5 +263,5 @@ func (g *Gate) warn(ctx context.Context, message string, address netip.Addr, att
 	if address.IsValid() {
 		text = address.String()
 	}
-	g.log.LogAttrs(ctx, slog.LevelWarn, message, append(attrs, slog.String("address", text))...)
+	g.log.LogAttrs(ctx, slog.LevelWarn, message, append(attrs, slog.String("ip", text))...)
 }

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/keyfold/keyfold/httpadapter/internal/failures"
+	"github.com/keyfold/keyfold/internal/ipblock"
 )
 
 // recent is the time of the last event of each address. It keeps the maxKnown addresses
@@ -12,7 +12,7 @@ import (
 type recent map[netip.Prefix]time.Time
 
 func (r recent) add(address netip.Addr, now time.Time) {
-	block := failures.Block(address)
+	block := ipblock.Of(address)
 	if _, known := r[block]; !known && len(r) >= maxKnown {
 		var oldest netip.Prefix
 		first := true
@@ -28,7 +28,7 @@ func (r recent) add(address netip.Addr, now time.Time) {
 
 // within reports whether the last event of the address was less than that long ago.
 func (r recent) within(address netip.Addr, now time.Time, long time.Duration) bool {
-	at, known := r[failures.Block(address)]
+	at, known := r[ipblock.Of(address)]
 	return known && isWithin(at, now, long)
 }
 

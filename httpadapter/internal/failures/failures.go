@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/keyfold/keyfold/internal/ipblock"
 )
 
 // Max is the number of failures that an address may have in one window.
@@ -42,7 +44,7 @@ func New() *Limiter { return &Limiter{windows: map[netip.Prefix]*list.Element{}}
 // to the limit. Counting and checking are one step, so concurrent attempts get no more
 // answers than sequential ones.
 func (l *Limiter) Fail(now time.Time, from netip.Addr) (failures int, wait time.Duration) {
-	address := Block(from)
+	address := ipblock.Of(from)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forget(now)
@@ -67,7 +69,7 @@ func (l *Limiter) HasFailed(now time.Time, from netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forget(now)
-	_, failed := l.windows[Block(from)]
+	_, failed := l.windows[ipblock.Of(from)]
 	return failed
 }
 
@@ -86,19 +88,4 @@ func (l *Limiter) forget(now time.Time) {
 func (l *Limiter) drop(element *list.Element) {
 	delete(l.windows, element.Value.(*window).address)
 	l.oldest.Remove(element)
-}
-
-// Block returns the addresses that count as one client: an IPv4 address, or the /64
-// in which an IPv6 host can choose its address. All unknown addresses are one block.
-func Block(address netip.Addr) netip.Prefix {
-	address = address.Unmap().WithZone("")
-	bits := 64
-	if address.Is4() {
-		bits = 32
-	}
-	prefix, err := address.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return prefix
 }

@@ -4,14 +4,14 @@ package identifier
 
 import "strings"
 
-// LoginKey returns the key of the user that a log-in text means: the key of an
+// Key returns the key of the user that a log-in text means: the key of an
 // e-mail address if it contains an "@", of a username otherwise. It returns false
 // for a text that is neither.
-func LoginKey(login string) (isEmail bool, key string, ok bool) {
-	if isEmail = strings.Contains(login, "@"); isEmail {
-		_, key, ok = Email(login)
+func Key(name string) (isEmail bool, key string, ok bool) {
+	if isEmail = strings.Contains(name, "@"); isEmail {
+		_, key, ok = Email(name)
 	} else {
-		_, key, ok = Username(login)
+		_, key, ok = Username(name)
 	}
 	return isEmail, key, ok
 }
