@@ -250,21 +250,15 @@ func keysText(n int) string {
 // countKeys counts the keys that match the filter and that a change would affect.
 func countKeys(ctx context.Context, svc *keyfold.Service, f keyfold.KeyFilter, affects func(*keyfold.Key) bool) (int, error) {
 	count := 0
-	q := keyfold.KeyQuery{OwnerID: f.OwnerID, UserID: f.UserID, Tenant: f.Tenant, Limit: maxPage}
-	for {
-		page, err := svc.Keys(ctx, q)
+	for key, err := range svc.AllKeys(ctx, keyfold.KeyQuery{OwnerID: f.OwnerID, UserID: f.UserID, Tenant: f.Tenant}) {
 		if err != nil {
 			return 0, err
 		}
-		for i := range page.Keys {
-			if affects(&page.Keys[i]) {
-				count++
-			}
-		}
-		if q.Cursor = page.Next; q.Cursor == "" {
-			return count, nil
+		if affects(&key) {
+			count++
 		}
 	}
+	return count, nil
 }
 
 func (c *command) keysEnable() *cobra.Command {

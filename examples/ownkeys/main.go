@@ -98,17 +98,15 @@ func createKey(ctx context.Context, svc *keyfold.Service, owner, name string, sc
 	return created, err
 }
 
-// activeKeys reads all pages, because a page may hold fewer keys than its limit.
+// activeKeys counts the active keys of a customer.
 func activeKeys(ctx context.Context, svc *keyfold.Service, owner string) (count int, err error) {
-	query := keyfold.KeyQuery{OwnerID: keyfold.Only(owner), State: keyfold.KeyActive}
-	for {
-		page, err := svc.Keys(ctx, query)
-		count += len(page.Keys)
-		if err != nil || page.Next == "" {
-			return count, err
+	for _, err := range svc.AllKeys(ctx, keyfold.KeyQuery{OwnerID: keyfold.Only(owner), State: keyfold.KeyActive}) {
+		if err != nil {
+			return 0, err
 		}
-		query.Cursor = page.Next
+		count++
 	}
+	return count, nil
 }
 
 func renameKey(ctx context.Context, svc *keyfold.Service, owner, id, name string) (keyfold.Key, error) {
