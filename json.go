@@ -239,7 +239,7 @@ func (u *User) UnmarshalJSON(text []byte) error { return shape(text, u, readUser
 func (u *User) wire() wire.User {
 	shown := wire.User{
 		ID: u.ID, Username: wire.Text(u.Username), Email: wire.Text(u.Email), EmailVerifiedAt: wire.Time(u.EmailVerifiedAt),
-		HasPassword: u.HasPassword, PasswordChangedAt: wire.Time(u.PasswordChangedAt), State: string(u.State()),
+		HasPassword: u.HasPassword, PasswordChangedAt: wire.Time(u.PasswordChangedAt), State: string(u.State(time.Now())),
 		CreatedAt: u.CreatedAt.UTC(), UpdatedAt: u.UpdatedAt.UTC(), DisabledAt: wire.Time(u.DisabledAt), Version: u.Version,
 	}
 	if shown.DisabledAt != nil {

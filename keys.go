@@ -65,7 +65,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 		if err != nil {
 			return Key{}, Token{}, unknownUser(ctx, err)
 		}
-		key.UserDisabled = user.State() == UserDisabled
+		key.UserDisabled = user.State(now) == UserDisabled
 	}
 	record, token := s.issue(key, now)
 	record.LineageID = record.ID
@@ -167,6 +167,14 @@ func (s *Service) UpdateKey(ctx context.Context, id string, u KeyUpdate) (Key, e
 	}
 	record.Version++
 	return record.Key, nil
+}
+
+// checkEdit returns the [ErrConflict] that forbids other changes, or nil.
+func (k *Key) checkEdit() error {
+	if !k.RevokedAt.IsZero() {
+		return conflict("revoked_at", "key %s is revoked", k.ID)
+	}
+	return nil
 }
 
 func (u *KeyUpdate) apply(k *Key) {

@@ -70,6 +70,22 @@ func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key,
 	return renewed, err
 }
 
+// replaced reports whether the key has a successor and nothing else ended it.
+func (k *Key) replaced() bool {
+	return k.RotatedTo != "" && (k.RevokedAt.IsZero() || k.RevokedReason == RotatedReason)
+}
+
+// checkRenew returns the [ErrConflict] that forbids to renew the key, or nil.
+func (k *Key) checkRenew() error {
+	switch {
+	case !k.RevokedAt.IsZero() && !k.replaced():
+		return conflict("revoked_at", "key %s is revoked", k.ID)
+	case k.RotatedTo != "":
+		return conflict("rotated_to", "key %s was rotated; renew %s instead", k.ID, k.RotatedTo)
+	}
+	return nil
+}
+
 // later reports whether deadline a is after b; the zero time is the end of time.
 func later(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.After(b)) }
 
@@ -140,6 +156,31 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 		return Key{}, Token{}, err
 	}
 	return successor.Key, token, nil
+}
+
+// checkRotate returns the [ErrConflict] that forbids to rotate the key at that time,
+// or nil. A key may be replaced while its user is disabled, as one may be created.
+func (k *Key) checkRotate(at time.Time) error {
+	own := *k
+	own.UserDisabled = false
+	switch state := own.State(at); {
+	case k.replaced():
+		return conflict("rotated_to", "key %s was rotated to %s", k.ID, k.RotatedTo)
+	case state != KeyActive:
+		return conflict(state.field(), "key %s is %s", k.ID, state)
+	}
+	return nil
+}
+
+// field is the field that puts a key into the state.
+func (s KeyState) field() string {
+	switch s {
+	case KeyRevoked:
+		return "revoked_at"
+	case KeyDisabled:
+		return "disabled_at"
+	}
+	return "expires_at"
 }
 
 func (s *Service) overlap(wanted time.Duration) (time.Duration, error) {
@@ -344,4 +385,46 @@ func (s *Service) matching(ctx context.Context, filter KeyFilter) func(yield fun
 			scan.After = Position{At: last.CreatedAt, ID: last.ID}
 		}
 	}
+}
+
+// DisableUser disables a user until [Service.EnableUser]. Log-ins and all keys of
+// the user are refused: in this process at once, in others as soon as after a
+// revocation. Disabling a user twice has no effect. Errors: [InvalidError],
+// [ErrNotFound], [ErrUnavailable].
+func (s *Service) DisableUser(ctx context.Context, id, reason string) error {
+	if err := checkReason(reason); err != nil {
+		return err
+	}
+	now := s.now()
+	return s.setUserState(ctx, id, DisableChange, reason, newMutation(ctx, now, actionUserDisable, id,
+		fieldsOf{"disabled_at": nil}, fieldsOf{"disabled_at": now, "disabled_reason": wire.Text(reason)}))
+}
+
+// EnableUser enables a disabled user and thereby the user's keys. It has no effect
+// on a user who is enabled. Errors: [InvalidError], [ErrNotFound],
+// [ErrUnavailable].
+func (s *Service) EnableUser(ctx context.Context, id string) error {
+	return s.setUserState(ctx, id, EnableChange, "", newMutation(ctx, s.now(), actionUserEnable, id,
+		fieldsOf{"state": UserDisabled}, fieldsOf{"disabled_at": nil, "disabled_reason": nil}))
+}
+
+func (s *Service) setUserState(ctx context.Context, id string, change StateChange, reason string, m Mutation) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	_, err := s.store.SetUserState(ctx, id, change, reason, m)
+	s.changedUser(id)
+	return storeError(ctx, err)
+}
+
+// DeleteUser deletes a user and, in the same step, all keys of the user. Errors:
+// [InvalidError], [ErrNotFound], [ErrUnavailable].
+func (s *Service) DeleteUser(ctx context.Context, id string) error {
+	record, err := s.user(ctx, id)
+	if err != nil {
+		return err
+	}
+	err = s.store.DeleteUser(ctx, id, newMutation(ctx, s.now(), actionUserDelete, id, userFields(&record.User), nil))
+	s.changedUser(id)
+	return storeError(ctx, err)
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/keyfold/keyfold/internal/identifier"
 	"github.com/keyfold/keyfold/internal/ipblock"
-	"github.com/keyfold/keyfold/internal/redact"
 )
 
 // Credentials is an attempt to log in. Printing, logging or encoding it hides the
@@ -464,6 +463,39 @@ func (s *Service) proof(ctx context.Context, user *UserRecord, ip netip.Addr) (A
 	return result, nil
 }
 
+// checkOldPassword counts an attempt on the user before the password is looked at.
+func (s *Service) checkOldPassword(ctx context.Context, user *UserRecord, old string) error {
+	leave, err := s.gate.admit(ctx, netip.Addr{})
+	if err != nil {
+		return err
+	}
+	defer leave()
+	a, err := s.newAttempt(ctx, "", netip.Addr{})
+	if err != nil {
+		return err
+	}
+	reserved := []ThrottleReservation{{a.oldPasswordName(user), loginRule}}
+	wait, _, err := s.reserveAll(ctx, &a, reserved, s.now())
+	switch {
+	case err != nil:
+		return err
+	case wait > 0:
+		return &limited{wait: wait}
+	}
+	match, _, err := s.passwords.Verify(ctx, old, user.PasswordHash)
+	switch {
+	case err != nil: // nothing was decided, so it was no attempt
+		s.settle(ctx, AttemptResult{Refund: reserved})
+		return storeError(ctx, passwordError(err))
+	case !match:
+		return errWrongPassword
+	case !user.DisabledAt.IsZero():
+		return errDisabledLogin
+	}
+	s.settle(ctx, AttemptResult{Clear: []string{a.oldPasswordName(user)}})
+	return nil
+}
+
 // settle closes an attempt. If that fails, the attempt stays counted, which
 // does not lock the user out: it is one of several.
 func (s *Service) settle(ctx context.Context, result AttemptResult) {
@@ -475,23 +507,3 @@ func (s *Service) settle(ctx context.Context, result AttemptResult) {
 }
 
 const settleTimeout = 2 * time.Second
-
-var _ redact.Redacted = Credentials{}
-
-func (l Credentials) shown() redact.Fields { return redact.Of(l, "Password") }
-
-// Format writes the fields that are set, without the password, for every verb
-// and flag.
-func (l Credentials) Format(state fmt.State, verb rune) { l.shown().Format(state, verb) }
-
-// LogValue is a group of what Format writes.
-func (l Credentials) LogValue() slog.Value { return l.shown().LogValue() }
-
-// MarshalJSON is an object of what Format writes.
-func (l Credentials) MarshalJSON() ([]byte, error) { return l.shown().MarshalJSON() }
-
-// MarshalText is what Format writes.
-func (l Credentials) MarshalText() ([]byte, error) { return l.shown().MarshalText() }
-
-// GobEncode returns an error: a password must not be stored.
-func (l Credentials) GobEncode() ([]byte, error) { return nil, redact.ErrGob }

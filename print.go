@@ -8,7 +8,7 @@ import (
 )
 
 var _ = []redact.Redacted{
-	SecretHash{}, KeyRecord{}, VerifyRecord{}, Rotation{}, UserRecord{}, OneTimeTokenRecord{}, OneTimeTokenUse{},
+	Credentials{}, NewUser{}, SecretHash{}, KeyRecord{}, VerifyRecord{}, Rotation{}, UserRecord{}, OneTimeTokenRecord{}, OneTimeTokenUse{},
 }
 
 func (h SecretHash) shown() redact.Fields { return redact.Of(h, "Sum") }
@@ -120,3 +120,39 @@ func (u OneTimeTokenUse) MarshalJSON() ([]byte, error) { return u.shown().Marsha
 
 // MarshalText is what Format writes.
 func (u OneTimeTokenUse) MarshalText() ([]byte, error) { return u.shown().MarshalText() }
+
+func (n NewUser) shown() redact.Fields { return redact.Of(n, "Password", "HashedPassword") }
+
+// Format writes the fields that are set, without the password, for every verb
+// and flag.
+func (n NewUser) Format(state fmt.State, verb rune) { n.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (n NewUser) LogValue() slog.Value { return n.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (n NewUser) MarshalJSON() ([]byte, error) { return n.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (n NewUser) MarshalText() ([]byte, error) { return n.shown().MarshalText() }
+
+// GobEncode returns an error: a password must not be stored.
+func (n NewUser) GobEncode() ([]byte, error) { return nil, redact.ErrGob }
+
+func (l Credentials) shown() redact.Fields { return redact.Of(l, "Password") }
+
+// Format writes the fields that are set, without the password, for every verb
+// and flag.
+func (l Credentials) Format(state fmt.State, verb rune) { l.shown().Format(state, verb) }
+
+// LogValue is a group of what Format writes.
+func (l Credentials) LogValue() slog.Value { return l.shown().LogValue() }
+
+// MarshalJSON is an object of what Format writes.
+func (l Credentials) MarshalJSON() ([]byte, error) { return l.shown().MarshalJSON() }
+
+// MarshalText is what Format writes.
+func (l Credentials) MarshalText() ([]byte, error) { return l.shown().MarshalText() }
+
+// GobEncode returns an error: a password must not be stored.
+func (l Credentials) GobEncode() ([]byte, error) { return nil, redact.ErrGob }

@@ -64,17 +64,6 @@ const (
 	KeyActive       KeyState = "active"
 )
 
-// field is the field that puts a key into the state.
-func (s KeyState) field() string {
-	switch s {
-	case KeyRevoked:
-		return "revoked_at"
-	case KeyDisabled:
-		return "disabled_at"
-	}
-	return "expires_at"
-}
-
 // State returns the key's state at that time. It does not tell idleness: that
 // depends on uses which may not have been written yet.
 func (k *Key) State(at time.Time) KeyState {
@@ -89,44 +78,6 @@ func (k *Key) State(at time.Time) KeyState {
 		return KeyExpired
 	}
 	return KeyActive
-}
-
-// replaced reports whether the key has a successor and nothing else ended it.
-func (k *Key) replaced() bool {
-	return k.RotatedTo != "" && (k.RevokedAt.IsZero() || k.RevokedReason == RotatedReason)
-}
-
-// checkRenew returns the [ErrConflict] that forbids to renew the key, or nil.
-func (k *Key) checkRenew() error {
-	switch {
-	case !k.RevokedAt.IsZero() && !k.replaced():
-		return conflict("revoked_at", "key %s is revoked", k.ID)
-	case k.RotatedTo != "":
-		return conflict("rotated_to", "key %s was rotated; renew %s instead", k.ID, k.RotatedTo)
-	}
-	return nil
-}
-
-// checkRotate returns the [ErrConflict] that forbids to rotate the key at that time,
-// or nil. A key may be replaced while its user is disabled, as one may be created.
-func (k *Key) checkRotate(at time.Time) error {
-	own := *k
-	own.UserDisabled = false
-	switch state := own.State(at); {
-	case k.replaced():
-		return conflict("rotated_to", "key %s was rotated to %s", k.ID, k.RotatedTo)
-	case state != KeyActive:
-		return conflict(state.field(), "key %s is %s", k.ID, state)
-	}
-	return nil
-}
-
-// checkEdit returns the [ErrConflict] that forbids other changes, or nil.
-func (k *Key) checkEdit() error {
-	if !k.RevokedAt.IsZero() {
-		return conflict("revoked_at", "key %s is revoked", k.ID)
-	}
-	return nil
 }
 
 // SecretHash is what is stored in place of a secret.
@@ -264,8 +215,9 @@ const (
 	UserDisabled UserState = "disabled"
 )
 
-// State returns the state of the user.
-func (u *User) State() UserState {
+// State returns the state of the user at that time. No state of a user depends on
+// the time yet; [Key.State] has the same form.
+func (u *User) State(time.Time) UserState {
 	if !u.DisabledAt.IsZero() {
 		return UserDisabled
 	}
@@ -352,100 +304,6 @@ type OneTimeTokenUse struct {
 	Sum          [32]byte
 	Purpose      OneTimePurpose
 	PasswordHash string // of the new password, for ResetPassword
-}
-
-// Throttle counts the attempts made under one name.
-type Throttle struct {
-	Name         string
-	Attempts     int64
-	BlockedUntil time.Time // zero: the throttle never blocked an attempt
-	ExpiresAt    time.Time // exclusive; an expired throttle counts as absent
-}
-
-// blocks reports whether no attempt may be made at that time.
-func (t *Throttle) blocks(at time.Time) bool {
-	return t.BlockedUntil.After(at) && t.ExpiresAt.After(at)
-}
-
-// ThrottleRule says how many attempts may be made at once and how long the next
-// ones have to wait. There are two kinds of rules. If RefillInterval is zero, the
-// wait after Burst attempts is InitialDelay, and doubles with each further attempt
-// up to MaxDelay; the count starts again when ResetAfter has passed since the first
-// attempt. If RefillInterval is set, the throttle is a bucket of Burst attempts that
-// regains one attempt per RefillInterval; the other fields are not used.
-type ThrottleRule struct {
-	Burst          int64
-	InitialDelay   time.Duration
-	MaxDelay       time.Duration
-	ResetAfter     time.Duration
-	RefillInterval time.Duration
-}
-
-// Next returns the throttle with one more attempt at that time.
-func (r ThrottleRule) Next(t Throttle, at time.Time) Throttle {
-	expired := !t.ExpiresAt.After(at)
-	if expired || t.Attempts <= 0 {
-		t.Attempts, t.BlockedUntil = 0, time.Time{}
-	}
-	t.Attempts++
-	if r.RefillInterval > 0 {
-		if expired {
-			t.ExpiresAt = at
-		}
-		t.ExpiresAt = t.ExpiresAt.Add(r.RefillInterval)
-		t.BlockedUntil = r.emptyUntil(t)
-		return t
-	}
-	if t.Attempts == 1 {
-		t.ExpiresAt = at.Add(r.ResetAfter)
-	}
-	if over := t.Attempts - r.Burst; over >= 0 {
-		wait := r.MaxDelay
-		if over < 32 && r.InitialDelay<<over>>over == r.InitialDelay {
-			wait = min(wait, r.InitialDelay<<over)
-		}
-		t.BlockedUntil = at.Add(wait)
-	}
-	return t
-}
-
-// emptyUntil returns when a bucket that is full at ExpiresAt has one attempt.
-func (r ThrottleRule) emptyUntil(t Throttle) time.Time {
-	return t.ExpiresAt.Add(-time.Duration(max(r.Burst, 1)-1) * r.RefillInterval)
-}
-
-// Refund returns the throttle as if one attempt had not been made. It does not
-// block: the attempt could not have been made if it had.
-func (r ThrottleRule) Refund(t Throttle) Throttle {
-	t.Attempts, t.BlockedUntil = max(0, t.Attempts-1), time.Time{}
-	if r.RefillInterval > 0 {
-		t.ExpiresAt = t.ExpiresAt.Add(-r.RefillInterval)
-	}
-	return t
-}
-
-// longest returns the longest wait that the rule imposes.
-func (r ThrottleRule) longest() time.Duration { return max(r.MaxDelay, r.RefillInterval) }
-
-// life returns how long a throttle lasts at most from its latest attempt on.
-func (r ThrottleRule) life() time.Duration {
-	return max(r.ResetAfter, time.Duration(r.Burst)*r.RefillInterval)
-}
-
-// ThrottleReservation is a throttle that an attempt is counted on, with its rule.
-type ThrottleReservation struct {
-	Name string
-	Rule ThrottleRule
-}
-
-// AttemptResult changes throttles once the outcome of an attempt is known.
-type AttemptResult struct {
-	Clear  []string              // throttles to remove
-	Refund []ThrottleReservation // throttles that get one attempt back
-	// Trusted are throttles to overwrite with one without attempts that expires at
-	// TrustedUntil.
-	Trusted      []string
-	TrustedUntil time.Time
 }
 
 // UsageEvent is one verify. Every verify whose secret was right leaves one. Of

@@ -362,3 +362,97 @@ type ThrottleStore interface {
 	// whether there is more to delete.
 	PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error)
 }
+
+// Throttle counts the attempts made under one name.
+type Throttle struct {
+	Name         string
+	Attempts     int64
+	BlockedUntil time.Time // zero: the throttle never blocked an attempt
+	ExpiresAt    time.Time // exclusive; an expired throttle counts as absent
+}
+
+// blocks reports whether no attempt may be made at that time.
+func (t *Throttle) blocks(at time.Time) bool {
+	return t.BlockedUntil.After(at) && t.ExpiresAt.After(at)
+}
+
+// ThrottleRule says how many attempts may be made at once and how long the next
+// ones have to wait. There are two kinds of rules. If RefillInterval is zero, the
+// wait after Burst attempts is InitialDelay, and doubles with each further attempt
+// up to MaxDelay; the count starts again when ResetAfter has passed since the first
+// attempt. If RefillInterval is set, the throttle is a bucket of Burst attempts that
+// regains one attempt per RefillInterval; the other fields are not used.
+type ThrottleRule struct {
+	Burst          int64
+	InitialDelay   time.Duration
+	MaxDelay       time.Duration
+	ResetAfter     time.Duration
+	RefillInterval time.Duration
+}
+
+// Next returns the throttle with one more attempt at that time.
+func (r ThrottleRule) Next(t Throttle, at time.Time) Throttle {
+	expired := !t.ExpiresAt.After(at)
+	if expired || t.Attempts <= 0 {
+		t.Attempts, t.BlockedUntil = 0, time.Time{}
+	}
+	t.Attempts++
+	if r.RefillInterval > 0 {
+		if expired {
+			t.ExpiresAt = at
+		}
+		t.ExpiresAt = t.ExpiresAt.Add(r.RefillInterval)
+		t.BlockedUntil = r.emptyUntil(t)
+		return t
+	}
+	if t.Attempts == 1 {
+		t.ExpiresAt = at.Add(r.ResetAfter)
+	}
+	if over := t.Attempts - r.Burst; over >= 0 {
+		wait := r.MaxDelay
+		if over < 32 && r.InitialDelay<<over>>over == r.InitialDelay {
+			wait = min(wait, r.InitialDelay<<over)
+		}
+		t.BlockedUntil = at.Add(wait)
+	}
+	return t
+}
+
+// emptyUntil returns when a bucket that is full at ExpiresAt has one attempt.
+func (r ThrottleRule) emptyUntil(t Throttle) time.Time {
+	return t.ExpiresAt.Add(-time.Duration(max(r.Burst, 1)-1) * r.RefillInterval)
+}
+
+// Refund returns the throttle as if one attempt had not been made. It does not
+// block: the attempt could not have been made if it had.
+func (r ThrottleRule) Refund(t Throttle) Throttle {
+	t.Attempts, t.BlockedUntil = max(0, t.Attempts-1), time.Time{}
+	if r.RefillInterval > 0 {
+		t.ExpiresAt = t.ExpiresAt.Add(-r.RefillInterval)
+	}
+	return t
+}
+
+// longest returns the longest wait that the rule imposes.
+func (r ThrottleRule) longest() time.Duration { return max(r.MaxDelay, r.RefillInterval) }
+
+// life returns how long a throttle lasts at most from its latest attempt on.
+func (r ThrottleRule) life() time.Duration {
+	return max(r.ResetAfter, time.Duration(r.Burst)*r.RefillInterval)
+}
+
+// ThrottleReservation is a throttle that an attempt is counted on, with its rule.
+type ThrottleReservation struct {
+	Name string
+	Rule ThrottleRule
+}
+
+// AttemptResult changes throttles once the outcome of an attempt is known.
+type AttemptResult struct {
+	Clear  []string              // throttles to remove
+	Refund []ThrottleReservation // throttles that get one attempt back
+	// Trusted are throttles to overwrite with one without attempts that expires at
+	// TrustedUntil.
+	Trusted      []string
+	TrustedUntil time.Time
+}

@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/keyfold/keyfold/internal/identifier"
-	"github.com/keyfold/keyfold/internal/redact"
 	"github.com/keyfold/keyfold/internal/token"
-	"github.com/keyfold/keyfold/internal/wire"
 )
 
 // NewUser is what a user is created with. It needs a username or an e-mail
@@ -162,7 +158,7 @@ func (s *Service) HashPassword(ctx context.Context, chosen string, names ...stri
 	if s.bound {
 		return HashedPassword{}, errHashFirst
 	}
-	names = withStoredForms(names)
+	names = identifier.WithStoredForms(names)
 	if err := s.opts.PasswordPolicy.check(chosen, names...); err != nil {
 		return HashedPassword{}, err
 	}
@@ -171,21 +167,6 @@ func (s *Service) HashPassword(ctx context.Context, chosen string, names ...stri
 		return HashedPassword{}, storeError(ctx, passwordError(err))
 	}
 	return HashedPassword{&hashedPassword{phc, names}}, nil
-}
-
-// withStoredForms adds the forms in which names are kept, where they are names:
-// the domain of an address in ASCII, for example.
-func withStoredForms(names []string) []string {
-	all := slices.Clone(names)
-	for _, name := range names {
-		if stored, _, ok := identifier.Username(name); ok {
-			all = append(all, stored)
-		}
-		if stored, _, ok := identifier.Email(name); ok {
-			all = append(all, stored)
-		}
-	}
-	return all
 }
 
 // errHashFirst refuses to wait for a slot and to hash while a transaction is open:
@@ -406,81 +387,6 @@ func (s *Service) ChangePassword(ctx context.Context, id, old, password string) 
 	return err
 }
 
-// checkOldPassword counts an attempt on the user before the password is looked at.
-func (s *Service) checkOldPassword(ctx context.Context, user *UserRecord, old string) error {
-	leave, err := s.gate.admit(ctx, netip.Addr{})
-	if err != nil {
-		return err
-	}
-	defer leave()
-	a, err := s.newAttempt(ctx, "", netip.Addr{})
-	if err != nil {
-		return err
-	}
-	reserved := []ThrottleReservation{{a.oldPasswordName(user), loginRule}}
-	wait, _, err := s.reserveAll(ctx, &a, reserved, s.now())
-	switch {
-	case err != nil:
-		return err
-	case wait > 0:
-		return &limited{wait: wait}
-	}
-	match, _, err := s.passwords.Verify(ctx, old, user.PasswordHash)
-	switch {
-	case err != nil: // nothing was decided, so it was no attempt
-		s.settle(ctx, AttemptResult{Refund: reserved})
-		return storeError(ctx, passwordError(err))
-	case !match:
-		return errWrongPassword
-	case !user.DisabledAt.IsZero():
-		return errDisabledLogin
-	}
-	s.settle(ctx, AttemptResult{Clear: []string{a.oldPasswordName(user)}})
-	return nil
-}
-
-// DisableUser disables a user until [Service.EnableUser]. Log-ins and all keys of
-// the user are refused: in this process at once, in others as soon as after a
-// revocation. Disabling a user twice has no effect. Errors: [InvalidError],
-// [ErrNotFound], [ErrUnavailable].
-func (s *Service) DisableUser(ctx context.Context, id, reason string) error {
-	if err := checkReason(reason); err != nil {
-		return err
-	}
-	now := s.now()
-	return s.setUserState(ctx, id, DisableChange, reason, newMutation(ctx, now, actionUserDisable, id,
-		fieldsOf{"disabled_at": nil}, fieldsOf{"disabled_at": now, "disabled_reason": wire.Text(reason)}))
-}
-
-// EnableUser enables a disabled user and thereby the user's keys. It has no effect
-// on a user who is enabled. Errors: [InvalidError], [ErrNotFound],
-// [ErrUnavailable].
-func (s *Service) EnableUser(ctx context.Context, id string) error {
-	return s.setUserState(ctx, id, EnableChange, "", newMutation(ctx, s.now(), actionUserEnable, id,
-		fieldsOf{"state": UserDisabled}, fieldsOf{"disabled_at": nil, "disabled_reason": nil}))
-}
-
-func (s *Service) setUserState(ctx context.Context, id string, change StateChange, reason string, m Mutation) error {
-	if err := checkID(id); err != nil {
-		return err
-	}
-	_, err := s.store.SetUserState(ctx, id, change, reason, m)
-	s.changedUser(id)
-	return storeError(ctx, err)
-}
-
-// DeleteUser deletes a user and, in the same step, all keys of the user. Errors:
-// [InvalidError], [ErrNotFound], [ErrUnavailable].
-func (s *Service) DeleteUser(ctx context.Context, id string) error {
-	record, err := s.user(ctx, id)
-	if err != nil {
-		return err
-	}
-	err = s.store.DeleteUser(ctx, id, newMutation(ctx, s.now(), actionUserDelete, id, userFields(&record.User), nil))
-	s.changedUser(id)
-	return storeError(ctx, err)
-}
-
 // userFields holds the fields of a user that the audit log records, in the form of
 // its JSON. None of them is secret.
 func userFields(u *User) fieldsOf {
@@ -524,7 +430,7 @@ func (s *Service) Users(ctx context.Context, q UserQuery) (UserPage, error) {
 	if q.Username.set || q.Email.set {
 		return s.namedUser(ctx, q)
 	}
-	step := limit
+	now, step := s.now(), limit
 	if q.State != "" {
 		step = maxPage
 	}
@@ -533,7 +439,7 @@ func (s *Service) Users(ctx context.Context, q UserQuery) (UserPage, error) {
 			return s.store.Users(ctx, UserScan{After: after, Limit: limit})
 		},
 		func(r *UserRecord) (User, Position, bool) {
-			return r.User, Position{At: r.CreatedAt, ID: r.ID}, q.State == "" || q.State == r.State()
+			return r.User, Position{At: r.CreatedAt, ID: r.ID}, q.State == "" || q.State == r.State(now)
 		})
 	if err != nil {
 		return UserPage{}, storeError(ctx, err)
@@ -571,7 +477,7 @@ func (s *Service) namedUser(ctx context.Context, q UserQuery) (UserPage, error) 
 		return UserPage{}, nil
 	case err != nil:
 		return UserPage{}, storeError(ctx, err)
-	case q.Email.set && found.EmailKey != wanted.EmailKey, q.State != "" && q.State != found.State():
+	case q.Email.set && found.EmailKey != wanted.EmailKey, q.State != "" && q.State != found.State(s.now()):
 		return UserPage{}, nil
 	}
 	return UserPage{Users: []User{found.User}}, nil
@@ -598,23 +504,3 @@ func (s *Service) UnlockUser(ctx context.Context, id string, ip netip.Addr) erro
 	m := newMutation(ctx, now, "user.unlock", id, fieldsOf{}, after)
 	return storeError(ctx, s.store.UnlockUser(ctx, id, a.cleared(&user, now), m))
 }
-
-var _ redact.Redacted = NewUser{}
-
-func (n NewUser) shown() redact.Fields { return redact.Of(n, "Password", "HashedPassword") }
-
-// Format writes the fields that are set, without the password, for every verb
-// and flag.
-func (n NewUser) Format(state fmt.State, verb rune) { n.shown().Format(state, verb) }
-
-// LogValue is a group of what Format writes.
-func (n NewUser) LogValue() slog.Value { return n.shown().LogValue() }
-
-// MarshalJSON is an object of what Format writes.
-func (n NewUser) MarshalJSON() ([]byte, error) { return n.shown().MarshalJSON() }
-
-// MarshalText is what Format writes.
-func (n NewUser) MarshalText() ([]byte, error) { return n.shown().MarshalText() }
-
-// GobEncode returns an error: a password must not be stored.
-func (n NewUser) GobEncode() ([]byte, error) { return nil, redact.ErrGob }

@@ -87,7 +87,7 @@ func TestLifeOfAUser(t *testing.T) {
 		svc := newService(t, store, &keyfold.Options{Now: clock.now})
 		ctx := t.Context()
 		user := join(t, svc, keyfold.NewUser{Username: "Ann", Email: "ann@example.com"})
-		if user.Username != "Ann" || user.Email != "ann@example.com" || user.HasPassword || user.State() != keyfold.UserActive ||
+		if user.Username != "Ann" || user.Email != "ann@example.com" || user.HasPassword || user.State(user.CreatedAt) != keyfold.UserActive ||
 			user.Version != 1 || !user.EmailVerifiedAt.IsZero() || !user.CreatedAt.Equal(clock.now()) {
 			t.Errorf("created: %+v", user)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -114,7 +115,7 @@ func userListing(svc *keyfold.Service, q keyfold.UserQuery) listing[keyfold.User
 			t := newTable("users", "ID!", "USERNAME", "E-MAIL", "STATE", "CREATED")
 			for i := range users {
 				u := &users[i]
-				t.add(u.ID, u.Username, u.Email, string(u.State()), shortTime(u.CreatedAt))
+				t.add(u.ID, u.Username, u.Email, string(u.State(time.Now())), shortTime(u.CreatedAt))
 			}
 			return t
 		},
@@ -144,7 +145,7 @@ func userDetails(u *keyfold.User) details {
 	lines.add("Username", u.Username)
 	lines.add("E-mail", u.Email)
 	lines.add("Verified", exactTime(u.EmailVerifiedAt))
-	lines.add("State", string(u.State()))
+	lines.add("State", string(u.State(time.Now())))
 	lines.add("Password", strconv.FormatBool(u.HasPassword))
 	lines.add("Set", exactTime(u.PasswordChangedAt))
 	lines.add("Created", exactTime(u.CreatedAt))
