@@ -135,7 +135,7 @@ func TestServePublishesItsKeyRules(t *testing.T) {
 	for _, replaces := range []bool{true, false} {
 		s := startServer(t, dir, "sqlite:keyfold.db", testSecret)
 		s.stop()
-		if said := strings.Contains(s.stderr.String(), `"former_prefix":"kf","prefix":"acme"`); said != replaces {
+		if said := strings.Contains(s.stderr.String(), `"previous_prefix":"kf","prefix":"acme"`); said != replaces {
 			t.Errorf("a server with other rules says that it replaced them: %t, want %t: %s", said, replaces, s.stderr)
 		}
 	}

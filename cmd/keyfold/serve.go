@@ -152,8 +152,8 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 	return nil
 }
 
-// publishKeyRules says so where it replaces the rules of another program: from then
-// on the commands follow those of this server.
+// publishKeyRules publishes the rules of this server, which the commands follow from
+// then on. It logs a warning if it replaces the rules of another program.
 func publishKeyRules(ctx context.Context, svc *keyfold.Service, log *slog.Logger) error {
 	before, err := svc.PublishedRules(ctx)
 	replaces := err == nil && !reflect.DeepEqual(before, svc.Rules())
@@ -161,8 +161,8 @@ func publishKeyRules(ctx context.Context, svc *keyfold.Service, log *slog.Logger
 		return err
 	}
 	if replaces {
-		log.Warn("replaced the key rules that were published in this database; the audit log has the former ones",
-			"former_prefix", before.Prefix, "prefix", svc.Rules().Prefix)
+		log.Warn("replaced the published key rules; the audit log has the previous ones",
+			"previous_prefix", before.Prefix, "prefix", svc.Rules().Prefix)
 	}
 	return nil
 }
