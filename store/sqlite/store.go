@@ -23,6 +23,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/internal/sqliteuri"
+	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/query/sqlitedb"
 	migrations "github.com/keyfold/keyfold/sql"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
@@ -31,7 +32,8 @@ import (
 const (
 	name        = "keyfold/sqlite"
 	openTimeout = 10 * time.Second
-	feedConns   = 2 // one that stays open to read data_version, and one for the rows
+	lookupWait  = 250 // ms
+	feedConns   = 2   // one that stays open to read data_version, and one for the rows
 )
 
 // Store is a [keyfold.Store] in a SQLite file. It is safe for concurrent use.
@@ -76,7 +78,8 @@ func open(ctx context.Context, path string) (*Store, error) {
 		return nil, err
 	}
 	// mode=rw: a connection that is opened later must not create the file anew.
-	common := sqliteuri.Of(path) + "?mode=rw&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
+	file := sqliteuri.Of(path) + "?mode=rw"
+	common := file + "&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
 	writer, err := sql.Open("sqlite", common+"&_pragma=journal_mode(WAL)&_pragma=journal_size_limit("+strconv.Itoa(LogLimit)+")&_txlock=immediate")
 	if err != nil {
 		return nil, err
@@ -90,9 +93,16 @@ func open(ctx context.Context, path string) (*Store, error) {
 	count := max(4, runtime.GOMAXPROCS(0))
 	readers.SetMaxOpenConns(count)
 	readers.SetMaxIdleConns(count)
-	watcher, err := sql.Open("sqlite", common+"&_query_only=1")
+	lookups, err := sql.Open("sqlite", file+"&_pragma=busy_timeout("+strconv.Itoa(lookupWait)+")&_query_only=1")
 	if err != nil {
 		_ = errors.Join(readers.Close(), writer.Close())
+		return nil, err
+	}
+	lookups.SetMaxOpenConns(count)
+	lookups.SetMaxIdleConns(count)
+	watcher, err := sql.Open("sqlite", common+"&_query_only=1")
+	if err != nil {
+		_ = errors.Join(lookups.Close(), readers.Close(), writer.Close())
 		return nil, err
 	}
 	watcher.SetMaxOpenConns(feedConns)
@@ -100,16 +110,16 @@ func open(ctx context.Context, path string) (*Store, error) {
 	seen := &dataVersion{db: watcher}
 	closeAll := func() error {
 		seen.close()
-		return errors.Join(watcher.Close(), readers.Close(), writer.Close())
+		return errors.Join(watcher.Close(), lookups.Close(), readers.Close(), writer.Close())
 	}
 	reopen := func() {
 		seen.renew()
-		for db, idle := range map[*sql.DB]int{readers: count, watcher: feedConns} {
+		for db, idle := range map[*sql.DB]int{readers: count, lookups: count, watcher: feedConns} {
 			db.SetMaxIdleConns(0)
 			db.SetMaxIdleConns(idle)
 		}
 	}
-	store, err := start(ctx, source{writer, readers, seen, path, reopen}, closeAll)
+	store, err := start(ctx, source{writer, readers, seen, path, reopen, newLookups(lookups, count)}, closeAll)
 	if err != nil {
 		_ = closeAll()
 		return nil, explain(path, err)
@@ -209,6 +219,26 @@ type source struct {
 	seen   *dataVersion
 	path   string
 	reopen func()
+	// lookups must read by a pool of its own.
+	lookups *sqlstore.Lookups
+}
+
+// newLookups returns [sqlstore.Lookups] over a pool of that size. In WAL mode a read
+// waits for no write, and it takes microseconds: its context is looked at before it
+// begins, not while it runs. The few locks that a read can meet, such as that of
+// another process which recovers the log, are waited for in steps of lookupWait; the
+// context is looked at between them.
+func newLookups(db *sql.DB, conns int) *sqlstore.Lookups {
+	queries := sqlitedb.New(sqlstore.NewPrepared(db))
+	return &sqlstore.Lookups{
+		Conns: conns,
+		Find: func(ctx context.Context, id string) (model.Verify, error) {
+			if err := ctx.Err(); err != nil {
+				return model.Verify{}, err
+			}
+			return queries.VerifyRow(context.WithoutCancel(ctx), id)
+		},
+	}
 }
 
 // start returns a Store.
@@ -238,6 +268,7 @@ func start(ctx context.Context, from source, closeAll func() error) (*Store, err
 			return begin(ctx, writer, guard, keeper, seen == nil)
 		},
 		Check:     func(context.Context) error { return guard.check() },
+		Lookups:   from.lookups,
 		OneWriter: true,
 		Class:     class,
 		Close:     closeAll,

@@ -55,6 +55,8 @@ type Engine struct {
 	// Reserve is set apart for the feed and for changes; nil where nothing is, as
 	// in a pool of the program's own.
 	Reserve *Reserve
+	// Lookups reads the keys of verifies; nil where that needs nothing of its own.
+	Lookups *Lookups
 	// OneWriter is true where the database lets one transaction write at a time.
 	// Changes then go before usage and attempts.
 	OneWriter bool

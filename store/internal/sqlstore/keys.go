@@ -81,7 +81,7 @@ func (s *Store) Key(ctx context.Context, id string) (keyfold.KeyRecord, error) {
 func (s *Store) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRecord, error) {
 	var record keyfold.VerifyRecord
 	err := s.read(ctx, "verify key", func(session *Session) error {
-		row, err := session.Querier.VerifyRow(ctx, id)
+		row, err := s.verifyRow(ctx, session, id)
 		if err == nil {
 			record, err = verifyRecord(&row)
 		}

@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"context"
 	"sync"
+
+	"github.com/keyfold/keyfold/query/model"
 )
 
 // lane says what a call is for. Work in one lane must not keep that in another
@@ -32,10 +34,24 @@ type Reserve struct {
 	Idle func() bool
 }
 
+// Lookups is a small pool that only reads the keys of verifies. A context that can
+// be cancelled costs such a short query a goroutine and more time than the query
+// itself, so Find may leave it out. That is why the pool is set apart: a verify
+// uses it only when it has a connection to spare, so Find never waits for one.
+type Lookups struct {
+	// Find must return ctx's error if ctx is done when it is called. After that it
+	// may go on until the deadline of ctx, or for as long as the database needs for
+	// the query if nothing can hold the query up.
+	Find func(ctx context.Context, id string) (model.Verify, error)
+	// Conns is the size of the pool.
+	Conns int
+}
+
 // traffic keeps the lanes apart in one process.
 type traffic struct {
 	attempts tokens // the attempts that hold a connection; nil for no bound
 	changes  tokens // the reserved connections in use; nil without a reserve
+	lookups  tokens // the connections of Lookups in use; nil without them
 	turns    *turns // nil unless one transaction writes at a time
 }
 
@@ -61,6 +77,16 @@ func (t tokens) take(ctx context.Context) error {
 	}
 }
 
+// try takes a token if that needs no wait.
+func (t tokens) try() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false // a nil one has none to give
+	}
+}
+
 func (t tokens) give() {
 	if t != nil {
 		<-t
@@ -72,10 +98,23 @@ func newTraffic(e *Engine) *traffic {
 	if e.Reserve != nil {
 		t.changes = newTokens(e.Reserve.Changes)
 	}
+	if e.Lookups != nil {
+		t.lookups = newTokens(e.Lookups.Conns)
+	}
 	if e.OneWriter {
 		t.turns = new(turns)
 	}
 	return t
+}
+
+// verifyRow reads what a verify needs. It shares the ordinary connections, where
+// waiting ends with ctx, while all those of Lookups are in use.
+func (s *Store) verifyRow(ctx context.Context, session *Session, id string) (model.Verify, error) {
+	if s.bound == nil && s.engine.traffic.lookups.try() {
+		defer s.engine.traffic.lookups.give()
+		return s.engine.Lookups.Find(ctx, id)
+	}
+	return session.Querier.VerifyRow(ctx, id)
 }
 
 // enter waits until a transaction of that lane may begin. leave must be called
