@@ -21,7 +21,7 @@ import (
 
 // heard waits until the Service follows the change feed: from then on it
 // serves keys from memory.
-func heard(t *testing.T, svc *keyfold.Service) {
+func heard(t testing.TB, svc *keyfold.Service) {
 	t.Helper()
 	if err := svc.Sync(t.Context()); err != nil {
 		t.Fatal(err)

@@ -254,13 +254,14 @@ func clones(t *testing.T, e *engine, count int, owner string) (tokens []string) 
 		var keys, totals strings.Builder
 		for i := range step {
 			id, secret := rand.Text()[:16], (rand.Text() + rand.Text())[:32]
-			sum := sha256.Sum256([]byte("kf1\x00" + id + secret))
-			tokens = append(tokens, sealed("kf_"+id+"_"+secret+"_"))
+			token := sealed("kf_" + id + "_" + secret + "_")
+			sum := sha256.Sum256([]byte(token[len(token)-55:]))
+			tokens = append(tokens, token)
 			if i > 0 {
 				keys.WriteByte(',')
 				totals.WriteByte(',')
 			}
-			fmt.Fprintf(&keys, "('%s','kf1','',"+hash+",'h','kf','','','','%s','','','','',%d,%d,0,%d,'','','%s','','',1)", id, sum, owner, now, now, now, id)
+			fmt.Fprintf(&keys, "('%s','kf2','',"+hash+",'h','kf','','','','%s','','','','',%d,%d,0,%d,'','','%s','','',1)", id, sum, owner, now, now, now, id)
 			fmt.Fprintf(&totals, "('%s',0,0)", id)
 		}
 		e.exec(t, "INSERT INTO keyfold_keys (id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id,"+

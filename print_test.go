@@ -47,8 +47,8 @@ func TestPrintedValuesShowTheOtherFields(t *testing.T) {
 			"{ID:u Version:1 EmailKey:-u PasswordHash:[secret]}", `{"ID":"u","Version":1,"EmailKey":"-u","PasswordHash":"[secret]"}`,
 		},
 		{
-			keyfold.KeyRecord{Key: keyfold.Key{ID: "k"}, Secret: keyfold.SecretHash{Alg: "kf1", Sum: [32]byte{1}}},
-			"{ID:k Secret:{Alg:kf1 Sum:[secret]}}", `{"ID":"k","Secret":{"Alg":"kf1","Sum":"[secret]"}}`,
+			keyfold.KeyRecord{Key: keyfold.Key{ID: "k"}, Secret: keyfold.SecretHash{Alg: "kf2", Sum: [32]byte{1}}},
+			"{ID:k Secret:{Alg:kf2 Sum:[secret]}}", `{"ID":"k","Secret":{"Alg":"kf2","Sum":"[secret]"}}`,
 		},
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {

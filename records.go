@@ -82,7 +82,7 @@ func (k *Key) State(at time.Time) KeyState {
 
 // SecretHash is what is stored in place of a secret.
 type SecretHash struct {
-	Alg      string   // "kf1": SHA-256; "kf1h": HMAC-SHA-256 under a pepper
+	Alg      string   // "kf2": SHA-256; "kf2h": HMAC-SHA-256 under a pepper
 	PepperID string   // names the pepper; empty without one
 	Sum      [32]byte // the hash itself
 }

@@ -55,14 +55,19 @@ func ParseToken(text string) (Token, error) {
 // parseToken takes a token apart. Its error is for the client that presented the
 // text.
 func parseToken(text string) (token.Parts, error) {
-	if text == "" {
-		return token.Parts{}, errMissing
-	}
 	parts, ok := token.Parse(text)
 	if !ok {
-		return token.Parts{}, errMalformed
+		return token.Parts{}, notToken(text)
 	}
 	return parts, nil
+}
+
+// notToken is the error for a text that is not a token.
+func notToken(text string) error {
+	if text == "" {
+		return errMissing
+	}
+	return errMalformed
 }
 
 // Reveal returns the token as its holder must send it. Show it once, to that
@@ -182,10 +187,13 @@ func newSecrets(peppers map[string][]byte, signID string, require bool) *secrets
 	}}
 }
 
-// match reports whether the token is the one that the key was made with: its
-// secret under the key's own algorithm, and its head. If this process does not
-// know the algorithm or the pepper, it decides nothing: an [ErrUnavailable].
+// match reports whether the token is that of the key: it compares the head, and the
+// hash of the secret under the key's own algorithm. If this process does not know
+// the algorithm or the pepper, the error is an [ErrUnavailable].
 func (s *secrets) match(key keycache.Key, parts token.Parts) (bool, error) {
+	if parts.Head != key.Head() {
+		return false, nil // without a hash: heads are public
+	}
 	var sum [32]byte
 	switch key.Algorithm() {
 	case token.Plain:
@@ -203,7 +211,7 @@ func (s *secrets) match(key keycache.Key, parts token.Parts) (bool, error) {
 	if s.require && key.Algorithm() != token.Peppered {
 		return false, nil
 	}
-	return same && parts.Head == key.Head(), nil
+	return same, nil
 }
 
 // compareInVain costs what match does, so that the time of an answer does not

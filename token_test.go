@@ -145,7 +145,7 @@ func TestEveryEditOfATokenIsRefusedWithoutAStoreCall(t *testing.T) {
 
 func TestSwappedHeadUnderARightChecksumCostsOneReadAndIsRefused(t *testing.T) {
 	t.Parallel()
-	// Mutation tried: checkSecret without isHeadOf allows all of these.
+	// Mutation tried: match without the head allows all of these.
 	store := newSpy()
 	svc := newService(t, store, &keyfold.Options{Environment: "live", DisableCache: true})
 	_, token, err := svc.CreateKey(t.Context(), keyfold.NewKey{})

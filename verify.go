@@ -97,9 +97,56 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 
 // decide returns the key if the secret is right, and the decision.
 func (s *Service) decide(ctx context.Context, r *Request, now clock.Instant) (keycache.Key, error) {
-	parts, err := parseToken(r.Token)
-	if err != nil {
-		return keycache.Key{}, err
+	parts, ok := token.Split(r.Token)
+	if !ok {
+		return keycache.Key{}, notToken(r.Token)
+	}
+	key := s.remembered(parts, now)
+	if key.IsZero() {
+		var err error
+		if key, err = s.identify(ctx, parts, now); err != nil {
+			return keycache.Key{}, err
+		}
+	}
+	if s.secrets.signID != "" {
+		if move, ok := s.secrets.outdated(key, parts); ok {
+			s.recorder.rehash(move)
+		}
+	}
+	reason := key.Check(r.Scopes, r.IP, now.Wall)
+	if reason == keycache.Idle && s.cache != nil {
+		// The cached key does not have later uses: read it again before refusing.
+		s.cache.Evict(parts.ID)
+		var err error
+		if key, err = s.lookUp(ctx, parts.ID, now); err != nil {
+			return keycache.Key{}, err
+		}
+		reason = key.Check(r.Scopes, r.IP, now.Wall)
+	}
+	return key, refusalFor(reason)
+}
+
+// remembered returns the key of a token if the key is cached and the token is right,
+// and otherwise the zero Key, which decides nothing. The hash covers the secret and
+// the checksum, so the characters of a right token need no other check.
+func (s *Service) remembered(parts token.Parts, now clock.Instant) keycache.Key {
+	if s.cache == nil || !s.watcher.fresh(now, 0) {
+		return keycache.Key{}
+	}
+	key := s.cache.Get(parts.ID, now.Wall)
+	if key.IsZero() {
+		return keycache.Key{}
+	}
+	if match, err := s.secrets.match(key, parts); err != nil || !match {
+		return keycache.Key{}
+	}
+	return key
+}
+
+// identify returns the key that a token proves, cached or not.
+func (s *Service) identify(ctx context.Context, parts token.Parts, now clock.Instant) (keycache.Key, error) {
+	if !parts.IsToken() {
+		return keycache.Key{}, errMalformed
 	}
 	key, err := s.lookUp(ctx, parts.ID, now)
 	if err != nil {
@@ -116,21 +163,7 @@ func (s *Service) decide(ctx context.Context, r *Request, now clock.Instant) (ke
 	if !match {
 		return keycache.Key{}, errWrongSecret
 	}
-	if s.secrets.signID != "" {
-		if move, ok := s.secrets.outdated(key, parts); ok {
-			s.recorder.rehash(move)
-		}
-	}
-	reason := key.Check(r.Scopes, r.IP, now.Wall)
-	if reason == keycache.Idle && s.cache != nil {
-		// The cached key does not have later uses: read it again before refusing.
-		s.cache.Evict(parts.ID)
-		if key, err = s.lookUp(ctx, parts.ID, now); err != nil {
-			return keycache.Key{}, err
-		}
-		reason = key.Check(r.Scopes, r.IP, now.Wall)
-	}
-	return key, refusalFor(reason)
+	return key, nil
 }
 
 // lookUp returns the key that a verify decides on: the cached one, while this

@@ -281,7 +281,7 @@ func TestPeppersKeyTheHash(t *testing.T) {
 	}
 	for _, id := range []string{key.ID, key1.ID} {
 		record, err := store.Key(t.Context(), id)
-		if err != nil || record.Secret.PepperID != "p1" || record.Secret.Alg != "kf1h" {
+		if err != nil || record.Secret.PepperID != "p1" || record.Secret.Alg != "kf2h" {
 			t.Errorf("key %s is stored under %q %q, %v; its use should have moved it to p1", id, record.Secret.Alg, record.Secret.PepperID, err)
 		}
 	}

@@ -67,10 +67,8 @@ func Unknown(buf []byte, i uint64) []byte { return appendToken(buf, 1<<40+i) }
 
 // Hash hashes what is secret in a token as Keyfold does.
 func Hash(token string) [32]byte {
-	var in [4 + idLen + secretLen]byte
-	copy(in[:], "kf1\x00")
-	copy(in[4:], token[idAt:])
-	copy(in[4+idLen:], token[secretAt:])
+	var in [55]byte
+	copy(in[:], token[len(token)-len(in):])
 	return sha256.Sum256(in[:])
 }
 
@@ -87,7 +85,7 @@ func Index(id string) int {
 func (s *Set) VerifyRecord(i int) keyfold.VerifyRecord {
 	return keyfold.VerifyRecord{
 		KeyID:    strings.Clone(s.ID(i)),
-		Secret:   keyfold.SecretHash{Alg: strings.Clone("kf1"), Sum: s.Sum(i)},
+		Secret:   keyfold.SecretHash{Alg: strings.Clone("kf2"), Sum: s.Sum(i)},
 		Prefix:   strings.Clone("kf"),
 		Name:     Name(i),
 		OwnerID:  Owner(i),

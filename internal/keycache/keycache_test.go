@@ -35,8 +35,8 @@ func newKey(t testing.TB, r Record) Key {
 // FuzzKeyHasAllTextsOfItsRecord stores texts of all lengths, alone and in a chunk
 // next to other keys.
 func FuzzKeyHasAllTextsOfItsRecord(f *testing.F) {
-	f.Add("kf_live", "a:b c:d", "live", "ci", "owner", "tenant", "user", `{"a":"b"}`, "kf1")
-	f.Add("", "", "", "", "", "", "", "", "kf1h")
+	f.Add("kf_live", "a:b c:d", "live", "ci", "owner", "tenant", "user", `{"a":"b"}`, "kf2")
+	f.Add("", "", "", "", "", "", "", "", "kf2h")
 	f.Add("kf", strings.Repeat("s", 127), strings.Repeat("e", 128), strings.Repeat("n", 300), "\x00", "\x80", "ü", "{", "other")
 	f.Fuzz(func(t *testing.T, head, scopes, environment, name, owner, tenant, user, metadata, algorithm string) {
 		r := Record{

@@ -119,7 +119,7 @@ func (r Rate) settle(row Row, ask Reservation) (Row, int64) {
 	return row, keep
 }
 
-// free returns how many units the row has that nobody spent or holds.
+// free returns how many units of the row are neither spent nor held.
 func (r Rate) free(row Row) int64 {
 	return (r.full-(max(row.FullAt, row.At)-row.At))/r.one - row.Held - row.HeldBefore
 }

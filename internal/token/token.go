@@ -18,42 +18,59 @@ const (
 	SecretLen = 32 // 190 bits
 	MaxLen    = 256
 
-	crcLen  = 6 // base62 of 32 bits
-	tailLen = 1 + IDLen + 1 + SecretLen + 1 + crcLen
+	crcLen   = 6 // base62 of 32 bits
+	tailLen  = 1 + IDLen + 1 + SecretLen + 1 + crcLen
+	secretAt = 1 + IDLen + 1 // in the tail
+	crcAt    = secretAt + SecretLen + 1
 )
 
 // Parts are the parts of a token, as slices of its text.
-type Parts struct{ Head, ID, Secret string }
+type Parts struct{ Head, ID, text string }
 
-// Parse takes a token apart. It reports whether the text has the shape of a
-// token and the right checksum, which says nothing about whether the key exists.
-func Parse(text string) (Parts, bool) {
+// Split takes a text apart that has the lengths and the underscores of a token. It
+// looks at no other character: see [Parts.IsToken].
+func Split(text string) (Parts, bool) {
 	headLen := len(text) - tailLen
 	if headLen < 1 || len(text) > MaxLen {
 		return Parts{}, false
 	}
 	tail := text[headLen:]
-	const secretAt = 1 + IDLen + 1
-	const crcAt = secretAt + SecretLen + 1
 	if tail[0] != '_' || tail[secretAt-1] != '_' || tail[crcAt-1] != '_' {
 		return Parts{}, false
 	}
-	parts := Parts{Head: text[:headLen], ID: tail[1 : 1+IDLen], Secret: tail[secretAt : secretAt+SecretLen]}
-	if !IsHead(parts.Head) || !IsBase62(parts.ID) || !IsBase62(parts.Secret) {
-		return Parts{}, false
+	return Parts{Head: text[:headLen], ID: tail[1 : 1+IDLen], text: text}, true
+}
+
+// IsToken reports whether the parts have the characters of a token and the right
+// checksum, which says nothing about whether the key exists.
+func (p Parts) IsToken() bool {
+	if !IsHead(p.Head) {
+		return false
 	}
-	if sum, ok := decodeCRC(tail[crcAt:]); !ok || sum != uint64(checksum(text[:headLen+crcAt])) {
+	tail := p.text[len(p.Head):]
+	if !IsBase62(p.ID) || !IsBase62(tail[secretAt:crcAt-1]) {
+		return false
+	}
+	sum, ok := decodeCRC(tail[crcAt:])
+	return ok && sum == uint64(checksum(p.text[:len(p.Head)+crcAt]))
+}
+
+// Parse takes a token apart. It reports whether the text is one.
+func Parse(text string) (Parts, bool) {
+	parts, ok := Split(text)
+	if !ok || !parts.IsToken() {
 		return Parts{}, false
 	}
 	return parts, true
 }
 
-// New draws an id and a secret, and returns them with the text of their token.
+// New draws an id and a secret, and returns the token.
 func New(head string) (Parts, string) {
-	parts := Parts{Head: head, ID: Random(IDLen), Secret: Random(SecretLen)}
-	body := parts.Head + "_" + parts.ID + "_" + parts.Secret + "_"
+	body := head + "_" + Random(IDLen) + "_" + Random(SecretLen) + "_"
 	sum := encodeCRC(checksum(body))
-	return parts, body + string(sum[:])
+	text := body + string(sum[:])
+	parts, _ := Split(text)
+	return parts, text
 }
 
 // Head returns the head of the tokens of a prefix and an environment, which may

@@ -76,7 +76,7 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 	rotation := t.rotation(live)
 	batch := t.used(live.ID)
 	scan := keyfold.UsageScan{From: t.clock.Add(-time.Hour), To: t.clock, Limit: 1}
-	secret := keyfold.SecretHash{Alg: "kf1h", PepperID: "another"}
+	secret := keyfold.SecretHash{Alg: "kf2h", PepperID: "another"}
 	calls := []call{
 		{"CreateKey", func(ctx context.Context) error { return s.CreateKey(ctx, fresh, m) }},
 		{"Key", func(ctx context.Context) error { _, err := s.Key(ctx, live.ID); return err }},

@@ -19,7 +19,7 @@ func rehashReplaces(t *trial) {
 	key := t.full()
 	key.Uses, key.LastUsedAt = 0, time.Time{}
 	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
-	secret := keyfold.SecretHash{Alg: "kf1", Sum: [32]byte{0, 255, 0, 10, 39, 92}}
+	secret := keyfold.SecretHash{Alg: "kf2", Sum: [32]byte{0, 255, 0, 10, 39, 92}}
 	t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, secret))
 	key.Secret = secret
 	t.wantEqual("the key", t.wantKey(key.ID), key)
@@ -29,20 +29,20 @@ func rehashComparesWhole(t *trial) {
 	key := live(t.full())
 	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, t.mutation("key.create", key.ID)))
 	for _, edit := range []func(*keyfold.SecretHash){
-		func(old *keyfold.SecretHash) { old.Alg = "kf1" },
+		func(old *keyfold.SecretHash) { old.Alg = "kf2" },
 		func(old *keyfold.SecretHash) { old.PepperID = "PEPPER-1" },
 		func(old *keyfold.SecretHash) { old.Sum[31]++ },
 	} {
 		old := key.Secret
 		edit(&old)
-		t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, key.ID, old, keyfold.SecretHash{Alg: "kf1"}))
+		t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, key.ID, old, keyfold.SecretHash{Alg: "kf2"}))
 		t.wantEqual("the key", t.wantKey(key.ID), key)
 	}
 }
 
 func rehashOfUnknown(t *trial) {
 	id := t.id()
-	t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, id, keyfold.SecretHash{Alg: "kf1"}, keyfold.SecretHash{Alg: "kf1h"}))
+	t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, id, keyfold.SecretHash{Alg: "kf2"}, keyfold.SecretHash{Alg: "kf2h"}))
 	t.wantNoKey(id)
 }
 
@@ -52,7 +52,7 @@ func rehashWritesNoRows(t *trial) {
 	t.wantNoError("Audit", err)
 	_, cursor, err := t.store.Changes(t.ctx, t.cursor())
 	t.wantNoError("Changes", err)
-	t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, keyfold.SecretHash{Alg: "kf1h", PepperID: "p"}))
+	t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, keyfold.SecretHash{Alg: "kf2h", PepperID: "p"}))
 	after, err := t.store.Audit(t.ctx, keyfold.AuditScan{Target: key.ID, Limit: 10})
 	t.wantNoError("Audit", err)
 	if len(after) != len(before) {

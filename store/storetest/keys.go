@@ -43,7 +43,7 @@ func (t *trial) full() keyfold.KeyRecord {
 			LineageID: newID(16), RotatedFrom: newID(16), RotatedTo: newID(16),
 			Version: 1, Uses: 8, LastUsedAt: day(9),
 		},
-		Secret:   keyfold.SecretHash{Alg: "kf1h", PepperID: "pepper-1"},
+		Secret:   keyfold.SecretHash{Alg: "kf2h", PepperID: "pepper-1"},
 		ActiveAt: day(10),
 	}
 	for i := range key.Secret.Sum {

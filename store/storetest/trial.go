@@ -86,7 +86,7 @@ func (t *trial) record(edits ...func(*keyfold.KeyRecord)) keyfold.KeyRecord {
 			ID: id, Hint: "kf_" + id[:4] + "…", Prefix: "kf", Name: "name of " + id, LineageID: id, Version: 1,
 			CreatedAt: at, UpdatedAt: at, ExpiresAt: at.Add(24 * time.Hour),
 		},
-		Secret:   keyfold.SecretHash{Alg: "kf1", Sum: [32]byte{1, 2, 3}},
+		Secret:   keyfold.SecretHash{Alg: "kf2", Sum: [32]byte{1, 2, 3}},
 		ActiveAt: at,
 	}
 	for _, edit := range edits {

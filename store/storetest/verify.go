@@ -69,7 +69,7 @@ func verifyIsNotStale(t *trial) {
 	t.wantNoError("RenewKey", t.store.RenewKey(t.ctx, key.ID, 2, key.ExpiresAt, m))
 	t.wantVerifyRecord(key)
 
-	secret := keyfold.SecretHash{Alg: "kf1h", PepperID: "another", Sum: [32]byte{9}}
+	secret := keyfold.SecretHash{Alg: "kf2h", PepperID: "another", Sum: [32]byte{9}}
 	t.wantNoError("RehashKey", t.store.RehashKey(t.ctx, key.ID, key.Secret, secret))
 	key.Secret = secret
 	t.wantVerifyRecord(key)

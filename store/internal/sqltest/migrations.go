@@ -185,7 +185,7 @@ func (e Engine) oldKey(t *testing.T, dsn string) bool {
 	}
 	const insert = "INSERT INTO keyfold_keys (id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, " +
 		"owner_id, tenant, scopes, networks, metadata, created_at, updated_at, idle_timeout, active_at, disabled_reason, " +
-		"revoked_reason, lineage_id, rotated_from, rotated_to, version) VALUES ('" + oldKey + "', 'kf1', '', %s, '', 'kf', '', 'old', " +
+		"revoked_reason, lineage_id, rotated_from, rotated_to, version) VALUES ('" + oldKey + "', 'kf2', '', %s, '', 'kf', '', 'old', " +
 		"'', '', '', '', '', '', 1, 1, 0, 1, '', '', '" + oldKey + "', '', '', 1)"
 	sum := strings.Repeat("0a", 32)
 	_, err := db.ExecContext(t.Context(), fmt.Sprintf(insert, "x'"+sum+"'"))

@@ -37,7 +37,7 @@ func Key() keyfold.KeyRecord {
 			ID: id, Hint: "kf_" + id[:4], Prefix: "kf", Name: "key " + id, OwnerID: "owner", LineageID: id, Version: 1,
 			CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(time.Hour),
 		},
-		Secret:   keyfold.SecretHash{Alg: "kf1", Sum: [32]byte{1}},
+		Secret:   keyfold.SecretHash{Alg: "kf2", Sum: [32]byte{1}},
 		ActiveAt: now,
 	}
 }
