@@ -13,7 +13,7 @@ TESTFLAGS ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: ## test every module, on real servers that are found or started (TESTFLAGS=…)
@@ -33,6 +33,10 @@ test-postgres: ## run the PostgreSQL tests on another version, which npm provide
 
 .PHONY: check
 check: lint verify test ## everything CI checks
+
+.PHONY: check-typescript
+check-typescript: ## a TypeScript client works with the OpenAPI document; requires Node.js and npm
+	scripts/check-typescript
 
 .PHONY: lint
 lint: ## formatting, tidy modules, vet, a build without cgo, plain words, staticcheck
