@@ -43,15 +43,17 @@ func TestBulkChangesTheKeysThatMatchBoth(t *testing.T) {
 func TestOnlyYesConfirms(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]bool{"yes\n": true, " yes \r\n": true, "yes": true, "y\n": false, "no\n": false, "\n": false, "": false, "yes yes\n": false} {
-		var stderr bytes.Buffer
-		c := &command{stdin: strings.NewReader(answer), stderr: &stderr}
-		err := c.confirm(t.Context(), "Sure?")
-		if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "nothing was changed") {
-			t.Errorf("%q: %v, want it confirmed: %v", answer, err, want)
-		}
-		if !strings.HasPrefix(stderr.String(), "Sure? Type yes") {
-			t.Errorf("asked %q", &stderr)
-		}
+		t.Run(answer, func(t *testing.T) {
+			var stderr bytes.Buffer
+			c := &command{stdin: strings.NewReader(answer), stderr: &stderr}
+			err := c.confirm(t.Context(), "Sure?")
+			if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "nothing was changed") {
+				t.Errorf("%q: %v, want it confirmed: %v", answer, err, want)
+			}
+			if !strings.HasPrefix(stderr.String(), "Sure? Type yes") {
+				t.Errorf("asked %q", &stderr)
+			}
+		})
 	}
 }
 

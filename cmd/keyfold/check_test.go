@@ -32,13 +32,15 @@ func TestEveryCommandRefusesAPepperThatDiffers(t *testing.T) {
 		t.Fatalf("create: %+v", got)
 	}
 	for _, args := range []string{"keys create --name n", "keys list", "serve --addr 127.0.0.1:0"} {
-		got := execute(t, dir, withPepper(db, otherPepper), strings.Fields(args)...)
-		if got.code != exitFailure || !strings.Contains(got.stderr, `the pepper "p" has another value in this process`) {
-			t.Errorf("%s: %+v, want that it names the pepper", args, got)
-		}
-		if strings.Contains(got.stderr, otherPepper[2:]) || strings.Contains(got.stderr, somePepper[2:]) {
-			t.Errorf("%s shows a pepper", args)
-		}
+		t.Run(args, func(t *testing.T) {
+			got := execute(t, dir, withPepper(db, otherPepper), strings.Fields(args)...)
+			if got.code != exitFailure || !strings.Contains(got.stderr, `the pepper "p" has another value in this process`) {
+				t.Errorf("%s: %+v, want that it names the pepper", args, got)
+			}
+			if strings.Contains(got.stderr, otherPepper[2:]) || strings.Contains(got.stderr, somePepper[2:]) {
+				t.Errorf("%s shows a pepper", args)
+			}
+		})
 	}
 	if got := execute(t, dir, withPepper(db, somePepper), "keys", "list"); got.code != exitOK {
 		t.Errorf("with the right pepper: %+v", got)
@@ -73,7 +75,7 @@ func TestServerStopsDecidingUnderANewerSchemaAndTells(t *testing.T) {
 	log := s.stderr.String()
 	if strings.Count(log, "refuses every request until the check") != 1 || strings.Count(log, "check of the database passes again") != 1 ||
 		!strings.Contains(log, "schema version 99 is newer than this build") {
-		t.Errorf("the log does not tell once that the check failed, why, and that it passes again:\n%s", log)
+		t.Errorf("the log does not report once that the check failed, why, and that it passes again:\n%s", log)
 	}
 }
 

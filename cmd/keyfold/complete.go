@@ -8,8 +8,8 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// addCompletion adds the command that prints scripts for shells, which is
-// cobra's, with errors as ours are.
+// addCompletion adds cobra's command that prints completion scripts for shells. Its
+// errors have the form of the other commands.
 func addCompletion(root *cobra.Command) {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	completeValues(root)
@@ -25,8 +25,8 @@ func addCompletion(root *cobra.Command) {
 	}
 }
 
-// completeValues tells the shells, of this command and those below, the values
-// of flags that take few.
+// completeValues registers the values of flags that accept only a few, for this
+// command and its subcommands.
 func completeValues(cmd *cobra.Command) {
 	states := keyStates()
 	if cmd.HasParent() && cmd.Parent().Name() == "users" {
@@ -39,7 +39,7 @@ func completeValues(cmd *cobra.Command) {
 		"log-format": {"text", "json"},
 	} {
 		if cmd.Flags().Lookup(name) != nil {
-			// An error would say that there is no such flag.
+			// The only error is that the flag does not exist.
 			_ = cmd.RegisterFlagCompletionFunc(name, oneOf(values))
 		}
 	}
@@ -48,7 +48,7 @@ func completeValues(cmd *cobra.Command) {
 	}
 }
 
-// oneOf completes to the values that begin with what was typed.
+// oneOf completes a word to the values that begin with it.
 func oneOf(values []string) cobra.CompletionFunc {
 	return func(_ *cobra.Command, _ []string, typed string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
 		for _, value := range values {

@@ -46,9 +46,11 @@ func TestCompletion(t *testing.T) {
 		"keys list --owner ":           {},
 		"completion ":                  {"bash", "fish", "powershell", "zsh"},
 	} {
-		if got := completions(t, strings.Split(line, " ")...); !slices.Equal(got, want) {
-			t.Errorf("keyfold %s… completes to %q, want %q", line, got, want)
-		}
+		t.Run(line, func(t *testing.T) {
+			if got := completions(t, strings.Split(line, " ")...); !slices.Equal(got, want) {
+				t.Errorf("keyfold %s… completes to %q, want %q", line, got, want)
+			}
+		})
 	}
 }
 
@@ -57,18 +59,20 @@ func TestEachShellHasAScript(t *testing.T) {
 	for shell, mark := range map[string]string{
 		"bash": "complete -o default -F __start_keyfold keyfold", "zsh": "#compdef keyfold", "fish": "complete -c keyfold", "powershell": "Register-ArgumentCompleter",
 	} {
-		script := call(t, nil, "completion", shell)
-		if script.code != exitOK || script.stderr != "" || !strings.Contains(script.stdout, mark) {
-			t.Errorf("completion %s: exit code %d, %q; want %q", shell, script.code, script.stderr, mark)
-		}
-		// Where the shell is installed, it has to be able to read it.
-		if _, err := exec.LookPath(shell); err == nil && shell != "powershell" {
-			cmd := exec.Command(shell, "-n")
-			cmd.Stdin = strings.NewReader(script.stdout)
-			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-				t.Errorf("%s -n: %v: %s", shell, err, out)
+		t.Run(shell, func(t *testing.T) {
+			script := call(t, nil, "completion", shell)
+			if script.code != exitOK || script.stderr != "" || !strings.Contains(script.stdout, mark) {
+				t.Errorf("completion %s: exit code %d, %q; want %q", shell, script.code, script.stderr, mark)
 			}
-		}
+			// Where the shell is installed, it has to be able to read it.
+			if _, err := exec.LookPath(shell); err == nil && shell != "powershell" {
+				cmd := exec.Command(shell, "-n")
+				cmd.Stdin = strings.NewReader(script.stdout)
+				if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+					t.Errorf("%s -n: %v: %s", shell, err, out)
+				}
+			}
+		})
 	}
 	for _, args := range [][]string{{"tcsh"}, {"bash", "x"}} {
 		if got := call(t, nil, append([]string{"completion"}, args...)...); got.code != exitUsage || got.stdout != "" {
@@ -118,23 +122,25 @@ func TestBashCompletes(t *testing.T) {
 		"keyfold mig":                 {"migrate"},
 		"keyfold keys revoke 8fJ2kQ":  {},
 	} {
-		for _, setup := range setups {
-			cmd := exec.Command(bash, "--noprofile", "--norc", "-c", setup+tab, "bash", line)
-			cmd.Dir, cmd.Env = dir, []string{"PATH=" + filepath.Dir(binary) + string(filepath.ListSeparator) + os.Getenv("PATH")}
-			out, err := cmd.Output()
-			if err != nil {
-				t.Errorf("%q: %v", line, err)
-			}
-			var words []string
-			for offered := range strings.Lines(string(out)) { // "renew    (Give a key more time)"
-				if fields := strings.Fields(offered); len(fields) > 0 {
-					words = append(words, fields[0])
+		t.Run(line, func(t *testing.T) {
+			for _, setup := range setups {
+				cmd := exec.Command(bash, "--noprofile", "--norc", "-c", setup+tab, "bash", line)
+				cmd.Dir, cmd.Env = dir, []string{"PATH=" + filepath.Dir(binary) + string(filepath.ListSeparator) + os.Getenv("PATH")}
+				out, err := cmd.Output()
+				if err != nil {
+					t.Errorf("%q: %v", line, err)
+				}
+				var words []string
+				for offered := range strings.Lines(string(out)) { // "renew    (Give a key more time)"
+					if fields := strings.Fields(offered); len(fields) > 0 {
+						words = append(words, fields[0])
+					}
+				}
+				slices.Sort(words)
+				if !slices.Equal(words, want) {
+					t.Errorf("%q completes to %q, want %q", line, words, want)
 				}
 			}
-			slices.Sort(words)
-			if !slices.Equal(words, want) {
-				t.Errorf("%q completes to %q, want %q", line, words, want)
-			}
-		}
+		})
 	}
 }

@@ -25,10 +25,12 @@ func TestChangesNameTheDatabase(t *testing.T) {
 		"keys revoke " + b + " --yes", "keys revoke --owner a --yes", "keys delete " + b + " --yes", "users create --username pavel", "users update olga --email o@example.com",
 		"users set-password olga", "users unlock olga", "users disable olga", "users enable olga", "users delete olga --yes",
 	} {
-		got := run(userPassword+"\n", strings.Fields(line)...)
-		if said := got.stdout + rulesLine.ReplaceAllString(got.stderr, ""); got.code != exitOK || !strings.Contains(said, " in sqlite:"+s.path) {
-			t.Errorf("keyfold %s: exit code %d, %q; want the name of the database", line, got.code, said)
-		}
+		t.Run(line, func(t *testing.T) {
+			got := run(userPassword+"\n", strings.Fields(line)...)
+			if said := got.stdout + rulesLine.ReplaceAllString(got.stderr, ""); got.code != exitOK || !strings.Contains(said, " in sqlite:"+s.path) {
+				t.Errorf("keyfold %s: exit code %d, %q; want the name of the database", line, got.code, said)
+			}
+		})
 	}
 }
 
@@ -93,7 +95,8 @@ func TestOnlyMigrateAndServeCreateTheDatabase(t *testing.T) {
 	}
 }
 
-// A host that accepts connections and never answers.
+// The host accepts connections and never answers. The migration may take an hour, but
+// only once the host has answered.
 func TestDeadHostIsNamedWithTheTimeout(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -102,13 +105,15 @@ func TestDeadHostIsNamedWithTheTimeout(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = listener.Close() })
 	for _, scheme := range []string{"postgres", "mysql"} { // the driver of MongoDB gives up earlier, with a reason
-		t.Run(scheme, func(t *testing.T) {
-			t.Parallel()
-			got := call(t, nil, "keys", "list", "--db", scheme+"://u:hunter-two@"+listener.Addr().String()+"/d")
-			if want := fmt.Sprintf("keyfold: cannot use %s://%s/d: no answer within 10 s\n", scheme, listener.Addr()); got.code != exitFailure || got.stderr != want {
-				t.Errorf("exit code %d, %q, want %q", got.code, got.stderr, want)
-			}
-		})
+		for _, args := range [][]string{{"keys", "list"}, {"migrate"}} {
+			t.Run(scheme+" "+args[0], func(t *testing.T) {
+				t.Parallel()
+				got := call(t, nil, append(args, "--db", scheme+"://u:hunter-two@"+listener.Addr().String()+"/d")...)
+				if want := fmt.Sprintf("keyfold: cannot use %s://%s/d: no answer within 10 s\n", scheme, listener.Addr()); got.code != exitFailure || got.stderr != want {
+					t.Errorf("exit code %d, %q, want %q", got.code, got.stderr, want)
+				}
+			})
+		}
 	}
 }
 

@@ -43,8 +43,8 @@ func classify(err error) error {
 	return &failure{code, err}
 }
 
-// inFlags rewrites an error of the library about a field, which has the name that
-// it has in JSON, into one about the flag or argument.
+// inFlags replaces the JSON name of a field in an error of the library by the name of
+// the flag or argument.
 func inFlags(err error) error {
 	bad, ok := errors.AsType[*keyfold.InvalidError](err)
 	if !ok {

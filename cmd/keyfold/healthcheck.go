@@ -27,7 +27,7 @@ exit code is 0 if they do, and 1 if they do not. The command is meant for
 containers without another HTTP client.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := c.config(cmd) // the server's own address, where a variable names it
+			config, err := c.config(cmd) // a variable may set the address of the server
 			if err != nil {
 				return err
 			}
@@ -70,7 +70,7 @@ func ask(ctx context.Context, addr string) error {
 	answer, err := client.Do(r)
 	if err != nil {
 		if failed, ok := errors.AsType[*url.Error](err); ok {
-			err = failed.Err // without the address once more
+			err = failed.Err // the message already has the address
 		}
 		return fmt.Errorf("no answer from %s: %w", address, withoutAddress(err))
 	}
@@ -92,7 +92,8 @@ func ask(ctx context.Context, addr string) error {
 	return fmt.Errorf("%s answers with status %d, so it is not a keyfold server", address, answer.StatusCode)
 }
 
-// reachable is where to find a server that listens on every address.
+// reachable returns the address at which a client on this machine reaches a server
+// that listens on addr, which can be the unspecified address.
 func reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -24,11 +24,13 @@ func TestHealthcheckAsksARunningServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, given := range []string{addr, "localhost:" + port, ":" + port, "0.0.0.0:" + port} {
-		// A proxy for everything else must not be asked.
-		got := execute(t, dir, append(environment(""), "HTTP_PROXY=http://127.0.0.1:1", "http_proxy=http://127.0.0.1:1"), "healthcheck", "--addr", given)
-		if got.code != exitOK || got.stdout != "ok\n" || got.stderr != "" {
-			t.Errorf("--addr %s: %+v", given, got)
-		}
+		t.Run(given, func(t *testing.T) {
+			// A proxy for everything else must not be asked.
+			got := execute(t, dir, append(environment(""), "HTTP_PROXY=http://127.0.0.1:1", "http_proxy=http://127.0.0.1:1"), "healthcheck", "--addr", given)
+			if got.code != exitOK || got.stdout != "ok\n" || got.stderr != "" {
+				t.Errorf("--addr %s: %+v", given, got)
+			}
+		})
 	}
 	if got := execute(t, dir, environment(""), "healthcheck", "--addr", addr, "--json"); got.stdout != `{"status":"ok"}`+"\n" {
 		t.Errorf("--json: %+v", got)
@@ -63,17 +65,19 @@ func TestHealthcheckNamesThePartThatFails(t *testing.T) {
 		"changes_refused":      "reports that changes fail; see its log",
 		"usage_not_stored":     "reports that usage cannot be stored; see its log",
 	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			httpadapter.Problem{Status: http.StatusServiceUnavailable, Code: code}.Write(w)
-		}))
-		addr := server.Listener.Addr().String()
-		if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || got.stderr != "keyfold: "+addr+" "+says+"\n" {
-			t.Errorf("%s: %+v, want the message %q", code, got, says)
-		}
-		server.Close()
-		if row := "| `127.0.0.1:8080 " + says + "` | `" + code + "` |"; !strings.Contains(string(docs), row) {
-			t.Errorf("docs/command.md lacks the row %s", row)
-		}
+		t.Run(code, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				httpadapter.Problem{Status: http.StatusServiceUnavailable, Code: code}.Write(w)
+			}))
+			addr := server.Listener.Addr().String()
+			if got := call(t, nil, "healthcheck", "--addr", addr); got.code != exitFailure || got.stderr != "keyfold: "+addr+" "+says+"\n" {
+				t.Errorf("%s: %+v, want the message %q", code, got, says)
+			}
+			server.Close()
+			if row := "| `127.0.0.1:8080 " + says + "` | `" + code + "` |"; !strings.Contains(string(docs), row) {
+				t.Errorf("docs/command.md lacks the row %s", row)
+			}
+		})
 	}
 }
 
@@ -98,9 +102,11 @@ func TestHealthcheckWantsAKeyfoldServer(t *testing.T) {
 		"--addr localhost": "--addr must be host:port", "--timeout 0s": "--timeout must be a duration above zero",
 		"--timeout x": "--timeout: the text must be a duration", "here": "takes no arguments", "--addr a/b:80": "--addr must be host:port",
 	} {
-		if got := call(t, nil, append([]string{"healthcheck"}, strings.Fields(args)...)...); got.code != exitUsage || !strings.Contains(got.stderr, says) {
-			t.Errorf("healthcheck %s: %+v", args, got)
-		}
+		t.Run(args, func(t *testing.T) {
+			if got := call(t, nil, append([]string{"healthcheck"}, strings.Fields(args)...)...); got.code != exitUsage || !strings.Contains(got.stderr, says) {
+				t.Errorf("healthcheck %s: %+v", args, got)
+			}
+		})
 	}
 }
 
@@ -109,8 +115,10 @@ func TestReachable(t *testing.T) {
 	for addr, want := range map[string]string{
 		":8080": "127.0.0.1:8080", "0.0.0.0:8080": "127.0.0.1:8080", "[::]:8080": "[::1]:8080", "192.0.2.7:80": "192.0.2.7:80", "example.com:80": "example.com:80",
 	} {
-		if got := reachable(addr); got != want {
-			t.Errorf("reachable(%q) = %q, want %q", addr, got, want)
-		}
+		t.Run(addr, func(t *testing.T) {
+			if got := reachable(addr); got != want {
+				t.Errorf("reachable(%q) = %q, want %q", addr, got, want)
+			}
+		})
 	}
 }

@@ -78,9 +78,11 @@ func TestImageIsAsThePagesSay(t *testing.T) {
 	}
 	final := stages[1]
 	for name, want := range map[string]string{"FROM": "scratch", "USER": "65532:65532", "WORKDIR": "/data", "EXPOSE": "8080", "VOLUME": `["/data"]`} {
-		if got := only(t, final, name).args; got != want {
-			t.Errorf("%s %s, want %s", name, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := only(t, final, name).args; got != want {
+				t.Errorf("%s %s, want %s", name, got, want)
+			}
+		})
 	}
 	if !slices.Contains(final, instruction{"COPY", "--from=build --chown=65532:65532 /out/data /data"}) {
 		t.Error("the volume does not belong to the user")
@@ -267,9 +269,11 @@ func TestNoSecretGetsIntoAnImage(t *testing.T) {
 	t.Parallel()
 	ignored := strings.Split(readFile(t, ".dockerignore"), "\n")
 	for _, want := range []string{"**/.env*", "**/keyfold.db*", ".git"} {
-		if !slices.Contains(ignored, want) {
-			t.Errorf(".dockerignore does not hold %s", want)
-		}
+		t.Run(want, func(t *testing.T) {
+			if !slices.Contains(ignored, want) {
+				t.Errorf(".dockerignore does not hold %s", want)
+			}
+		})
 	}
 	for _, line := range ignored {
 		if strings.HasPrefix(line, "!") {

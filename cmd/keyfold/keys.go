@@ -80,9 +80,9 @@ func (c *command) printKey(asJSON bool, key keyfold.Key, line string) error {
 	return err
 }
 
-// printToken prints the token of a new key on standard output, and a note about the
-// key on standard error.
-func (c *command) printToken(asJSON bool, key keyfold.Key, token keyfold.Token, note string) error {
+// printToken prints the token of a new key on standard output, and a message about
+// the key on standard error.
+func (c *command) printToken(asJSON bool, key keyfold.Key, token keyfold.Token, message string) error {
 	var err error
 	if asJSON {
 		err = c.printJSON(keyfold.CreatedKey{Key: key, Token: token})
@@ -95,7 +95,7 @@ func (c *command) printToken(asJSON bool, key keyfold.Key, token keyfold.Token, 
 	if asJSON {
 		return nil
 	}
-	_, err = fmt.Fprintf(c.stderr, "keyfold: %s; store the token now, because it is not shown again\n", note)
+	_, err = fmt.Fprintf(c.stderr, "keyfold: %s; store the token now, because it is not shown again\n", message)
 	return err
 }
 

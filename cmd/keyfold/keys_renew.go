@@ -72,11 +72,11 @@ the overlap, but never longer than its own expiry time.
 				if err != nil {
 					return aboutKey(ctx, svc, args[0], err)
 				}
-				note := "replaced key " + args[0] + " with key " + key.ID + c.inDatabase() + "; the new key " + expiry(&key)
+				message := "replaced key " + args[0] + " with key " + key.ID + c.inDatabase() + "; the new key " + expiry(&key)
 				if old, err := svc.Key(ctx, args[0]); err == nil { // after an error, the token is still printed
-					note += "; the old key " + expiry(&old)
+					message += "; the old key " + expiry(&old)
 				}
-				return c.printToken(flags.asJSON, key, token, note)
+				return c.printToken(flags.asJSON, key, token, message)
 			})
 		},
 	}

@@ -32,18 +32,22 @@ func TestCreateTakesEveryField(t *testing.T) {
 		"ID            " + key.ID, "Name          ci", "State         active", "Scopes        a:b c:*", "Metadata      eq=a=b", "              plan=pro",
 		"Notes         one", "              two", "Expires       2999-01-31T16:30:00.000Z", "Idle timeout  30d", "Last used     -", "Version       1",
 	} {
-		if !strings.Contains(shown, want+"\n") {
-			t.Errorf("show has no line %q:\n%s", want, shown)
-		}
+		t.Run(want, func(t *testing.T) {
+			if !strings.Contains(shown, want+"\n") {
+				t.Errorf("show has no line %q:\n%s", want, shown)
+			}
+		})
 	}
 	if key := s.created("keys", "create", "--expires-at", "2999-01-31"); !key.ExpiresAt.Equal(time.Date(2999, 1, 31, 0, 0, 0, 0, time.UTC)) {
 		t.Errorf("--expires-at 2999-01-31: the key expires at %v, want the start of that day", key.ExpiresAt)
 	}
 	for args, life := range map[string]time.Duration{"--ttl 1w": 7 * 24 * time.Hour, "--ttl 1y": 365 * 24 * time.Hour, "": 15 * 24 * time.Hour, "--ttl 1d12h": 36 * time.Hour, "--ttl never": 0, "--never": 0} {
-		key := s.created(append([]string{"keys", "create"}, strings.Fields(args)...)...)
-		if life == 0 && key.ExpiresAt != nil || life > 0 && (key.ExpiresAt == nil || key.ExpiresAt.Sub(key.CreatedAt) != life) {
-			t.Errorf("create %s: from %v to %v, want %v", args, key.CreatedAt, key.ExpiresAt, life)
-		}
+		t.Run(args, func(t *testing.T) {
+			key := s.created(append([]string{"keys", "create"}, strings.Fields(args)...)...)
+			if life == 0 && key.ExpiresAt != nil || life > 0 && (key.ExpiresAt == nil || key.ExpiresAt.Sub(key.CreatedAt) != life) {
+				t.Errorf("create %s: from %v to %v, want %v", args, key.CreatedAt, key.ExpiresAt, life)
+			}
+		})
 	}
 }
 
@@ -111,11 +115,13 @@ func TestRenewAndRotate(t *testing.T) {
 		s.fails(exitFailure, "is revoked; this cannot be undone, and key "+next+" has replaced it", "keys", verb, key.ID)
 	}
 	for _, overlap := range []string{"none", "0s"} {
-		last := s.created("keys", "rotate", next, "--overlap", overlap, "--ttl", "2d")
-		if old := s.key(next); old.State != string(keyfold.KeyRevoked) || last.ExpiresAt == nil || last.ExpiresAt.Sub(last.CreatedAt) != 48*time.Hour {
-			t.Errorf("--overlap %s: old %+v, new %+v", overlap, old, last)
-		}
-		next = last.ID
+		t.Run(overlap, func(t *testing.T) {
+			last := s.created("keys", "rotate", next, "--overlap", overlap, "--ttl", "2d")
+			if old := s.key(next); old.State != string(keyfold.KeyRevoked) || last.ExpiresAt == nil || last.ExpiresAt.Sub(last.CreatedAt) != 48*time.Hour {
+				t.Errorf("--overlap %s: old %+v, new %+v", overlap, old, last)
+			}
+			next = last.ID
+		})
 	}
 	s.prints("keys", "disable", next)
 	s.fails(exitFailure, "is disabled; enable it first", "keys", "rotate", next)
@@ -133,7 +139,7 @@ func TestRevokeDisableEnableAndDeleteTakeManyIDs(t *testing.T) {
 		t.Errorf("disabled %+v", k)
 	}
 	if shown := s.prints("keys", "show", a); !strings.Contains(shown, "Reason        audit\n") {
-		t.Errorf("show tells no reason:\n%s", shown)
+		t.Errorf("show does not print the reason:\n%s", shown)
 	}
 	keys := documents[wire.Key](t, s.prints("keys", "enable", a, b, "--json"))
 	if len(keys) != 2 || keys[0].ID != a || keys[1].State != string(keyfold.KeyActive) {

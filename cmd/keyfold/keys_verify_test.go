@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -9,7 +11,7 @@ import (
 )
 
 // Mutation tried: a verify that records its use.
-func TestKeysVerifyTellsTheReasonAndCountsNothing(t *testing.T) {
+func TestKeysVerifyPrintsTheReasonAndCountsNothing(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	svc := s.openService()
@@ -42,10 +44,12 @@ func TestKeysVerifyTellsTheReasonAndCountsNothing(t *testing.T) {
 		{"", "", exitUsage, "standard input must contain a token"},
 		{goodToken, "--ip hunter", exitUsage, "--ip must be an IP address"},
 	} {
-		got := s.typed(row.input, append([]string{"keys", "verify"}, strings.Fields(row.flags)...)...)
-		if said := got.stdout + got.stderr; got.code != row.code || !strings.Contains(said, row.says) || strings.Count(said, "\n") != 1 {
-			t.Errorf("verify %s: %+v, want %d and %q", row.flags, got, row.code, row.says)
-		}
+		t.Run(row.input, func(t *testing.T) {
+			got := s.typed(row.input, append([]string{"keys", "verify"}, strings.Fields(row.flags)...)...)
+			if said := got.stdout + got.stderr; got.code != row.code || !strings.Contains(said, row.says) || strings.Count(said, "\n") != 1 {
+				t.Errorf("verify %s: %+v, want %d and %q", row.flags, got, row.code, row.says)
+			}
+		})
 	}
 	if got := s.typed(expiredToken, "keys", "verify", "--json"); got.code != exitRefused || got.stdout != `{"outcome":"expired","key_id":"`+expired+`"}`+"\n" {
 		t.Errorf("--json: %+v", got)
@@ -59,7 +63,7 @@ func TestKeysVerifyTellsTheReasonAndCountsNothing(t *testing.T) {
 	}
 }
 
-func TestServeLeadsToItsDocumentation(t *testing.T) {
+func TestServeRedirectsToDocumentation(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir(), "sqlite:keyfold.db", testSecret)
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -75,6 +79,24 @@ func TestServeLeadsToItsDocumentation(t *testing.T) {
 	}
 	if want := `"docs":"` + s.url + docsPath + `"`; !strings.Contains(s.stderr.String(), want) {
 		t.Errorf("the log does not have %s:\n%s", want, s.stderr)
+	}
+	s.stop()
+}
+
+func TestRootIsNotFoundWithoutDocumentation(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte("KEYFOLD_HIDE_DOCS=true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startServer(t, dir, "sqlite:keyfold.db", testSecret)
+	for path, want := range map[string]int{"/": http.StatusNotFound, docsPath: http.StatusUnauthorized} { // the admin API hides which of its routes exist
+		if status := s.get(path); status != want {
+			t.Errorf("GET %s: %d, want %d", path, status, want)
+		}
+	}
+	if strings.Contains(s.stderr.String(), `"docs":`) {
+		t.Errorf("the log names a page that does not exist:\n%s", s.stderr)
 	}
 	s.stop()
 }

@@ -7,10 +7,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/fromenv"
+	"github.com/keyfold/keyfold/internal/existing"
 )
 
-// migrateTimeout replaces the timeout of 10 s for opening a store, because
-// migrating large tables can take longer.
+// migrateTimeout is the time for opening and migrating a store. Migrating large
+// tables can take longer than openTimeout.
 const migrateTimeout = time.Hour
 
 // migration is the JSON document of "keyfold migrate".
@@ -43,19 +47,19 @@ newer than this version of the command.`,
 			ctx, cancel := context.WithTimeout(cmd.Context(), migrateTimeout)
 			defer cancel()
 			stop := c.progress(func() string { return "migrating " + db.String() })
-			store, err := openStore(ctx, config)
+			store, err := openToMigrate(ctx, config)
 			stop()
 			if err != nil {
 				return classify(err)
 			}
-			told, ok := store.(interface{ Migration() (from, to int64) })
+			migrated, ok := store.(interface{ Migration() (from, to int64) })
 			if err := store.Close(); err != nil {
 				return classify(err)
 			}
 			if !ok {
 				return classify(errors.New(db.String() + " does not report the version of its schema"))
 			}
-			from, to := told.Migration()
+			from, to := migrated.Migration()
 			if flags.asJSON {
 				return c.printJSON(migration{db.String(), from, to})
 			}
@@ -66,14 +70,33 @@ newer than this version of the command.`,
 	return cmd
 }
 
+// openToMigrate opens the store, which migrates it. It gives up if an SQL server does
+// not answer within openTimeout; the driver of MongoDB does so itself.
+func openToMigrate(ctx context.Context, config *fromenv.Config) (keyfold.Store, error) {
+	db := config.Database
+	if engine := db.Engine(); engine != "postgres" && engine != "mysql" {
+		return openStore(ctx, config)
+	}
+	silent := noAnswer(db)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(openTimeout, func() { cancel(silent) })
+	defer timer.Stop()
+	store, err := openStore(existing.OnAnswer(ctx, func() { timer.Stop() }), config)
+	if err != nil && context.Cause(ctx) == silent {
+		return nil, silent
+	}
+	return store, err
+}
+
 func (c *command) printMigration(db string, from, to int64) error {
-	did := fmt.Sprintf("migrated the schema from version %d to %d", from, to)
+	result := fmt.Sprintf("migrated the schema from version %d to %d", from, to)
 	switch from {
 	case to:
-		did = fmt.Sprintf("the schema is current, at version %d", to)
+		result = fmt.Sprintf("the schema is current, at version %d", to)
 	case 0:
-		did = fmt.Sprintf("created the schema, at version %d", to)
+		result = fmt.Sprintf("created the schema, at version %d", to)
 	}
-	_, err := fmt.Fprintf(c.stdout, "%s: %s\n", db, did)
+	_, err := fmt.Fprintf(c.stdout, "%s: %s\n", db, result)
 	return classify(err)
 }

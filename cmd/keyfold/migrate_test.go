@@ -9,8 +9,8 @@ import (
 	"github.com/keyfold/keyfold/internal/wire"
 )
 
-// The version differs from build to build; the tests ask for it.
-func TestMigrateTellsWhatItDid(t *testing.T) {
+// The version depends on the build, so the test reads it from the JSON document.
+func TestMigrateReportsItsResult(t *testing.T) {
 	t.Parallel()
 	s := newShellWithoutDatabase(t)
 	made := decoded[migration](t, s.prints("migrate", "--json"))
@@ -54,7 +54,6 @@ func TestMigrateLeavesANewerSchemaAlone(t *testing.T) {
 	}
 }
 
-// Migrations are told of on every engine that has a server here.
 func TestMigrateOnEveryEngine(t *testing.T) {
 	t.Parallel()
 	for _, engine := range engines {

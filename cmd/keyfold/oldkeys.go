@@ -8,8 +8,8 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// warnOfOldKeys says how many keys the predecessor left in a SQLite file: clients
-// that have one of them are refused, and its operator should not have to guess why.
+// warnOfOldKeys logs how many keys of the predecessor a SQLite file contains, because
+// their clients are refused.
 func warnOfOldKeys(ctx context.Context, store keyfold.Store, log *slog.Logger) {
 	file, ok := store.(*sqlite.Store)
 	if !ok {
@@ -18,7 +18,7 @@ func warnOfOldKeys(ctx context.Context, store keyfold.Store, log *slog.Logger) {
 	for _, table := range []string{"fastapi_simple_security", "FASTAPI_AUTH"} {
 		var keys int64
 		if err := file.DB().QueryRowContext(ctx, "SELECT COUNT(*) FROM "+table).Scan(&keys); err == nil && keys > 0 {
-			log.Warn("the database holds keys of fastapi_auth, which Keyfold does not read: clients need new keys",
+			log.Warn("the database contains keys of fastapi_auth, which Keyfold does not accept; their clients need new keys",
 				"table", table, "keys", keys)
 		}
 	}

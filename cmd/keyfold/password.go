@@ -34,14 +34,14 @@ func (f *passwordFlags) read(ctx context.Context, c *command) (string, error) {
 }
 
 func (c *command) readPassword(ctx context.Context) (string, error) {
-	return c.readSecret(ctx, "password", "New password: ", "The same again: ")
+	return c.readSecret(ctx, "password", "New password: ", "Repeat the password: ")
 }
 
 func (c *command) readToken(ctx context.Context) (string, error) {
 	return c.readSecret(ctx, "token", "Token: ")
 }
 
-// maxSecretLine is more than any password or token can have.
+// maxSecretLine is longer than any password or token.
 const maxSecretLine = 16 << 10
 
 // readSecret reads a secret from the terminal, without echo, or from the first line of

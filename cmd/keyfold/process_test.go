@@ -126,7 +126,7 @@ func environment(secret string) []string {
 
 func (s *server) awaitListening() {
 	s.t.Helper()
-	late := time.After(patience)
+	timeout := time.After(patience)
 	for {
 		select {
 		case line, ok := <-s.stderr.lines:
@@ -149,7 +149,7 @@ func (s *server) awaitListening() {
 				s.url = "http://" + entry.Addr
 				return
 			}
-		case <-late:
+		case <-timeout:
 			s.t.Fatalf("the server does not listen after %v: %s", patience, s.stderr)
 		}
 	}

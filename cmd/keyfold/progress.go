@@ -10,7 +10,7 @@ import (
 )
 
 // progressDelay is the time after which a command shows that it is still working.
-// It is short enough for people not to wonder, and spares quick commands a flicker.
+// Quick commands show nothing.
 const progressDelay = time.Second
 
 // progress shows a line about the work in hand on standard error until the

@@ -51,8 +51,8 @@ type command struct {
 	database fromenv.Database // the open database, for messages
 }
 
-// run executes one command line and returns its exit code. When ctx is done
-// the command stops, and serve stops in order.
+// run executes one command line and returns its exit code. When ctx is done, the
+// command stops; serve first lets requests finish.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) int {
 	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, environ: environ}
 	root := c.root()
@@ -175,21 +175,20 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// oneLine keeps errors of several lines, and whatever a server wrote into
-// one, to a line that a terminal shows as it is, after the name of the command.
-// What is said twice it says once: a driver that tried to connect with TLS and
-// without tells each failure.
+// oneLine joins the lines of an error into one printable line. Errors can contain
+// text from a server, and several lines. Repeated reasons are dropped: a driver that
+// tries to connect with and without TLS reports both failures.
 func oneLine(text string) string {
 	var parts []string
 	for line := range strings.Lines(text) {
-		if line = strings.TrimPrefix(strings.TrimSpace(line), "keyfold: "); line != "" && !said(parts, line) {
+		if line = strings.TrimPrefix(strings.TrimSpace(line), "keyfold: "); line != "" && !repeats(parts, line) {
 			parts = append(parts, line)
 		}
 	}
 	return printable(strings.Join(parts, "; "))
 }
 
-// said reports whether a line was said before, be it as the reason of another.
-func said(parts []string, line string) bool {
+// repeats reports whether a line is already in parts, alone or at the end of a part.
+func repeats(parts []string, line string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return part == line || strings.HasSuffix(part, ": "+line) })
 }

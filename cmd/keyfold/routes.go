@@ -11,7 +11,7 @@ import (
 	"github.com/keyfold/keyfold/httpadapter/compat"
 )
 
-// newRoutes returns what is served. guard is what /secure asks for.
+// newRoutes returns the routes of the server. guard protects /secure.
 func newRoutes(svc *keyfold.Service, api http.Handler, guard func(http.Handler) http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", http.StripPrefix("/auth", api))
@@ -38,7 +38,7 @@ func addCompatible(mux *http.ServeMux, app *fromenv.App, log *slog.Logger) error
 	return nil
 }
 
-// alive asks nothing: a server that answers at all is not helped by a restart.
+// alive checks nothing else: a restart does not help a server that can respond.
 func alive(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, map[string]string{"status": "ok"})
 }

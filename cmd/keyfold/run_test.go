@@ -69,7 +69,7 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"address in use", []string{"serve", "--db", db, "--addr", takenAddress(t)}, secure, 1, "address already in use"},
 		{"no host of that name", []string{"serve", "--db", db, "--addr", "192.0.2.1:0"}, secure, 1, "cannot listen on 192.0.2.1:0"},
 		{"directory that is not there", []string{"serve", "--db", "sqlite:/no/such/directory/keyfold.db"}, secure, 1, "cannot use sqlite:/no/such"},
-		{"PostgreSQL without a secret", []string{"serve", "--db", "postgres://u:" + password + "@h/d"}, nil, 2, "make one with: openssl rand -hex 32"},
+		{"PostgreSQL without a secret", []string{"serve", "--db", "postgres://u:" + password + "@h/d"}, nil, 2, `generate a value with "openssl rand -hex 32"`},
 		{"MariaDB without a secret", []string{"serve", "--db", "mysql://u:" + password + "@h/d"}, nil, 2, "KEYFOLD_SECRET must be set"},
 		{"PostgreSQL that is down", []string{"serve", "--db", "postgres://u:" + password + "@127.0.0.1:1/d"}, secure, 1, "cannot use postgres://127.0.0.1:1/d: "},
 		{"MariaDB that is down", []string{"keys", "list", "--db", "mysql://u:" + password + "@127.0.0.1:1/d"}, nil, 1, "cannot use mysql://127.0.0.1:1/d: "},
@@ -184,13 +184,15 @@ func TestHelpAndVersion(t *testing.T) {
 		"keys list --help":   "--expiring-before",
 		"keys revoke --help": "--reason",
 	} {
-		got := call(t, map[string]string{"KEYFOLD_DATABASE_URL": "postgres://u:hunter-two@h/d"}, strings.Fields(args)...)
-		if got.code != exitOK || !strings.Contains(got.stdout, says) || got.stderr != "" {
-			t.Errorf("keyfold %s: exit code %d, %q, %q; want %q", args, got.code, got.stdout, got.stderr, says)
-		}
-		if strings.Contains(got.stdout, "hunter-two") {
-			t.Errorf("keyfold %s shows the variable", args)
-		}
+		t.Run(args, func(t *testing.T) {
+			got := call(t, map[string]string{"KEYFOLD_DATABASE_URL": "postgres://u:hunter-two@h/d"}, strings.Fields(args)...)
+			if got.code != exitOK || !strings.Contains(got.stdout, says) || got.stderr != "" {
+				t.Errorf("keyfold %s: exit code %d, %q, %q; want %q", args, got.code, got.stdout, got.stderr, says)
+			}
+			if strings.Contains(got.stdout, "hunter-two") {
+				t.Errorf("keyfold %s shows the variable", args)
+			}
+		})
 	}
 }
 
@@ -199,11 +201,13 @@ func TestHelpAndVersion(t *testing.T) {
 func TestHelpThatCannotBeWrittenIsAFailure(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"", "help", "help keys", "keys --help", "serve -h", "--version", "version", "help variables", "completion bash", "completion zsh"} {
-		var stderr bytes.Buffer
-		code := run(t.Context(), strings.Fields(line), strings.NewReader(""), brokenPipe{}, &stderr, nil)
-		if code != exitFailure || !strings.HasPrefix(stderr.String(), "keyfold: ") || !strings.HasSuffix(stderr.String(), "broken pipe\n") || strings.Count(stderr.String(), "\n") != 1 {
-			t.Errorf("keyfold %s: exit code %d, %q", line, code, &stderr)
-		}
+		t.Run(line, func(t *testing.T) {
+			var stderr bytes.Buffer
+			code := run(t.Context(), strings.Fields(line), strings.NewReader(""), brokenPipe{}, &stderr, nil)
+			if code != exitFailure || !strings.HasPrefix(stderr.String(), "keyfold: ") || !strings.HasSuffix(stderr.String(), "broken pipe\n") || strings.Count(stderr.String(), "\n") != 1 {
+				t.Errorf("keyfold %s: exit code %d, %q", line, code, &stderr)
+			}
+		})
 	}
 }
 
@@ -266,16 +270,20 @@ func TestKeysForPeople(t *testing.T) {
 	for args, want := range map[string]int{
 		"": 5, "--limit 2": 2, "--state revoked": 1, "--owner cust_42": 1, "--tenant none": 0, "--expiring-before 2999-01-01T00:00:00Z": 1,
 	} {
-		got := with(append([]string{"keys", "list", "--json"}, strings.Fields(args)...)...)
-		var page wire.KeyPage
-		if err := json.Unmarshal([]byte(got.stdout), &page); err != nil || page.Keys == nil || len(page.Keys) != want {
-			t.Errorf("list %s: %d keys, %v, want %d: %s", args, len(page.Keys), err, want, got.stdout)
-		}
+		t.Run(args, func(t *testing.T) {
+			got := with(append([]string{"keys", "list", "--json"}, strings.Fields(args)...)...)
+			var page wire.KeyPage
+			if err := json.Unmarshal([]byte(got.stdout), &page); err != nil || page.Keys == nil || len(page.Keys) != want {
+				t.Errorf("list %s: %d keys, %v, want %d: %s", args, len(page.Keys), err, want, got.stdout)
+			}
+		})
 	}
 	for _, args := range []string{"--state gone", "--expiring-before soon", "--owner a\x1bb"} {
-		if got := with(append([]string{"keys", "list"}, strings.Fields(args)...)...); got.code != exitUsage {
-			t.Errorf("list %q: exit code %d, %q, want 2", args, got.code, got.stderr)
-		}
+		t.Run(args, func(t *testing.T) {
+			if got := with(append([]string{"keys", "list"}, strings.Fields(args)...)...); got.code != exitUsage {
+				t.Errorf("list %q: exit code %d, %q, want 2", args, got.code, got.stderr)
+			}
+		})
 	}
 	if got := with("keys", "create", "--name", "\x1b[31mred"); got.code != exitUsage || strings.Contains(got.stderr, "\x1b") {
 		t.Errorf("a name with a control character: %d, %q", got.code, got.stderr)
@@ -309,7 +317,7 @@ func TestListWalksAllPages(t *testing.T) {
 	}
 	db := []string{"--db", "sqlite:" + path}
 	seen := map[string]bool{}
-	note := func(keys []wire.Key) {
+	record := func(keys []wire.Key) {
 		for _, key := range keys {
 			if seen[key.ID] {
 				t.Errorf("key %s is listed twice", key.ID)
@@ -323,7 +331,7 @@ func TestListWalksAllPages(t *testing.T) {
 		if err := json.Unmarshal([]byte(got.stdout), &page); err != nil || got.stderr != "" {
 			t.Fatalf("%v, %s", err, got.stderr)
 		}
-		note(page.Keys)
+		record(page.Keys)
 		if page.Next == nil {
 			break
 		}
@@ -336,7 +344,7 @@ func TestListWalksAllPages(t *testing.T) {
 		t.Errorf("page by page %d keys, want %d", len(seen), count)
 	}
 	clear(seen)
-	note(documents[wire.Key](t, call(t, nil, append([]string{"keys", "list", "--json", "--all"}, db...)...).stdout))
+	record(documents[wire.Key](t, call(t, nil, append([]string{"keys", "list", "--json", "--all"}, db...)...).stdout))
 	if len(seen) != count {
 		t.Errorf("--all: %d keys, want %d", len(seen), count)
 	}
@@ -395,12 +403,14 @@ func TestSecretIsMadeOnSQLiteAndAskedForElsewhere(t *testing.T) {
 		}
 	}
 	for _, db := range []string{"postgres://h/d", "mysql://h/d", "mongodb://h/d"} {
-		config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_DATABASE_URL=" + db}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if made, err := ensureSecret(config); made || err == nil || !strings.Contains(err.Error(), "KEYFOLD_SECRET must be set") {
-			t.Errorf("%s: %v, %v", db, made, err)
-		}
+		t.Run(db, func(t *testing.T) {
+			config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_DATABASE_URL=" + db}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if made, err := ensureSecret(config); made || err == nil || !strings.Contains(err.Error(), "KEYFOLD_SECRET must be set") {
+				t.Errorf("%s: %v, %v", db, made, err)
+			}
+		})
 	}
 }

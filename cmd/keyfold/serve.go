@@ -18,14 +18,14 @@ import (
 	"github.com/keyfold/keyfold/httpadapter/compat"
 )
 
-// compatFlag also has the predecessor's names for the database read.
+// compatFlag serves the routes of the predecessor, and reads its names of variables.
 const compatFlag = "compat"
 
 const (
 	shutdownTimeout = 10 * time.Second
 
-	// Requests here are small and answers short: a client that needs longer is stuck
-	// or does it on purpose.
+	// Requests and responses are small. A client that needs longer than this is stuck,
+	// or keeps the connection busy on purpose.
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 15 * time.Second
 	writeTimeout      = 30 * time.Second
@@ -43,7 +43,8 @@ func (c *command) serve() *cobra.Command {
 		Short: "Serve the admin API, a health check and two demo routes",
 		Long: `Serve over HTTP:
 
-  /          redirects to the documentation of the admin API, /auth/docs
+  /          redirects to the documentation of the admin API, /auth/docs;
+             404 if KEYFOLD_HIDE_DOCS is set
   /auth      the admin API; its OpenAPI document is /auth/openapi.json
   /healthz   200 while the server responds; for liveness checks
   /readyz    200 while everything works, otherwise 503 and the part that fails
@@ -90,7 +91,7 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 	if err != nil {
 		return err
 	}
-	made, err := ensureSecret(config)
+	generated, err := ensureSecret(config)
 	if err != nil {
 		return err
 	}
@@ -133,9 +134,9 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", config.Addr, withoutAddress(err))
 	}
-	if made {
-		// The one exception to "no secrets in output": it is nowhere else, and it
-		// must not pass through a logger, which may send it on.
+	if generated {
+		// This is the only secret that is ever printed, because it is stored nowhere. It
+		// must not pass through a logger, which may forward it.
 		fmt.Fprintf(c.stderr, "keyfold: admin secret (send it as the secret-key header): %s\n", config.Secret.Reveal())
 	}
 	listening := []any{"addr", listener.Addr().String(), "database", config.Database}
@@ -144,8 +145,8 @@ func (c *command) runServe(cmd *cobra.Command, compatible bool) error {
 	}
 	log.Info("listening", listening...)
 	server := newServer(routes, log)
-	served := serveUntil(ctx, server, listener, log)
-	if err := errors.Join(served, app.Close(context.WithoutCancel(ctx))); err != nil {
+	serveErr := serveUntil(ctx, server, listener, log)
+	if err := errors.Join(serveErr, app.Close(context.WithoutCancel(ctx))); err != nil {
 		return err
 	}
 	log.Info("stopped")
@@ -167,8 +168,8 @@ func publishKeyRules(ctx context.Context, svc *keyfold.Service, log *slog.Logger
 	return nil
 }
 
-// compatPolicy is the predecessor's rule for passwords, with the configured
-// minimum where that is longer.
+// compatPolicy returns the password policy of the predecessor. The configured minimum
+// length applies if it is longer.
 func compatPolicy(configured int) keyfold.PasswordPolicy {
 	policy := compat.PasswordPolicy()
 	policy.MinLength = max(policy.MinLength, configured)
@@ -203,7 +204,8 @@ func serveUntil(ctx context.Context, server *http.Server, listener net.Listener,
 	return nil
 }
 
-// withoutAddress is the reason alone: "address already in use".
+// withoutAddress returns the reason of a network error without the address, such as
+// "address already in use".
 func withoutAddress(err error) error {
 	if failed, ok := errors.AsType[*net.OpError](err); ok {
 		return failed.Err

@@ -29,7 +29,7 @@ func (c *command) underRules(cmd *cobra.Command, do func(context.Context, *keyfo
 
 // withService is onService with a writer for the rules that apply, and with a
 // function that wraps the store. A nil function leaves the store as it is.
-func (c *command) withService(cmd *cobra.Command, tell io.Writer, wrap func(keyfold.Store) keyfold.Store,
+func (c *command) withService(cmd *cobra.Command, notices io.Writer, wrap func(keyfold.Store) keyfold.Store,
 	do func(context.Context, *keyfold.Service) error,
 ) error {
 	config, err := c.config(cmd)
@@ -45,7 +45,7 @@ func (c *command) withService(cmd *cobra.Command, tell io.Writer, wrap func(keyf
 	if wrap != nil {
 		app.Store = wrap(app.Store)
 	}
-	err = followRules(ctx, app, tell)
+	err = followRules(ctx, app, notices)
 	if err == nil {
 		err = inFlags(do(ctx, app.Service))
 	}
@@ -55,17 +55,17 @@ func (c *command) withService(cmd *cobra.Command, tell io.Writer, wrap func(keyf
 // followRules replaces the Service with one that follows the published rules, and
 // prints them. If no rules are published, it prints the rules of this command. A
 // variable takes precedence over a rule.
-func followRules(ctx context.Context, app *fromenv.App, tell io.Writer) error {
+func followRules(ctx context.Context, app *fromenv.App, notices io.Writer) error {
 	rules, err := app.Service.PublishedRules(ctx)
-	says := "following the key rules published in %s"
+	message := "following the key rules published in %s"
 	switch {
 	case errors.Is(err, keyfold.ErrNotFound):
-		says = "no key rules are published in %s; using the defaults and variables of this command"
+		message = "no key rules are published in %s; using the defaults and variables of this command"
 	case err != nil:
 		return err
 	default:
 		for _, variable := range app.Config.FollowKeyRules(rules) {
-			fmt.Fprintf(tell, "keyfold: %s differs from the published key rules and takes precedence\n", variable)
+			fmt.Fprintf(notices, "keyfold: %s differs from the published key rules and takes precedence\n", variable)
 		}
 	}
 	svc, err := keyfold.New(app.Store, app.Config.Options())
@@ -73,7 +73,7 @@ func followRules(ctx context.Context, app *fromenv.App, tell io.Writer) error {
 		return err
 	}
 	app.Service = svc // the first Service was not used, so it need not be closed
-	fmt.Fprintf(tell, "keyfold: "+says+": %s\n", app.Config.Database, describeRules(svc.Rules()))
+	fmt.Fprintf(notices, "keyfold: "+message+": %s\n", app.Config.Database, describeRules(svc.Rules()))
 	return nil
 }
 

@@ -34,10 +34,12 @@ func TestBulkChangeAsksAtATerminal(t *testing.T) {
 		{"disable", "yes\n", disables, exitOK, "disabled 2 keys"},
 		{"revoke", "yes\n", revokes, exitOK, "revoked 3 keys"},
 	} {
-		screen, ended := terminalRun(t, row.answer, []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}, "keys", row.verb, "--owner", "a")
-		if ended != row.code || !strings.Contains(screen, row.asks) || !strings.Contains(screen, row.says) {
-			t.Errorf("%s, answering %q: exit code %d, screen %q", row.verb, row.answer, ended, screen)
-		}
+		t.Run(row.verb, func(t *testing.T) {
+			screen, ended := terminalRun(t, row.answer, []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}, "keys", row.verb, "--owner", "a")
+			if ended != row.code || !strings.Contains(screen, row.asks) || !strings.Contains(screen, row.says) {
+				t.Errorf("%s, answering %q: exit code %d, screen %q", row.verb, row.answer, ended, screen)
+			}
+		})
 	}
 	if screen, ended := terminalRun(t, "", []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}, "keys", "revoke", "--owner", "a"); ended != exitOK ||
 		screen != "revoked 0 keys"+in+"\r\n" {
@@ -137,25 +139,29 @@ func TestPasswordIsTypedTwiceAndNotShown(t *testing.T) {
 		{otherPassword, exitUsage, "the two passwords differ; nothing was changed"},
 		{userPassword, exitOK, "set the password of " + id},
 	} {
-		dialogue := [][2]string{{"New password: ", userPassword + "\n"}, {"The same again: ", row.second + "\n"}}
-		screen, code := terminalTalk(t, dialogue, []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}, "users", "set-password", id)
-		if code != row.code || !strings.Contains(screen, row.says) || strings.Contains(screen, userPassword) || strings.Contains(screen, otherPassword) {
-			t.Errorf("exit code %d, screen %q; want %d and %q, and no password", code, screen, row.code, row.says)
-		}
-		if logsIn := s.logsIn("olga", userPassword); logsIn != (row.code == exitOK) {
-			t.Errorf("after %q the password is good: %t", row.says, logsIn)
-		}
+		t.Run(row.second, func(t *testing.T) {
+			dialogue := [][2]string{{"New password: ", userPassword + "\n"}, {"Repeat the password: ", row.second + "\n"}}
+			screen, code := terminalTalk(t, dialogue, []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}, "users", "set-password", id)
+			if code != row.code || !strings.Contains(screen, row.says) || strings.Contains(screen, userPassword) || strings.Contains(screen, otherPassword) {
+				t.Errorf("exit code %d, screen %q; want %d and %q, and no password", code, screen, row.code, row.says)
+			}
+			if logsIn := s.logsIn("olga", userPassword); logsIn != (row.code == exitOK) {
+				t.Errorf("after %q the password is good: %t", row.says, logsIn)
+			}
+		})
 	}
-	for _, ahead := range []string{userPassword + "\r" + userPassword + "\r", "\r", "\x03", "\x04"} { // typed ahead; nothing; control-C, control-D
-		dialogue := [][2]string{{"New password: ", ahead}}
-		screen, code := terminalTalk(t, dialogue, []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}, "users", "set-password", id)
-		want, says := exitUsage, "no password was entered"
-		if strings.HasPrefix(ahead, userPassword) {
-			want, says = exitOK, "set the password of "+id
-		}
-		if code != want || !strings.Contains(screen, says) || strings.Contains(screen, userPassword) {
-			t.Errorf("%q typed at once: exit code %d, screen %q; want %d and %q", ahead, code, screen, want, says)
-		}
+	for _, ahead := range []string{userPassword + "\r" + userPassword + "\r", "\r", "\x03", "\x04"} {
+		t.Run(ahead, func(t *testing.T) { // typed ahead; nothing; control-C, control-D
+			dialogue := [][2]string{{"New password: ", ahead}}
+			screen, code := terminalTalk(t, dialogue, []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}, "users", "set-password", id)
+			want, says := exitUsage, "no password was entered"
+			if strings.HasPrefix(ahead, userPassword) {
+				want, says = exitOK, "set the password of "+id
+			}
+			if code != want || !strings.Contains(screen, says) || strings.Contains(screen, userPassword) {
+				t.Errorf("%q typed at once: exit code %d, screen %q; want %d and %q", ahead, code, screen, want, says)
+			}
+		})
 	}
 }
 
@@ -196,27 +202,31 @@ func TestRevokeAndDeleteAskAtATerminal(t *testing.T) {
 	env := []string{"KEYFOLD_DATABASE_URL=sqlite:" + s.path}
 	id := s.created("keys", "create", "--name", "ci").ID
 	for _, verb := range []string{"revoke", "delete"} {
-		asks := "This will " + verb + " key " + id + " (ci) in sqlite:" + s.path + "; this cannot be undone. Type yes to continue: "
-		for answer, want := range map[string]int{"no\n": exitFailure, "": exitNotFound} {
-			if answer == "" { // nothing to ask about
-				screen, code := terminalRun(t, "", env, "keys", verb, nobodyID)
-				if code != want || strings.Contains(screen, "Type yes") {
-					t.Errorf("%s of an unknown key: exit code %d, screen %q", verb, code, screen)
+		t.Run(verb, func(t *testing.T) {
+			asks := "This will " + verb + " key " + id + " (ci) in sqlite:" + s.path + "; this cannot be undone. Type yes to continue: "
+			for answer, want := range map[string]int{"no\n": exitFailure, "": exitNotFound} {
+				if answer == "" { // nothing to ask about
+					screen, code := terminalRun(t, "", env, "keys", verb, nobodyID)
+					if code != want || strings.Contains(screen, "Type yes") {
+						t.Errorf("%s of an unknown key: exit code %d, screen %q", verb, code, screen)
+					}
+					continue
 				}
-				continue
+				screen, code := terminalRun(t, answer, env, "keys", verb, id)
+				if code != want || !strings.Contains(screen, asks) || !strings.Contains(screen, "not confirmed; nothing was changed") {
+					t.Errorf("%s, answering %q: exit code %d, screen %q; want %d and %q", verb, answer, code, screen, want, asks)
+				}
 			}
-			screen, code := terminalRun(t, answer, env, "keys", verb, id)
-			if code != want || !strings.Contains(screen, asks) || !strings.Contains(screen, "not confirmed; nothing was changed") {
-				t.Errorf("%s, answering %q: exit code %d, screen %q; want %d and %q", verb, answer, code, screen, want, asks)
-			}
-		}
+		})
 	}
 	if k := s.key(id); k.Version != 1 {
 		t.Errorf("changed without confirmation: %+v", k)
 	}
 	for _, verb := range []string{"revoke", "delete"} {
-		if screen, code := terminalRun(t, "yes\n", env, "keys", verb, id); code != exitOK {
-			t.Errorf("%s: exit code %d, screen %q", verb, code, screen)
-		}
+		t.Run(verb, func(t *testing.T) {
+			if screen, code := terminalRun(t, "yes\n", env, "keys", verb, id); code != exitOK {
+				t.Errorf("%s: exit code %d, screen %q", verb, code, screen)
+			}
+		})
 	}
 }

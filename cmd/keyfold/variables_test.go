@@ -46,9 +46,11 @@ func TestServeReadsDotEnv(t *testing.T) {
 		t.Errorf("the short secret is not warned of: %s", text)
 	}
 	for _, hidden := range []string{secret, pepper} {
-		if strings.Contains(text, hidden) {
-			t.Errorf("a secret is printed: %s", text)
-		}
+		t.Run(hidden, func(t *testing.T) {
+			if strings.Contains(text, hidden) {
+				t.Errorf("a secret is printed: %s", text)
+			}
+		})
 	}
 	if _, err := os.Stat(filepath.Join(dir, "not-this.db")); err == nil {
 		t.Error("the variable won over --db")
@@ -87,9 +89,11 @@ func TestServeLetsTheRightSecretPass(t *testing.T) {
 	for _, line := range []string{
 		`"msg":"keyfold: a wrong admin secret was sent"`, `"ip":"127.0.0.1"`, "--trusted-proxy: the trusted proxies include 10.0.0.0/7",
 	} {
-		if !strings.Contains(log, line) {
-			t.Errorf("the log has no %s: %s", line, log)
-		}
+		t.Run(line, func(t *testing.T) {
+			if !strings.Contains(log, line) {
+				t.Errorf("the log has no %s: %s", line, log)
+			}
+		})
 	}
 	if strings.Contains(log, guess) || strings.Contains(log, secret) {
 		t.Errorf("the log holds a secret: %s", log)
@@ -140,11 +144,13 @@ func TestNothingPrintsASecretVariable(t *testing.T) {
 		"MongoDB":               {"FASTAPI_AUTH_SECRET": good, "MONGODB_URL": "mongodb://u:" + canary + "@h/d", "DATABASE_MODE": "mongodb"},
 		"a name with a value":   {"KEYFOLD_SECRET " + canary: "="},
 	} {
-		for _, args := range [][]string{{"serve", "--addr", "127.0.0.1:0"}, {"keys", "list"}} {
-			got := call(t, row, args...)
-			if got.code == exitOK || strings.Contains(got.stdout+got.stderr, canary) || !strings.HasPrefix(got.stderr, "keyfold: ") {
-				t.Errorf("%s, %s: exit code %d, %s%s", name, args[0], got.code, got.stdout, got.stderr)
+		t.Run(name, func(t *testing.T) {
+			for _, args := range [][]string{{"serve", "--addr", "127.0.0.1:0"}, {"keys", "list"}} {
+				got := call(t, row, args...)
+				if got.code == exitOK || strings.Contains(got.stdout+got.stderr, canary) || !strings.HasPrefix(got.stderr, "keyfold: ") {
+					t.Errorf("%s, %s: exit code %d, %s%s", name, args[0], got.code, got.stdout, got.stderr)
+				}
 			}
-		}
+		})
 	}
 }
