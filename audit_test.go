@@ -37,14 +37,16 @@ func TestAuditFieldsHaveTheFormOfTheRecord(t *testing.T) {
 		{"user.enable", func() error { return svc.EnableUser(ctx, user.ID) }},
 		{"user.disable", func() error { return svc.DisableUser(ctx, user.ID, "") }},
 	} {
-		if err := change.do(); err != nil {
-			t.Fatal(err)
-		}
-		changed, err := svc.User(ctx, user.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkAudit(t, svc, user.ID, changed, change.action)
+		t.Run(change.action, func(t *testing.T) {
+			if err := change.do(); err != nil {
+				t.Fatal(err)
+			}
+			changed, err := svc.User(ctx, user.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkAudit(t, svc, user.ID, changed, change.action)
+		})
 	}
 
 	for name, created := range map[string]keyfold.NewKey{
@@ -54,33 +56,35 @@ func TestAuditFieldsHaveTheFormOfTheRecord(t *testing.T) {
 		},
 		"with none": {TTL: keyfold.Never},
 	} {
-		key, _, err := svc.CreateKey(ctx, created)
-		if err != nil {
-			t.Fatal(name, err)
-		}
-		checkAudit(t, svc, key.ID, key, "key.create")
-		for _, change := range []struct {
-			action string
-			do     func() error
-		}{
-			{"key.disable", func() error { return svc.DisableKey(ctx, key.ID, "abuse") }},
-			{"key.enable", func() error { return svc.EnableKey(ctx, key.ID) }},
-			{"key.update", func() error {
-				_, err := svc.UpdateKey(ctx, key.ID, keyfold.KeyUpdate{Version: 3, Scopes: &[]string{"e:f"}, IdleTimeout: new(72 * time.Hour)})
-				return err
-			}},
-			{"key.rotate", func() error { _, _, err := svc.RotateKey(ctx, key.ID, keyfold.RotateOptions{}); return err }},
-			{"key.revoke", func() error { return svc.RevokeKey(ctx, key.ID, "") }},
-		} {
-			if err := change.do(); err != nil {
-				t.Fatal(name, change.action, err)
-			}
-			changed, err := svc.Key(ctx, key.ID)
+		t.Run(name, func(t *testing.T) {
+			key, _, err := svc.CreateKey(ctx, created)
 			if err != nil {
-				t.Fatal(err)
+				t.Fatal(name, err)
 			}
-			checkAudit(t, svc, key.ID, changed, change.action)
-		}
+			checkAudit(t, svc, key.ID, key, "key.create")
+			for _, change := range []struct {
+				action string
+				do     func() error
+			}{
+				{"key.disable", func() error { return svc.DisableKey(ctx, key.ID, "abuse") }},
+				{"key.enable", func() error { return svc.EnableKey(ctx, key.ID) }},
+				{"key.update", func() error {
+					_, err := svc.UpdateKey(ctx, key.ID, keyfold.KeyUpdate{Version: 3, Scopes: &[]string{"e:f"}, IdleTimeout: new(72 * time.Hour)})
+					return err
+				}},
+				{"key.rotate", func() error { _, _, err := svc.RotateKey(ctx, key.ID, keyfold.RotateOptions{}); return err }},
+				{"key.revoke", func() error { return svc.RevokeKey(ctx, key.ID, "") }},
+			} {
+				if err := change.do(); err != nil {
+					t.Fatal(name, change.action, err)
+				}
+				changed, err := svc.Key(ctx, key.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkAudit(t, svc, key.ID, changed, change.action)
+			}
+		})
 	}
 }
 

@@ -117,17 +117,19 @@ func TestChangesTakeEffectAtOnceInTheProcess(t *testing.T) {
 			return svc.InTx(context.Background(), func(k *keyfold.Service) error { return k.RevokeKey(context.Background(), id, "") })
 		}, keyfold.OutcomeRevoked},
 	} {
-		key, token := create(t, svc, keyfold.NewKey{Scopes: []string{"a:b"}})
-		heard(t, svc)
-		if got := outcome(svc, token, "a:b"); got != keyfold.OutcomeAllowed {
-			t.Fatalf("%s: before: %v", name, got)
-		}
-		if err := row.change(key.ID); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if got := outcome(svc, token, "a:b"); got != row.want {
-			t.Errorf("%s: %v right after, want %v", name, got, row.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			key, token := create(t, svc, keyfold.NewKey{Scopes: []string{"a:b"}})
+			heard(t, svc)
+			if got := outcome(svc, token, "a:b"); got != keyfold.OutcomeAllowed {
+				t.Fatalf("%s: before: %v", name, got)
+			}
+			if err := row.change(key.ID); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if got := outcome(svc, token, "a:b"); got != row.want {
+				t.Errorf("%s: %v right after, want %v", name, got, row.want)
+			}
+		})
 	}
 }
 

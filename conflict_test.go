@@ -58,10 +58,12 @@ func TestConflictsNameTheirField(t *testing.T) {
 		"rotate a disabled key":              {"disabled_at", rotate(disabled.ID)},
 		"rotate a rotated key":               {"rotated_to", rotate(rotated.ID)},
 	} {
-		inTheWay, ok := errors.AsType[*keyfold.ConflictError](row.err)
-		if !ok || inTheWay.Field != row.field || !errors.Is(row.err, keyfold.ErrConflict) {
-			t.Errorf("%s: got %v, want a ConflictError for %s", name, row.err, row.field)
-		}
+		t.Run(name, func(t *testing.T) {
+			inTheWay, ok := errors.AsType[*keyfold.ConflictError](row.err)
+			if !ok || inTheWay.Field != row.field || !errors.Is(row.err, keyfold.ErrConflict) {
+				t.Errorf("%s: got %v, want a ConflictError for %s", name, row.err, row.field)
+			}
+		})
 	}
 }
 
@@ -72,10 +74,12 @@ func TestLogInAndOneTimeTokenHaveErrorsOfTheirOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, login := range []string{"ann", "bob", "not a name"} {
-		_, err := svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: login, Password: "wrong horse battery"})
-		if !errors.Is(err, keyfold.ErrInvalidCredentials) || !errors.Is(err, keyfold.ErrUnauthenticated) {
-			t.Errorf("%q with a wrong password: got %v, want ErrInvalidCredentials", login, err)
-		}
+		t.Run(login, func(t *testing.T) {
+			_, err := svc.Authenticate(t.Context(), keyfold.Credentials{Identifier: login, Password: "wrong horse battery"})
+			if !errors.Is(err, keyfold.ErrInvalidCredentials) || !errors.Is(err, keyfold.ErrUnauthenticated) {
+				t.Errorf("%q with a wrong password: got %v, want ErrInvalidCredentials", login, err)
+			}
+		})
 	}
 	_, err := svc.VerifyEmail(t.Context(), "kf1t_nonsense", netip.Addr{})
 	if !errors.Is(err, keyfold.ErrInvalidOneTimeToken) || !errors.Is(err, keyfold.ErrUnauthenticated) {

@@ -39,17 +39,21 @@ func TestCursorThatWasEditedIsRefused(t *testing.T) {
 		edits = append(edits, next[:i]+string(other)+next[i+1:])
 	}
 	for _, edited := range edits {
-		_, err := svc.Keys(t.Context(), keyfold.KeyQuery{Limit: 1, Cursor: edited})
-		if refused, ok := errors.AsType[*keyfold.InvalidError](err); !ok || refused.Field != "cursor" {
-			t.Errorf("the cursor %q, edited to %q: got %v, want an InvalidError", next, edited, err)
-		}
+		t.Run(edited, func(t *testing.T) {
+			_, err := svc.Keys(t.Context(), keyfold.KeyQuery{Limit: 1, Cursor: edited})
+			if refused, ok := errors.AsType[*keyfold.InvalidError](err); !ok || refused.Field != "cursor" {
+				t.Errorf("the cursor %q, edited to %q: got %v, want an InvalidError", next, edited, err)
+			}
+		})
 	}
 	for name, q := range map[string]keyfold.KeyQuery{
 		"another owner": {OwnerID: keyfold.Only("o"), Cursor: next}, "another state": {State: keyfold.KeyActive, Cursor: next},
 	} {
-		if _, err := svc.Keys(t.Context(), q); !errors.Is(err, keyfold.ErrInvalid) {
-			t.Errorf("%s: got %v, want an InvalidError", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := svc.Keys(t.Context(), q); !errors.Is(err, keyfold.ErrInvalid) {
+				t.Errorf("%s: got %v, want an InvalidError", name, err)
+			}
+		})
 	}
 	_, foreign := listed(t, memory.New())
 	if _, err := svc.Keys(t.Context(), keyfold.KeyQuery{Limit: 1, Cursor: foreign}); !errors.Is(err, keyfold.ErrInvalid) {

@@ -163,10 +163,12 @@ func TestHashedPasswordIsCheckedAgainstThePolicy(t *testing.T) {
 	}{
 		{"", nil}, {"short", nil}, {"olga.smith on the moon 71", []string{"olga.smith", ""}}, {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", nil},
 	} {
-		var bad *keyfold.InvalidError
-		if hashed, err := svc.HashPassword(ctx, row.password, row.names...); !errors.As(err, &bad) || bad.Field != "password" || !hashed.IsZero() {
-			t.Errorf("%q: got %v, want an InvalidError for password", row.password, err)
-		}
+		t.Run(row.password, func(t *testing.T) {
+			var bad *keyfold.InvalidError
+			if hashed, err := svc.HashPassword(ctx, row.password, row.names...); !errors.As(err, &bad) || bad.Field != "password" || !hashed.IsZero() {
+				t.Errorf("%q: got %v, want an InvalidError for password", row.password, err)
+			}
+		})
 	}
 	const own = "olga.smith on the moon 71"
 	nameless, err := svc.HashPassword(ctx, own)
@@ -183,10 +185,12 @@ func TestHashedPasswordIsCheckedAgainstThePolicy(t *testing.T) {
 		"SetHashedPassword with none":                 svc.SetHashedPassword(ctx, user.ID, keyfold.HashedPassword{}),
 		"both":                                        second(svc.CreateUser(ctx, keyfold.NewUser{Username: "anna", Password: own, HashedPassword: nameless})),
 	} {
-		var bad *keyfold.InvalidError
-		if !errors.As(err, &bad) || bad.Field != "password" {
-			t.Errorf("%s: got %v, want an InvalidError for password", call, err)
-		}
+		t.Run(call, func(t *testing.T) {
+			var bad *keyfold.InvalidError
+			if !errors.As(err, &bad) || bad.Field != "password" {
+				t.Errorf("%s: got %v, want an InvalidError for password", call, err)
+			}
+		})
 	}
 	const address = "olga@bücher.example" // kept as olga@xn--bcher-kva.example
 	abroad, err := svc.HashPassword(ctx, hashedSecret, address)

@@ -84,12 +84,14 @@ var drivers = map[string]string{
 func TestProgramThatUsesOneStoreLinksOneDriver(t *testing.T) {
 	t.Parallel()
 	for _, store := range []string{"sqlite", "postgres", "mysql", "mongo", "memory"} {
-		deps := dependencies(t, "./store/"+store)
-		for driver, of := range drivers {
-			if got, want := slices.Contains(deps, driver), of == store; got != want {
-				t.Errorf("store/%s links %s: %v, want %v", store, driver, got, want)
+		t.Run(store, func(t *testing.T) {
+			deps := dependencies(t, "./store/"+store)
+			for driver, of := range drivers {
+				if got, want := slices.Contains(deps, driver), of == store; got != want {
+					t.Errorf("store/%s links %s: %v, want %v", store, driver, got, want)
+				}
 			}
-		}
+		})
 	}
 }
 

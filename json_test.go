@@ -232,20 +232,24 @@ func TestWrongJSONNamesTheField(t *testing.T) {
 		{`{"by":"week"}`, "by", new(keyfold.UsageReport)},
 		{`{"by":"day","intervals":[{"counts":{"lost":1}}]}`, "outcome", new(keyfold.UsageReport)},
 	} {
-		before := reflect.ValueOf(row.into).Elem().Interface()
-		err := json.Unmarshal([]byte(row.text), row.into)
-		var invalid *keyfold.InvalidError
-		if !errors.As(err, &invalid) || invalid.Field != row.field {
-			t.Errorf("%s: got %v, want an InvalidError for %s", row.text, err, row.field)
-		}
-		if !reflect.DeepEqual(reflect.ValueOf(row.into).Elem().Interface(), before) {
-			t.Errorf("%s: the record changed in spite of the error", row.text)
-		}
+		t.Run(row.text, func(t *testing.T) {
+			before := reflect.ValueOf(row.into).Elem().Interface()
+			err := json.Unmarshal([]byte(row.text), row.into)
+			var invalid *keyfold.InvalidError
+			if !errors.As(err, &invalid) || invalid.Field != row.field {
+				t.Errorf("%s: got %v, want an InvalidError for %s", row.text, err, row.field)
+			}
+			if !reflect.DeepEqual(reflect.ValueOf(row.into).Elem().Interface(), before) {
+				t.Errorf("%s: the record changed in spite of the error", row.text)
+			}
+		})
 	}
 	for _, text := range []string{`{"id":7}`, `{"created_at":"yesterday"}`, `[]`} {
-		if err := json.Unmarshal([]byte(text), new(keyfold.Key)); err == nil {
-			t.Errorf("%s was read as a key", text)
-		}
+		t.Run(text, func(t *testing.T) {
+			if err := json.Unmarshal([]byte(text), new(keyfold.Key)); err == nil {
+				t.Errorf("%s was read as a key", text)
+			}
+		})
 	}
 	kept := keyfold.Key{Name: "kept"}
 	if err := json.Unmarshal([]byte("null"), &kept); err != nil || kept.Name != "kept" {

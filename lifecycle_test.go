@@ -478,9 +478,11 @@ func TestBulkChangesTouchOnlyWhatMatches(t *testing.T) {
 	for which, want := range map[string]keyfold.Outcome{
 		"ax": keyfold.OutcomeRevoked, "bx": keyfold.OutcomeDisabled, "by": keyfold.OutcomeDisabled, "ay": keyfold.OutcomeAllowed,
 	} {
-		if got := outcome(l.Service, tokens[which]); got != want {
-			t.Errorf("%s: %v, want %v", which, got, want)
-		}
+		t.Run(which, func(t *testing.T) {
+			if got := outcome(l.Service, tokens[which]); got != want {
+				t.Errorf("%s: %v, want %v", which, got, want)
+			}
+		})
 	}
 	_, err = l.RevokeKeys(t.Context(), keyfold.KeyFilter{}, "")
 	wantErr(t, "an empty filter", err, keyfold.ErrInvalid)

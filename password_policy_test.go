@@ -38,9 +38,11 @@ func TestPasswordOfTheDefaultPolicyIsLongAndNotMore(t *testing.T) {
 		strings.Repeat("wörter ohne ende, immer neue ", 8) + "und noch 24 Zeichen mehr", // 256
 		strings.Repeat("u\u0308ber Tal und Berg, ", 13),                                 // 260, composed 247
 	} {
-		if err := keyfold.CheckPassword(keyfold.PasswordPolicy{}, password); err != nil {
-			t.Errorf("%q (%d characters): %v", password, utf8.RuneCountInString(password), err)
-		}
+		t.Run(password, func(t *testing.T) {
+			if err := keyfold.CheckPassword(keyfold.PasswordPolicy{}, password); err != nil {
+				t.Errorf("%q (%d characters): %v", password, utf8.RuneCountInString(password), err)
+			}
+		})
 	}
 }
 
@@ -77,9 +79,11 @@ func TestPasswordIsRefusedWithItsReasons(t *testing.T) {
 func TestShortNamesAndDomainsMayBeInAPassword(t *testing.T) {
 	t.Parallel()
 	for _, own := range []string{"", "bob", "a.b", "bob@example.com", "@", "smith-jones"} {
-		if err := keyfold.CheckPassword(keyfold.PasswordPolicy{}, "bob and a.b example.com", own); err != nil {
-			t.Errorf("own name %q: %v", own, err)
-		}
+		t.Run(own, func(t *testing.T) {
+			if err := keyfold.CheckPassword(keyfold.PasswordPolicy{}, "bob and a.b example.com", own); err != nil {
+				t.Errorf("own name %q: %v", own, err)
+			}
+		})
 	}
 }
 

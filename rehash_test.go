@@ -39,17 +39,19 @@ func TestEveryRefusalOfALogInCostsOneHash(t *testing.T) {
 		{"no UTF-8", "ann", "\xff" + password},
 		{"wrong password", "ann", another},
 	} {
-		before := kdfs.Computed.Load()
-		_, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: row.login, Password: row.secret})
-		if !errors.Is(err, keyfold.ErrUnauthenticated) {
-			t.Errorf("%s: %v, want it refused", row.what, err)
-		}
-		if got := kdfs.Computed.Load() - before; got != 1 {
-			t.Errorf("%s: %d hashes were computed, want 1", row.what, got)
-		}
-		if with := kdfs.Last.Load(); with == nil || with.Memory != 19456 || with.Time != 2 || with.Threads != 1 {
-			t.Errorf("%s: the hash was %+v, want argon2id with m=19456, t=2, p=1", row.what, with)
-		}
+		t.Run(row.what, func(t *testing.T) {
+			before := kdfs.Computed.Load()
+			_, err := svc.Authenticate(ctx, keyfold.Credentials{Identifier: row.login, Password: row.secret})
+			if !errors.Is(err, keyfold.ErrUnauthenticated) {
+				t.Errorf("%s: %v, want it refused", row.what, err)
+			}
+			if got := kdfs.Computed.Load() - before; got != 1 {
+				t.Errorf("%s: %d hashes were computed, want 1", row.what, got)
+			}
+			if with := kdfs.Last.Load(); with == nil || with.Memory != 19456 || with.Time != 2 || with.Threads != 1 {
+				t.Errorf("%s: the hash was %+v, want argon2id with m=19456, t=2, p=1", row.what, with)
+			}
+		})
 	}
 }
 

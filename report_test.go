@@ -100,9 +100,11 @@ func TestReportCountsEveryHourAndDay(t *testing.T) {
 		}},
 		{"another owner", keyfold.UsageReportQuery{OwnerID: keyfold.Only("p")}, tally{}},
 	} {
-		if got := reported(t, svc, row.q); !got.equal(row.want) {
-			t.Errorf("%s: %v, want %v", row.name, got, row.want)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			if got := reported(t, svc, row.q); !got.equal(row.want) {
+				t.Errorf("%s: %v, want %v", row.name, got, row.want)
+			}
+		})
 	}
 	// What is not asked for defaults to a day by hour and thirty days by day.
 	byHour, err := svc.UsageReport(t.Context(), keyfold.UsageReportQuery{})
@@ -134,10 +136,12 @@ func TestReportIsBounded(t *testing.T) {
 		{"key and owner", keyfold.UsageReportQuery{KeyID: keyfold.Only("0000000000000000"), OwnerID: keyfold.Only("o")}, "owner_id"},
 		{"no outcome", keyfold.UsageReportQuery{Outcomes: []keyfold.Outcome{200}}, "outcome"},
 	} {
-		_, err := svc.UsageReport(t.Context(), row.q)
-		if refused, ok := errors.AsType[*keyfold.InvalidError](err); row.field == "" && err != nil || row.field != "" && (!ok || refused.Field != row.field) {
-			t.Errorf("%s: %v, want field %q", row.name, err, row.field)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			_, err := svc.UsageReport(t.Context(), row.q)
+			if refused, ok := errors.AsType[*keyfold.InvalidError](err); row.field == "" && err != nil || row.field != "" && (!ok || refused.Field != row.field) {
+				t.Errorf("%s: %v, want field %q", row.name, err, row.field)
+			}
+		})
 	}
 }
 

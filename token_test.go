@@ -42,14 +42,16 @@ func TestTokensMatchThePublishedPattern(t *testing.T) {
 		"KF_" + id + "_" + secret + "_", "kf__" + id + "_" + secret + "_", "_" + id + "_" + secret + "_",
 		"9f_" + id + "_" + secret + "_", "kf_" + id + "_" + secret[:31] + "\x00_",
 	} {
-		text := sealed(body)
-		token, err := keyfold.ParseToken(text)
-		if got, want := err == nil, tokenRegexp.MatchString(text); got != want {
-			t.Errorf("ParseToken(%q) accepted: %v, want %v", text, got, want)
-		}
-		if err == nil && token.Reveal() != text {
-			t.Errorf("Reveal = %q, want %q", token.Reveal(), text)
-		}
+		t.Run(body, func(t *testing.T) {
+			text := sealed(body)
+			token, err := keyfold.ParseToken(text)
+			if got, want := err == nil, tokenRegexp.MatchString(text); got != want {
+				t.Errorf("ParseToken(%q) accepted: %v, want %v", text, got, want)
+			}
+			if err == nil && token.Reveal() != text {
+				t.Errorf("Reveal = %q, want %q", token.Reveal(), text)
+			}
+		})
 	}
 }
 
@@ -155,13 +157,15 @@ func TestSwappedHeadUnderARightChecksumCostsOneReadAndIsRefused(t *testing.T) {
 	tail := strings.TrimPrefix(token.Reveal(), "kf_live")
 	tail = tail[:len(tail)-6]
 	for i, head := range []string{"kf_test", "xx_live", "kf", "kf_live_live", "kflive", "kf_liv"} {
-		_, err := svc.Verify(t.Context(), keyfold.Request{Token: sealed(head + tail)})
-		if got := keyfold.OutcomeOf(err); got != keyfold.OutcomeWrongSecret {
-			t.Errorf("head %q: outcome %v, want wrong_secret", head, got)
-		}
-		if got, want := store.reads.Load(), int64(i+1); got != want {
-			t.Errorf("head %q: %d store reads so far, want %d", head, got, want)
-		}
+		t.Run(head, func(t *testing.T) {
+			_, err := svc.Verify(t.Context(), keyfold.Request{Token: sealed(head + tail)})
+			if got := keyfold.OutcomeOf(err); got != keyfold.OutcomeWrongSecret {
+				t.Errorf("head %q: outcome %v, want wrong_secret", head, got)
+			}
+			if got, want := store.reads.Load(), int64(i+1); got != want {
+				t.Errorf("head %q: %d store reads so far, want %d", head, got, want)
+			}
+		})
 	}
 	if _, err := svc.Verify(t.Context(), keyfold.Request{Token: sealed("kf_live" + tail)}); err != nil {
 		t.Errorf("the untouched token: %v", err)
@@ -182,10 +186,12 @@ func TestStoredHashIsNoCredential(t *testing.T) {
 	}
 	sum := record.Secret.Sum
 	for _, secret := range []string{fmt.Sprintf("%x", sum)[:32], fmt.Sprintf("%X", sum)[32:]} {
-		_, err := svc.Verify(t.Context(), keyfold.Request{Token: sealed("kf_" + key.ID + "_" + secret + "_")})
-		if got := keyfold.OutcomeOf(err); got != keyfold.OutcomeWrongSecret {
-			t.Errorf("a stored hash presented as a secret: outcome %v, want wrong_secret", got)
-		}
+		t.Run(secret, func(t *testing.T) {
+			_, err := svc.Verify(t.Context(), keyfold.Request{Token: sealed("kf_" + key.ID + "_" + secret + "_")})
+			if got := keyfold.OutcomeOf(err); got != keyfold.OutcomeWrongSecret {
+				t.Errorf("a stored hash presented as a secret: outcome %v, want wrong_secret", got)
+			}
+		})
 	}
 }
 
@@ -232,12 +238,14 @@ func TestTokenHidesItsSecret(t *testing.T) {
 	shown["panic text"] = fmt.Sprint(fmt.Errorf("made %v", token))
 
 	for how, out := range shown {
-		if strings.Contains(out, secret) || strings.Contains(strings.ToLower(out), fmt.Sprintf("%x", secret)) {
-			t.Errorf("%s shows the secret: %s", how, out)
-		}
-		if !strings.Contains(out, token.ID()) {
-			t.Errorf("%s does not name the key: %s", how, out)
-		}
+		t.Run(how, func(t *testing.T) {
+			if strings.Contains(out, secret) || strings.Contains(strings.ToLower(out), fmt.Sprintf("%x", secret)) {
+				t.Errorf("%s shows the secret: %s", how, out)
+			}
+			if !strings.Contains(out, token.ID()) {
+				t.Errorf("%s does not name the key: %s", how, out)
+			}
+		})
 	}
 }
 
@@ -305,10 +313,12 @@ func TestTokensAreEqualByTheirText(t *testing.T) {
 func TestParseTokenTellsMissingFromMalformed(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]keyfold.Outcome{"": keyfold.OutcomeMissing, "x": keyfold.OutcomeMalformed, strings.Repeat("k", 1<<20): keyfold.OutcomeMalformed} {
-		_, err := keyfold.ParseToken(text)
-		if got := keyfold.OutcomeOf(err); got != want || !errors.Is(err, keyfold.ErrUnauthenticated) {
-			t.Errorf("%.20q: %v, want %v", text, err, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			_, err := keyfold.ParseToken(text)
+			if got := keyfold.OutcomeOf(err); got != want || !errors.Is(err, keyfold.ErrUnauthenticated) {
+				t.Errorf("%.20q: %v, want %v", text, err, want)
+			}
+		})
 	}
 	var zero keyfold.Token
 	if zero.ID() != "" || zero.Reveal() != "" || zero.String() != "[no token]" {
@@ -320,15 +330,17 @@ func TestSecretScanPatternFindsTokensInText(t *testing.T) {
 	t.Parallel()
 	scan := regexp.MustCompile(keyfold.SecretScanPattern)
 	for _, environment := range []string{"", "live"} {
-		svc := newService(t, newSpy(), &keyfold.Options{Environment: environment})
-		_, token, err := svc.CreateKey(context.Background(), keyfold.NewKey{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		line := `API_KEY="` + token.Reveal() + `" # prod`
-		if got := scan.FindString(line); got != token.Reveal() {
-			t.Errorf("found %q in a line with a token of environment %q", got, environment)
-		}
+		t.Run(environment, func(t *testing.T) {
+			svc := newService(t, newSpy(), &keyfold.Options{Environment: environment})
+			_, token, err := svc.CreateKey(context.Background(), keyfold.NewKey{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			line := `API_KEY="` + token.Reveal() + `" # prod`
+			if got := scan.FindString(line); got != token.Reveal() {
+				t.Errorf("found %q in a line with a token of environment %q", got, environment)
+			}
+		})
 	}
 }
 

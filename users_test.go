@@ -188,19 +188,21 @@ func TestCheckPasswordIsWhatCreateUserAsks(t *testing.T) {
 	svc, err := keyfold.New(memory.New(), &keyfold.Options{PasswordPolicy: keyfold.PasswordPolicy{MinLength: 20}})
 	must(t, err)
 	for _, chosen := range []string{"", "nineteen otters 1 2", "password password password", "ann@example.com and 42 otters", another} {
-		names := keyfold.NewUser{Username: "ann", Email: "ann@example.com", Password: chosen}
-		checked := svc.CheckPassword(chosen, names.Username, names.Email)
-		if chosen == "" { // which asks CreateUser for a user without one
-			wantInvalid(t, "no password", checked, "password")
-			continue
-		}
-		user, created := svc.CreateUser(t.Context(), names)
-		if fmt.Sprint(checked) != fmt.Sprint(created) {
-			t.Errorf("%q: checked %v, created %v", chosen, checked, created)
-		}
-		if created == nil {
-			must(t, svc.DeleteUser(t.Context(), user.ID))
-		}
+		t.Run(chosen, func(t *testing.T) {
+			names := keyfold.NewUser{Username: "ann", Email: "ann@example.com", Password: chosen}
+			checked := svc.CheckPassword(chosen, names.Username, names.Email)
+			if chosen == "" { // which asks CreateUser for a user without one
+				wantInvalid(t, "no password", checked, "password")
+				return
+			}
+			user, created := svc.CreateUser(t.Context(), names)
+			if fmt.Sprint(checked) != fmt.Sprint(created) {
+				t.Errorf("%q: checked %v, created %v", chosen, checked, created)
+			}
+			if created == nil {
+				must(t, svc.DeleteUser(t.Context(), user.ID))
+			}
+		})
 	}
 	page, err := svc.Users(t.Context(), keyfold.UserQuery{})
 	if err != nil || len(page.Users) != 0 {
@@ -536,10 +538,12 @@ func TestAnotherAddressIsNotVerified(t *testing.T) {
 		{"another address", keyfold.UserUpdate{Email: &other}, false},
 		{"the first address again", keyfold.UserUpdate{Email: &same}, false},
 	} {
-		row.update.Version = user.Version
-		if user, err = l.UpdateUser(ctx, user.ID, row.update); err != nil || user.EmailVerifiedAt.IsZero() == row.verified {
-			t.Errorf("%s: verified at %v, %v; want verified to be %t", row.what, user.EmailVerifiedAt, err, row.verified)
-		}
+		t.Run(row.what, func(t *testing.T) {
+			row.update.Version = user.Version
+			if user, err = l.UpdateUser(ctx, user.ID, row.update); err != nil || user.EmailVerifiedAt.IsZero() == row.verified {
+				t.Errorf("%s: verified at %v, %v; want verified to be %t", row.what, user.EmailVerifiedAt, err, row.verified)
+			}
+		})
 	}
 }
 

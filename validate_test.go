@@ -41,13 +41,15 @@ func TestNewNamesTheBadOption(t *testing.T) {
 		"Options.CurrentPepper":    {{CurrentPepper: "p1"}, {Peppers: pepper, CurrentPepper: "p2"}},
 		"Options.RequirePepper":    {{Peppers: pepper, RequirePepper: true}},
 	} {
-		for _, options := range rows {
-			_, err := keyfold.New(memory.New(), &options)
-			wantInvalid(t, "New", err, field)
-			if err != nil && strings.Contains(err.Error(), string(pepper["p1"])) {
-				t.Errorf("the error shows a pepper: %v", err)
+		t.Run(field, func(t *testing.T) {
+			for _, options := range rows {
+				_, err := keyfold.New(memory.New(), &options)
+				wantInvalid(t, "New", err, field)
+				if err != nil && strings.Contains(err.Error(), string(pepper["p1"])) {
+					t.Errorf("the error shows a pepper: %v", err)
+				}
 			}
-		}
+		})
 	}
 	_, err := keyfold.New(nil, nil)
 	wantInvalid(t, "New without a store", err, "store")

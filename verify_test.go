@@ -34,13 +34,15 @@ func TestVerifyDecidesByState(t *testing.T) {
 		"another secret":    {wrong, keyfold.OutcomeWrongSecret, keyfold.ErrUnauthenticated},
 		"the key as it was": {token, keyfold.OutcomeAllowed, nil},
 	} {
-		id, err := l.Verify(t.Context(), keyfold.Request{Token: row.token})
-		if keyfold.OutcomeOf(err) != row.code || !errors.Is(err, row.parent) {
-			t.Errorf("%s: %v, want %v", name, err, row.code)
-		}
-		if id.IsZero() != (err != nil) {
-			t.Errorf("%s: identity %v together with %v", name, id, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			id, err := l.Verify(t.Context(), keyfold.Request{Token: row.token})
+			if keyfold.OutcomeOf(err) != row.code || !errors.Is(err, row.parent) {
+				t.Errorf("%s: %v, want %v", name, err, row.code)
+			}
+			if id.IsZero() != (err != nil) {
+				t.Errorf("%s: identity %v together with %v", name, id, err)
+			}
+		})
 	}
 }
 
@@ -154,27 +156,31 @@ func TestRequestForAWildcardIsAMistake(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, wanted := range []string{"reports:*", "**", "*:*", "", "reports:", "a b", "a:b:c:d:e:f:g:h:i"} {
-		before := store.reads.Load()
-		id, err := svc.Verify(t.Context(), keyfold.Request{Token: token.Reveal(), Scopes: []string{"reports:read", wanted}})
-		var refused *keyfold.InvalidError
-		if !errors.As(err, &refused) || refused.Field != "scopes[1]" || !id.IsZero() {
-			t.Errorf("Verify for %q: got %v and %v, want an InvalidError for scopes[1]", wanted, id, err)
-		}
-		if calls := store.reads.Load() - before; calls != 0 {
-			t.Errorf("Verify for %q cost %d store calls", wanted, calls)
-		}
-		if err := svc.CheckScopes(wanted); !errors.Is(err, keyfold.ErrInvalid) {
-			t.Errorf("CheckScopes(%q): got %v, want an InvalidError", wanted, err)
-		}
+		t.Run(wanted, func(t *testing.T) {
+			before := store.reads.Load()
+			id, err := svc.Verify(t.Context(), keyfold.Request{Token: token.Reveal(), Scopes: []string{"reports:read", wanted}})
+			var refused *keyfold.InvalidError
+			if !errors.As(err, &refused) || refused.Field != "scopes[1]" || !id.IsZero() {
+				t.Errorf("Verify for %q: got %v and %v, want an InvalidError for scopes[1]", wanted, id, err)
+			}
+			if calls := store.reads.Load() - before; calls != 0 {
+				t.Errorf("Verify for %q cost %d store calls", wanted, calls)
+			}
+			if err := svc.CheckScopes(wanted); !errors.Is(err, keyfold.ErrInvalid) {
+				t.Errorf("CheckScopes(%q): got %v, want an InvalidError", wanted, err)
+			}
+		})
 	}
 	id, err := svc.Verify(t.Context(), keyfold.Request{Token: token.Reveal()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for wanted, want := range map[string]bool{"a": true, "a:b:c": true, "a:*": false, "**": false, "": false, "a:": false} {
-		if got := id.HasScope(wanted); got != want {
-			t.Errorf("HasScope(%q) of a key with **: got %v, want %v", wanted, got, want)
-		}
+		t.Run(wanted, func(t *testing.T) {
+			if got := id.HasScope(wanted); got != want {
+				t.Errorf("HasScope(%q) of a key with **: got %v, want %v", wanted, got, want)
+			}
+		})
 	}
 }
 
@@ -187,17 +193,21 @@ func TestRegistryPermitsExactlyWhatItLists(t *testing.T) {
 	for held, want := range map[string]bool{
 		"reports:read": true, "bills:*": true, "bills:write": false, "reports:*": false, "**": false, "*:*": false, "bills:**": false,
 	} {
-		_, _, err := svc.CreateKey(t.Context(), keyfold.NewKey{Scopes: []string{held}})
-		if (err == nil) != want || err != nil && !errors.Is(err, keyfold.ErrInvalid) {
-			t.Errorf("a key with %q: got %v, want allowed %v", held, err, want)
-		}
+		t.Run(held, func(t *testing.T) {
+			_, _, err := svc.CreateKey(t.Context(), keyfold.NewKey{Scopes: []string{held}})
+			if (err == nil) != want || err != nil && !errors.Is(err, keyfold.ErrInvalid) {
+				t.Errorf("a key with %q: got %v, want allowed %v", held, err, want)
+			}
+		})
 	}
 	for wanted, want := range map[string]bool{
 		"reports:read": true, "bills:write": true, "reports:write": false, "bills": false, "bills:a:b": false,
 	} {
-		if err := svc.CheckScopes(wanted); (err == nil) != want || err != nil && !errors.Is(err, keyfold.ErrInvalid) {
-			t.Errorf("CheckScopes(%q): got %v, want allowed %v", wanted, err, want)
-		}
+		t.Run(wanted, func(t *testing.T) {
+			if err := svc.CheckScopes(wanted); (err == nil) != want || err != nil && !errors.Is(err, keyfold.ErrInvalid) {
+				t.Errorf("CheckScopes(%q): got %v, want allowed %v", wanted, err, want)
+			}
+		})
 	}
 }
 
@@ -218,18 +228,20 @@ func TestNetworksBindAKeyToAddresses(t *testing.T) {
 		{"2001:db9::1", false},
 		{"", false},
 	} {
-		var ip netip.Addr
-		if row.ip != "" {
-			ip = netip.MustParseAddr(row.ip)
-		}
-		_, err := l.Verify(t.Context(), keyfold.Request{Token: token, IP: ip})
-		want := keyfold.OutcomeIP
-		if row.ok {
-			want = keyfold.OutcomeAllowed
-		}
-		if got := keyfold.OutcomeOf(err); got != want {
-			t.Errorf("from %q: %v, want %v", row.ip, got, want)
-		}
+		t.Run(row.ip, func(t *testing.T) {
+			var ip netip.Addr
+			if row.ip != "" {
+				ip = netip.MustParseAddr(row.ip)
+			}
+			_, err := l.Verify(t.Context(), keyfold.Request{Token: token, IP: ip})
+			want := keyfold.OutcomeIP
+			if row.ok {
+				want = keyfold.OutcomeAllowed
+			}
+			if got := keyfold.OutcomeOf(err); got != want {
+				t.Errorf("from %q: %v, want %v", row.ip, got, want)
+			}
+		})
 	}
 }
 
@@ -269,9 +281,11 @@ func TestPeppersKeyTheHash(t *testing.T) {
 	peppered := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": one}, CurrentPepper: "p1"})
 	key1, token1 := create(t, peppered, keyfold.NewKey{})
 	for name, tok := range map[string]string{"unpeppered": token, "peppered": token1} {
-		if got := outcome(peppered, tok); got != keyfold.OutcomeAllowed {
-			t.Errorf("%s key: %v", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := outcome(peppered, tok); got != keyfold.OutcomeAllowed {
+				t.Errorf("%s key: %v", name, got)
+			}
+		})
 	}
 	if got := outcome(plain, token1); got != keyfold.OutcomeUnavailable {
 		t.Errorf("a process without the pepper: %v, want unavailable", got)
@@ -280,10 +294,12 @@ func TestPeppersKeyTheHash(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{key.ID, key1.ID} {
-		record, err := store.Key(t.Context(), id)
-		if err != nil || record.Secret.PepperID != "p1" || record.Secret.Alg != "kf2h" {
-			t.Errorf("key %s is stored under %q %q, %v; its use should have moved it to p1", id, record.Secret.Alg, record.Secret.PepperID, err)
-		}
+		t.Run(id, func(t *testing.T) {
+			record, err := store.Key(t.Context(), id)
+			if err != nil || record.Secret.PepperID != "p1" || record.Secret.Alg != "kf2h" {
+				t.Errorf("key %s is stored under %q %q, %v; its use should have moved it to p1", id, record.Secret.Alg, record.Secret.PepperID, err)
+			}
+		})
 	}
 	both := newService(t, store, &keyfold.Options{Peppers: map[string][]byte{"p1": one, "p2": two}, CurrentPepper: "p2", RequirePepper: true})
 	if got := outcome(both, token); got != keyfold.OutcomeAllowed {
@@ -409,20 +425,22 @@ func TestMalformedIDsCostNoStoreCall(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, refusing{}, nil)
 	for _, id := range []string{"", "short", strings.Repeat("0", 17), "0123456789ABCDE_", "0123456789ABCDE\x00", strings.Repeat("0", 1<<20)} {
-		_, get := svc.Key(t.Context(), id)
-		_, update := svc.UpdateKey(t.Context(), id, keyfold.KeyUpdate{Version: 1})
-		_, renew := svc.RenewKey(t.Context(), id, keyfold.RenewOptions{})
-		_, _, rotate := svc.RotateKey(t.Context(), id, keyfold.RotateOptions{})
-		_, usage := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: keyfold.Only(id + "!")})
-		for name, err := range map[string]error{
-			"Key": get, "UpdateKey": update, "RenewKey": renew, "RotateKey": rotate, "Usage": usage,
-			"RevokeKey": svc.RevokeKey(t.Context(), id, ""), "DisableKey": svc.DisableKey(t.Context(), id, ""),
-			"EnableKey": svc.EnableKey(t.Context(), id), "DeleteKey": svc.DeleteKey(t.Context(), id),
-		} {
-			if !errors.Is(err, keyfold.ErrInvalid) {
-				t.Errorf("%s(%.20q): %v, want ErrInvalid", name, id, err)
+		t.Run(id, func(t *testing.T) {
+			_, get := svc.Key(t.Context(), id)
+			_, update := svc.UpdateKey(t.Context(), id, keyfold.KeyUpdate{Version: 1})
+			_, renew := svc.RenewKey(t.Context(), id, keyfold.RenewOptions{})
+			_, _, rotate := svc.RotateKey(t.Context(), id, keyfold.RotateOptions{})
+			_, usage := svc.Usage(t.Context(), keyfold.UsageQuery{KeyID: keyfold.Only(id + "!")})
+			for name, err := range map[string]error{
+				"Key": get, "UpdateKey": update, "RenewKey": renew, "RotateKey": rotate, "Usage": usage,
+				"RevokeKey": svc.RevokeKey(t.Context(), id, ""), "DisableKey": svc.DisableKey(t.Context(), id, ""),
+				"EnableKey": svc.EnableKey(t.Context(), id), "DeleteKey": svc.DeleteKey(t.Context(), id),
+			} {
+				if !errors.Is(err, keyfold.ErrInvalid) {
+					t.Errorf("%s(%.20q): %v, want ErrInvalid", name, id, err)
+				}
 			}
-		}
+		})
 	}
 }
 

@@ -30,15 +30,17 @@ func TestParseDatabase(t *testing.T) {
 		"mongodb://u:p@h1:1,h2:2/d":                    {"mongodb", "mongodb", "mongodb://u:p@h1:1,h2:2/d"},
 		"mongodb+srv://u:p@h/d":                        {"mongodb", "mongodb", "mongodb+srv://u:p@h/d"},
 	} {
-		got, err := fromenv.ParseDatabase("--db", text)
-		if err != nil || [3]string{got.Engine(), got.String(), got.Source()} != want {
-			t.Errorf("ParseDatabase(%q) = %v, %v; want %v", text, got, err, want)
-		}
-		for _, shown := range []string{fmt.Sprintf("%#v", got), got.LogValue().String(), slog.AnyValue(got).Resolve().String()} {
-			if shown != want[1] {
-				t.Errorf("%q is shown as %q", text, shown)
+		t.Run(text, func(t *testing.T) {
+			got, err := fromenv.ParseDatabase("--db", text)
+			if err != nil || [3]string{got.Engine(), got.String(), got.Source()} != want {
+				t.Errorf("ParseDatabase(%q) = %v, %v; want %v", text, got, err, want)
 			}
-		}
+			for _, shown := range []string{fmt.Sprintf("%#v", got), got.LogValue().String(), slog.AnyValue(got).Resolve().String()} {
+				if shown != want[1] {
+					t.Errorf("%q is shown as %q", text, shown)
+				}
+			}
+		})
 	}
 	for _, text := range []string{
 		"", " ", "keyfold.db", "hunter-two", "sqlite:", "sqlite:///abs.db", "sqlite:a.db?mode=memory", "sqlite:a\x00b", "redis://h", ":memory:",
@@ -112,13 +114,15 @@ func TestPredecessorsDatabaseVariables(t *testing.T) {
 		"DATABASE_MODE=mongo MONGODB_URL=mongodb://u:p@h/d":                                                 "mongodb://u:p@h/d",
 		"DATABASE_MODE=mongodb": "",
 	} {
-		config := mustRead(t, strings.Split(environ, " ")...)
-		if got := config.Database.Source(); got != want {
-			t.Errorf("%s: %s, want %s", environ, got, want)
-		}
-		if config.Warnings != nil {
-			t.Errorf("%s: %v", environ, config.Warnings)
-		}
+		t.Run(environ, func(t *testing.T) {
+			config := mustRead(t, strings.Split(environ, " ")...)
+			if got := config.Database.Source(); got != want {
+				t.Errorf("%s: %s, want %s", environ, got, want)
+			}
+			if config.Warnings != nil {
+				t.Errorf("%s: %v", environ, config.Warnings)
+			}
+		})
 	}
 }
 
@@ -147,15 +151,17 @@ func TestPredecessorsDatabaseVariablesThatAreWrong(t *testing.T) {
 		"DATABASE_MODE=mysql MYSQL_HOST=h MYSQL_USER=u MYSQL_DATABASE=d MYSQL_PASSWORD=hunter\x01":    "MYSQL_PASSWORD contains a line break",
 		"DATABASE_MODE=mysql MYSQL_HOST=h MYSQL_USER=u MYSQL_DATABASE=d MYSQL_PASSWORD=#\u00a0hunter": "",
 	} {
-		_, err := read(strings.Split(environ, " ")...)
-		if want == "" { // a password may begin with #
-			if err != nil {
-				t.Errorf("%s: %v", environ, err)
+		t.Run(environ, func(t *testing.T) {
+			_, err := read(strings.Split(environ, " ")...)
+			if want == "" { // a password may begin with #
+				if err != nil {
+					t.Errorf("%s: %v", environ, err)
+				}
+				return
 			}
-			continue
-		}
-		name, reason, _ := strings.Cut(want, " ")
-		wantsError(t, err, name, reason, "hunter")
+			name, reason, _ := strings.Cut(want, " ")
+			wantsError(t, err, name, reason, "hunter")
+		})
 	}
 	_, err := read("DATABASE_MODE=mysql", "MYSQL_HOST=h", "MYSQL_USER=u", "MYSQL_DATABASE=d", "MYSQL_PASSWORD= # your password")
 	wantsError(t, err, "MYSQL_PASSWORD", "is a comment", "your password")
@@ -187,17 +193,19 @@ func TestCommonNamesSteerOnlyNextToThePredecessors(t *testing.T) {
 		"DATABASE_MODE=sqlite FASTAPI_SIMPLE_SECURITY_DB_LOCATION=/data/old.db":             "/data/old.db",
 		"FASTAPI_SIMPLE_SECURITY_DB_LOCATION=old.db FASTAPI_AUTH_DB_LOCATION=old.db":        "old.db",
 	} {
-		config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: strings.Split(environ, " ")})
-		if err != nil {
-			t.Errorf("%s: %v", environ, err)
-			continue
-		}
-		if got := config.Database.Source(); got != want {
-			t.Errorf("%s: %s, want %s", environ, got, want)
-		}
-		if want == "keyfold.db" && config.Warnings != nil {
-			t.Errorf("%s: warns %q of what is none of its business", environ, config.Warnings)
-		}
+		t.Run(environ, func(t *testing.T) {
+			config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: strings.Split(environ, " ")})
+			if err != nil {
+				t.Errorf("%s: %v", environ, err)
+				return
+			}
+			if got := config.Database.Source(); got != want {
+				t.Errorf("%s: %s, want %s", environ, got, want)
+			}
+			if want == "keyfold.db" && config.Warnings != nil {
+				t.Errorf("%s: warns %q of what is none of its business", environ, config.Warnings)
+			}
+		})
 	}
 	_, err := read("FASTAPI_SIMPLE_SECURITY_DB_LOCATION=one.db", "FASTAPI_AUTH_DB_LOCATION=two.db")
 	wantsError(t, err, "FASTAPI_AUTH_DB_LOCATION", "differ")
@@ -206,9 +214,11 @@ func TestCommonNamesSteerOnlyNextToThePredecessors(t *testing.T) {
 func TestURLThatIsNotUsedIsWarnedOf(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"POSTGRES_URI", "MYSQL_URI", "MONGODB_URL"} {
-		warnings := mustRead(t, name+"=postgres://u:hunter-two@h/d").Warnings
-		if len(warnings) != 1 || !strings.Contains(warnings[0], name+" is set but not used") || strings.Contains(warnings[0], "hunter") {
-			t.Errorf("%s: %q", name, warnings)
-		}
+		t.Run(name, func(t *testing.T) {
+			warnings := mustRead(t, name+"=postgres://u:hunter-two@h/d").Warnings
+			if len(warnings) != 1 || !strings.Contains(warnings[0], name+" is set but not used") || strings.Contains(warnings[0], "hunter") {
+				t.Errorf("%s: %q", name, warnings)
+			}
+		})
 	}
 }

@@ -34,7 +34,7 @@ func ExampleRead() {
 	// postgres://db.example.com/keys :9090 720h0m0s
 	// [no secret] false
 	// keyfold: KEYFOLD_SECERT is not a Keyfold variable; did you mean KEYFOLD_SECRET?
-	// keyfold: KEYFOLD_KEY_TTL must be a duration above zero: "15d", "1d12h", "90m", or "never"
+	// keyfold: KEYFOLD_KEY_TTL must be a duration above zero, such as "15d" or "1d12h", or "never"
 }
 
 func ExampleOpen() {

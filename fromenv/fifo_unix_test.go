@@ -24,17 +24,19 @@ func TestFileThatIsAFIFOIsRefusedUnopened(t *testing.T) {
 		"KEYFOLD_ENV_FILE=" + fifo: {Environ: []string{"KEYFOLD_ENV_FILE=" + fifo}},
 		"KEYFOLD_SECRET_FILE":      {File: os.DevNull, Environ: []string{"KEYFOLD_SECRET_FILE=" + fifo}},
 	} {
-		read := make(chan error, 1)
-		go func() {
-			_, err := fromenv.ReadConfig(&source)
-			read <- err
-		}()
-		select {
-		case err := <-read:
-			wantsError(t, err, name, "cannot be read: it is not a regular file")
-		case <-time.After(30 * time.Second):
-			t.Errorf("%s: it waits for a writer", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			read := make(chan error, 1)
+			go func() {
+				_, err := fromenv.ReadConfig(&source)
+				read <- err
+			}()
+			select {
+			case err := <-read:
+				wantsError(t, err, name, "cannot be read: it is not a regular file")
+			case <-time.After(30 * time.Second):
+				t.Errorf("%s: it waits for a writer", name)
+			}
+		})
 	}
 }
 

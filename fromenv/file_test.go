@@ -27,14 +27,16 @@ func TestDollarOutsideSingleQuotesIsAnError(t *testing.T) {
 		"OTHER=$X\nKEYFOLD_DATABASE_URL='postgres://u:p@h/d'":                      "postgres://u:p@h/d",
 		"KEYFOLD_DATABASE_URL='postgres://u:p@h/d'\n# costs $US 5\nOTHER=\"${A}\"": "postgres://u:p@h/d",
 	} {
-		config, err := readFile(t, line+"\n")
-		if want == "" {
-			wantsError(t, err, "KEYFOLD_DATABASE_URL", `has a "$" outside single quotes in `, "pa$", "WORD@")
-			continue
-		}
-		if err != nil || config.Database.Source() != want {
-			t.Errorf("%s: %v, want it read as it is", line, err)
-		}
+		t.Run(line, func(t *testing.T) {
+			config, err := readFile(t, line+"\n")
+			if want == "" {
+				wantsError(t, err, "KEYFOLD_DATABASE_URL", `has a "$" outside single quotes in `, "pa$", "WORD@")
+				return
+			}
+			if err != nil || config.Database.Source() != want {
+				t.Errorf("%s: %v, want it read as it is", line, err)
+			}
+		})
 	}
 	if _, err := readFile(t, "KEYFOLD_DATABASE_URL="+url+"\n", "KEYFOLD_DATABASE_URL="+url); err != nil {
 		t.Errorf("a value in the file that the environment replaces: %v", err)
@@ -62,10 +64,12 @@ func TestFileIsReadAsItIsWritten(t *testing.T) {
 		"a comment, no quotes":  "KEYFOLD_SECRET=" + goodSecret + " # mine\n",
 		"values over two lines": "OTHER='a\nb'\nKEYFOLD_SECRET='" + goodSecret + "'\n",
 	} {
-		config, err := readFile(t, text)
-		if err != nil || config.Secret.Reveal() != goodSecret {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			config, err := readFile(t, text)
+			if err != nil || config.Secret.Reveal() != goodSecret {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
 	}
 }
 

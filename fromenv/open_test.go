@@ -213,31 +213,35 @@ func TestErrorsOfOpenersHoldNoPassword(t *testing.T) {
 	t.Parallel()
 	const password = "hunter-two"
 	for _, dsn := range []string{"postgres://u:" + password + "@h/d", "postgres://u:" + password + "@h/d?sslmode=disable"} {
-		config := mustRead(t, "KEYFOLD_DATABASE_URL="+dsn)
-		for _, cause := range []error{
-			errors.New("cannot open " + dsn), fmt.Errorf("no user u:%s here", password),
-			&url.Error{Op: "parse", URL: dsn, Err: errors.New("bad")},
-		} {
-			_, err := config.Open(t.Context(), inMemory{"postgres", func(string) error { return cause }})
-			if err == nil || strings.Contains(err.Error(), password) || !strings.Contains(err.Error(), "cannot use postgres://h/d: ") {
-				t.Errorf("%v", err)
+		t.Run(dsn, func(t *testing.T) {
+			config := mustRead(t, "KEYFOLD_DATABASE_URL="+dsn)
+			for _, cause := range []error{
+				errors.New("cannot open " + dsn), fmt.Errorf("no user u:%s here", password),
+				&url.Error{Op: "parse", URL: dsn, Err: errors.New("bad")},
+			} {
+				_, err := config.Open(t.Context(), inMemory{"postgres", func(string) error { return cause }})
+				if err == nil || strings.Contains(err.Error(), password) || !strings.Contains(err.Error(), "cannot use postgres://h/d: ") {
+					t.Errorf("%v", err)
+				}
+				if errors.Is(err, cause) {
+					t.Error("the cause can be unwrapped and printed")
+				}
 			}
-			if errors.Is(err, cause) {
-				t.Error("the cause can be unwrapped and printed")
+			down := errors.New("the server is down")
+			if _, err := config.Open(t.Context(), inMemory{"postgres", func(string) error { return down }}); !errors.Is(err, down) {
+				t.Errorf("an error without the password is lost: %v", err)
 			}
-		}
-		down := errors.New("the server is down")
-		if _, err := config.Open(t.Context(), inMemory{"postgres", func(string) error { return down }}); !errors.Is(err, down) {
-			t.Errorf("an error without the password is lost: %v", err)
-		}
+		})
 	}
 	for name, opener := range map[string]fromenv.Opener{"postgres": postgres.Opener{}, "mysql": mysql.Opener{}} {
-		for _, rest := range []string{"127.0.0.1:1/d", "127.0.0.1:1/d?no_such_parameter=" + password, "127.0.0.1:1/d?pool_max_conns=" + password + "&timeout=" + password} {
-			_, err := mustRead(t, "KEYFOLD_DATABASE_URL="+name+"://u:"+password+"@"+rest).Open(t.Context(), opener)
-			if err == nil || strings.Contains(err.Error(), password) {
-				t.Errorf("%s: %v", name, err)
+		t.Run(name, func(t *testing.T) {
+			for _, rest := range []string{"127.0.0.1:1/d", "127.0.0.1:1/d?no_such_parameter=" + password, "127.0.0.1:1/d?pool_max_conns=" + password + "&timeout=" + password} {
+				_, err := mustRead(t, "KEYFOLD_DATABASE_URL="+name+"://u:"+password+"@"+rest).Open(t.Context(), opener)
+				if err == nil || strings.Contains(err.Error(), password) {
+					t.Errorf("%s: %v", name, err)
+				}
 			}
-		}
+		})
 	}
 }
 

@@ -145,7 +145,7 @@ func TestValueThatIsNotUnderstoodIsAnError(t *testing.T) {
 		{"KEYFOLD_LOG_FORMAT", "must be text or json", junk + " JSON xml"},
 		{"KEYFOLD_PREFIX", "must be 1 to 16 lower-case", junk + " KF kf__x a2345678901234567"},
 		{"KEYFOLD_ENVIRONMENT", "must be 1 to 16", junk + " LIVE"},
-		{"KEYFOLD_KEY_TTL", `must be a duration above zero: "15d", "1d12h", "90m", or "never"`, junk + " 15 0d -1d Never 15days"},
+		{"KEYFOLD_KEY_TTL", `must be a duration above zero, such as "15d" or "1d12h", or "never"`, junk + " 15 0d -1d Never 15days"},
 		{"KEYFOLD_KEY_TTL", "must be between 1 ms and 100 years", "40000d 1ns"},
 		{"KEYFOLD_MAX_OVERLAP", "must be a duration", junk + " 0s never"},
 		{"KEYFOLD_SCOPES", "must be ", junk + "* re*ports"},
@@ -246,17 +246,19 @@ func TestMisspeltVariableIsAnError(t *testing.T) {
 		"KEYFOLD_PORT":               "", // of Kubernetes it would be tcp://…
 		"KEYFOLD_HTTP_PORT":          "",
 	} {
-		_, err := read(name + "=hunter-two")
-		says := "is not a Keyfold variable"
-		if meant != "" {
-			says += "; did you mean " + meant + "?"
-		}
-		wantsError(t, err, name, says, "hunter")
-		if meant == "" && strings.Contains(err.Error(), "did you mean") {
-			t.Errorf("%s: %v", name, err)
-		}
-		_, err = readFile(t, name+"='hunter-two'\n")
-		wantsError(t, err, name, says, "hunter")
+		t.Run(name, func(t *testing.T) {
+			_, err := read(name + "=hunter-two")
+			says := "is not a Keyfold variable"
+			if meant != "" {
+				says += "; did you mean " + meant + "?"
+			}
+			wantsError(t, err, name, says, "hunter")
+			if meant == "" && strings.Contains(err.Error(), "did you mean") {
+				t.Errorf("%s: %v", name, err)
+			}
+			_, err = readFile(t, name+"='hunter-two'\n")
+			wantsError(t, err, name, says, "hunter")
+		})
 	}
 }
 
@@ -264,12 +266,16 @@ func TestMisspeltVariableIsAnError(t *testing.T) {
 // it holds a "=", as base64 does.
 func TestNameThatMayHoldASecretIsNotRepeated(t *testing.T) {
 	t.Parallel()
-	for _, entry := range []string{"KEYFOLD_SECRET aHVudGVyLXR3bw==", "KEYFOLD_SECRET_" + strings.Repeat("HUNTER", 6) + "=1", "KEYFOLD_SECRETaHVudGVyLXR3bw=x"} {
-		_, err := read(entry)
-		wantsError(t, err, "KEYFOLD_…", "", "aHVud", "HUNTER")
-		if _, err := readFile(t, entry+"\n"); err == nil || strings.Contains(err.Error(), "aHVud") || strings.Contains(err.Error(), "HUNTER") {
-			t.Errorf("in a file: %v", err)
-		}
+	for name, entry := range map[string]string{
+		"a space": "KEYFOLD_SECRET aHVudGVyLXR3bw==", "a long name": "KEYFOLD_SECRET_" + strings.Repeat("HUNTER", 6) + "=1", "a typo": "KEYFOLD_SECRETaHVudGVyLXR3bw=x",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := read(entry)
+			wantsError(t, err, "KEYFOLD_…", "", "aHVud", "HUNTER")
+			if _, err := readFile(t, entry+"\n"); err == nil || strings.Contains(err.Error(), "aHVud") || strings.Contains(err.Error(), "HUNTER") {
+				t.Errorf("in a file: %v", err)
+			}
+		})
 	}
 }
 
@@ -339,9 +345,11 @@ func TestAliasesAreRead(t *testing.T) {
 		t.Errorf("%+v", config)
 	}
 	for value, want := range map[string]bool{"True": true, "1": true, "False": false, "0": false} {
-		if got := mustRead(t, "FASTAPI_AUTH_HIDE_DOCS="+value).HideDocs; got != want {
-			t.Errorf("FASTAPI_AUTH_HIDE_DOCS=%s hides: %v, want %v", value, got, want)
-		}
+		t.Run(value, func(t *testing.T) {
+			if got := mustRead(t, "FASTAPI_AUTH_HIDE_DOCS="+value).HideDocs; got != want {
+				t.Errorf("FASTAPI_AUTH_HIDE_DOCS=%s hides: %v, want %v", value, got, want)
+			}
+		})
 	}
 	if got := mustRead(t, "FASTAPI_SIMPLE_SECURITY_SECRET="+goodSecret, "FASTAPI_AUTH_SECRET="+goodSecret).Secret.Reveal(); got != goodSecret {
 		t.Error("two names with one value are refused")
@@ -353,12 +361,14 @@ func TestAliasesAreRead(t *testing.T) {
 func TestSecretsCanBeReadFromFiles(t *testing.T) {
 	t.Parallel()
 	for name, ending := range map[string]string{"no line break": "", "LF": "\n", "CRLF": "\r\n"} {
-		config := mustRead(t, "KEYFOLD_SECRET_FILE="+write(t, "a", goodSecret+ending), "KEYFOLD_PREVIOUS_SECRET_FILE="+write(t, "b", otherSecret+ending),
-			"KEYFOLD_DATABASE_URL_FILE="+write(t, "c", "postgres://u:pa$WORD@h/d"+ending), "KEYFOLD_PEPPERS_FILE="+write(t, "d", "a:"+goodSecret+"\nb:"+otherSecret+ending))
-		if config.Secret.Reveal() != goodSecret || config.PreviousSecret.Reveal() != otherSecret || config.Database.Source() != "postgres://u:pa$WORD@h/d" ||
-			len(config.Options().Peppers) != 2 {
-			t.Errorf("%s: %+v", name, config)
-		}
+		t.Run(name, func(t *testing.T) {
+			config := mustRead(t, "KEYFOLD_SECRET_FILE="+write(t, "a", goodSecret+ending), "KEYFOLD_PREVIOUS_SECRET_FILE="+write(t, "b", otherSecret+ending),
+				"KEYFOLD_DATABASE_URL_FILE="+write(t, "c", "postgres://u:pa$WORD@h/d"+ending), "KEYFOLD_PEPPERS_FILE="+write(t, "d", "a:"+goodSecret+"\nb:"+otherSecret+ending))
+			if config.Secret.Reveal() != goodSecret || config.PreviousSecret.Reveal() != otherSecret || config.Database.Source() != "postgres://u:pa$WORD@h/d" ||
+				len(config.Options().Peppers) != 2 {
+				t.Errorf("%s: %+v", name, config)
+			}
+		})
 	}
 	for _, v := range fromenv.Variables() {
 		if !v.Secret {
@@ -407,9 +417,11 @@ func TestFileIsFoundByNameAndByVariable(t *testing.T) {
 		":1": {File: a, Environ: []string{"KEYFOLD_ENV_FILE=" + b}},
 		":2": {Environ: []string{"KEYFOLD_ENV_FILE=" + b}},
 	} {
-		if config, err := fromenv.ReadConfig(&source); err != nil || config.Addr != want {
-			t.Errorf("%+v: %v, %v", source, config, err)
-		}
+		t.Run(want, func(t *testing.T) {
+			if config, err := fromenv.ReadConfig(&source); err != nil || config.Addr != want {
+				t.Errorf("%+v: %v, %v", source, config, err)
+			}
+		})
 	}
 	missing := filepath.Join(t.TempDir(), "missing.env")
 	_, err := fromenv.ReadConfig(&fromenv.Source{File: missing, Environ: []string{}})

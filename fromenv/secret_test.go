@@ -34,14 +34,16 @@ func TestSecretIsRefusedUnlessItIsOne(t *testing.T) {
 		{"one character", strings.Repeat("x", 32), "is not random"},
 		{"513 characters", strings.Repeat(goodSecret, 16) + "x", "is longer than 512 characters"},
 	} {
-		names := []string{"KEYFOLD_SECRET", "KEYFOLD_PREVIOUS_SECRET", "FASTAPI_AUTH_SECRET", "FASTAPI_SIMPLE_SECURITY_SECRET"}
-		for _, name := range names {
-			_, err := read(name + "=" + row.value)
-			wantsError(t, err, name, row.says, strings.TrimSpace(row.value))
-			if !strings.Contains(err.Error(), "openssl rand -hex 32") {
-				t.Errorf("%s: the error does not say how to make one: %v", row.name, err)
+		t.Run(row.name, func(t *testing.T) {
+			names := []string{"KEYFOLD_SECRET", "KEYFOLD_PREVIOUS_SECRET", "FASTAPI_AUTH_SECRET", "FASTAPI_SIMPLE_SECURITY_SECRET"}
+			for _, name := range names {
+				_, err := read(name + "=" + row.value)
+				wantsError(t, err, name, row.says, strings.TrimSpace(row.value))
+				if !strings.Contains(err.Error(), "openssl rand -hex 32") {
+					t.Errorf("%s: the error does not say how to make one: %v", row.name, err)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -70,20 +72,22 @@ func TestPreviousSecretMustDiffer(t *testing.T) {
 func TestShortSecretsAreForThePredecessorsNamesAlone(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"FASTAPI_AUTH_SECRET", "FASTAPI_SIMPLE_SECURITY_SECRET"} {
-		for _, secret := range []string{goodSecret[:8], goodSecret[:31], "garden gate 7"} {
-			config := mustRead(t, name+"="+secret)
-			if config.Secret.Reveal() != secret || !config.ShortSecret || len(config.Warnings) != 1 ||
-				!strings.Contains(config.Warnings[0], name+" is shorter than 32 characters") || strings.Contains(config.Warnings[0], secret) {
-				t.Errorf("%s of %d characters: %+v", name, len(secret), config)
+		t.Run(name, func(t *testing.T) {
+			for _, secret := range []string{goodSecret[:8], goodSecret[:31], "garden gate 7"} {
+				config := mustRead(t, name+"="+secret)
+				if config.Secret.Reveal() != secret || !config.ShortSecret || len(config.Warnings) != 1 ||
+					!strings.Contains(config.Warnings[0], name+" is shorter than 32 characters") || strings.Contains(config.Warnings[0], secret) {
+					t.Errorf("%s of %d characters: %+v", name, len(secret), config)
+				}
 			}
-		}
-		if config := mustRead(t, name+"="+goodSecret); config.ShortSecret || config.Warnings != nil {
-			t.Errorf("%s of 32 characters: %+v", name, config)
-		}
-		for secret, says := range map[string]string{goodSecret[:7]: "is shorter than 8 characters", "aaaaaaaaab": "is not random"} {
-			_, err := read(name + "=" + secret)
-			wantsError(t, err, name, says, secret)
-		}
+			if config := mustRead(t, name+"="+goodSecret); config.ShortSecret || config.Warnings != nil {
+				t.Errorf("%s of 32 characters: %+v", name, config)
+			}
+			for secret, says := range map[string]string{goodSecret[:7]: "is shorter than 8 characters", "aaaaaaaaab": "is not random"} {
+				_, err := read(name + "=" + secret)
+				wantsError(t, err, name, says, secret)
+			}
+		})
 	}
 	for _, name := range []string{"KEYFOLD_SECRET", "KEYFOLD_PREVIOUS_SECRET"} {
 		_, err := read(name + "=" + goodSecret[:31])

@@ -75,13 +75,15 @@ func TestClientIPIsTheRightMostUntrustedHop(t *testing.T) {
 		{"a megabyte", "10.0.0.1:80", []string{strings.Repeat("1", 1<<20)}, v4, ""},
 		{"a megabyte of proxies", "10.0.0.1:80", []string{strings.Repeat("10.0.0.2,", 1<<17)}, v4, ""},
 	} {
-		var want netip.Addr
-		if row.want != "" {
-			want = netip.MustParseAddr(row.want)
-		}
-		if got := httpadapter.ClientIP(row.peer, row.headers, row.trusted); got != want {
-			t.Errorf("%s: got %v, want %v", row.name, got, want)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			var want netip.Addr
+			if row.want != "" {
+				want = netip.MustParseAddr(row.want)
+			}
+			if got := httpadapter.ClientIP(row.peer, row.headers, row.trusted); got != want {
+				t.Errorf("%s: got %v, want %v", row.name, got, want)
+			}
+		})
 	}
 }
 
@@ -103,11 +105,13 @@ func TestGuardBelievesOnlyTrustedProxies(t *testing.T) {
 			httpadapter.TrustedProxies(proxies(t, "192.0.2.0/24")), httpadapter.TrustedProxies(proxies(t, "10.0.0.0/8")),
 		}, "192.0.2.1"},
 	} {
-		verifier := &spy{id: somebody(t)}
-		send(httpadapter.RequireKey(verifier, row.options...)(http.NotFoundHandler()), "GET", "/", forwarded...)
-		if got := verifier.seen[0].IP; got != netip.MustParseAddr(row.want) {
-			t.Errorf("%s: got %v, want %s", row.name, got, row.want)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			verifier := &spy{id: somebody(t)}
+			send(httpadapter.RequireKey(verifier, row.options...)(http.NotFoundHandler()), "GET", "/", forwarded...)
+			if got := verifier.seen[0].IP; got != netip.MustParseAddr(row.want) {
+				t.Errorf("%s: got %v, want %s", row.name, got, row.want)
+			}
+		})
 	}
 }
 

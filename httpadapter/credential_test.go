@@ -50,10 +50,12 @@ func TestExtractFindsTheKey(t *testing.T) {
 		{"two keys, the second again", headers{"X-Api-Key": {key, other, key}}, "", httpadapter.ErrAmbiguous},
 		{"a comma between two keys", headers{"X-Api-Key": {key + "," + other}}, key + "," + other, nil},
 	} {
-		got, err := httpadapter.ExtractToken(func(name string) []string { return row.headers[name] })
-		if got != row.want || !errors.Is(err, row.err) {
-			t.Errorf("%s: got %q, %v, want %q, %v", row.name, got, err, row.want, row.err)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			got, err := httpadapter.ExtractToken(func(name string) []string { return row.headers[name] })
+			if got != row.want || !errors.Is(err, row.err) {
+				t.Errorf("%s: got %q, %v, want %q, %v", row.name, got, err, row.want, row.err)
+			}
+		})
 	}
 }
 

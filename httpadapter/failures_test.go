@@ -72,12 +72,14 @@ func TestOnlyBadKeysAreFailures(t *testing.T) {
 		{"a store that is away", keyfold.ErrUnavailable, http.StatusServiceUnavailable},
 		{"a process that has enough to do", fmt.Errorf("%w, %w", keyfold.ErrRateLimited, keyfold.ErrUnavailable), http.StatusServiceUnavailable},
 	} {
-		h := httpadapter.RequireKey(&spy{err: test.err})(whose)
-		for i := range 20 {
-			if w := from(h, "198.51.100.7", madeUp("")); w.Code != test.status {
-				t.Fatalf("%s, time %d: %d, want %d", test.what, i+1, w.Code, test.status)
+		t.Run(test.what, func(t *testing.T) {
+			h := httpadapter.RequireKey(&spy{err: test.err})(whose)
+			for i := range 20 {
+				if w := from(h, "198.51.100.7", madeUp("")); w.Code != test.status {
+					t.Fatalf("%s, time %d: %d, want %d", test.what, i+1, w.Code, test.status)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -102,9 +104,11 @@ func TestRoutesOfOneServiceCountTogether(t *testing.T) {
 		from(orders, address, madeUp(""))
 	}
 	for name, h := range map[string]http.Handler{"reports": reports, "orders": orders} {
-		if w := from(h, address, madeUp("")); w.Code != http.StatusTooManyRequests {
-			t.Errorf("bad key 11, for %s: %d, want 429", name, w.Code)
-		}
+		t.Run(name, func(t *testing.T) {
+			if w := from(h, address, madeUp("")); w.Code != http.StatusTooManyRequests {
+				t.Errorf("bad key 11, for %s: %d, want 429", name, w.Code)
+			}
+		})
 	}
 	if w := from(httpadapter.RequireKey(other)(whose), address, madeUp("")); w.Code != http.StatusUnauthorized {
 		t.Errorf("a bad key for another Service: %d, want 401", w.Code)
@@ -164,9 +168,11 @@ func TestGuardsOfOneServiceCountTogether(t *testing.T) {
 		}
 	}
 	for name, h := range handlers {
-		if w := from(h, address, madeUp("")); w.Code != http.StatusTooManyRequests {
-			t.Errorf("a bad key after ten, for %s: %d, want 429", name, w.Code)
-		}
+		t.Run(name, func(t *testing.T) {
+			if w := from(h, address, madeUp("")); w.Code != http.StatusTooManyRequests {
+				t.Errorf("a bad key after ten, for %s: %d, want 429", name, w.Code)
+			}
+		})
 	}
 }
 
@@ -190,9 +196,11 @@ func TestGuardCountsForAnyVerifier(t *testing.T) {
 		t.Errorf("bad key 11, without a request: %v, want an ErrRateLimited", err)
 	}
 	for name, h := range map[string]http.Handler{"reports": reports, "orders": orders} {
-		if w := from(h, client.String(), madeUp("")); w.Code != http.StatusTooManyRequests {
-			t.Errorf("a bad key after ten, for %s: %d, want 429", name, w.Code)
-		}
+		t.Run(name, func(t *testing.T) {
+			if w := from(h, client.String(), madeUp("")); w.Code != http.StatusTooManyRequests {
+				t.Errorf("a bad key after ten, for %s: %d, want 429", name, w.Code)
+			}
+		})
 	}
 	if w := from(httpadapter.NewGuard(verifier).RequireKey()(whose), client.String(), madeUp("")); w.Code != http.StatusUnauthorized {
 		t.Errorf("a bad key for another Guard: %d, want 401", w.Code)

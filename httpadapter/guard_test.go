@@ -54,13 +54,15 @@ func TestNobodyIsNeverLetIn(t *testing.T) {
 		"an error and an identity":  {err: keyfold.ErrForbidden, id: somebody(t)},
 		"an error of no known kind": {err: errors.New("surprise"), id: somebody(t)},
 	} {
-		for _, guard := range []func(httpadapter.Verifier, ...httpadapter.Option) func(http.Handler) http.Handler{
-			httpadapter.RequireKey, httpadapter.OptionalKey,
-		} {
-			if w := send(guard(verifier)(reached), "GET", "/", "X-API-Key", madeUp("")); w.Code < 400 {
-				t.Errorf("%s: got %d, want a refusal", name, w.Code)
+		t.Run(name, func(t *testing.T) {
+			for _, guard := range []func(httpadapter.Verifier, ...httpadapter.Option) func(http.Handler) http.Handler{
+				httpadapter.RequireKey, httpadapter.OptionalKey,
+			} {
+				if w := send(guard(verifier)(reached), "GET", "/", "X-API-Key", madeUp("")); w.Code < 400 {
+					t.Errorf("%s: got %d, want a refusal", name, w.Code)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -155,9 +157,11 @@ func TestTwoDifferentKeysAreRefusedUnverified(t *testing.T) {
 		"in one header twice":        send(h, "GET", "/", "X-API-Key", one, "X-API-Key", other),
 		"in a header and in the URL": send(h, "GET", "/?key="+one, "X-API-Key", other),
 	} {
-		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), `"code":"ambiguous_credentials"`) {
-			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
-		}
+		t.Run(name, func(t *testing.T) {
+			if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), `"code":"ambiguous_credentials"`) {
+				t.Errorf("%s: got %d %s", name, w.Code, w.Body)
+			}
+		})
 	}
 	if len(verifier.seen) != 0 {
 		t.Errorf("got %d verifies, want none", len(verifier.seen))
@@ -186,10 +190,12 @@ func TestOptionalKeyLetsStrangersInButNoBadKey(t *testing.T) {
 		{"garbage", []string{"X-API-Key", "garbage"}, 401, ""},
 		{"a Bearer token of another system", []string{"Authorization", "Bearer a.b.c"}, 401, ""},
 	} {
-		w := send(h, "GET", "/", row.headers...)
-		if w.Code != row.status || row.body != "" && w.Body.String() != row.body {
-			t.Errorf("%s: got %d %s, want %d %s", row.name, w.Code, w.Body, row.status, row.body)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			w := send(h, "GET", "/", row.headers...)
+			if w.Code != row.status || row.body != "" && w.Body.String() != row.body {
+				t.Errorf("%s: got %d %s, want %d %s", row.name, w.Code, w.Body, row.status, row.body)
+			}
+		})
 	}
 }
 
@@ -212,10 +218,12 @@ func TestQueryHoldsNoKeyUnlessSwitchedOn(t *testing.T) {
 		{"bad escapes", []httpadapter.Option{httpadapter.QueryParam("api_key")}, "%zz=1&api_key=%zz&api_key", 401},
 		{"a semicolon", []httpadapter.Option{httpadapter.QueryParam("api_key")}, "api_key=" + token + ";", 401},
 	} {
-		w := send(httpadapter.RequireKey(svc, row.options...)(whose), "GET", "/?"+row.query)
-		if w.Code != row.status {
-			t.Errorf("%s: got %d, want %d", row.name, w.Code, row.status)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			w := send(httpadapter.RequireKey(svc, row.options...)(whose), "GET", "/?"+row.query)
+			if w.Code != row.status {
+				t.Errorf("%s: got %d, want %d", row.name, w.Code, row.status)
+			}
+		})
 	}
 }
 
@@ -240,12 +248,14 @@ func TestKeysFromTriesOneAfterTheOther(t *testing.T) {
 		{"there is none", nil, 401, ""},
 		{"all are empty", []string{"", ""}, 401, ""},
 	} {
-		read := httpadapter.KeyFunc(func(*http.Request) []string { return test.keys })
-		h := httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"), read)(whose)
-		w := send(h, "GET", "/reports?key="+reader, "X-API-Key", reader) // neither is looked at
-		if w.Code != test.status || test.body != "" && w.Body.String() != test.body {
-			t.Errorf("%s: got %d %q, want %d %q", test.name, w.Code, w.Body, test.status, test.body)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			read := httpadapter.KeyFunc(func(*http.Request) []string { return test.keys })
+			h := httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"), read)(whose)
+			w := send(h, "GET", "/reports?key="+reader, "X-API-Key", reader) // neither is looked at
+			if w.Code != test.status || test.body != "" && w.Body.String() != test.body {
+				t.Errorf("%s: got %d %q, want %d %q", test.name, w.Code, w.Body, test.status, test.body)
+			}
+		})
 	}
 	none := httpadapter.KeyFunc(func(*http.Request) []string { return nil })
 	if w := send(httpadapter.OptionalKey(svc, none)(whose), "GET", "/", "X-API-Key", reader); w.Body.String() != "stranger" {
@@ -381,20 +391,22 @@ func TestMiddlewareHasTheOptionsOfItsGuardAndItsOwn(t *testing.T) {
 		{"second", second, []string{"a", "b", "c", "second"}, 418},
 		{"third", third, []string{"a", "b", "c"}, 418},
 	} {
-		verifier.seen, verifier.err = nil, nil
-		h := test.guard(whose)
-		r := httptest.NewRequest("GET", "/reports", nil)
-		r.RemoteAddr = "10.0.0.1:4711"
-		r.Header.Set("X-API-Key", madeUp(""))
-		r.Header.Set("X-Forwarded-For", "198.51.100.7")
-		h.ServeHTTP(httptest.NewRecorder(), r)
-		if len(verifier.seen) != 1 || !slices.Equal(verifier.seen[0].Scopes, test.scopes) || verifier.seen[0].IP.String() != "198.51.100.7" {
-			t.Errorf("%s verified %v, want the scopes %v and the client 198.51.100.7", test.name, verifier.seen, test.scopes)
-		}
-		verifier.err = keyfold.ErrForbidden
-		if w := send(h, "GET", "/reports", "X-API-Key", madeUp("")); w.Code != test.status {
-			t.Errorf("%s refused with %d, want %d", test.name, w.Code, test.status)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			verifier.seen, verifier.err = nil, nil
+			h := test.guard(whose)
+			r := httptest.NewRequest("GET", "/reports", nil)
+			r.RemoteAddr = "10.0.0.1:4711"
+			r.Header.Set("X-API-Key", madeUp(""))
+			r.Header.Set("X-Forwarded-For", "198.51.100.7")
+			h.ServeHTTP(httptest.NewRecorder(), r)
+			if len(verifier.seen) != 1 || !slices.Equal(verifier.seen[0].Scopes, test.scopes) || verifier.seen[0].IP.String() != "198.51.100.7" {
+				t.Errorf("%s verified %v, want the scopes %v and the client 198.51.100.7", test.name, verifier.seen, test.scopes)
+			}
+			verifier.err = keyfold.ErrForbidden
+			if w := send(h, "GET", "/reports", "X-API-Key", madeUp("")); w.Code != test.status {
+				t.Errorf("%s refused with %d, want %d", test.name, w.Code, test.status)
+			}
+		})
 	}
 	if w := send(second(whose), "GET", "/reports"); w.Code != http.StatusOK {
 		t.Errorf("an optional key that is missing: %d, want 200", w.Code)
@@ -415,13 +427,15 @@ func TestGuardPanicsAtStart(t *testing.T) {
 		"a scope of a route, not listed":   func() { guard.RequireKey(httpadapter.Scopes("reports:write")) },
 		"a wildcard for an optional key":   func() { guard.OptionalKey(httpadapter.Scopes("reports:*")) },
 	} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%s: no panic", name)
-				}
+		t.Run(name, func(t *testing.T) {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s: no panic", name)
+					}
+				}()
+				call()
 			}()
-			call()
-		}()
+		})
 	}
 }

@@ -29,17 +29,21 @@ func TestProxiesThatHoldHalfOfAllAddressesAreRefused(t *testing.T) {
 		"0.0.0.0/2 64.0.0.0/2", "0.0.0.0/2, 64.0.0.0/3, 96.0.0.0/3", "0.0.0.0/2,64.0.0.0/2,128.0.0.0/2,192.0.0.0/2",
 		"2000::/5 2800::/5", "::ffff:0:0/96", "::ffff:0:0/95", "::fffe:0:0/95", "::/80", "::/16", "64:ff9b::/96", "64:ff9b::/97", "2002::/16", "2002::/17",
 	} {
-		got, err := httpadapter.ParseProxies(list)
-		if !errors.Is(err, keyfold.ErrInvalid) || !got.IsZero() {
-			t.Errorf("%s: %v, %v; want it refused", list, got, err)
-		}
+		t.Run(list, func(t *testing.T) {
+			got, err := httpadapter.ParseProxies(list)
+			if !errors.Is(err, keyfold.ErrInvalid) || !got.IsZero() {
+				t.Errorf("%s: %v, %v; want it refused", list, got, err)
+			}
+		})
 	}
 	for _, list := range []string{
 		"", " , ", "10.0.0.0/8", "0.0.0.0/2", "0.0.0.0/2, 64.0.0.0/3, 64.0.0.0/4, 64.0.0.0/3", "2001:db8::/32, fd00::/8", "2800::/5", "fc00::/7", "unix", "::1/128 127.0.0.0/8",
 	} {
-		if _, err := httpadapter.ParseProxies(list); err != nil {
-			t.Errorf("%q: %v, want it taken", list, err)
-		}
+		t.Run(list, func(t *testing.T) {
+			if _, err := httpadapter.ParseProxies(list); err != nil {
+				t.Errorf("%q: %v, want it taken", list, err)
+			}
+		})
 	}
 }
 
@@ -49,11 +53,13 @@ func TestProxiesAreReadStrictly(t *testing.T) {
 	for _, list := range []string{
 		junk, "10.0.0.1", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8 " + junk, "::ffff:10.0.0.0/104", "fe80::%eth0/64", "Unix", "unix:/run/x", "10.0.0.0/8;unix",
 	} {
-		_, err := httpadapter.ParseProxies(list)
-		invalid, ok := errors.AsType[*keyfold.InvalidError](err)
-		if !ok || invalid.Field != "proxies" || strings.Contains(err.Error(), junk) {
-			t.Errorf("%q: %v, want an InvalidError that does not repeat it", list, err)
-		}
+		t.Run(list, func(t *testing.T) {
+			_, err := httpadapter.ParseProxies(list)
+			invalid, ok := errors.AsType[*keyfold.InvalidError](err)
+			if !ok || invalid.Field != "proxies" || strings.Contains(err.Error(), junk) {
+				t.Errorf("%q: %v, want an InvalidError that does not repeat it", list, err)
+			}
+		})
 	}
 	got := proxies(t, "2001:db8::/32\tunix,10.0.0.0/8")
 	text, err := json.Marshal(struct{ Proxies httpadapter.Proxies }{got})
@@ -82,9 +88,11 @@ func TestWideProxiesAreWarnedOf(t *testing.T) {
 		"12.0.0.0/6, 2a00::/15, ::1/128":     2,
 		"127.0.0.0/8, ::1/128, fd00:1::/128": 0,
 	} {
-		if got := proxies(t, list).Warnings(); len(got) != want {
-			t.Errorf("%s: %q, want %d warnings", list, got, want)
-		}
+		t.Run(list, func(t *testing.T) {
+			if got := proxies(t, list).Warnings(); len(got) != want {
+				t.Errorf("%s: %q, want %d warnings", list, got, want)
+			}
+		})
 	}
 }
 
@@ -143,26 +151,28 @@ func TestProxyOnAUnixSocketIsTrustedWhenItIsNamed(t *testing.T) {
 		{"not named", proxies(t, "10.0.0.0/8"), netip.Addr{}},
 		{"named", proxies(t, "unix"), netip.MustParseAddr("203.0.113.9")},
 	} {
-		verifier := &spy{id: somebody(t)}
-		guarded := httpadapter.RequireKey(verifier, httpadapter.TrustedProxies(row.proxies))(http.HandlerFunc(
-			func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.WriteString(w, row.proxies.ClientIP(r).String())
-			}))
-		client := serveUnix(t, guarded)
-		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://unix/", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("X-Forwarded-For", "127.0.0.1, 203.0.113.9")
-		response, err := client.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		if got := verifier.seen[0].IP; got != row.want || string(body) != row.want.String() {
-			t.Errorf("%s: the guard saw %v and the handler %s, want %v", row.name, got, body, row.want)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			verifier := &spy{id: somebody(t)}
+			guarded := httpadapter.RequireKey(verifier, httpadapter.TrustedProxies(row.proxies))(http.HandlerFunc(
+				func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.WriteString(w, row.proxies.ClientIP(r).String())
+				}))
+			client := serveUnix(t, guarded)
+			r, err := http.NewRequestWithContext(t.Context(), "GET", "http://unix/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("X-Forwarded-For", "127.0.0.1, 203.0.113.9")
+			response, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(response.Body)
+			response.Body.Close()
+			if got := verifier.seen[0].IP; got != row.want || string(body) != row.want.String() {
+				t.Errorf("%s: the guard saw %v and the handler %s, want %v", row.name, got, body, row.want)
+			}
+		})
 	}
 }
 

@@ -19,17 +19,19 @@ func TestRouteIsThePatternNeverThePath(t *testing.T) {
 		{"a host in the pattern", "example.com/reports/{id}", "GET", "GET example.com/reports/{id}"},
 		{"a method that the client made up", "/reports/{id}", "EVIL-17", "/reports/{id}"},
 	} {
-		verifier := &spy{id: somebody(t)}
-		mux := http.NewServeMux()
-		mux.Handle(row.pattern, httpadapter.RequireKey(verifier)(whose))
-		for range 2 { // made, then remembered
-			send(mux, row.method, "http://example.com/reports/s3cret")
-		}
-		for _, got := range verifier.seen {
-			if got.Route != row.want {
-				t.Errorf("%s: got %q, want %q", row.name, got.Route, row.want)
+		t.Run(row.name, func(t *testing.T) {
+			verifier := &spy{id: somebody(t)}
+			mux := http.NewServeMux()
+			mux.Handle(row.pattern, httpadapter.RequireKey(verifier)(whose))
+			for range 2 { // made, then remembered
+				send(mux, row.method, "http://example.com/reports/s3cret")
 			}
-		}
+			for _, got := range verifier.seen {
+				if got.Route != row.want {
+					t.Errorf("%s: got %q, want %q", row.name, got.Route, row.want)
+				}
+			}
+		})
 	}
 }
 

@@ -89,9 +89,11 @@ func TestBodiesThatAreFine(t *testing.T) {
 		"names that differ":  `{"metadata":{"a":"1","A":"2"}}`,
 		"as long as allowed": `{}` + strings.Repeat(" ", 64<<10-2),
 	} {
-		if a := f.do("POST", "/keys", body, "Content-Type: application/json; charset=UTF-8"); a.status != http.StatusCreated {
-			t.Errorf("%s: %d %s", name, a.status, a.body)
-		}
+		t.Run(name, func(t *testing.T) {
+			if a := f.do("POST", "/keys", body, "Content-Type: application/json; charset=UTF-8"); a.status != http.StatusCreated {
+				t.Errorf("%s: %d %s", name, a.status, a.body)
+			}
+		})
 	}
 }
 

@@ -16,18 +16,22 @@ func TestParseDuration(t *testing.T) {
 		"90m": 90 * time.Minute, "1.5h": 90 * time.Minute, "0s": 0, "0d": 0, "250ms": 250 * time.Millisecond, "36500d": 36500 * 24 * time.Hour,
 		"1w": 7 * 24 * time.Hour, "1y": 365 * 24 * time.Hour, "1y1w1d1h": 373*24*time.Hour + time.Hour, "1w12h": 180 * time.Hour, "0y": 0,
 	} {
-		if got, err := admin.ParseDuration(text); err != nil || got != want {
-			t.Errorf("ParseDuration(%q) = %v, %v; want %v", text, got, err, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got, err := admin.ParseDuration(text); err != nil || got != want {
+				t.Errorf("ParseDuration(%q) = %v, %v; want %v", text, got, err, want)
+			}
+		})
 	}
 	for _, text := range []string{
 		"", "d", "15", "-1d", "-1ns", "+1d", "1d-1h", "1d+1h", "1h1d", "1.5d", "1d1d", "15 d", " 1d", "1d ", "106752d", "106751d24h", "99999999999d",
 		"never", "1d.5h", "２d", "1.5w", "1d1w", "1w1y", "1y1y", "w", "-1w", "1w-1h", "293y", "1M",
 		"292y400d",
 	} {
-		if got, err := admin.ParseDuration(text); err == nil {
-			t.Errorf("ParseDuration(%q) = %v, want an error", text, got)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got, err := admin.ParseDuration(text); err == nil {
+				t.Errorf("ParseDuration(%q) = %v, want an error", text, got)
+			}
+		})
 	}
 }
 
@@ -37,23 +41,29 @@ func TestParseTTL(t *testing.T) {
 		t.Errorf("ParseTTL(never) = %v, %v", got, err)
 	}
 	for _, text := range []string{"0s", "0d", "-1ns", "", "Never"} {
-		if got, err := admin.ParseTTL(text); err == nil {
-			t.Errorf("ParseTTL(%q) = %v, want an error", text, got)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got, err := admin.ParseTTL(text); err == nil {
+				t.Errorf("ParseTTL(%q) = %v, want an error", text, got)
+			}
+		})
 	}
 }
 
 func TestParseOverlap(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Duration{"0s": keyfold.NoOverlap, "0d": keyfold.NoOverlap, "1d": 24 * time.Hour} {
-		if got, err := admin.ParseOverlap(text); err != nil || got != want {
-			t.Errorf("ParseOverlap(%q) = %v, %v; want %v", text, got, err, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got, err := admin.ParseOverlap(text); err != nil || got != want {
+				t.Errorf("ParseOverlap(%q) = %v, %v; want %v", text, got, err, want)
+			}
+		})
 	}
 	for _, text := range []string{"", "-1ns", "none"} {
-		if got, err := admin.ParseOverlap(text); err == nil {
-			t.Errorf("ParseOverlap(%q) = %v, want an error", text, got)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got, err := admin.ParseOverlap(text); err == nil {
+				t.Errorf("ParseOverlap(%q) = %v, want an error", text, got)
+			}
+		})
 	}
 }
 

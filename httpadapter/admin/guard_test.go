@@ -108,17 +108,19 @@ func TestHandlerRefusesBadOptions(t *testing.T) {
 		{"none where short ones are allowed", admin.Options{AllowShortSecrets: true}, "Options.Secret"},
 		{"short one with a blank", admin.Options{Secret: "8-chars ", AllowShortSecrets: true}, "Options.Secret"},
 	} {
-		_, err := admin.Handler(svc, test.options)
-		invalid, ok := errors.AsType[*keyfold.InvalidError](err)
-		if !ok || invalid.Field != test.field {
-			t.Errorf("%s: error %v, want one for %s", test.name, err, test.field)
-			continue
-		}
-		for _, value := range []string{test.options.Secret, test.options.PreviousSecret} {
-			if value != "" && strings.Contains(err.Error(), value) {
-				t.Errorf("%s: the error repeats the secret", test.name)
+		t.Run(test.name, func(t *testing.T) {
+			_, err := admin.Handler(svc, test.options)
+			invalid, ok := errors.AsType[*keyfold.InvalidError](err)
+			if !ok || invalid.Field != test.field {
+				t.Errorf("%s: error %v, want one for %s", test.name, err, test.field)
+				return
 			}
-		}
+			for _, value := range []string{test.options.Secret, test.options.PreviousSecret} {
+				if value != "" && strings.Contains(err.Error(), value) {
+					t.Errorf("%s: the error repeats the secret", test.name)
+				}
+			}
+		})
 	}
 	if _, err := admin.Handler(nil, admin.Options{Secret: secret}); !errors.Is(err, keyfold.ErrInvalid) {
 		t.Errorf("without a Service: %v", err)
@@ -129,11 +131,13 @@ func TestOtherOriginsCannotChangeAnything(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for _, header := range []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site", "Origin: https://evil.example"} {
-		f.do("POST", "/keys", `{}`, header).wantsProblem(http.StatusForbidden, "cross_origin", "")
-		a := f.do("GET", "/keys", "", header).wants(http.StatusOK)
-		if a.header.Get("Access-Control-Allow-Origin") != "" {
-			t.Error("an answer has a CORS header")
-		}
+		t.Run(header, func(t *testing.T) {
+			f.do("POST", "/keys", `{}`, header).wantsProblem(http.StatusForbidden, "cross_origin", "")
+			a := f.do("GET", "/keys", "", header).wants(http.StatusOK)
+			if a.header.Get("Access-Control-Allow-Origin") != "" {
+				t.Error("an answer has a CORS header")
+			}
+		})
 	}
 	if got := f.count(); got != 0 {
 		t.Errorf("%d keys are stored, want none", got)
@@ -156,10 +160,12 @@ func TestUnknownRoutesAndMethods(t *testing.T) {
 		{"GET", "/keys/bulk/revoke", "POST"},
 		{"POST", "/usage/totals", "GET, HEAD"},
 	} {
-		a := f.do(test.method, test.path, "").wantsProblem(http.StatusMethodNotAllowed, "method_not_allowed", "")
-		if got := a.header.Get("Allow"); got != test.allow {
-			t.Errorf("%s %s: Allow %q, want %q", test.method, test.path, got, test.allow)
-		}
+		t.Run(test.method, func(t *testing.T) {
+			a := f.do(test.method, test.path, "").wantsProblem(http.StatusMethodNotAllowed, "method_not_allowed", "")
+			if got := a.header.Get("Allow"); got != test.allow {
+				t.Errorf("%s %s: Allow %q, want %q", test.method, test.path, got, test.allow)
+			}
+		})
 	}
 }
 
@@ -182,9 +188,11 @@ func TestAnswersAreJSONWhateverIsAskedFor(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for _, accept := range []string{"text/html", "application/problem+json", "application/cbor", "application/json;q=0", "*/*"} {
-		if got := f.do("GET", "/keys", "", "Accept:"+accept).wants(http.StatusOK).header.Get("Content-Type"); got != "application/json" {
-			t.Errorf("Accept %s is answered with %s", accept, got)
-		}
-		f.do("GET", "/keys?limit=0", "", "Accept:"+accept).wantsProblem(422, "invalid", "limit")
+		t.Run(accept, func(t *testing.T) {
+			if got := f.do("GET", "/keys", "", "Accept:"+accept).wants(http.StatusOK).header.Get("Content-Type"); got != "application/json" {
+				t.Errorf("Accept %s is answered with %s", accept, got)
+			}
+			f.do("GET", "/keys?limit=0", "", "Accept:"+accept).wantsProblem(422, "invalid", "limit")
+		})
 	}
 }

@@ -56,14 +56,18 @@ func TestWhatThereIsNoneOfIsNull(t *testing.T) {
 		"expires_at", "idle_timeout", "disabled_at", "disabled_reason", "revoked_at", "revoked_reason",
 		"rotated_from", "rotated_to", "last_used_at",
 	} {
-		if value, ok := fields[name]; !ok || value != nil {
-			t.Errorf("%s is %v (there: %v), want null", name, value, ok)
-		}
+		t.Run(name, func(t *testing.T) {
+			if value, ok := fields[name]; !ok || value != nil {
+				t.Errorf("%s is %v (there: %v), want null", name, value, ok)
+			}
+		})
 	}
 	for name, want := range map[string]string{"scopes": "[]", "networks": "[]", "metadata": "{}"} {
-		if got, _ := json.Marshal(fields[name]); string(got) != want {
-			t.Errorf("%s is %s, want %s", name, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got, _ := json.Marshal(fields[name]); string(got) != want {
+				t.Errorf("%s is %s, want %s", name, got, want)
+			}
+		})
 	}
 }
 
@@ -166,9 +170,11 @@ func TestListFiltersAndPages(t *testing.T) {
 		"?owner_id=nobody":                      0,
 		"?expiring_before=2026-03-02T00:00:00Z": 1,
 	} {
-		if got := decode[list](f.do("GET", "/keys"+query, "").wants(http.StatusOK)); len(got.Keys) != want {
-			t.Errorf("GET /keys%s: %d keys, want %d", query, len(got.Keys), want)
-		}
+		t.Run(query, func(t *testing.T) {
+			if got := decode[list](f.do("GET", "/keys"+query, "").wants(http.StatusOK)); len(got.Keys) != want {
+				t.Errorf("GET /keys%s: %d keys, want %d", query, len(got.Keys), want)
+			}
+		})
 	}
 	seen, next := map[string]bool{}, ""
 	for pages := 0; ; pages++ {

@@ -31,10 +31,12 @@ func TestRevokeIsFinal(t *testing.T) {
 		t.Errorf("revoking again changed the reason to %q", *k.RevokedReason)
 	}
 	for _, verb := range []string{"/enable", "/disable", "/renew", "/rotate"} {
-		a := f.do("POST", path+verb, "").wantsProblem(http.StatusConflict, "conflict", "revoked_at")
-		if detail := decode[problem](a).Detail; !strings.Contains(detail, "is revoked") {
-			t.Errorf("%s: detail %q does not say that the key is revoked", verb, detail)
-		}
+		t.Run(verb, func(t *testing.T) {
+			a := f.do("POST", path+verb, "").wantsProblem(http.StatusConflict, "conflict", "revoked_at")
+			if detail := decode[problem](a).Detail; !strings.Contains(detail, "is revoked") {
+				t.Errorf("%s: detail %q does not say that the key is revoked", verb, detail)
+			}
+		})
 	}
 }
 
@@ -80,14 +82,16 @@ func TestRenew(t *testing.T) {
 		{`{"expires_at":"2026-03-02T01:00:00+01:00"}`, time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)},
 		{`{"ttl":"never"}`, time.Time{}},
 	} {
-		k := decode[wire.Key](f.do("POST", path, test.body).wants(http.StatusOK))
-		got := time.Time{}
-		if k.ExpiresAt != nil {
-			got = *k.ExpiresAt
-		}
-		if !got.Equal(test.want) {
-			t.Errorf("renew %s: expires_at %v, want %v", test.body, got, test.want)
-		}
+		t.Run(test.body, func(t *testing.T) {
+			k := decode[wire.Key](f.do("POST", path, test.body).wants(http.StatusOK))
+			got := time.Time{}
+			if k.ExpiresAt != nil {
+				got = *k.ExpiresAt
+			}
+			if !got.Equal(test.want) {
+				t.Errorf("renew %s: expires_at %v, want %v", test.body, got, test.want)
+			}
+		})
 	}
 	if code := f.verify(created.Token); code != keyfold.OutcomeAllowed {
 		t.Errorf("a renewed key verifies as %v", code)
@@ -143,9 +147,11 @@ func TestBulk(t *testing.T) {
 		{"revoke", `{"tenant":"x","reason":"gone"}`, 3},
 		{"revoke", `{"tenant":"x"}`, 0},
 	} {
-		if got := decode[changed](f.do("POST", "/keys/bulk/"+test.path, test.body).wants(http.StatusOK)); got.Changed != test.want {
-			t.Errorf("%s %s changed %d, want %d", test.path, test.body, got.Changed, test.want)
-		}
+		t.Run(test.path, func(t *testing.T) {
+			if got := decode[changed](f.do("POST", "/keys/bulk/"+test.path, test.body).wants(http.StatusOK)); got.Changed != test.want {
+				t.Errorf("%s %s changed %d, want %d", test.path, test.body, got.Changed, test.want)
+			}
+		})
 	}
 	for _, verb := range []string{"revoke", "disable"} {
 		path := "/keys/bulk/" + verb
@@ -234,10 +240,12 @@ func TestUsage(t *testing.T) {
 		"?outcome=revoked":                  0,
 		"?from=2026-03-01T00:00:00Z&to=2026-03-01T11:00:00Z": 0,
 	} {
-		got := decode[events](f.do("GET", "/usage/events"+query, "").wants(http.StatusOK))
-		if len(got.Events) != want {
-			t.Errorf("GET /usage/events%s: %d events, want %d", query, len(got.Events), want)
-		}
+		t.Run(query, func(t *testing.T) {
+			got := decode[events](f.do("GET", "/usage/events"+query, "").wants(http.StatusOK))
+			if len(got.Events) != want {
+				t.Errorf("GET /usage/events%s: %d events, want %d", query, len(got.Events), want)
+			}
+		})
 	}
 	first := decode[events](f.do("GET", "/usage/events?limit=3&key_id="+created.Key.ID, "").wants(http.StatusOK))
 	if e := first.Events[0]; e.Outcome != "disabled" || e.Route == nil || *e.Route != "GET /reports" || e.KeyID == nil || e.IP != nil {

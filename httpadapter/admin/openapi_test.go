@@ -122,9 +122,11 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"$schema", "http://", "https://", secret, "unpkg"} {
-		if strings.Contains(strings.ReplaceAll(a.body, doc.Info.Contact.URL, ""), bad) {
-			t.Errorf("the document contains %q", bad)
-		}
+		t.Run(bad, func(t *testing.T) {
+			if strings.Contains(strings.ReplaceAll(a.body, doc.Info.Contact.URL, ""), bad) {
+				t.Errorf("the document contains %q", bad)
+			}
+		})
 	}
 }
 
@@ -147,11 +149,13 @@ func TestOpenAPIListsClosedSets(t *testing.T) {
 		"UsageReport": {"by": {keyfold.UsageByHour.String(), keyfold.UsageByDay.String()}},
 		"AuditFields": {"state": keyStates},
 	} {
-		for member, want := range members {
-			if got := doc.Components.Schemas[schema].Properties[member].Enum; !slices.Equal(got, want) {
-				t.Errorf("%s.%s is one of %q, want %q", schema, member, got, want)
+		t.Run(schema, func(t *testing.T) {
+			for member, want := range members {
+				if got := doc.Components.Schemas[schema].Properties[member].Enum; !slices.Equal(got, want) {
+					t.Errorf("%s.%s is one of %q, want %q", schema, member, got, want)
+				}
 			}
-		}
+		})
 	}
 	for path, methods := range doc.Paths {
 		for _, p := range methods["get"].Parameters {
@@ -161,9 +165,11 @@ func TestOpenAPIListsClosedSets(t *testing.T) {
 		}
 	}
 	for _, member := range []string{"before", "after"} {
-		if got := doc.Components.Schemas["AuditEntry"].Properties[member].Ref; got != "#/components/schemas/AuditFields" {
-			t.Errorf("AuditEntry.%s has the schema %q", member, got)
-		}
+		t.Run(member, func(t *testing.T) {
+			if got := doc.Components.Schemas["AuditEntry"].Properties[member].Ref; got != "#/components/schemas/AuditFields" {
+				t.Errorf("AuditEntry.%s has the schema %q", member, got)
+			}
+		})
 	}
 }
 
@@ -208,19 +214,21 @@ func TestDocsNeedNoSecretAndTakeNoOtherMethod(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for path, contentType := range map[string]string{"/docs": "text/html; charset=utf-8", "/openapi.json": "application/openapi+json"} {
-		for _, method := range []string{"GET", "HEAD"} {
-			a := f.do(method, path, "", "secret-key:").wants(http.StatusOK)
-			if got := a.header.Get("Content-Type"); got != contentType {
-				t.Errorf("%s %s: Content-Type %q, want %q", method, path, got, contentType)
+		t.Run(path, func(t *testing.T) {
+			for _, method := range []string{"GET", "HEAD"} {
+				a := f.do(method, path, "", "secret-key:").wants(http.StatusOK)
+				if got := a.header.Get("Content-Type"); got != contentType {
+					t.Errorf("%s %s: Content-Type %q, want %q", method, path, got, contentType)
+				}
+				if !strings.Contains(a.header.Get("Content-Security-Policy"), "frame-ancestors 'none'") ||
+					a.header.Get("X-Content-Type-Options") != "nosniff" || a.header.Get("Referrer-Policy") != "no-referrer" {
+					t.Errorf("%s %s: headers %v", method, path, a.header)
+				}
 			}
-			if !strings.Contains(a.header.Get("Content-Security-Policy"), "frame-ancestors 'none'") ||
-				a.header.Get("X-Content-Type-Options") != "nosniff" || a.header.Get("Referrer-Policy") != "no-referrer" {
-				t.Errorf("%s %s: headers %v", method, path, a.header)
+			for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+				f.do(method, path, "").wantsProblem(http.StatusNotFound, "not_found", "")
 			}
-		}
-		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
-			f.do(method, path, "").wantsProblem(http.StatusNotFound, "not_found", "")
-		}
+		})
 	}
 }
 
@@ -230,23 +238,27 @@ func TestPageAndDocumentAreCachedAndCompressed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for _, path := range []string{"/docs", "/openapi.json"} {
-		plain := f.do("GET", path, "", "secret-key:").wants(http.StatusOK)
-		if plain.header.Get("Cache-Control") != "no-cache" {
-			t.Errorf("%s: headers %v, want it cached", path, plain.header)
-		}
-		kept := f.do("GET", path, "", "secret-key:", "If-None-Match:"+plain.header.Get("ETag")).wants(http.StatusNotModified)
-		if kept.body != "" {
-			t.Errorf("%s: %d bytes that the client has already", path, len(kept.body))
-		}
-		zipped := f.do("GET", path, "", "secret-key:", "Accept-Encoding:gzip").wants(http.StatusOK)
-		if zipped.header.Get("Content-Encoding") != "gzip" || 3*len(zipped.body) > len(plain.body) {
-			t.Errorf("%s: %d bytes of %d, headers %v; want gzip", path, len(zipped.body), len(plain.body), zipped.header)
-		}
+		t.Run(path, func(t *testing.T) {
+			plain := f.do("GET", path, "", "secret-key:").wants(http.StatusOK)
+			if plain.header.Get("Cache-Control") != "no-cache" {
+				t.Errorf("%s: headers %v, want it cached", path, plain.header)
+			}
+			kept := f.do("GET", path, "", "secret-key:", "If-None-Match:"+plain.header.Get("ETag")).wants(http.StatusNotModified)
+			if kept.body != "" {
+				t.Errorf("%s: %d bytes that the client has already", path, len(kept.body))
+			}
+			zipped := f.do("GET", path, "", "secret-key:", "Accept-Encoding:gzip").wants(http.StatusOK)
+			if zipped.header.Get("Content-Encoding") != "gzip" || 3*len(zipped.body) > len(plain.body) {
+				t.Errorf("%s: %d bytes of %d, headers %v; want gzip", path, len(zipped.body), len(plain.body), zipped.header)
+			}
+		})
 	}
 	for path, wants := range map[string]string{"/docs": "gzip", "/openapi.json": ""} {
-		if got := f.do("GET", path, "", "secret-key:", "Accept-Encoding:").header.Get("Content-Encoding"); got != wants {
-			t.Errorf("%s for a client that names no encoding: %q, want %q", path, got, wants)
-		}
+		t.Run(path, func(t *testing.T) {
+			if got := f.do("GET", path, "", "secret-key:", "Accept-Encoding:").header.Get("Content-Encoding"); got != wants {
+				t.Errorf("%s for a client that names no encoding: %q, want %q", path, got, wants)
+			}
+		})
 	}
 	a := f.do("GET", "/keys", "").wants(http.StatusOK)
 	if a.header.Get("Cache-Control") != "no-store" || a.header.Get("Content-Security-Policy") != "default-src 'none'; frame-ancestors 'none'" {

@@ -346,23 +346,25 @@ func (f *fixture) overUnix() func(secret string, headers ...string) int {
 func TestStrangersBehindAUnixSocketLockNobodyOut(t *testing.T) {
 	t.Parallel()
 	for _, list := range []string{"", "unix"} {
-		f := newFixture(t, func(o *admin.Options) { o.TrustedProxies = proxies(t, list) })
-		send := f.overUnix()
-		for range 20 {
-			send("", "X-Forwarded-For", "203.0.113.66")
-			send("wrong", "X-Forwarded-For", "203.0.113.66")
-		}
-		if got := send(secret, "X-Forwarded-For", "203.0.113.9"); got != http.StatusOK {
-			t.Errorf("trusted %q: the right secret: %d, want 200", list, got)
-		}
-		want := map[string]int{"": http.StatusTooManyRequests, "unix": http.StatusUnauthorized}[list] // all clients have one count, or each its own
-		if got := send("wrong", "X-Forwarded-For", "203.0.113.9"); got != want {
-			t.Errorf("trusted %q: a wrong secret of another client: %d, want %d", list, got, want)
-		}
-		address := map[string]string{"": "unknown", "unix": "203.0.113.66"}[list]
-		if !strings.Contains(f.log.String(), `"ip":"`+address+`"`) {
-			t.Errorf("trusted %q: the log does not name the address %s: %s", list, address, f.log)
-		}
+		t.Run(list, func(t *testing.T) {
+			f := newFixture(t, func(o *admin.Options) { o.TrustedProxies = proxies(t, list) })
+			send := f.overUnix()
+			for range 20 {
+				send("", "X-Forwarded-For", "203.0.113.66")
+				send("wrong", "X-Forwarded-For", "203.0.113.66")
+			}
+			if got := send(secret, "X-Forwarded-For", "203.0.113.9"); got != http.StatusOK {
+				t.Errorf("trusted %q: the right secret: %d, want 200", list, got)
+			}
+			want := map[string]int{"": http.StatusTooManyRequests, "unix": http.StatusUnauthorized}[list] // all clients have one count, or each its own
+			if got := send("wrong", "X-Forwarded-For", "203.0.113.9"); got != want {
+				t.Errorf("trusted %q: a wrong secret of another client: %d, want %d", list, got, want)
+			}
+			address := map[string]string{"": "unknown", "unix": "203.0.113.66"}[list]
+			if !strings.Contains(f.log.String(), `"ip":"`+address+`"`) {
+				t.Errorf("trusted %q: the log does not name the address %s: %s", list, address, f.log)
+			}
+		})
 	}
 }
 

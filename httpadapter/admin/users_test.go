@@ -52,9 +52,11 @@ func TestUserIsCreatedReadAndListed(t *testing.T) {
 		t.Errorf("read %s, created %s", read.body, a.body)
 	}
 	for query, want := range map[string]int{"": 2, "?username=OLGA": 1, "?email=olga@example.com": 1, "?username=nobody": 0, "?state=disabled": 0, "?state=active": 2} {
-		if page := decode[wire.UserPage](f.do("GET", "/users"+query, "").wants(http.StatusOK)); len(page.Users) != want || page.Users == nil {
-			t.Errorf("GET /users%s lists %d users, want %d", query, len(page.Users), want)
-		}
+		t.Run(query, func(t *testing.T) {
+			if page := decode[wire.UserPage](f.do("GET", "/users"+query, "").wants(http.StatusOK)); len(page.Users) != want || page.Users == nil {
+				t.Errorf("GET /users%s lists %d users, want %d", query, len(page.Users), want)
+			}
+		})
 	}
 	f.do("GET", "/users?state=gone", "").wantsProblem(http.StatusUnprocessableEntity, "invalid", "state")
 	f.do("GET", "/users/"+nobodyID, "").wantsProblem(http.StatusNotFound, "not_found", "")
@@ -111,10 +113,12 @@ func TestBadUsersAreRefusedByField(t *testing.T) {
 		`{"username":"olga","pasword":"mistyped"}`: "body",
 		`{"username":"olga","password":"` + strings.Repeat("x1", 300) + `"}`: "password",
 	} {
-		a := f.do("POST", "/users", body).wantsProblem(http.StatusUnprocessableEntity, "invalid", field)
-		if strings.Contains(a.body, "short") {
-			t.Errorf("the answer repeats the password: %s", a.body)
-		}
+		t.Run(body, func(t *testing.T) {
+			a := f.do("POST", "/users", body).wantsProblem(http.StatusUnprocessableEntity, "invalid", field)
+			if strings.Contains(a.body, "short") {
+				t.Errorf("the answer repeats the password: %s", a.body)
+			}
+		})
 	}
 	if page, err := f.svc.Users(t.Context(), keyfold.UserQuery{}); err != nil || len(page.Users) != 0 {
 		t.Errorf("%d users were stored (%v)", len(page.Users), err)
@@ -147,9 +151,11 @@ func TestAuthenticateTellsNoReason(t *testing.T) {
 	}
 	f.do("POST", "/users/"+page.Users[0].ID+"/disable", `{"reason":"left"}`).wants(http.StatusOK)
 	for _, name := range []string{"olga", "OLGA", "olga@example.com"} {
-		if got := decode[wire.User](f.do("POST", "/users/authenticate", login(name, password)).wants(http.StatusOK)); got.ID != user.ID {
-			t.Errorf("%s is %+v", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := decode[wire.User](f.do("POST", "/users/authenticate", login(name, password)).wants(http.StatusOK)); got.ID != user.ID {
+				t.Errorf("%s is %+v", name, got)
+			}
+		})
 	}
 	answers := map[string]bool{}
 	for _, body := range []string{
@@ -296,9 +302,11 @@ func TestUsersKeysStopAndGoWithThem(t *testing.T) {
 		t.Errorf("the key of a disabled user has the state %q, want %q", key.State, keyfold.KeyUserDisabled)
 	}
 	for state, want := range map[string]int{"user_disabled": 1, "active": 0, "disabled": 0} {
-		if keys := decode[list](f.do("GET", "/keys?user_id="+user.ID+"&state="+state, "").wants(http.StatusOK)); len(keys.Keys) != want {
-			t.Errorf("%d keys of a disabled user have the state %s, want %d", len(keys.Keys), state, want)
-		}
+		t.Run(state, func(t *testing.T) {
+			if keys := decode[list](f.do("GET", "/keys?user_id="+user.ID+"&state="+state, "").wants(http.StatusOK)); len(keys.Keys) != want {
+				t.Errorf("%d keys of a disabled user have the state %s, want %d", len(keys.Keys), state, want)
+			}
+		})
 	}
 	late := f.create(`{"user_id":"` + user.ID + `"}`).Key
 	if late.State != string(keyfold.KeyUserDisabled) {
@@ -420,9 +428,11 @@ func TestAuditTellsWhoChangedWhat(t *testing.T) {
 		t.Errorf("after is %s", page.Entries[1].After)
 	}
 	for _, word := range []string{"herons", "kettles", "argon2"} {
-		if strings.Contains(a.body, word) {
-			t.Errorf("the log holds %q", word)
-		}
+		t.Run(word, func(t *testing.T) {
+			if strings.Contains(a.body, word) {
+				t.Errorf("the log holds %q", word)
+			}
+		})
 	}
 	if all := decode[wire.AuditPage](f.do("GET", "/audit?limit=2", "").wants(http.StatusOK)); len(all.Entries) != 2 || all.Next == nil {
 		t.Errorf("the first page is %+v", all)

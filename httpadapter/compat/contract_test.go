@@ -514,13 +514,15 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"a previous secret equal to it", compat.Options{Secret: secret, PreviousSecret: secret}, "Options.PreviousSecret"},
 		{"a life of two hundred years", compat.Options{Secret: secret, KeyTTL: 200 * 365 * 24 * time.Hour}, "Options.KeyTTL"},
 	} {
-		_, err := compat.Handler(svc, test.options)
-		invalid, ok := errors.AsType[*keyfold.InvalidError](err)
-		if !ok || invalid.Field != test.field {
-			t.Errorf("%s: %v, want an error for %s", test.name, err, test.field)
-		} else if test.options.Secret != "" && strings.Contains(err.Error(), test.options.Secret) {
-			t.Errorf("%s: the error repeats the secret", test.name)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			_, err := compat.Handler(svc, test.options)
+			invalid, ok := errors.AsType[*keyfold.InvalidError](err)
+			if !ok || invalid.Field != test.field {
+				t.Errorf("%s: %v, want an error for %s", test.name, err, test.field)
+			} else if test.options.Secret != "" && strings.Contains(err.Error(), test.options.Secret) {
+				t.Errorf("%s: the error repeats the secret", test.name)
+			}
+		})
 	}
 	if _, err := compat.Handler(nil, compat.Options{Secret: secret}); !errors.Is(err, keyfold.ErrInvalid) {
 		t.Errorf("without a Service: %v", err)
@@ -533,9 +535,11 @@ func TestSecretsAreTakenFromEverySlot(t *testing.T) {
 		o.Secret, o.PreviousSecret, o.AllowShortSecrets = "8-chars!", previous, true
 	}}})
 	for _, good := range []string{"8-chars!", previous} {
-		if a := s.send("GET", "/auth/logs", "secret-key: "+good); a.status != 200 {
-			t.Errorf("%d %s, want 200", a.status, a.body)
-		}
+		t.Run(good, func(t *testing.T) {
+			if a := s.send("GET", "/auth/logs", "secret-key: "+good); a.status != 200 {
+				t.Errorf("%d %s, want 200", a.status, a.body)
+			}
+		})
 	}
 	s.send("GET", "/auth/logs", "secret-key: "+secret).wants(403, wrongSecret)
 	s.send("GET", "/auth/logs", "secret-key: 8-chars!", "secret-key: 8-chars!").wants(403, wrongSecret)

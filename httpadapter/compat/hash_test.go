@@ -31,24 +31,26 @@ func TestNewHashesThePasswordBeforeTheTransactionBegins(t *testing.T) {
 		"memory": func() (keyfold.Store, error) { return memory.New(), nil },
 		"sqlite": func() (keyfold.Store, error) { return sqlite.Open(t.Context(), testdb.SQLite(t)) },
 	} {
-		opened, err := store()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = opened.Close() })
-		var open, asked, inside atomic.Int64
-		s := newServerOn(t, transactions{opened, &open}, changes{service: []func(*keyfold.Options){func(o *keyfold.Options) {
-			o.PasswordPolicy.Check = func(string) error {
-				asked.Add(1)
-				inside.Add(open.Load())
-				return nil
+		t.Run(name, func(t *testing.T) {
+			opened, err := store()
+			if err != nil {
+				t.Fatal(err)
 			}
-		}}})
-		if a := s.admin("/new", "username", "jane", "email", "jane@example.com", "password", password); a.status != 200 {
-			t.Fatalf("%s: got %d %s", name, a.status, a.body)
-		}
-		if asked.Load() == 0 || inside.Load() != 0 {
-			t.Errorf("%s: the policy was asked %d times, and %d transactions were open", name, asked.Load(), inside.Load())
-		}
+			t.Cleanup(func() { _ = opened.Close() })
+			var open, asked, inside atomic.Int64
+			s := newServerOn(t, transactions{opened, &open}, changes{service: []func(*keyfold.Options){func(o *keyfold.Options) {
+				o.PasswordPolicy.Check = func(string) error {
+					asked.Add(1)
+					inside.Add(open.Load())
+					return nil
+				}
+			}}})
+			if a := s.admin("/new", "username", "jane", "email", "jane@example.com", "password", password); a.status != 200 {
+				t.Fatalf("%s: got %d %s", name, a.status, a.body)
+			}
+			if asked.Load() == 0 || inside.Load() != 0 {
+				t.Errorf("%s: the policy was asked %d times, and %d transactions were open", name, asked.Load(), inside.Load())
+			}
+		})
 	}
 }

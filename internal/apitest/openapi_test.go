@@ -128,13 +128,15 @@ func TestValidatorSeesWrongDocumentsAndAnswers(t *testing.T) {
 		"a problem whose status is a text":   {401, "application/problem+json", `{"title":"Unauthorized","status":"401","code":"x"}`, false},
 		"a problem that is not problem+json": {401, "application/json", `{"title":"Unauthorized","status":401,"code":"x"}`, false},
 	} {
-		response := &http.Response{
-			StatusCode: row.status, Header: http.Header{"Content-Type": {row.contentType}}, Body: io.NopCloser(strings.NewReader(row.body)),
-		}
-		ok, errs := doc.validator.ValidateHttpResponse(httptest.NewRequest("GET", "/keys", nil), response)
-		if ok != row.wantsNothing {
-			t.Errorf("%s: valid %t, %s", name, ok, explain(errs))
-		}
+		t.Run(name, func(t *testing.T) {
+			response := &http.Response{
+				StatusCode: row.status, Header: http.Header{"Content-Type": {row.contentType}}, Body: io.NopCloser(strings.NewReader(row.body)),
+			}
+			ok, errs := doc.validator.ValidateHttpResponse(httptest.NewRequest("GET", "/keys", nil), response)
+			if ok != row.wantsNothing {
+				t.Errorf("%s: valid %t, %s", name, ok, explain(errs))
+			}
+		})
 	}
 
 	w := httptest.NewRecorder()

@@ -25,11 +25,13 @@ func TestTextsThatDifferInCaseHaveOneForm(t *testing.T) {
 		"office":  {"oﬃce", "ＯＦＦＩＣＥ"},
 		"άι":      {"ᾴ", "ᾳ\u0301"},
 	} {
-		for _, text := range texts {
-			if got := casefold.String(text); got != want {
-				t.Errorf("%q folds to %q, want %q", text, got, want)
+		t.Run(want, func(t *testing.T) {
+			for _, text := range texts {
+				if got := casefold.String(text); got != want {
+					t.Errorf("%q folds to %q, want %q", text, got, want)
+				}
 			}
-		}
+		})
 	}
 }
 

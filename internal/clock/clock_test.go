@@ -32,12 +32,14 @@ func TestClockNoticesThatTheSystemsWasSet(t *testing.T) {
 		{"set back: it stands still", resync, -2 * time.Hour, time.Hour + resync + 5*time.Millisecond, 3},
 		{"until that is over", 3 * time.Hour, 0, 3*time.Hour - time.Hour + 2*resync + 5*time.Millisecond, 4},
 	} {
-		mono += step.pass
-		set += step.set
-		at := c.Read()
-		if got := time.Duration(at.Wall-start.UnixMilli()) * time.Millisecond; got != step.want || at.Mono != mono || syncs != step.syncs {
-			t.Errorf("%s: %v after the start and %v, read together %d times; want %v, %v, %d", step.name, got, at.Mono, syncs, step.want, mono, step.syncs)
-		}
+		t.Run(step.name, func(t *testing.T) {
+			mono += step.pass
+			set += step.set
+			at := c.Read()
+			if got := time.Duration(at.Wall-start.UnixMilli()) * time.Millisecond; got != step.want || at.Mono != mono || syncs != step.syncs {
+				t.Errorf("%s: %v after the start and %v, read together %d times; want %v, %v, %d", step.name, got, at.Mono, syncs, step.want, mono, step.syncs)
+			}
+		})
 	}
 }
 
@@ -53,9 +55,11 @@ func TestAgeFollowsTheClockThatAdvancedFurther(t *testing.T) {
 		"the clock was set back":  {Instant{Wall: 0, Mono: 6 * time.Second}, 5 * time.Second},
 		"the clock was set ahead": {Instant{Wall: 3_601_000, Mono: 2 * time.Second}, time.Hour},
 	} {
-		if got := at.Age(row.now); got != row.want {
-			t.Errorf("%s: age %v, want %v", name, got, row.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := at.Age(row.now); got != row.want {
+				t.Errorf("%s: age %v, want %v", name, got, row.want)
+			}
+		})
 	}
 }
 

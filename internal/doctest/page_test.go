@@ -332,9 +332,11 @@ func TestBlocksThatAreNotUnderstoodFail(t *testing.T) {
 		"a block that does not end":     "```sh\nls\n",
 		"output of a block that has it": "```sh\nls\n```\n```text\na\n```\n```text\nb\n```\n",
 	} {
-		if err := (&page{name: "page.md", text: text}).parse(); err == nil {
-			t.Errorf("%s: got no error", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			if err := (&page{name: "page.md", text: text}).parse(); err == nil {
+				t.Errorf("%s: got no error", name)
+			}
+		})
 	}
 }
 
@@ -355,9 +357,11 @@ func TestOutputIsComparedAsShown(t *testing.T) {
 		{"json", `{"last_used_at": "…"}`, `{"last_used_at":null}`, false},
 		{"json", `{"scopes": ["a:b"]}`, `{"scopes":["a:b","c:d"]}`, false},
 	} {
-		b := &block{page: &page{name: "page.md"}, tag: row.tag, text: row.shown}
-		if err := b.matches(row.output); (err == nil) != row.want {
-			t.Errorf("%q against %q: %v, want a match: %v", row.shown, row.output, err, row.want)
-		}
+		t.Run(row.tag, func(t *testing.T) {
+			b := &block{page: &page{name: "page.md"}, tag: row.tag, text: row.shown}
+			if err := b.matches(row.output); (err == nil) != row.want {
+				t.Errorf("%q against %q: %v, want a match: %v", row.shown, row.output, err, row.want)
+			}
+		})
 	}
 }

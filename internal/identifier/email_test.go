@@ -29,10 +29,12 @@ func TestEmailHasOneKeyHoweverItIsTyped(t *testing.T) {
 		{"user@1.example.com", "user@1.example.com", "user@1.example.com"},
 		{local64 + "@" + domain189, local64 + "@" + domain189, strings.ToLower(local64) + "@" + domain189}, // 254 bytes
 	} {
-		display, key, ok := identifier.Email(row.typed)
-		if !ok || display != row.display || key != row.key {
-			t.Errorf("%q = %q, %q, %v; want %q, %q", row.typed, display, key, ok, row.display, row.key)
-		}
+		t.Run(row.typed, func(t *testing.T) {
+			display, key, ok := identifier.Email(row.typed)
+			if !ok || display != row.display || key != row.key {
+				t.Errorf("%q = %q, %q, %v; want %q, %q", row.typed, display, key, ok, row.display, row.key)
+			}
+		})
 	}
 }
 
@@ -56,11 +58,13 @@ func TestEmailIsRefused(t *testing.T) {
 		"invisible":            {"a\u200bnn@example.com", "ann\u202e@example.com", "a\u00adnn@example.com", "\ufeffann@example.com"},
 		"symbols":              {"😀@example.com", "a\u2024b@example.com", "a“b@example.com", "a＠b@example.com"},
 	} {
-		for _, address := range addresses {
-			if display, key, ok := identifier.Email(address); ok || display != "" || key != "" {
-				t.Errorf("%s: %q = %q, %q, %v; want it refused", what, address, display, key, ok)
+		t.Run(what, func(t *testing.T) {
+			for _, address := range addresses {
+				if display, key, ok := identifier.Email(address); ok || display != "" || key != "" {
+					t.Errorf("%s: %q = %q, %q, %v; want it refused", what, address, display, key, ok)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -74,14 +78,18 @@ func TestLoginTextMeansANameOrAnAddress(t *testing.T) {
 		{"Alice", false, "alice"},
 		{"Alice@Example.com", true, "alice@example.com"},
 	} {
-		if isEmail, key, ok := identifier.Key(row.text); !ok || isEmail != row.isEmail || key != row.key {
-			t.Errorf("%q = %v, %q, %v", row.text, isEmail, key, ok)
-		}
+		t.Run(row.text, func(t *testing.T) {
+			if isEmail, key, ok := identifier.Key(row.text); !ok || isEmail != row.isEmail || key != row.key {
+				t.Errorf("%q = %v, %q, %v", row.text, isEmail, key, ok)
+			}
+		})
 	}
 	for _, nobody := range []string{"", " ", "@", "alice@", "../x", "-0123456789abcdef", "alice@localhost", "\xff", strings.Repeat("a", 1<<16)} {
-		if _, key, ok := identifier.Key(nobody); ok || key != "" {
-			t.Errorf("%q means %q", nobody, key)
-		}
+		t.Run(nobody, func(t *testing.T) {
+			if _, key, ok := identifier.Key(nobody); ok || key != "" {
+				t.Errorf("%q means %q", nobody, key)
+			}
+		})
 	}
 }
 

@@ -32,14 +32,16 @@ func TestNamesThatDifferInCaseAreOne(t *testing.T) {
 		"Cherokee":         {"ᎠᏰ", []string{"Ꭰᏸ", "ꭰᏸ", "ꭰᏰ"}},
 		"Georgian":         {"გა", []string{"გა", "ᲒᲐ"}},
 	} {
-		for _, name := range row.names {
-			if _, key, ok := identifier.Username(name); !ok || key != row.key {
-				t.Errorf("%s: the key of %q is %q, %v; want %q", what, name, key, ok, row.key)
+		t.Run(what, func(t *testing.T) {
+			for _, name := range row.names {
+				if _, key, ok := identifier.Username(name); !ok || key != row.key {
+					t.Errorf("%s: the key of %q is %q, %v; want %q", what, name, key, ok, row.key)
+				}
+				if _, key, ok := identifier.Email(name + "@example.com"); !ok || key != row.key+"@example.com" {
+					t.Errorf("%s: the key of %q as an address is %q, %v; want %q", what, name, key, ok, row.key)
+				}
 			}
-			if _, key, ok := identifier.Email(name + "@example.com"); !ok || key != row.key+"@example.com" {
-				t.Errorf("%s: the key of %q as an address is %q, %v; want %q", what, name, key, ok, row.key)
-			}
-		}
+		})
 	}
 }
 

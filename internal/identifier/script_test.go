@@ -35,8 +35,10 @@ func TestNamesOfOneScript(t *testing.T) {
 		"हिन्दीਪੰਜਾਬੀ":  false,
 		"a\U000e0fffbc": false, // not assigned
 	} {
-		if got := identifier.HasOneScript(name); got != want {
-			t.Errorf("%q is of one script: %v, want %v", name, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := identifier.HasOneScript(name); got != want {
+				t.Errorf("%q is of one script: %v, want %v", name, got, want)
+			}
+		})
 	}
 }

@@ -27,10 +27,12 @@ func TestUsernameHasOneKeyHoweverItIsTyped(t *testing.T) {
 		{strings.Repeat("É", 64), strings.Repeat("É", 64), strings.Repeat("é", 64)},
 		{strings.Repeat("e\u0301", 64), strings.Repeat("é", 64), strings.Repeat("é", 64)},
 	} {
-		display, key, ok := identifier.Username(row.typed)
-		if !ok || display != row.display || key != row.key {
-			t.Errorf("%q = %q, %q, %v; want %q, %q", row.typed, display, key, ok, row.display, row.key)
-		}
+		t.Run(row.typed, func(t *testing.T) {
+			display, key, ok := identifier.Username(row.typed)
+			if !ok || display != row.display || key != row.key {
+				t.Errorf("%q = %q, %q, %v; want %q, %q", row.typed, display, key, ok, row.display, row.key)
+			}
+		})
 	}
 }
 
@@ -52,11 +54,13 @@ func TestUsernameIsRefused(t *testing.T) {
 		"a mark on nothing":      {"\u0301a", "a.\u0301b", "a-\u0301"},
 		"right to left and left": {"שלוםabc", "abcשלום"},
 	} {
-		for _, name := range names {
-			if display, key, ok := identifier.Username(name); ok || display != "" || key != "" {
-				t.Errorf("%s: %q = %q, %q, %v; want it refused", what, name, display, key, ok)
+		t.Run(what, func(t *testing.T) {
+			for _, name := range names {
+				if display, key, ok := identifier.Username(name); ok || display != "" || key != "" {
+					t.Errorf("%s: %q = %q, %q, %v; want it refused", what, name, display, key, ok)
+				}
 			}
-		}
+		})
 	}
 }
 

@@ -17,9 +17,11 @@ func TestAddressesOfOneClientAreOneBlock(t *testing.T) {
 		"2001:db8:0:1::7":   "2001:db8:0:1::/64",
 		"fe80::1%eth0":      "fe80::/64",
 	} {
-		if got := ipblock.Of(netip.MustParseAddr(text)); got.String() != want {
-			t.Errorf("%s: got %v, want %s", text, got, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got := ipblock.Of(netip.MustParseAddr(text)); got.String() != want {
+				t.Errorf("%s: got %v, want %s", text, got, want)
+			}
+		})
 	}
 	if got := ipblock.Of(netip.Addr{}); got.IsValid() {
 		t.Errorf("an unknown address: got %v, want the zero Prefix", got)

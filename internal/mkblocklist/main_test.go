@@ -23,9 +23,11 @@ func TestWordsAreChosenByRankAndLength(t *testing.T) {
 		// The words before are three, so this is the one of rank 50 000.
 		"f49996": true, "f49997": false,
 	} {
-		if words[word] != want {
-			t.Errorf("%q is chosen: %v", word, words[word])
-		}
+		t.Run(word, func(t *testing.T) {
+			if words[word] != want {
+				t.Errorf("%q is chosen: %v", word, words[word])
+			}
+		})
 	}
 }
 

@@ -21,11 +21,13 @@ func TestCommonPasswordsAreFound(t *testing.T) {
 		"over and over":              {"passwordpassword", "dragondragondra", "letmeinletmeinletmein", "x7$x7$x7$x7$x7$x", "9kd!9kd!9kd!9kd!", "iloveyou iloveyou"},
 		"decorated":                  {"password1", "Password2024!!!!", "!!monkey!!", "1234password", "password123456789", "letmein!@#$%^&*()", "1234567890admin0987654321", "SummerSummer2024!", "Password1Password1"},
 	} {
-		for _, typed := range passwords {
-			if !password.IsCommon(typed) {
-				t.Errorf("%s: %q is not found", what, typed)
+		t.Run(what, func(t *testing.T) {
+			for _, typed := range passwords {
+				if !password.IsCommon(typed) {
+					t.Errorf("%s: %q is not found", what, typed)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -41,11 +43,13 @@ func TestOtherPasswordsAreNotCommon(t *testing.T) {
 		"a pattern that is not over and over": {"teapot lamp teapot swan"},
 		"other scripts":                       {"мой дядя самых честных правил", "吾輩は猫である名前はまだ無い"},
 	} {
-		for _, typed := range passwords {
-			if password.IsCommon(typed) {
-				t.Errorf("%s: %q is common", what, typed)
+		t.Run(what, func(t *testing.T) {
+			for _, typed := range passwords {
+				if password.IsCommon(typed) {
+					t.Errorf("%s: %q is common", what, typed)
+				}
 			}
-		}
+		})
 	}
 }
 

@@ -126,14 +126,16 @@ func TestVerifyCostsOneHashWhateverIsGiven(t *testing.T) {
 		"no password stored, 5 000 characters": {strings.Repeat("x", 5000), ""},
 		"bcrypt stored, 5 000 characters":      {strings.Repeat("x", 5000), "$2b$06$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i"},
 	} {
-		before := h.Computed.Load()
-		match, outdated, err := h.Verify(t.Context(), row.password, row.stored)
-		if err != nil || match != (name == "right") || outdated {
-			t.Errorf("%s: match %v, outdated %v, %v", name, match, outdated, err)
-		}
-		if got := h.Computed.Load() - before; got != 1 || *h.Last.Load() != current {
-			t.Errorf("%s: %d hashes, the last with %+v; want 1 with %+v", name, got, *h.Last.Load(), current)
-		}
+		t.Run(name, func(t *testing.T) {
+			before := h.Computed.Load()
+			match, outdated, err := h.Verify(t.Context(), row.password, row.stored)
+			if err != nil || match != (name == "right") || outdated {
+				t.Errorf("%s: match %v, outdated %v, %v", name, match, outdated, err)
+			}
+			if got := h.Computed.Load() - before; got != 1 || *h.Last.Load() != current {
+				t.Errorf("%s: %d hashes, the last with %+v; want 1 with %+v", name, got, *h.Last.Load(), current)
+			}
+		})
 	}
 	before := h.Computed.Load()
 	if err := h.Pretend(t.Context()); err != nil || h.Computed.Load()-before != 1 || *h.Last.Load() != current {
@@ -149,9 +151,11 @@ func TestHashRefusesWhatNoVerifyWouldTake(t *testing.T) {
 		"too many bytes": strings.Repeat("x", 1<<20),
 		"no UTF-8":       "\xff",
 	} {
-		if _, err := h.Hash(t.Context(), typed); !errors.Is(err, password.ErrUnusable) {
-			t.Errorf("%s: %v, want ErrUnusable", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := h.Hash(t.Context(), typed); !errors.Is(err, password.ErrUnusable) {
+				t.Errorf("%s: %v, want ErrUnusable", name, err)
+			}
+		})
 	}
 	if got := h.Computed.Load(); got != 0 {
 		t.Errorf("%d hashes of refused passwords", got)
@@ -220,13 +224,15 @@ func TestHashOfUnknownFormIsRefusedAndNeverComputed(t *testing.T) {
 		"bcrypt of another alphabet":   "$2b$06$" + bcrypted[1:] + "+",
 		"bcrypt over SHA-256":          "$bcrypt-sha256$v=2,t=2b,r=12$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2",
 	} {
-		match, outdated, err := h.Verify(t.Context(), goodPassword, stored)
-		if match || outdated || !errors.Is(err, password.ErrUnknownHash) {
-			t.Errorf("%s: match %v, outdated %v, %v; want ErrUnknownHash", name, match, outdated, err)
-		}
-		if err != nil && strings.Contains(err.Error(), stored) {
-			t.Errorf("%s: the error shows the hash", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			match, outdated, err := h.Verify(t.Context(), goodPassword, stored)
+			if match || outdated || !errors.Is(err, password.ErrUnknownHash) {
+				t.Errorf("%s: match %v, outdated %v, %v; want ErrUnknownHash", name, match, outdated, err)
+			}
+			if err != nil && strings.Contains(err.Error(), stored) {
+				t.Errorf("%s: the error shows the hash", name)
+			}
+		})
 	}
 	if got := h.Computed.Load(); got != 0 {
 		t.Errorf("%d hashes were computed", got)

@@ -12,8 +12,9 @@ import (
 
 const day = 24 * time.Hour
 
-// Form says what [Parse] takes, but zero, which some callers refuse.
-const Form = `a duration above zero: "15d", "1d12h", "90m"`
+// Form describes the durations that callers of [Parse] accept. Parse itself also accepts
+// zero, which most callers refuse.
+const Form = `a duration above zero, such as "15d" or "1d12h"`
 
 var errForm = errors.New("keyfold: the text must be " + Form)
 

@@ -46,12 +46,14 @@ func TestGrammar(t *testing.T) {
 		"a;b":                    {},
 		"a\"b":                   {},
 	} {
-		if got := scope.IsValid(s); got != want.valid {
-			t.Errorf("IsValid(%q): got %v, want %v", s, got, want.valid)
-		}
-		if got := scope.IsConcrete(s); got != want.concrete {
-			t.Errorf("IsConcrete(%q): got %v, want %v", s, got, want.concrete)
-		}
+		t.Run(s, func(t *testing.T) {
+			if got := scope.IsValid(s); got != want.valid {
+				t.Errorf("IsValid(%q): got %v, want %v", s, got, want.valid)
+			}
+			if got := scope.IsConcrete(s); got != want.concrete {
+				t.Errorf("IsConcrete(%q): got %v, want %v", s, got, want.concrete)
+			}
+		})
 	}
 }
 
@@ -108,9 +110,11 @@ func TestCovers(t *testing.T) {
 		{"*:**", "a", false},
 		{"*:**", "**", false}, // "**" is also "a", which has one segment
 	} {
-		if got := scope.Covers(row.have, row.want); got != row.covers {
-			t.Errorf("Covers(%q, %q): got %v, want %v", row.have, row.want, got, row.covers)
-		}
+		t.Run(row.have, func(t *testing.T) {
+			if got := scope.Covers(row.have, row.want); got != row.covers {
+				t.Errorf("Covers(%q, %q): got %v, want %v", row.have, row.want, got, row.covers)
+			}
+		})
 	}
 }
 
@@ -163,9 +167,11 @@ func TestNoUnionsOfScopesCover(t *testing.T) {
 	for want, covers := range map[string]bool{
 		"a:read": true, "b:write": true, "c:x:y": true, "a:write": false, "*:read": false, "b:**": false, "c:**": true, "a:*": false,
 	} {
-		if got := set.Covers(want); got != covers {
-			t.Errorf("Covers(%q): got %v, want %v", want, got, covers)
-		}
+		t.Run(want, func(t *testing.T) {
+			if got := set.Covers(want); got != covers {
+				t.Errorf("Covers(%q): got %v, want %v", want, got, covers)
+			}
+		})
 	}
 	if !set.CoversAll(nil) || !set.CoversAll([]string{"a:read", "b:*"}) || set.CoversAll([]string{"a:read", "a:write"}) {
 		t.Error("CoversAll does not ask for each")

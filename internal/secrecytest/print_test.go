@@ -321,14 +321,16 @@ func TestPanicShowsNoSecret(t *testing.T) {
 		"keyfold.Service", "keyfold.Options", "keyfold.Credentials", "keyfold.NewUser", "keyfold.Request", "keyfold.Token", "keyfold.IssuedOneTimeToken",
 		"admin.Options", "fromenv.Setting",
 	} {
-		child := exec.Command(os.Args[0], "-test.run=^TestPanicShowsNoSecret$")
-		child.Env = append(os.Environ(), "KEYFOLD_TEST_PANIC="+name, "GOTRACEBACK=all")
-		output, err := child.CombinedOutput()
-		if err == nil || !strings.Contains(string(output), "panic: ") {
-			t.Fatalf("%s: the child did not panic: %v: %s", name, err, output)
-		}
-		if asText.Match(output) || asHex.Match(output) || asNumbers.Match(output) {
-			t.Errorf("a panic with a %s shows a canary: %s", name, output)
-		}
+		t.Run(name, func(t *testing.T) {
+			child := exec.Command(os.Args[0], "-test.run=^TestPanicShowsNoSecret$")
+			child.Env = append(os.Environ(), "KEYFOLD_TEST_PANIC="+name, "GOTRACEBACK=all")
+			output, err := child.CombinedOutput()
+			if err == nil || !strings.Contains(string(output), "panic: ") {
+				t.Fatalf("%s: the child did not panic: %v: %s", name, err, output)
+			}
+			if asText.Match(output) || asHex.Match(output) || asNumbers.Match(output) {
+				t.Errorf("a panic with a %s shows a canary: %s", name, output)
+			}
+		})
 	}
 }

@@ -39,9 +39,11 @@ func TestURI(t *testing.T) {
 		{`\\?\UNC\server\share\k.db`, windows, "file:%5C%5C%3F%5CUNC%5Cserver%5Cshare%5Ck.db"},
 		{`\\.\C:\k.db`, windows, "file:%5C%5C.%5CC:%5Ck.db"},
 	} {
-		if got := sqliteuri.For(row.path, row.windows); got != row.want {
-			t.Errorf("For(%q, windows %v) = %q, want %q", row.path, row.windows, got, row.want)
-		}
+		t.Run(row.path, func(t *testing.T) {
+			if got := sqliteuri.For(row.path, row.windows); got != row.want {
+				t.Errorf("For(%q, windows %v) = %q, want %q", row.path, row.windows, got, row.want)
+			}
+		})
 	}
 }
 
@@ -55,15 +57,17 @@ func TestSQLiteFindsThePathInTheURI(t *testing.T) {
 	dir := t.TempDir()
 	unc := `\\` + strings.ReplaceAll(strings.TrimPrefix(dir, "/"), "/", `\`) + `\`
 	for _, name := range []string{"k.db", "a b.db", "c#d%20e&f=g.db", "h?mode=memory.db"} {
-		path := filepath.Join(dir, name)
-		create(t, sqliteuri.Of(path))
-		if err := os.Remove(path); err != nil {
-			t.Errorf("the URI of a path of Unix: %v", err)
-		}
-		create(t, sqliteuri.For(unc+name, windows))
-		if err := os.Remove(path); err != nil {
-			t.Errorf("the URI of a UNC path: %v", err)
-		}
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(dir, name)
+			create(t, sqliteuri.Of(path))
+			if err := os.Remove(path); err != nil {
+				t.Errorf("the URI of a path of Unix: %v", err)
+			}
+			create(t, sqliteuri.For(unc+name, windows))
+			if err := os.Remove(path); err != nil {
+				t.Errorf("the URI of a UNC path: %v", err)
+			}
+		})
 	}
 }
 
@@ -96,8 +100,10 @@ func TestPathOfWindowsIsNotAnAuthority(t *testing.T) {
 		t.Error("SQLite takes an authority, so this test proves nothing")
 	}
 	for _, path := range []string{`C:\data\k.db`, `C:/data/k.db`, `\\server\share\k.db`, `//server/share/k.db`, `\\?\C:\data\k.db`} {
-		if uri := sqliteuri.For(path, windows); refused(uri) {
-			t.Errorf("SQLite finds an authority in %q", uri)
-		}
+		t.Run(path, func(t *testing.T) {
+			if uri := sqliteuri.For(path, windows); refused(uri) {
+				t.Errorf("SQLite finds an authority in %q", uri)
+			}
+		})
 	}
 }

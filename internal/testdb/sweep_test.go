@@ -70,9 +70,11 @@ func TestCreatedAtReadsOnlyItsOwnNames(t *testing.T) {
 		"keyfold_test_1790000000_ABCDEFGHIJKLMNOP",
 		"my_keyfold_test_1790000000_abcdefghijklmnop",
 	} {
-		if _, ok := createdAt(name); ok {
-			t.Errorf("createdAt(%q) accepts it, want it refused", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, ok := createdAt(name); ok {
+				t.Errorf("createdAt(%q) accepts it, want it refused", name)
+			}
+		})
 	}
 }
 
@@ -167,9 +169,11 @@ func TestMySQLURL(t *testing.T) {
 		"u:p@ss/w@tcp(db:3307)/d?timeout=1s":  "mysql://u:p%40ss%2Fw@db:3307/d",
 		"root@tcp([::1]:3306)/keyfold_test_1": "mysql://root@[::1]:3306/keyfold_test_1",
 	} {
-		if got, err := mysqlURL(dsn); err != nil || got != want {
-			t.Errorf("mysqlURL(%q) = %q, %v; want %q", dsn, got, err, want)
-		}
+		t.Run(dsn, func(t *testing.T) {
+			if got, err := mysqlURL(dsn); err != nil || got != want {
+				t.Errorf("mysqlURL(%q) = %q, %v; want %q", dsn, got, err, want)
+			}
+		})
 	}
 	if _, err := mysqlURL("root@unix(/run/mysqld.sock)/d"); err == nil {
 		t.Error("a socket was turned into a URL")

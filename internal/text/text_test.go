@@ -17,9 +17,11 @@ func TestPlainCutsAndCleans(t *testing.T) {
 		{"a new line", "a\nb", ""},
 		{"NUL", "a\x00b", ""},
 	} {
-		if got := Plain(row.text, 10); got != row.want {
-			t.Errorf("%s: %q, want %q", row.name, got, row.want)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			if got := Plain(row.text, 10); got != row.want {
+				t.Errorf("%s: %q, want %q", row.name, got, row.want)
+			}
+		})
 	}
 }
 

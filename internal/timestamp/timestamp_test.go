@@ -36,13 +36,15 @@ func TestParse(t *testing.T) {
 		"1798761600":                {},
 		"":                          {},
 	} {
-		got, err := timestamp.Parse(text)
-		if !got.Equal(want) || (err == nil) == want.IsZero() {
-			t.Errorf("Parse(%q): got %v, %v, want %v", text, got, err, want)
-		}
-		if err != nil && text != "" && strings.Contains(err.Error(), text) {
-			t.Errorf("Parse(%q): the error repeats it: %v", text, err)
-		}
+		t.Run(text, func(t *testing.T) {
+			got, err := timestamp.Parse(text)
+			if !got.Equal(want) || (err == nil) == want.IsZero() {
+				t.Errorf("Parse(%q): got %v, %v, want %v", text, got, err, want)
+			}
+			if err != nil && text != "" && strings.Contains(err.Error(), text) {
+				t.Errorf("Parse(%q): the error repeats it: %v", text, err)
+			}
+		})
 	}
 }
 

@@ -105,10 +105,12 @@ func TestLicencesAreNextToThePage(t *testing.T) {
 		"swagger-ui.NOTICE.txt":            "SmartBear",
 		"swagger-ui-bundle.js.LICENSE.txt": "MIT",
 	} {
-		text, err := os.ReadFile(filepath.Join("licenses", name))
-		if err != nil || !bytes.Contains(text, []byte(words)) {
-			t.Errorf("%s: %v, want a text with %q", name, err, words)
-		}
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(filepath.Join("licenses", name))
+			if err != nil || !bytes.Contains(text, []byte(words)) {
+				t.Errorf("%s: %v, want a text with %q", name, err, words)
+			}
+		})
 	}
 }
 
@@ -122,24 +124,28 @@ func TestPolicyLetsRunWhatIsInThePageAlone(t *testing.T) {
 		directives[name] = value
 	}
 	for element, directive := range map[string]string{"script": "script-src", "style": "style-src"} {
-		var want []string
-		for _, found := range regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(w.Body.String(), -1) {
-			hash := sha256.Sum256([]byte(found[1]))
-			want = append(want, "'sha256-"+base64.StdEncoding.EncodeToString(hash[:])+"'")
-		}
-		if len(want) != 2 || directives[directive] != strings.Join(want, " ") {
-			t.Errorf("%s is %s, want %s", directive, directives[directive], want)
-		}
-		delete(directives, directive)
+		t.Run(element, func(t *testing.T) {
+			var want []string
+			for _, found := range regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(w.Body.String(), -1) {
+				hash := sha256.Sum256([]byte(found[1]))
+				want = append(want, "'sha256-"+base64.StdEncoding.EncodeToString(hash[:])+"'")
+			}
+			if len(want) != 2 || directives[directive] != strings.Join(want, " ") {
+				t.Errorf("%s is %s, want %s", directive, directives[directive], want)
+			}
+			delete(directives, directive)
+		})
 	}
 	for name, want := range map[string]string{
 		"default-src": "'none'", "connect-src": "'self'", "img-src": "data:",
 		"frame-ancestors": "'none'", "base-uri": "'none'", "form-action": "'none'",
 	} {
-		if directives[name] != want {
-			t.Errorf("%s is %q, want %s", name, directives[name], want)
-		}
-		delete(directives, name)
+		t.Run(name, func(t *testing.T) {
+			if directives[name] != want {
+				t.Errorf("%s is %q, want %s", name, directives[name], want)
+			}
+			delete(directives, name)
+		})
 	}
 	if len(directives) > 0 {
 		t.Errorf("there is more in the policy: %v", directives)
@@ -148,9 +154,11 @@ func TestPolicyLetsRunWhatIsInThePageAlone(t *testing.T) {
 		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
 		"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache", "Vary": "Accept-Encoding",
 	} {
-		if got := w.Header().Get(name); got != want {
-			t.Errorf("%s is %q, want %q", name, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := w.Header().Get(name); got != want {
+				t.Errorf("%s is %q, want %q", name, got, want)
+			}
+		})
 	}
 }
 
@@ -213,11 +221,13 @@ func TestPageIsServedAsItIsStoredToWhoTakesGzip(t *testing.T) {
 func TestHeadHasTheHeadersAlone(t *testing.T) {
 	t.Parallel()
 	for _, accept := range []string{"gzip", "identity"} {
-		header := http.Header{"Accept-Encoding": {accept}}
-		get, head := serve("GET", header), serve("HEAD", header)
-		if head.Body.Len() != 0 || head.Header().Get("Content-Length") != get.Header().Get("Content-Length") {
-			t.Errorf("%s: HEAD has %d bytes and the headers %v", accept, head.Body.Len(), head.Header())
-		}
+		t.Run(accept, func(t *testing.T) {
+			header := http.Header{"Accept-Encoding": {accept}}
+			get, head := serve("GET", header), serve("HEAD", header)
+			if head.Body.Len() != 0 || head.Header().Get("Content-Length") != get.Header().Get("Content-Length") {
+				t.Errorf("%s: HEAD has %d bytes and the headers %v", accept, head.Body.Len(), head.Header())
+			}
+		})
 	}
 }
 
@@ -237,9 +247,11 @@ func TestKeptPageIsNotSentAgain(t *testing.T) {
 		{"another", []string{`W/"x"`}, 200},
 		{"without quotes", []string{strings.Trim(strings.TrimPrefix(tag, "W/"), `"`)}, 200},
 	} {
-		w := serve("GET", http.Header{"If-None-Match": row.tags})
-		if w.Code != row.want || w.Code == 304 && (w.Body.Len() > 0 || w.Header().Get("Etag") != tag) {
-			t.Errorf("%s: got %d with %d bytes, want %d", row.name, w.Code, w.Body.Len(), row.want)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			w := serve("GET", http.Header{"If-None-Match": row.tags})
+			if w.Code != row.want || w.Code == 304 && (w.Body.Len() > 0 || w.Header().Get("Etag") != tag) {
+				t.Errorf("%s: got %d with %d bytes, want %d", row.name, w.Code, w.Body.Len(), row.want)
+			}
+		})
 	}
 }
