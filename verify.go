@@ -17,7 +17,7 @@ import (
 	"github.com/keyfold/keyfold/internal/token"
 )
 
-// Request is what [Service.Verify] decides on.
+// Request is what [Service.Verify] and [Service.Decide] decide on.
 //
 // Printing, logging or encoding a Request shows the id of the key in place of the
 // token. It is a plain value, so fmt shows the whole token where it calls no
@@ -39,37 +39,91 @@ type Request struct {
 }
 
 // Verify decides whether the token may do what the request wants. It returns
-//   - a nil error and who it is;
-//   - an [ErrUnauthenticated]: no token, not a good one, or one whose time is
-//     over; tell the caller no more than that ([OutcomeOf] is for the log);
-//   - an [ErrForbidden] together with a valid Identity: a good key without a scope, or
-//     used from outside its networks;
-//   - an [ErrUnavailable]: the store could not answer within
-//     Options.VerifyTimeout. Refuse the request: nothing was decided;
+//   - a nil error and the [Identity] of the key;
+//   - an [ErrUnauthenticated]: there is no token, or it is not that of a valid key.
+//     Tell the client no more than that; [OutcomeOf] is for the log;
+//   - an [ErrForbidden] together with the Identity: the key is valid, but lacks a
+//     scope, or was used from outside of its networks;
+//   - an [ErrUnavailable]: the store did not answer within Options.VerifyTimeout.
+//     Refuse the request: nothing was decided;
 //   - an [InvalidError] for the field "scopes[0]" when the request asks for a
-//     scope that is malformed or holds a wildcard, which is a mistake of the
+//     scope that is malformed or contains a wildcard, which is a mistake of the
 //     program: nothing was decided, and nothing is counted;
 //   - ctx's own error when the caller gave up.
 //
 // A malformed token costs no store call. Each call is counted, whatever its
 // outcome, without waiting for the store unless Options.Usage says so.
+//
+// [Service.Decide] returns the same in one value.
 func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
+	d := s.verify(ctx, &r)
+	return d.id, d.err
+}
+
+// Decision is the result of [Service.Decide]. The zero Decision allows nothing: its
+// error is an [ErrUnauthenticated].
+type Decision struct {
+	id  Identity
+	err error
+}
+
+// Identity returns the key that the token proved. It is zero unless the token is that
+// of a valid key: with a nil error and with an [ErrForbidden] it is not.
+func (d Decision) Identity() Identity { return d.id }
+
+// Err returns nil if the request is allowed, and otherwise the error that
+// [Service.Verify] returns.
+func (d Decision) Err() error {
+	if d.err == nil && d.id.IsZero() {
+		return errMissing
+	}
+	return d.err
+}
+
+// Outcome returns the outcome as it was counted: [OutcomeAllowed] if the request is
+// allowed, and [OutcomeUnavailable] if nothing was decided.
+func (d Decision) Outcome() Outcome { return OutcomeOf(d.Err()) }
+
+// RetryAfter returns how long the client should wait before it tries again, or zero
+// if waiting does not help.
+func (d Decision) RetryAfter() time.Duration { return RetryAfter(d.err) }
+
+// String returns the outcome and the id of the key: "scope: key 8fJ2kQpWm3xTzR4a".
+func (d Decision) String() string {
+	if d.id.IsZero() {
+		return d.Outcome().String()
+	}
+	return d.Outcome().String() + ": " + d.id.String()
+}
+
+// Format writes String for every verb and flag.
+func (d Decision) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, d.String()) }
+
+// LogValue is String, for log/slog.
+func (d Decision) LogValue() slog.Value { return slog.StringValue(d.String()) }
+
+// Decide is [Service.Verify] for adapters: it returns all that is known about a
+// request in one value. It decides, counts and fails as Verify does.
+func (s *Service) Decide(ctx context.Context, r Request) Decision { return s.verify(ctx, &r) }
+
+// verify decides, and counts the decision.
+func (s *Service) verify(ctx context.Context, r *Request) Decision {
 	if err := ctx.Err(); err != nil {
-		return Identity{}, err
+		return Decision{err: err}
 	}
 	if err := checkConcrete(r.Scopes); err != nil {
-		return Identity{}, err
+		return Decision{err: err}
 	}
 	var limit time.Time
 	if s.waitForUse {
 		limit = time.Now().Add(s.opts.VerifyTimeout)
 	}
 	now := s.clock.Read()
-	key, err := s.decide(ctx, &r, now)
+	key, err := s.decide(ctx, r, now)
 	outcome := OutcomeAllowed
 	if err != nil {
 		if cause := ctx.Err(); cause != nil && errors.Is(err, cause) {
-			return Identity{}, cause // not a decision, so it is not counted
+			return Decision{err: cause} // not a decision, so it is not counted
 		}
 		if outcome = OutcomeOf(err); outcome == OutcomeUnavailable {
 			s.reportOutage(ctx, now, err)
@@ -81,18 +135,18 @@ func (s *Service) Verify(ctx context.Context, r Request) (Identity, error) {
 	if !ok {
 		err := &unavailable{cause: ErrClosed}
 		s.reportOutage(ctx, now, err)
-		return Identity{}, err
+		return Decision{err: err}
 	}
 	if stored != nil && s.waitForUse {
 		if err := stored.wait(ctx, limit); err != nil {
 			s.reportOutage(ctx, now, err)
-			return Identity{}, err
+			return Decision{err: err}
 		}
 	}
 	if err != nil && !isForbidden(err) {
-		return Identity{}, err
+		return Decision{err: err}
 	}
-	return Identity{key}, err
+	return Decision{Identity{key}, err}
 }
 
 // decide returns the key if the secret is right, and the decision.

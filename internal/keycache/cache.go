@@ -251,7 +251,7 @@ func (c *Cache) drop(s *shard) {
 	for n := range int(oldest.published.Load()) {
 		id := oldest.at(n).ID()
 		_, at := c.shard(id)
-		if key, slot := c.find(s, id, at); !key.IsZero() && key.chunk == oldest {
+		if key, slot := c.find(s, id, at); !key.IsZero() && key.chunk() == oldest {
 			c.empty(s, slot)
 		}
 	}
@@ -263,7 +263,7 @@ func (c *Cache) drop(s *shard) {
 
 // empty takes an entry out of the index.
 func (c *Cache) empty(s *shard, slot *atomic.Uint32) {
-	c.follow(s, slot.Load()).chunk.live--
+	c.follow(s, slot.Load()).chunk().live--
 	slot.Store(slotEmptied)
 	s.state.live--
 }

@@ -47,8 +47,8 @@ type entry struct {
 	staleAt   uint16 // when it is not served from memory any more, in units from the chunk's base
 	ownAt     uint16 // where its own texts begin in the chunk's text
 	sharedAt  uint16 // where the texts begin that it may share with other entries
-	algorithm token.Algorithm
 	marks     marks
+	_         uint8 // free; entries must not outgrow a cache line
 }
 
 // marks is a set of facts, one bit each. The first ones refuse the key whatever
@@ -98,7 +98,8 @@ const (
 // rareFields hold what few keys have.
 type rareFields struct {
 	pepperID    string
-	algorithm   string // as stored, for an error that names it
+	algorithm   token.Algorithm
+	stored      string // the algorithm as it is stored, for an error that names it
 	networks    []netip.Prefix
 	restricted  bool // to the networks
 	idleTimeout int64
@@ -137,7 +138,7 @@ func (c *chunk) add(k Key) (index int, ok bool) {
 		return 0, false
 	}
 	e := &c.entries[n]
-	*e = *k.entry
+	*e = *k.entry()
 	if !known {
 		sharedAt = uint16(c.used)
 		c.shared[c.sharing%len(c.shared)] = sharedAt
@@ -190,5 +191,5 @@ func (c *chunk) at(index int) Key {
 	if c == nil || index >= int(c.published.Load()) {
 		return Key{}
 	}
-	return Key{c, &c.entries[index]}
+	return keyOf(c, &c.entries[index])
 }

@@ -42,9 +42,17 @@ type Record struct {
 // readers can see it, so a Key may be shared by all requests that use it. The
 // zero Key stands for no key; of its methods, only IsZero may be called.
 type Key struct {
-	chunk *chunk
-	entry *entry
+	// Both are unsafe.Pointers because fmt follows other pointers to their contents
+	// for some verbs, even in an unexported field of a program's own struct, and would
+	// print the hash of the secret.
+	inChunk unsafe.Pointer // *chunk
+	atEntry unsafe.Pointer // *entry
 }
+
+func keyOf(c *chunk, e *entry) Key { return Key{unsafe.Pointer(c), unsafe.Pointer(e)} }
+
+func (k Key) chunk() *chunk { return (*chunk)(k.inChunk) }
+func (k Key) entry() *entry { return (*entry)(k.atEntry) }
 
 // Reason is why a key is refused.
 type Reason uint8
@@ -82,8 +90,9 @@ func NewKey(r *Record, staleAt int64) (Key, error) {
 	c, e := &own.chunk, &own.entries[0]
 	c.entries, c.text, c.base = own.entries[:], own.text[:0], staleAt
 	copy(e.id[:], r.ID)
-	e.sum, e.expiresAt, e.algorithm, e.marks = r.Sum, r.ExpiresAt, token.ParseAlgorithm(r.Algorithm), r.marks()
-	if e.algorithm != token.Plain || r.Networks != "" || r.IdleTimeout > 0 {
+	algorithm := token.ParseAlgorithm(r.Algorithm)
+	e.sum, e.expiresAt, e.marks = r.Sum, r.ExpiresAt, r.marks()
+	if algorithm != token.Plain || r.Networks != "" || r.IdleTimeout > 0 {
 		e.marks |= markRare
 	}
 	for f, text := range texts {
@@ -97,12 +106,12 @@ func NewKey(r *Record, staleAt int64) (Key, error) {
 	}
 	if e.marks&markRare != 0 {
 		c.addRare(e, &rareFields{
-			pepperID: r.PepperID, algorithm: r.Algorithm, restricted: r.Networks != "", networks: parseNetworks(r.Networks),
+			pepperID: r.PepperID, algorithm: algorithm, stored: r.Algorithm, restricted: r.Networks != "", networks: parseNetworks(r.Networks),
 			idleTimeout: r.IdleTimeout, activeAt: r.ActiveAt,
 		})
 	}
 	c.published.Store(1)
-	return Key{c, e}, nil
+	return keyOf(c, e), nil
 }
 
 func (r *Record) marks() (m marks) {
@@ -122,13 +131,13 @@ func (r *Record) marks() (m marks) {
 }
 
 // IsZero reports whether k stands for no key.
-func (k Key) IsZero() bool { return k.entry == nil }
+func (k Key) IsZero() bool { return k.atEntry == nil }
 
 // ID returns the id of the key.
-func (k Key) ID() string { return unsafe.String(&k.entry.id[0], token.IDLen) } // it never changes
+func (k Key) ID() string { return unsafe.String(&k.entry().id[0], token.IDLen) } // it never changes
 
 // hasID reports whether the key has that id.
-func (k Key) hasID(id string) bool { return string(k.entry.id[:]) == id }
+func (k Key) hasID(id string) bool { return string(k.entry().id[:]) == id }
 
 // Head returns the head of the key's tokens.
 func (k Key) Head() string { return k.text(fieldHead) }
@@ -152,20 +161,25 @@ func (k Key) UserID() string { return k.text(fieldUserID) }
 func (k Key) Scopes() scope.Set { return scope.Set(k.text(fieldScopes)) }
 
 // ExpiresAt returns the deadline of the key in unix milliseconds, exclusive.
-func (k Key) ExpiresAt() int64 { return k.entry.expiresAt }
+func (k Key) ExpiresAt() int64 { return k.entry().expiresAt }
 
 // Sum returns the hash of the key's secret. It must not be changed.
-func (k Key) Sum() *[32]byte { return &k.entry.sum }
+func (k Key) Sum() *[32]byte { return &k.entry().sum }
 
 // Algorithm returns what the secret was hashed with.
-func (k Key) Algorithm() token.Algorithm { return k.entry.algorithm }
+func (k Key) Algorithm() token.Algorithm {
+	if rare := k.rare(); rare != nil {
+		return rare.algorithm
+	}
+	return token.Plain // every other algorithm is in the rare fields
+}
 
 // AlgorithmName returns the name of the algorithm as it is stored.
 func (k Key) AlgorithmName() string {
 	if rare := k.rare(); rare != nil {
-		return rare.algorithm
+		return rare.stored
 	}
-	return k.entry.algorithm.String()
+	return token.Plain.String()
 }
 
 // PepperID returns the id of the pepper that the secret was hashed under, or "".
@@ -179,12 +193,12 @@ func (k Key) PepperID() string {
 // Metadata returns the value of that name, or "". All values are decoded when the
 // first is asked for.
 func (k Key) Metadata(name string) string {
-	if decoded, ok := k.chunk.metadata.Load(k.entry); ok {
+	if decoded, ok := k.chunk().metadata.Load(k.entry()); ok {
 		return decoded.(map[string]string)[name]
 	}
 	var decoded map[string]string
 	_ = json.Unmarshal([]byte(k.text(fieldMetadata)), &decoded) // Keyfold wrote it; empty if another program did
-	k.chunk.metadata.Store(k.entry, decoded)
+	k.chunk().metadata.Store(k.entry(), decoded)
 	return decoded[name]
 }
 
@@ -192,7 +206,7 @@ func (k Key) Metadata(name string) string {
 // milliseconds: whether the key may be used for these scopes from that address,
 // which is the zero Addr when it is unknown.
 func (k Key) Check(scopes []string, ip netip.Addr, now int64) Reason {
-	switch e := k.entry; {
+	switch e := k.entry(); {
 	case e.marks&marksThatRefuse != 0:
 		return e.marks.reason()
 	case now >= e.expiresAt:
@@ -237,15 +251,15 @@ func parseNetworks(text string) (networks []netip.Prefix) {
 
 // staleAt returns when the key is not served from memory any more.
 func (k Key) staleAt() int64 {
-	return k.chunk.base + int64(k.entry.staleAt)*int64(k.chunk.unit)
+	return k.chunk().base + int64(k.entry().staleAt)*int64(k.chunk().unit)
 }
 
 func (k Key) text(f field) string {
-	at := int(k.entry.sharedAt)
+	at := int(k.entry().sharedAt)
 	if f >= firstOwn {
 		at, f = k.ownAt(), f-firstOwn
 	}
-	rest := k.chunk.text[at:]
+	rest := k.chunk().text[at:]
 	for ; f > 0; f-- {
 		_, rest = cut(rest)
 	}
@@ -265,36 +279,36 @@ func cut(texts []byte) (text, rest []byte) {
 
 // ownAt returns where the first of the key's own texts begins.
 func (k Key) ownAt() int {
-	if k.entry.marks&markRare != 0 {
-		return int(k.entry.ownAt) + rareIndex
+	if k.entry().marks&markRare != 0 {
+		return int(k.entry().ownAt) + rareIndex
 	}
-	return int(k.entry.ownAt)
+	return int(k.entry().ownAt)
 }
 
 // shared returns the texts that other keys may have too, with their lengths.
 func (k Key) shared() []byte {
-	return k.span(int(k.entry.sharedAt), int(k.entry.sharedAt), firstOwn)
+	return k.span(int(k.entry().sharedAt), int(k.entry().sharedAt), firstOwn)
 }
 
 // own returns the key's own texts, with their lengths and the index of its rare
 // fields.
-func (k Key) own() []byte { return k.span(int(k.entry.ownAt), k.ownAt(), fields-firstOwn) }
+func (k Key) own() []byte { return k.span(int(k.entry().ownAt), k.ownAt(), fields-firstOwn) }
 
 // span returns n texts that begin at first, and the bytes between from and first.
 func (k Key) span(from, first int, n field) []byte {
-	rest := k.chunk.text[first:]
+	rest := k.chunk().text[first:]
 	for ; n > 0; n-- {
 		_, rest = cut(rest)
 	}
-	return k.chunk.text[from : len(k.chunk.text)-len(rest)]
+	return k.chunk().text[from : len(k.chunk().text)-len(rest)]
 }
 
 // hasUser reports whether the key belongs to a user.
-func (k Key) hasUser() bool { return k.entry.marks&markHasUser != 0 }
+func (k Key) hasUser() bool { return k.entry().marks&markHasUser != 0 }
 
 func (k Key) rare() *rareFields {
-	if k.entry.marks&markRare == 0 {
+	if k.entry().marks&markRare == 0 {
 		return nil
 	}
-	return (*k.chunk.rare.Load())[binary.LittleEndian.Uint16(k.chunk.text[k.entry.ownAt:])]
+	return (*k.chunk().rare.Load())[binary.LittleEndian.Uint16(k.chunk().text[k.entry().ownAt:])]
 }

@@ -54,6 +54,8 @@ func value(t *testing.T, s subject, c *canaries) any {
 		return *newService(t, c)
 	case reflect.TypeFor[keyfold.Identity]():
 		return newIdentity(t, c)
+	case reflect.TypeFor[keyfold.Decision]():
+		return newDecision(t)
 	case reflect.TypeFor[fromenv.Config]():
 		return *newConfig(t, c)
 	case reflect.TypeFor[fromenv.App]():
@@ -97,6 +99,20 @@ func newIdentity(t *testing.T, c *canaries) keyfold.Identity {
 		t.Fatalf("Verify: %v, %v", id, err)
 	}
 	return id
+}
+
+func newDecision(t *testing.T) keyfold.Decision {
+	t.Helper()
+	svc, err := keyfold.New(memory.New(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = svc.Close(context.Background()) })
+	_, created, err := svc.CreateKey(t.Context(), keyfold.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return svc.Decide(t.Context(), keyfold.Request{Token: created.Reveal()})
 }
 
 func newConfig(t *testing.T, c *canaries) *fromenv.Config {

@@ -53,7 +53,7 @@ func (s subject) name() string { return s.typ.String() }
 func subjects() []subject {
 	return []subject{
 		of[keyfold.Actor](), of[keyfold.AuditEntry](), of[keyfold.AuditPage](), of[keyfold.AuditQuery](), of[keyfold.AuditScan](),
-		of[keyfold.Change](), of[keyfold.Outcome](), of[keyfold.ConflictError](), of[keyfold.CreatedKey](), of[keyfold.EventPosition](), of[keyfold.Filter](), of[keyfold.HashedPassword](), of[keyfold.Identity](), of[keyfold.InvalidError](), of[keyfold.Key](),
+		of[keyfold.Change](), of[keyfold.Outcome](), of[keyfold.ConflictError](), of[keyfold.CreatedKey](), of[keyfold.Decision](), of[keyfold.EventPosition](), of[keyfold.Filter](), of[keyfold.HashedPassword](), of[keyfold.Identity](), of[keyfold.InvalidError](), of[keyfold.Key](),
 		of[keyfold.KeyFilter](), of[keyfold.KeyIndex](), of[keyfold.KeyPage](), of[keyfold.KeyRecord](), of[keyfold.Rules](), of[keyfold.KeyScan](),
 		of[keyfold.KeyState](), of[keyfold.KeyUpdate](), of[keyfold.KeyQuery](), of[keyfold.Credentials](), of[keyfold.Mutation](), of[keyfold.NewKey](),
 		of[keyfold.NewUser](), of[keyfold.NotReadyError](), of[keyfold.IssuedOneTimeToken](), of[keyfold.OneTimePurpose](), of[keyfold.OneTimeTokenRecord](), of[keyfold.OneTimeToken](),
