@@ -91,3 +91,38 @@ func TestAllEndsWithAnErrorAndWhereTheCallerStops(t *testing.T) {
 		t.Errorf("got %v, want one InvalidError", failed)
 	}
 }
+
+// Mutations tried: the place of the last event not kept; events of the last read
+// yielded again.
+func TestAllUsageYieldsEachEventOnceWhateverTheirNumber(t *testing.T) {
+	t.Parallel()
+	clock := newClock() // which stands: many events have the same time
+	svc := newService(t, memory.New(), &keyfold.Options{Now: clock.now})
+	_, token := create(t, svc, keyfold.NewKey{})
+	const events = 4321
+	for i := range events {
+		if i%1000 == 0 {
+			clock.add(time.Millisecond)
+		}
+		if got := outcome(svc, token); got != keyfold.OutcomeAllowed {
+			t.Fatal(got)
+		}
+	}
+	if err := svc.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[int64]bool{}
+	last := clock.now()
+	for e, err := range svc.AllUsage(t.Context(), keyfold.UsageQuery{Limit: 3}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[e.Seq] || e.At.After(last) {
+			t.Fatalf("after %d events: %+v comes twice, or too late", len(seen), e)
+		}
+		seen[e.Seq], last = true, e.At
+	}
+	if len(seen) != events {
+		t.Errorf("%d events, want %d", len(seen), events)
+	}
+}

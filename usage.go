@@ -32,44 +32,74 @@ const defaultUsageSpan = 24 * time.Hour
 // Options.FlushInterval may be missing; [Service.Flush] writes those of this
 // process. Errors: [InvalidError], [ErrUnavailable].
 func (s *Service) Usage(ctx context.Context, q UsageQuery) (UsagePage, error) {
-	limit, err := checkLimit(q.Limit)
+	scan, filter, err := s.usageScan(ctx, &q)
 	if err != nil {
 		return UsagePage{}, err
-	}
-	filter := fmt.Sprintf("usage|%s|%q|%s|%v|%d|%d", q.KeyID.value, q.OwnerID.value, q.UserID.value, q.Outcomes, q.From.UnixMilli(), q.To.UnixMilli())
-	after, err := s.readCursor(ctx, q.Cursor, filter)
-	if err != nil {
-		return UsagePage{}, err
-	}
-	scan, err := q.scan(s.now())
-	if err != nil {
-		return UsagePage{}, err
-	}
-	scan.Limit = limit
-	if q.Cursor != "" {
-		scan.After = EventPosition{At: time.UnixMilli(after.At).UTC(), Seq: after.Seq}
 	}
 	events, err := s.store.UsageEvents(ctx, scan)
 	if err != nil {
 		return UsagePage{}, storeError(ctx, err)
 	}
 	page := UsagePage{Events: events}
-	if len(events) == limit {
-		last := &events[limit-1]
+	if len(events) == scan.Limit {
+		last := &events[scan.Limit-1]
 		page.Next, err = s.nextCursor(ctx, cursor{At: last.At.UnixMilli(), Seq: last.Seq}, filter)
 	}
 	return page, err
 }
 
-// AllUsage yields every usage event that matches, as [Service.AllKeys] does keys.
-// Where q.To is zero, events that are written meanwhile are not among them.
-func (s *Service) AllUsage(ctx context.Context, q UsageQuery) iter.Seq2[UsageEvent, error] {
-	return everyPage(q.Cursor, func(cursor string) ([]UsageEvent, string, error) {
-		q.Cursor, q.Limit = cursor, pageLength(q.Limit)
-		page, err := s.Usage(ctx, q)
-		return page.Events, page.Next, err
-	})
+// usageScan returns the scan for a page of the query, and the filter that its cursors
+// are bound to.
+func (s *Service) usageScan(ctx context.Context, q *UsageQuery) (scan UsageScan, filter string, err error) {
+	limit, err := checkLimit(q.Limit)
+	if err != nil {
+		return UsageScan{}, "", err
+	}
+	filter = fmt.Sprintf("usage|%s|%q|%s|%v|%d|%d", q.KeyID.value, q.OwnerID.value, q.UserID.value, q.Outcomes, q.From.UnixMilli(), q.To.UnixMilli())
+	after, err := s.readCursor(ctx, q.Cursor, filter)
+	if err != nil {
+		return UsageScan{}, "", err
+	}
+	if scan, err = q.scan(s.now()); err != nil {
+		return UsageScan{}, "", err
+	}
+	scan.Limit = limit
+	if q.Cursor != "" {
+		scan.After = EventPosition{At: time.UnixMilli(after.At).UTC(), Seq: after.Seq}
+	}
+	return scan, filter, nil
 }
+
+// AllUsage yields every usage event that matches, newest first, as [Service.AllKeys]
+// yields keys. It holds a thousand events in memory, however many match. If q.To
+// is zero, events that are written while the loop runs are not among them. Limit has
+// no effect; with a Cursor, AllUsage yields the events after that page.
+func (s *Service) AllUsage(ctx context.Context, q UsageQuery) iter.Seq2[UsageEvent, error] {
+	return func(yield func(UsageEvent, error) bool) {
+		q.Limit = 0
+		scan, _, err := s.usageScan(ctx, &q)
+		for scan.Limit = streamedPage; err == nil; {
+			var events []UsageEvent
+			if events, err = s.store.UsageEvents(ctx, scan); err != nil {
+				break
+			}
+			for i := range events {
+				if !yield(events[i], nil) {
+					return
+				}
+			}
+			if len(events) < scan.Limit {
+				return
+			}
+			last := &events[len(events)-1]
+			scan.After = EventPosition{At: last.At, Seq: last.Seq}
+		}
+		yield(UsageEvent{}, storeError(ctx, err))
+	}
+}
+
+// streamedPage is how many events AllUsage reads at a time.
+const streamedPage = 1000
 
 // UsageTotals counts verifies by their outcome.
 type UsageTotals struct {

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"iter"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/usageexport"
 )
 
 func (c *command) usage() *cobra.Command {
@@ -15,7 +19,7 @@ func (c *command) usage() *cobra.Command {
 		Use: "usage", Short: "Show how keys are used", Args: subcommandOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(c.usageEvents(), c.usageReport(), c.usageTotals())
+	cmd.AddCommand(c.usageEvents(), c.usageExport(), c.usageReport(), c.usageTotals())
 	return cmd
 }
 
@@ -126,6 +130,58 @@ func eventTable(events []keyfold.UsageEvent) *table {
 		t.add(exactTime(e.At), e.KeyID, e.Outcome.String(), e.Route, ipText(e.IP), e.RequestID, e.UserAgent)
 	}
 	return t
+}
+
+func (c *command) usageExport() *cobra.Command {
+	var filter usageFlags
+	var format string
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write all verifies of a period as NDJSON or CSV",
+		Long: `Write all verifies of a period to standard output, newest first, as NDJSON or
+CSV. They are streamed, whatever their number. A server stores them once a
+second, so the most recent ones may be missing.
+
+In CSV, texts that a spreadsheet would run as a formula begin with an
+apostrophe.`,
+		Example: `  keyfold usage export --from 2026-11-01 --format csv > november.csv`,
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q, err := filter.query(cmd)
+			if err != nil {
+				return err
+			}
+			if format != string(usageexport.NDJSON) && format != string(usageexport.CSV) {
+				return usage("--format must be ndjson or csv")
+			}
+			return c.onService(cmd, func(ctx context.Context, svc *keyfold.Service) error {
+				if err := filter.findUser(ctx, svc, &q.UserID); err != nil {
+					return err
+				}
+				return c.export(svc.AllUsage(ctx, q), usageexport.Format(format))
+			})
+		},
+	}
+	filter.add(cmd, fromADay)
+	cmd.Flags().StringVar(&format, "format", string(usageexport.NDJSON), "`format` of the output: ndjson or csv")
+	return cmd
+}
+
+func (c *command) export(events iter.Seq2[keyfold.UsageEvent, error], format usageexport.Format) error {
+	var written atomic.Int64
+	defer c.progress(func() string { return fmt.Sprintf("%d events written", written.Load()) })()
+	out := usageexport.NewWriter(c.stdout, format)
+	for e, err := range events {
+		if err == nil {
+			err = out.Write(&e)
+		}
+		if err != nil {
+			_ = out.Flush() // the events so far are right
+			return err
+		}
+		written.Add(1)
+	}
+	return out.Flush()
 }
 
 func (c *command) usageTotals() *cobra.Command {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/csv"
 	"net/netip"
 	"slices"
 	"strings"
@@ -155,4 +156,21 @@ func TestOutcomesAreAllThereAre(t *testing.T) {
 	if len(names) != int(keyfold.OutcomeUnavailable)+1 || names[0] != "allowed" || names[len(names)-1] != "unavailable" {
 		t.Errorf("outcomes %q", names)
 	}
+}
+
+func TestUsageExport(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	id, _ := s.use()
+	if events := documents[wire.UsageEvent](t, s.prints("usage", "export")); len(events) != 4 {
+		t.Errorf("%d events, want 4", len(events))
+	}
+	rows, err := csv.NewReader(strings.NewReader(s.prints("usage", "export", "--format", "csv", "--key", id, "--outcome", "allowed"))).ReadAll()
+	if err != nil || len(rows) != 3 || rows[0][0] != "at" || rows[1][1] != id || rows[2][3] != "GET /reports" {
+		t.Errorf("rows %q (%v), want a header and two events", rows, err)
+	}
+	if got := s.prints("usage", "export", "--outcome", "expired"); got != "" {
+		t.Errorf("no event matches, and the export is %q", got)
+	}
+	s.fails(2, "--format must be ndjson or csv", "usage", "export", "--format", "xml")
 }

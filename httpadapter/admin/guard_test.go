@@ -28,6 +28,7 @@ var guarded = []struct{ method, path, body string }{
 	{"POST", "/keys/bulk/revoke", `{"owner_id":"a"}`},
 	{"POST", "/keys/bulk/disable", `{"owner_id":"a"}`},
 	{"GET", "/usage/events", ""},
+	{"GET", "/usage/export", ""},
 	{"GET", "/usage/totals", ""},
 	{"GET", "/usage/report", ""},
 	{"GET", "/", ""},

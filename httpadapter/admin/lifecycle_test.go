@@ -282,7 +282,7 @@ func TestUsage(t *testing.T) {
 	}
 	f.do("GET", "/usage/report?by=week", "").wantsProblem(422, "invalid", "by")
 	f.do("GET", "/usage/report?from=2026-01-01T00:00:00Z", "").wantsProblem(422, "invalid", "from")
-	for _, path := range []string{"/usage/events", "/usage/totals", "/usage/report"} {
+	for _, path := range []string{"/usage/events", "/usage/export", "/usage/totals", "/usage/report"} {
 		f.do("GET", path+"?key_id=x", "").wantsProblem(422, "invalid", "key_id")
 		f.do("GET", path+"?outcome=great", "").wantsProblem(422, "invalid", "outcome")
 		f.do("GET", path+"?from=x", "").wantsProblem(422, "invalid", "from")

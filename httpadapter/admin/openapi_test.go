@@ -89,7 +89,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	want := []string{
 		"POST /keys", "GET /keys", "GET /keys/{id}", "PATCH /keys/{id}", "DELETE /keys/{id}",
 		"POST /keys/{id}/revoke", "POST /keys/{id}/disable", "POST /keys/{id}/enable", "POST /keys/{id}/renew", "POST /keys/{id}/rotate",
-		"POST /keys/bulk/revoke", "POST /keys/bulk/disable", "GET /usage/events", "GET /usage/totals", "GET /usage/report",
+		"POST /keys/bulk/revoke", "POST /keys/bulk/disable", "GET /usage/events", "GET /usage/export", "GET /usage/totals", "GET /usage/report",
 		"POST /users", "GET /users", "GET /users/{id}", "PATCH /users/{id}", "DELETE /users/{id}",
 		"POST /users/{id}/password", "POST /users/{id}/disable", "POST /users/{id}/enable", "POST /users/{id}/unlock", "POST /users/authenticate",
 		"POST /users/{id}/one-time-tokens", "POST /one-time-tokens/send", "POST /one-time-tokens/verify-email",

@@ -46,7 +46,7 @@ func TestOnlyCreateAndRotateAnswerWithAToken(t *testing.T) {
 		f.do("GET", "/keys", ""), f.do("GET", path, ""), f.do("PATCH", fresh, `{"version":1,"name":"x"}`),
 		f.do("POST", fresh+"/renew", ""), f.do("POST", fresh+"/disable", ""), f.do("POST", fresh+"/enable", ""),
 		f.do("POST", fresh+"/revoke", ""), f.do("POST", path+"/rotate", ""), f.do("POST", "/keys/bulk/disable", `{"owner_id":"a"}`),
-		f.do("POST", "/keys/bulk/revoke", `{"owner_id":"a"}`), f.do("GET", "/usage/events", ""), f.do("GET", "/usage/totals", ""), f.do("GET", "/usage/report", ""),
+		f.do("POST", "/keys/bulk/revoke", `{"owner_id":"a"}`), f.do("GET", "/usage/events", ""), f.do("GET", "/usage/export", ""), f.do("GET", "/usage/export?format=csv", ""), f.do("GET", "/usage/totals", ""), f.do("GET", "/usage/report", ""),
 		f.do("GET", "/keys/"+rotated.Token, ""), f.do("POST", "/keys", `{"owner":"`+rotated.Token+`"}`),
 		f.do("POST", "/keys", `{"ttl":"`+rotated.Token+`"}`), f.do("GET", "/keys?limit="+rotated.Token, ""),
 		f.do("GET", "/keys", "", "secret-key:"+rotated.Token), f.do("DELETE", path, ""),

@@ -128,6 +128,8 @@ func TestEveryDescribedAnswerIsGivenAsDescribed(t *testing.T) {
 	r.oneTimeTokens()
 	for _, c := range []call{
 		{operation: "list-usage", want: 200},
+		{operation: "export-usage", want: 200},
+		{operation: "export-usage", query: "format=csv", want: 200},
 		{operation: "report-usage", query: "by=day", want: 200},
 		{operation: "list-audit", want: 200},
 		{operation: "list-audit", query: "limit=1", want: 200},
