@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/cidr"
 )
 
 func (c *command) keys() *cobra.Command {
@@ -124,7 +124,7 @@ func keyDetails(k *keyfold.Key, now time.Time) details {
 	lines.add("Tenant", k.Tenant)
 	lines.add("Environment", k.Environment)
 	lines.add("Scopes", strings.Join(k.Scopes, " "))
-	lines.add("Networks", networksText(k.Networks))
+	lines.add("Networks", cidr.Join(k.Networks))
 	lines.add("Metadata", strings.Join(entries(k.Metadata), "\n"))
 	lines.add("Notes", k.Notes)
 	lines.add("Created", exactTime(k.CreatedAt))
@@ -161,14 +161,6 @@ func idleText(timeout time.Duration) string {
 		return ""
 	}
 	return admin.FormatDuration(timeout)
-}
-
-func networksText(networks []netip.Prefix) string {
-	texts := make([]string, len(networks))
-	for i, network := range networks {
-		texts[i] = network.String()
-	}
-	return strings.Join(texts, " ")
 }
 
 // entries returns metadata as sorted lines of the form "name=value".

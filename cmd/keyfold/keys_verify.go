@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/httpadapter/admin"
+	"github.com/keyfold/keyfold/internal/cidr"
 )
 
 // verdict is the JSON document of "keyfold keys verify".
@@ -110,7 +111,7 @@ func refusalReason(outcome keyfold.Outcome, key *keyfold.Key) string {
 		keyfold.OutcomeIdle:         "the key was not used for longer than its idle timeout of " + admin.FormatDuration(key.IdleTimeout),
 		keyfold.OutcomeUserDisabled: "the user of the key is disabled or was deleted",
 		keyfold.OutcomeScope:        "the key does not have every required scope; its scopes are " + cell(strings.Join(key.Scopes, " ")),
-		keyfold.OutcomeIP:           "the IP address (see --ip) is not in the networks of the key, " + networksText(key.Networks),
+		keyfold.OutcomeIP:           "the IP address (see --ip) is not in the networks of the key, " + cidr.Join(key.Networks),
 	}
 	reason := "key " + key.ID
 	if text := reasons[outcome]; text != "" {

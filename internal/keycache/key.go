@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"strings"
 	"unsafe"
 
+	"github.com/keyfold/keyfold/internal/cidr"
 	"github.com/keyfold/keyfold/internal/scope"
 	"github.com/keyfold/keyfold/internal/token"
 )
@@ -105,8 +105,9 @@ func NewKey(r *Record, staleAt int64) (Key, error) {
 		c.text = append(binary.AppendUvarint(c.text, uint64(len(text))), text...)
 	}
 	if e.marks&markRare != 0 {
+		networks, _ := cidr.Split(r.Networks) // a key whose networks are all invalid cannot be used from any address
 		c.addRare(e, &rareFields{
-			pepperID: r.PepperID, algorithm: algorithm, stored: r.Algorithm, restricted: r.Networks != "", networks: parseNetworks(r.Networks),
+			pepperID: r.PepperID, algorithm: algorithm, stored: r.Algorithm, restricted: r.Networks != "", networks: networks,
 			idleTimeout: r.IdleTimeout, activeAt: r.ActiveAt,
 		})
 	}
@@ -236,17 +237,6 @@ func (r *rareFields) contains(addr netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// parseNetworks skips words that are not prefixes: a key that has only such words
-// cannot be used from any address.
-func parseNetworks(text string) (networks []netip.Prefix) {
-	for word := range strings.FieldsSeq(text) {
-		if prefix, err := netip.ParsePrefix(word); err == nil {
-			networks = append(networks, prefix)
-		}
-	}
-	return networks
 }
 
 // staleAt returns when the key is not served from memory any more.

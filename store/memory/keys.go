@@ -5,12 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/cidr"
 )
 
 // keyRow is a key twice: as it was given, and as verifying reads it, so that
@@ -356,7 +356,7 @@ func narrow(key keyfold.KeyRecord) keyfold.VerifyRecord {
 		UserID:      key.UserID,
 		Tenant:      key.Tenant,
 		Scopes:      strings.Join(key.Scopes, " "),
-		Networks:    joinNetworks(key.Networks),
+		Networks:    cidr.Join(key.Networks),
 		ExpiresAt:   keyfold.NoDeadline,
 		IdleTimeout: key.IdleTimeout.Milliseconds(),
 		ActiveAt:    key.ActiveAt.UnixMilli(),
@@ -371,14 +371,6 @@ func narrow(key keyfold.KeyRecord) keyfold.VerifyRecord {
 		record.Metadata = string(text)
 	}
 	return record
-}
-
-func joinNetworks(networks []netip.Prefix) string {
-	texts := make([]string, len(networks))
-	for i, network := range networks {
-		texts[i] = network.String()
-	}
-	return strings.Join(texts, " ")
 }
 
 // clone returns a copy that shares nothing with the original, as if it had

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/cidr"
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
@@ -75,7 +76,7 @@ func newKeyRow(key *keyfold.KeyRecord) (*keyRow, error) {
 // rewrite sets the fields that an edit writes.
 func (d *keyDoc) rewrite(key *keyfold.KeyRecord) (err error) {
 	d.Name, d.Notes, d.OwnerID, d.Tenant = key.Name, key.Notes, key.OwnerID, key.Tenant
-	d.Scopes, d.Networks = strings.Join(key.Scopes, " "), column.JoinNetworks(key.Networks)
+	d.Scopes, d.Networks = strings.Join(key.Scopes, " "), cidr.Join(key.Networks)
 	d.IdleTimeout, d.UpdatedAt = key.IdleTimeout.Milliseconds(), key.UpdatedAt.UnixMilli()
 	d.Metadata, err = column.EncodeMetadata(key.Metadata)
 	return err
@@ -107,7 +108,7 @@ func (r *keyRow) record() (keyfold.KeyRecord, error) {
 	}
 	var err error
 	if key.Secret, err = column.Secret(k.Secret.Alg, k.Secret.Pepper, k.Secret.Sum); err == nil {
-		key.Networks, err = column.SplitNetworks(k.Networks)
+		key.Networks, err = cidr.Split(k.Networks)
 	}
 	if err == nil && k.Metadata != "" && json.Unmarshal([]byte(k.Metadata), &key.Metadata) != nil {
 		err = errors.New("the metadata is not a JSON object of strings")

@@ -5,7 +5,6 @@ package column
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -57,31 +56,6 @@ func FormatIP(ip netip.Addr) string {
 func ParseIP(text string) netip.Addr {
 	ip, _ := netip.ParseAddr(text)
 	return ip.WithZone("")
-}
-
-// JoinNetworks separates networks by one space.
-func JoinNetworks(networks []netip.Prefix) string {
-	var text strings.Builder
-	for i, network := range networks {
-		if i > 0 {
-			text.WriteByte(' ')
-		}
-		text.WriteString(network.String())
-	}
-	return text.String()
-}
-
-// SplitNetworks is the inverse of JoinNetworks.
-func SplitNetworks(text string) ([]netip.Prefix, error) {
-	var networks []netip.Prefix
-	for field := range strings.FieldsSeq(text) {
-		network, err := netip.ParsePrefix(field)
-		if err != nil {
-			return nil, errors.New("a network is not a CIDR prefix")
-		}
-		networks = append(networks, network)
-	}
-	return networks, nil
 }
 
 // EncodeMetadata returns a JSON object, or "" for none. It does not escape for HTML: six bytes for each < would not fit

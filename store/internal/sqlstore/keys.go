@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/cidr"
 	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/store/internal/column"
 )
@@ -54,7 +55,7 @@ func addKey(ctx context.Context, q Querier, key *keyfold.KeyRecord) error {
 	}
 	err = q.AddKey(ctx, key.ID, key.Secret.Alg, key.Secret.PepperID, key.Secret.Sum[:], key.Hint, key.Prefix,
 		key.Environment, key.Name, key.Notes, key.OwnerID, key.Tenant, strings.Join(key.Scopes, " "),
-		column.JoinNetworks(key.Networks), metadata, key.CreatedAt.UnixMilli(), key.UpdatedAt.UnixMilli(),
+		cidr.Join(key.Networks), metadata, key.CreatedAt.UnixMilli(), key.UpdatedAt.UnixMilli(),
 		column.Optional(key.ExpiresAt), key.IdleTimeout.Milliseconds(), key.ActiveAt.UnixMilli(), column.Optional(key.DisabledAt),
 		key.DisabledReason, column.Optional(key.RevokedAt), key.RevokedReason, key.LineageID, key.RotatedFrom, key.RotatedTo,
 		key.Version, key.UserID)
@@ -137,7 +138,7 @@ func (s *Store) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 			return err
 		}
 		n, err := session.Querier.UpdateKey(ctx, key.Name, key.Notes, key.OwnerID, key.Tenant,
-			strings.Join(key.Scopes, " "), column.JoinNetworks(key.Networks), metadata, key.IdleTimeout.Milliseconds(),
+			strings.Join(key.Scopes, " "), cidr.Join(key.Networks), metadata, key.IdleTimeout.Milliseconds(),
 			key.UpdatedAt.UnixMilli(), key.ID, key.Version)
 		if err == nil && n == 0 {
 			err = refused(ctx, session.Querier, key.ID, func(*model.KeyRow) bool { return false })

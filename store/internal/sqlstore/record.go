@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/cidr"
 	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/store/internal/column"
 )
@@ -36,7 +37,7 @@ func keyRecord(row *model.KeyRow) (keyfold.KeyRecord, error) {
 	}
 	var err error
 	if record.Secret, err = column.Secret(row.SecretAlg, row.SecretPepper, row.SecretSum); err == nil {
-		record.Networks, err = column.SplitNetworks(row.Networks)
+		record.Networks, err = cidr.Split(row.Networks)
 	}
 	if err == nil && row.Metadata != "" && json.Unmarshal([]byte(row.Metadata), &record.Metadata) != nil {
 		err = errors.New("the metadata is not a JSON object of strings")
