@@ -11,22 +11,28 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// addChange writes one row of the feed.
-func (s *state) addChange(m keyfold.Mutation, target string) {
+// recordMutation adds the feed entry and the audit entry of a mutation.
+func (s *state) recordMutation(target string, m keyfold.Mutation) {
+	s.addChange(target, m)
+	s.addAudit(m)
+}
+
+// addChange adds one entry to the feed.
+func (s *state) addChange(target string, m keyfold.Mutation) {
 	s.changeSeq++
 	s.changes = append(s.changes, keyfold.Change{Seq: s.changeSeq, At: milli(m.At), Action: m.Action, Target: target})
 }
 
-// addAudit writes one row of the audit log.
+// addAudit adds one entry to the audit log.
 func (s *state) addAudit(m keyfold.Mutation) {
 	s.auditSeq++
 	m.At = milli(m.At)
 	s.audit = append(s.audit, keyfold.AuditEntry{Seq: s.auditSeq, Mutation: m})
 }
 
-// Changes returns what was committed since the cursor. Here the order of
-// numbers is the order of commits, since one transaction writes at a time: a
-// cursor is no more than the number that was read last.
+// Changes returns the changes committed since the cursor. One transaction writes at
+// a time, so changes are numbered in the order of their commits, and a cursor is the
+// number of the last change that was read.
 func (s *Store) Changes(ctx context.Context, cursor string) (changes []keyfold.Change, next string, err error) {
 	err = s.read(ctx, func(st *state) error {
 		next = fmt.Sprintf("%s:%d", s.db.feedID, st.changeSeq)
@@ -34,8 +40,8 @@ func (s *Store) Changes(ctx context.Context, cursor string) (changes []keyfold.C
 			return nil
 		}
 		seq, ok := s.parseCursor(cursor)
-		// The oldest row tells how far back the feed reaches. It always has one
-		// when anything was ever told, since the newest row is never pruned.
+		// The oldest entry shows how far back the feed reaches. A feed that ever had
+		// an entry still has one, because the newest entry is never pruned.
 		if !ok || seq > st.changeSeq || len(st.changes) > 0 && seq < st.changes[0].Seq-1 {
 			changes = []keyfold.Change{{Seq: st.changeSeq}}
 			return nil
@@ -56,8 +62,8 @@ func (s *Store) parseCursor(cursor string) (int64, bool) {
 	return seq, err == nil && seq >= 0 && feedID == s.db.feedID
 }
 
-// PruneChanges deletes old rows from the beginning of the feed, up to the first
-// that is young: what is left has no gaps.
+// PruneChanges deletes old entries from the beginning of the feed and stops at the
+// first recent one, so that the remaining entries have no gaps.
 func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.write(ctx, func(st *state) error {
 		for deleted < min(limit, len(st.changes)-1) && st.changes[deleted].At.Before(before) {

@@ -13,51 +13,50 @@ import (
 	"github.com/keyfold/keyfold/internal/cidr"
 )
 
-// keyRow is a key twice: as it was given, and as verifying reads it, so that
-// VerifyKey is a map read. Rows are never changed in place: a transaction's
-// row may share slices and maps with the committed one.
+// keyRow contains a key in two forms: as the caller stored it, and as VerifyKey
+// returns it. Rows are never changed in place, because the row of a transaction may
+// share slices and maps with the committed row.
 type keyRow struct {
-	record keyfold.KeyRecord // Uses and LastUsedAt are zero: see total
+	record keyfold.KeyRecord // without Uses and LastUsedAt, which are in total
 	verify keyfold.VerifyRecord
 }
 
-// total counts the uses of a key, apart from the key: counting must not
-// disturb those who edit it.
+// total contains the usage totals of a key. They are not part of the key, so that
+// recording usage does not conflict with edits of the key.
 type total struct {
 	uses       int64
 	lastUsedAt time.Time
 }
 
-// CreateKey inserts the key.
+// CreateKey implements keyfold.KeyStore.
 func (s *Store) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
-		if !st.mayOwn(key.UserID) {
+		if !st.ownerExists(key.UserID) {
 			return keyfold.ErrNotFound
 		}
 		if _, exists := st.keys.get(key.ID); exists {
 			return keyfold.ErrConflict
 		}
 		st.putKey(clone(key))
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		st.recordMutation(m.Target, m)
 		return nil
 	})
 }
 
-// Key returns the key with its totals.
+// Key implements keyfold.KeyStore.
 func (s *Store) Key(ctx context.Context, id string) (key keyfold.KeyRecord, err error) {
 	err = s.read(ctx, func(st *state) error {
 		row, ok := st.keys.get(id)
 		if !ok {
 			return keyfold.ErrNotFound
 		}
-		key = st.whole(row)
+		key = st.keyRecord(row)
 		return nil
 	})
 	return key, err
 }
 
-// VerifyKey returns what a verify decides on.
+// VerifyKey implements keyfold.KeyStore.
 func (s *Store) VerifyKey(ctx context.Context, id string) (record keyfold.VerifyRecord, err error) {
 	err = s.read(ctx, func(st *state) error {
 		row, ok := st.keys.get(id)
@@ -66,7 +65,7 @@ func (s *Store) VerifyKey(ctx context.Context, id string) (record keyfold.Verify
 		}
 		record = row.verify
 		if record.IdleTimeout > 0 {
-			if sum, used := st.totals.get(id); used && !sum.lastUsedAt.IsZero() {
+			if sum, exists := st.totals.get(id); exists && !sum.lastUsedAt.IsZero() {
 				record.LastUsedAt = sum.lastUsedAt.UnixMilli()
 			}
 		}
@@ -76,7 +75,7 @@ func (s *Store) VerifyKey(ctx context.Context, id string) (record keyfold.Verify
 	return record, err
 }
 
-// UpdateKey writes the fields that an edit may change.
+// UpdateKey implements keyfold.KeyStore.
 func (s *Store) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		row, ok := st.keys.get(key.ID)
@@ -88,19 +87,18 @@ func (s *Store) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 		case row.record.Version != key.Version:
 			return keyfold.ErrStale
 		}
-		given, record := clone(key), row.record
-		record.Name, record.Notes = given.Name, given.Notes
-		record.OwnerID, record.Tenant = given.OwnerID, given.Tenant
-		record.Scopes, record.Networks, record.Metadata = given.Scopes, given.Networks, given.Metadata
-		record.IdleTimeout = given.IdleTimeout
-		st.changeKey(record, given.UpdatedAt)
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		edited, record := clone(key), row.record
+		record.Name, record.Notes = edited.Name, edited.Notes
+		record.OwnerID, record.Tenant = edited.OwnerID, edited.Tenant
+		record.Scopes, record.Networks, record.Metadata = edited.Scopes, edited.Networks, edited.Metadata
+		record.IdleTimeout = edited.IdleTimeout
+		st.changeKey(record, edited.UpdatedAt)
+		st.recordMutation(m.Target, m)
 		return nil
 	})
 }
 
-// RenewKey moves the deadline of the key.
+// RenewKey implements keyfold.KeyStore.
 func (s *Store) RenewKey(ctx context.Context, id string, version int64, expiresAt time.Time, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		row, ok := st.keys.get(id)
@@ -115,13 +113,12 @@ func (s *Store) RenewKey(ctx context.Context, id string, version int64, expiresA
 		record := row.record
 		record.ExpiresAt, record.ActiveAt = milli(expiresAt), milli(m.At)
 		st.changeKey(record, m.At)
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		st.recordMutation(m.Target, m)
 		return nil
 	})
 }
 
-// RotateKey gives the old key its end and inserts the new one.
+// RotateKey implements keyfold.KeyStore.
 func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		old, ok := st.keys.get(r.OldID)
@@ -130,7 +127,7 @@ func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mut
 		case !ok:
 			return keyfold.ErrNotFound
 		case revoked(old), disabled(old), old.record.RotatedTo != "", expired(old, m.At), taken,
-			!st.mayOwn(r.New.UserID):
+			!st.ownerExists(r.New.UserID):
 			return keyfold.ErrConflict
 		case old.record.Version != r.OldVersion:
 			return keyfold.ErrStale
@@ -144,21 +141,21 @@ func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mut
 		}
 		st.changeKey(record, m.At)
 		st.putKey(clone(r.New))
-		st.addChange(m, r.OldID)
-		st.addChange(m, r.New.ID)
+		st.addChange(r.OldID, m)
+		st.addChange(r.New.ID, m)
 		st.addAudit(m)
 		return nil
 	})
 }
 
-// SetKeyState applies the change where its guard holds.
+// SetKeyState implements keyfold.KeyStore.
 func (s *Store) SetKeyState(ctx context.Context, ids []string, change keyfold.StateChange, reason string,
 	m keyfold.Mutation,
 ) (changed []string, err error) {
 	err = s.write(ctx, func(st *state) error {
 		for _, id := range ids {
 			row, ok := st.keys.get(id)
-			if !ok || !guard(row, change) {
+			if !ok || !stateChangeApplies(row, change) {
 				continue
 			}
 			record := row.record
@@ -175,12 +172,12 @@ func (s *Store) SetKeyState(ctx context.Context, ids []string, change keyfold.St
 			changed = append(changed, id)
 		}
 		if len(changed) > keyfold.MaxFeedTargets {
-			st.addChange(m, "")
+			st.addChange("", m)
 		}
 		for _, id := range changed {
 			m.Target = id
 			if len(changed) <= keyfold.MaxFeedTargets {
-				st.addChange(m, id)
+				st.addChange(id, m)
 			}
 			st.addAudit(m)
 		}
@@ -192,8 +189,8 @@ func (s *Store) SetKeyState(ctx context.Context, ids []string, change keyfold.St
 	return changed, nil
 }
 
-// guard reports whether the change applies to a key in this state.
-func guard(row keyRow, change keyfold.StateChange) bool {
+// stateChangeApplies reports whether the change applies to a key in this state.
+func stateChangeApplies(row keyRow, change keyfold.StateChange) bool {
 	switch change {
 	case keyfold.RevokeChange:
 		return !revoked(row)
@@ -205,7 +202,8 @@ func guard(row keyRow, change keyfold.StateChange) bool {
 	return false
 }
 
-// DeleteKey removes the key and its totals. Its events and hours stay.
+// DeleteKey implements keyfold.KeyStore. The usage events and hourly counts of the
+// key stay.
 func (s *Store) DeleteKey(ctx context.Context, id string, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		if _, ok := st.keys.get(id); !ok {
@@ -213,14 +211,12 @@ func (s *Store) DeleteKey(ctx context.Context, id string, m keyfold.Mutation) er
 		}
 		st.keys.delete(id)
 		st.totals.delete(id)
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		st.recordMutation(m.Target, m)
 		return nil
 	})
 }
 
-// RehashKey replaces the stored hash where it is still the old one. A key that
-// is gone has no hash to replace.
+// RehashKey implements keyfold.KeyStore.
 func (s *Store) RehashKey(ctx context.Context, id string, old, new keyfold.SecretHash) error {
 	return s.write(ctx, func(st *state) error {
 		row, ok := st.keys.get(id)
@@ -233,7 +229,7 @@ func (s *Store) RehashKey(ctx context.Context, id string, old, new keyfold.Secre
 	})
 }
 
-// Keys returns one page of a scan.
+// Keys implements keyfold.KeyStore.
 func (s *Store) Keys(ctx context.Context, scan keyfold.KeyScan) (page []keyfold.KeyRecord, err error) {
 	err = s.read(ctx, func(st *state) error {
 		for _, row := range st.keys.all() {
@@ -242,19 +238,19 @@ func (s *Store) Keys(ctx context.Context, scan keyfold.KeyScan) (page []keyfold.
 			}
 		}
 		slices.SortFunc(page, func(a, b keyfold.KeyRecord) int {
-			return compare(scan.Index, place(scan.Index, a), place(scan.Index, b))
+			return comparePositions(scan.Index, positionOf(scan.Index, a), positionOf(scan.Index, b))
 		})
 		page = page[:min(len(page), scan.Limit)]
 		for i, record := range page {
 			row, _ := st.keys.get(record.ID)
-			page[i] = st.whole(row)
+			page[i] = st.keyRecord(row)
 		}
 		return nil
 	})
 	return page, err
 }
 
-// inScan reports whether the scan shows the key, on this page or a later one.
+// inScan reports whether the scan includes the key, on this page or a later one.
 func inScan(key keyfold.KeyRecord, scan keyfold.KeyScan) bool {
 	switch scan.Index {
 	case keyfold.KeysByOwner:
@@ -275,21 +271,21 @@ func inScan(key keyfold.KeyRecord, scan keyfold.KeyScan) bool {
 		}
 	}
 	after := keyfold.Position{At: milli(scan.After.At), ID: scan.After.ID}
-	return after == keyfold.Position{} || compare(scan.Index, place(scan.Index, key), after) > 0
+	return after == keyfold.Position{} || comparePositions(scan.Index, positionOf(scan.Index, key), after) > 0
 }
 
-// place is where a key stands in a scan. A walk is stable because it goes on
-// from a place, and neither CreatedAt nor ID ever changes.
-func place(index keyfold.KeyIndex, key keyfold.KeyRecord) keyfold.Position {
+// positionOf returns the position of a key in a scan. The pages of a scan neither
+// skip nor repeat keys, because CreatedAt and ID never change.
+func positionOf(index keyfold.KeyIndex, key keyfold.KeyRecord) keyfold.Position {
 	if index == keyfold.KeysExpiring {
 		return keyfold.Position{At: key.ExpiresAt, ID: key.ID}
 	}
 	return keyfold.Position{At: key.CreatedAt, ID: key.ID}
 }
 
-// compare orders places: soonest first where the index is KeysExpiring, newest
-// first otherwise. Ids are compared byte by byte.
-func compare(index keyfold.KeyIndex, a, b keyfold.Position) int {
+// comparePositions orders positions: earliest first for KeysExpiring, and newest first
+// for every other index. IDs are compared byte by byte.
+func comparePositions(index keyfold.KeyIndex, a, b keyfold.Position) int {
 	order := cmp.Or(a.At.Compare(b.At), strings.Compare(a.ID, b.ID))
 	if index == keyfold.KeysExpiring {
 		return order
@@ -300,19 +296,20 @@ func compare(index keyfold.KeyIndex, a, b keyfold.Position) int {
 func revoked(row keyRow) bool  { return !row.record.RevokedAt.IsZero() }
 func disabled(row keyRow) bool { return !row.record.DisabledAt.IsZero() }
 
-// expired reports whether the deadline has come: it is exclusive.
+// expired reports whether the key has expired. A key expires exactly at ExpiresAt.
 func expired(row keyRow, at time.Time) bool {
 	return !row.record.ExpiresAt.IsZero() && !milli(at).Before(row.record.ExpiresAt)
 }
 
-// mayOwn reports whether a key may have that UserID: none, or one of a user.
-func (s *state) mayOwn(userID string) bool {
+// ownerExists reports whether a key may have this UserID: it must be empty or the ID
+// of a user.
+func (s *state) ownerExists(userID string) bool {
 	_, exists := s.users.get(userID)
 	return exists || userID == ""
 }
 
-// userDisabled reports whether a key with that UserID has a user who is disabled or
-// does not exist.
+// userDisabled reports whether the user of a key is disabled or does not exist. It is
+// false for a key without a user.
 func (s *state) userDisabled(userID string) bool {
 	if userID == "" {
 		return false
@@ -321,22 +318,21 @@ func (s *state) userDisabled(userID string) bool {
 	return !exists || !user.DisabledAt.IsZero()
 }
 
-// changeKey puts a key that changed.
+// changeKey stores a key that was changed at the time at.
 func (s *state) changeKey(record keyfold.KeyRecord, at time.Time) {
 	record.UpdatedAt = milli(at)
 	record.Version++
 	s.putKey(record)
 }
 
-// putKey puts the key in both of its forms. The totals and the state of its user are
-// not part of it.
+// putKey stores both forms of the key, without its totals and the state of its user.
 func (s *state) putKey(record keyfold.KeyRecord) {
 	record.Uses, record.LastUsedAt, record.UserDisabled = 0, time.Time{}, false
-	s.keys.put(record.ID, keyRow{record: record, verify: narrow(record)})
+	s.keys.put(record.ID, keyRow{record: record, verify: verifyRecord(record)})
 }
 
-// whole returns a copy of the key with its totals and the state of its user.
-func (s *state) whole(row keyRow) keyfold.KeyRecord {
+// keyRecord returns a copy of the key with its totals and the state of its user.
+func (s *state) keyRecord(row keyRow) keyfold.KeyRecord {
 	key := clone(row.record)
 	sum, _ := s.totals.get(key.ID)
 	key.Uses, key.LastUsedAt = sum.uses, sum.lastUsedAt
@@ -344,8 +340,8 @@ func (s *state) whole(row keyRow) keyfold.KeyRecord {
 	return key
 }
 
-// narrow returns the form that VerifyKey reads.
-func narrow(key keyfold.KeyRecord) keyfold.VerifyRecord {
+// verifyRecord returns the form of a key that VerifyKey reads.
+func verifyRecord(key keyfold.KeyRecord) keyfold.VerifyRecord {
 	record := keyfold.VerifyRecord{
 		KeyID:       key.ID,
 		Secret:      key.Secret,
@@ -373,8 +369,8 @@ func narrow(key keyfold.KeyRecord) keyfold.VerifyRecord {
 	return record
 }
 
-// clone returns a copy that shares nothing with the original, as if it had
-// been to a database and back: a caller may write to what it gave or got.
+// clone returns a deep copy with the precision that databases keep. Callers may change
+// the slices and maps that they pass in or get back.
 func clone(key keyfold.KeyRecord) keyfold.KeyRecord {
 	key.Scopes = slices.Clone(key.Scopes)
 	key.Networks = slices.Clone(key.Networks)

@@ -7,7 +7,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// CreateOneTimeToken inserts the token in place of the user's others for its purpose.
+// CreateOneTimeToken implements keyfold.OneTimeTokenStore.
 func (s *Store) CreateOneTimeToken(ctx context.Context, token keyfold.OneTimeTokenRecord, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		if _, err := st.user(token.UserID); err != nil {
@@ -23,13 +23,12 @@ func (s *Store) CreateOneTimeToken(ctx context.Context, token keyfold.OneTimeTok
 		}
 		token.CreatedAt, token.ExpiresAt = milli(token.CreatedAt), milli(token.ExpiresAt)
 		st.oneTimes.put(token.Sum, token)
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		st.recordMutation(m.Target, m)
 		return nil
 	})
 }
 
-// OneTime returns the token.
+// OneTimeToken implements keyfold.OneTimeTokenStore.
 func (s *Store) OneTimeToken(ctx context.Context, sum [32]byte) (token keyfold.OneTimeTokenRecord, err error) {
 	err = s.read(ctx, func(st *state) error {
 		var ok bool
@@ -41,7 +40,7 @@ func (s *Store) OneTimeToken(ctx context.Context, sum [32]byte) (token keyfold.O
 	return token, err
 }
 
-// UseOneTimeToken removes the token and changes its user.
+// UseOneTimeToken implements keyfold.OneTimeTokenStore.
 func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse, m keyfold.Mutation) (user keyfold.UserRecord, err error) {
 	err = s.write(ctx, func(st *state) error {
 		token, ok := st.oneTimes.get(use.Sum)
@@ -66,8 +65,7 @@ func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse
 		st.oneTimes.delete(use.Sum)
 		user = st.changeUser(record, m.At)
 		m.Target = record.ID
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		st.recordMutation(m.Target, m)
 		return nil
 	})
 	if err != nil {
@@ -76,7 +74,7 @@ func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse
 	return user, nil
 }
 
-// PruneOneTimeTokens deletes tokens that have expired.
+// PruneOneTimeTokens implements keyfold.OneTimeTokenStore.
 func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.write(ctx, func(st *state) error {
 		deleted = pruneExpired(&st.oneTimes, func(token keyfold.OneTimeTokenRecord) time.Time { return token.ExpiresAt }, at, limit, &more)
@@ -88,8 +86,8 @@ func (s *Store) PruneOneTimeTokens(ctx context.Context, at time.Time, limit int)
 	return deleted, more, nil
 }
 
-// pruneExpired deletes rows that expire at that time or before, oldest first.
+// pruneExpired deletes rows that expire at the time at or earlier, oldest first.
 func pruneExpired[K comparable, V any](rows *table[K, V], expires func(V) time.Time, at time.Time, limit int, more *bool) int {
-	after := milli(at).Add(time.Millisecond) // rows keep no part of a millisecond
+	after := milli(at).Add(time.Millisecond) // rows store whole milliseconds
 	return pruneOldest(rows, func(_ K, row V) time.Time { return expires(row) }, after, limit, more)
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Setting returns the value of that name.
+// Setting implements keyfold.SettingStore.
 func (s *Store) Setting(ctx context.Context, name string) (value string, err error) {
 	err = s.read(ctx, func(st *state) error {
 		var ok bool
@@ -18,7 +18,7 @@ func (s *Store) Setting(ctx context.Context, name string) (value string, err err
 	return value, err
 }
 
-// AddSetting stores the value where the name has none.
+// AddSetting implements keyfold.SettingStore.
 func (s *Store) AddSetting(ctx context.Context, name, value string) (stored string, err error) {
 	err = s.write(ctx, func(st *state) error {
 		var ok bool
@@ -34,12 +34,11 @@ func (s *Store) AddSetting(ctx context.Context, name, value string) (stored stri
 	return stored, nil
 }
 
-// SetSetting stores the value.
+// SetSetting implements keyfold.SettingStore.
 func (s *Store) SetSetting(ctx context.Context, name, value string, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		st.settings.put(name, value)
-		st.addChange(m, name)
-		st.addAudit(m)
+		st.recordMutation(name, m)
 		return nil
 	})
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// state is everything that a store keeps. A transaction works on a state that
-// lies over the committed one and holds only what it changed.
+// state contains all data of a store. A transaction works on a state on top of the
+// committed state, which contains only the rows that the transaction changed.
 type state struct {
 	below *state // nil for the committed state
 
@@ -18,8 +18,8 @@ type state struct {
 	claims table[claim, time.Time] // batches that were applied, with UsageBatch.At
 
 	users     table[string, keyfold.UserRecord]
-	usernames table[string, string] // the id of a user, by UsernameKey
-	emails    table[string, string] // the same, by EmailKey
+	usernames table[string, string] // UsernameKey to user ID
+	emails    table[string, string] // EmailKey to user ID
 	oneTimes  table[[32]byte, keyfold.OneTimeTokenRecord]
 	throttles table[string, keyfold.Throttle]
 	settings  table[string, string]
@@ -27,12 +27,12 @@ type state struct {
 	logs
 }
 
-// logs are the parts that grow at the end, oldest first. A state shares them
-// with the one below: it may append, since the one below never looks beyond its
-// own length, but must copy to change anything else.
+// logs are the append-only parts of a state, oldest entry first. A state shares them
+// with the state below. It may append, because the state below never reads beyond its
+// own length, but it must copy a log before any other change.
 //
-// The numbers are those given last. They are kept apart from the rows, because
-// pruning must not let a number come back.
+// The sequence numbers are those of the newest entries. They are stored separately,
+// because a number must not be reused after its entry was pruned.
 type logs struct {
 	events    []keyfold.UsageEvent
 	changes   []keyfold.Change
@@ -58,7 +58,7 @@ func newState() *state {
 	}
 }
 
-// over returns a state that reads like s and keeps its changes to itself.
+// over returns a state on top of s. Changes of it do not affect s until merge.
 func (s *state) over() *state {
 	return &state{
 		below:  s,
@@ -78,7 +78,7 @@ func (s *state) over() *state {
 	}
 }
 
-// merge puts what changed into the state below.
+// merge applies the changes to the state below.
 func (s *state) merge() {
 	s.keys.merge()
 	s.totals.merge()
@@ -93,37 +93,37 @@ func (s *state) merge() {
 	s.below.logs = s.logs
 }
 
-// table is a map, or the changes to the map below it.
+// table is a map, or a set of changes to the table below.
 type table[K comparable, V any] struct {
-	below *table[K, V]
-	rows  map[K]V
-	gone  map[K]bool // in below and deleted here
+	below   *table[K, V]
+	rows    map[K]V
+	deleted map[K]bool // keys that are deleted here and may exist below
 }
 
 func newTable[K comparable, V any](below *table[K, V]) table[K, V] {
-	return table[K, V]{below: below, rows: map[K]V{}, gone: map[K]bool{}}
+	return table[K, V]{below: below, rows: map[K]V{}, deleted: map[K]bool{}}
 }
 
 func (t *table[K, V]) get(key K) (V, bool) {
-	if row, ok := t.rows[key]; ok || t.below == nil || t.gone[key] {
+	if row, ok := t.rows[key]; ok || t.below == nil || t.deleted[key] {
 		return row, ok
 	}
 	return t.below.get(key)
 }
 
 func (t *table[K, V]) put(key K, row V) {
-	delete(t.gone, key)
+	delete(t.deleted, key)
 	t.rows[key] = row
 }
 
 func (t *table[K, V]) delete(key K) {
 	delete(t.rows, key)
 	if t.below != nil {
-		t.gone[key] = true
+		t.deleted[key] = true
 	}
 }
 
-// all yields the rows in no order.
+// all yields the rows in no particular order.
 func (t *table[K, V]) all() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		for key, row := range t.rows {
@@ -135,7 +135,7 @@ func (t *table[K, V]) all() iter.Seq2[K, V] {
 			return
 		}
 		for key, row := range t.below.all() {
-			if _, changed := t.rows[key]; changed || t.gone[key] {
+			if _, changed := t.rows[key]; changed || t.deleted[key] {
 				continue
 			}
 			if !yield(key, row) {
@@ -146,7 +146,7 @@ func (t *table[K, V]) all() iter.Seq2[K, V] {
 }
 
 func (t *table[K, V]) merge() {
-	for key := range t.gone {
+	for key := range t.deleted {
 		t.below.delete(key)
 	}
 	for key, row := range t.rows {
@@ -154,8 +154,8 @@ func (t *table[K, V]) merge() {
 	}
 }
 
-// milli cuts a time to what every store keeps: milliseconds, in UTC. The zero
-// time means "none" and stays as it is.
+// milli returns the time in UTC with the precision that every store keeps,
+// milliseconds. The zero time, which means "none", stays the zero time.
 func milli(t time.Time) time.Time {
 	if t.IsZero() {
 		return time.Time{}

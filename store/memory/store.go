@@ -1,10 +1,9 @@
-// Package memory keeps Keyfold's state in the memory of one process, for tests
-// and throw-away programs: everything is lost at exit, and nothing bounds it
-// but what is pruned and deleted.
+// Package memory is a [keyfold.Store] in the memory of one process, for tests and
+// short-lived programs. All data is lost when the process exits. Memory use grows
+// until data is pruned or deleted.
 //
-// It is also the contract of [keyfold.Store] in its shortest form. An author who
-// writes another store can read here what each method means, without a
-// database in between.
+// The package is also the shortest implementation of the Store contract. Authors of
+// other stores can read here what each method does, without a database in between.
 package memory
 
 import (
@@ -23,102 +22,101 @@ var (
 
 var _ keyfold.Store = (*Store)(nil)
 
-// Store is a [keyfold.Store] in memory. Make one with [New]; it is safe for
-// concurrent use.
+// Store is a [keyfold.Store] in memory, made by [New]. It is safe for concurrent use.
 //
-// One transaction writes at a time, and every mutation is one. Readers never
-// wait for it: they see what was committed last. Inside [Store.InTx] all work
-// must therefore go through the Store that the function is given: a write
-// through the outer Store waits for the transaction to end, until its context
-// does.
+// Every mutation is a transaction, and only one transaction writes at a time. Readers
+// never wait: they see the last committed state. Inside [Store.InTx] all work must go
+// through the Store that the function receives. A write through the outer Store would
+// wait for the transaction to end, and fail when its context is done.
 type Store struct {
 	db *db
 	tx *Tx // nil for the Store that New returned
 }
 
-// db is what a Store and the Stores of its transactions have in common.
+// db is shared by a Store and the Stores of its transactions.
 type db struct {
-	// feedID tells the cursors of this store from those of every other.
+	// feedID distinguishes the cursors of this store from those of other stores.
 	feedID string
-	// writing holds a token while a transaction is open. It is a channel
-	// rather than a mutex so that waiting can end with a context.
+	// writing holds a token while a transaction is open. It is a channel and not a
+	// mutex, so that a context can end the wait.
 	writing chan struct{}
 
-	mu        sync.RWMutex // guards what follows
-	committed *state
-	closed    bool
+	shared struct {
+		sync.RWMutex
+		committed *state
+		closed    bool
+	}
 }
 
-// New returns an empty Store. It needs no Close, but has one.
+// New returns an empty Store. Calling Close is optional.
 func New() *Store {
-	return &Store{db: &db{
-		feedID:    rand.Text(),
-		writing:   make(chan struct{}, 1),
-		committed: newState(),
-	}}
+	db := &db{feedID: rand.Text(), writing: make(chan struct{}, 1)}
+	db.shared.committed = newState()
+	return &Store{db: db}
 }
 
-// Ping returns an error when ctx is done or the Store was closed.
+// Ping returns an error if ctx is done or the Store is closed.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.read(ctx, func(*state) error { return nil })
 }
 
-// Check returns an error when ctx is done or the Store was closed. A process
-// always understands what it keeps in its own memory.
+// Check returns an error if ctx is done or the Store is closed. The schema always
+// fits, because it is part of the process.
 func (s *Store) Check(ctx context.Context) error { return s.Ping(ctx) }
 
-// Close makes every later call fail. Closing again does nothing, and so does
-// closing a Store that is bound to a transaction.
+// Close makes every later call fail. Closing a Store twice, or closing a Store that is
+// bound to a transaction, has no effect.
 func (s *Store) Close() error {
 	if s.tx != nil {
 		return nil
 	}
-	s.db.mu.Lock()
-	defer s.db.mu.Unlock()
-	s.db.closed = true
+	s.db.shared.Lock()
+	defer s.db.shared.Unlock()
+	s.db.shared.closed = true
 	return nil
 }
 
-// check returns why no work can begin, or nil.
-func (s *Store) check(ctx context.Context) error {
+// usable returns an error if ctx is done, the transaction has ended, or the Store is
+// closed.
+func (s *Store) usable(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if s.tx != nil && s.tx.ended {
 		return errDone
 	}
-	s.db.mu.RLock()
-	defer s.db.mu.RUnlock()
-	if s.db.closed {
+	s.db.shared.RLock()
+	defer s.db.shared.RUnlock()
+	if s.db.shared.closed {
 		return errClosed
 	}
 	return nil
 }
 
-// read calls fn with the state that this Store sees: its transaction's, or
-// what was committed last.
+// read calls fn with the state of the transaction that s is bound to, or else with the
+// last committed state.
 func (s *Store) read(ctx context.Context, fn func(*state) error) error {
-	if err := s.check(ctx); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return err
 	}
 	if s.tx != nil {
 		return fn(s.tx.state)
 	}
-	s.db.mu.RLock()
-	defer s.db.mu.RUnlock()
-	return fn(s.db.committed)
+	s.db.shared.RLock()
+	defer s.db.shared.RUnlock()
+	return fn(s.db.shared.committed)
 }
 
-// write calls fn with a state that is kept only when fn returns nil. In a
-// transaction that is a layer of its own too, so that a method which fails
-// leaves nothing behind while the transaction goes on.
+// write calls fn with a new state, and keeps that state only if fn returns nil. A
+// transaction uses a new state for each call too, so that a method that fails has no
+// effect on the rest of the transaction.
 func (s *Store) write(ctx context.Context, fn func(*state) error) error {
 	if s.tx == nil {
 		return s.InTx(ctx, func(bound keyfold.Store) error {
 			return bound.(*Store).write(ctx, fn)
 		})
 	}
-	if err := s.check(ctx); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return err
 	}
 	layer := s.tx.state.over()

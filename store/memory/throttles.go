@@ -7,13 +7,13 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// DatabaseID returns what tells this store's data from that of every other.
+// DatabaseID implements keyfold.ThrottleStore.
 func (s *Store) DatabaseID(ctx context.Context) (id string, err error) {
 	err = s.read(ctx, func(*state) error { id = s.db.feedID; return nil })
 	return id, err
 }
 
-// Throttle returns the row of that name.
+// Throttle implements keyfold.ThrottleStore.
 func (s *Store) Throttle(ctx context.Context, name string) (row keyfold.Throttle, err error) {
 	err = s.read(ctx, func(st *state) error {
 		var ok bool
@@ -25,12 +25,12 @@ func (s *Store) Throttle(ctx context.Context, name string) (row keyfold.Throttle
 	return row, err
 }
 
-// ReserveAttempt counts one attempt on all names, or on none.
+// ReserveAttempt implements keyfold.ThrottleStore.
 func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	err = s.write(ctx, func(st *state) error {
 		for _, reserved := range names {
 			row, _ := st.throttles.get(reserved.Name)
-			if row.BlockedUntil.After(at) && row.ExpiresAt.After(at) && row.BlockedUntil.After(blocking.BlockedUntil) {
+			if blocksLonger(row, blocking, at) {
 				blocking = row
 			}
 		}
@@ -50,28 +50,32 @@ func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleRese
 	return blocking, nil
 }
 
-// RecordAttemptResult applies the result.
+// blocksLonger reports whether row blocks at the time at, and for longer than other.
+func blocksLonger(row, other keyfold.Throttle, at time.Time) bool {
+	return row.ExpiresAt.After(at) && row.BlockedUntil.After(at) && row.BlockedUntil.After(other.BlockedUntil)
+}
+
+// RecordAttemptResult implements keyfold.ThrottleStore.
 func (s *Store) RecordAttemptResult(ctx context.Context, result keyfold.AttemptResult) error {
 	return s.write(ctx, func(st *state) error {
-		st.settle(result)
+		st.applyResult(result)
 		return nil
 	})
 }
 
-// UnlockUser applies the result and notes it as a change.
+// UnlockUser implements keyfold.ThrottleStore.
 func (s *Store) UnlockUser(ctx context.Context, id string, result keyfold.AttemptResult, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		if _, err := st.user(id); err != nil {
 			return err
 		}
-		st.settle(result)
-		st.addChange(m, id)
-		st.addAudit(m)
+		st.applyResult(result)
+		st.recordMutation(id, m)
 		return nil
 	})
 }
 
-func (s *state) settle(result keyfold.AttemptResult) {
+func (s *state) applyResult(result keyfold.AttemptResult) {
 	for _, name := range result.Clear {
 		s.throttles.delete(name)
 	}
@@ -85,7 +89,7 @@ func (s *state) settle(result keyfold.AttemptResult) {
 	}
 }
 
-// PruneThrottles deletes rows that have expired.
+// PruneThrottles implements keyfold.ThrottleStore.
 func (s *Store) PruneThrottles(ctx context.Context, at time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.write(ctx, func(st *state) error {
 		deleted = pruneExpired(&st.throttles, func(row keyfold.Throttle) time.Time { return row.ExpiresAt }, at, limit, &more)

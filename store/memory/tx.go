@@ -6,20 +6,19 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Tx is a transaction that its caller ends, as a host's own transaction is. It
-// lets a test see what a Service does that is bound to one. It is not safe for
-// concurrent use.
+// Tx is a transaction that its caller ends. It stands in for a database transaction in
+// tests of code that binds a Service to one. It is not safe for concurrent use.
 type Tx struct {
 	db    *db
 	state *state
 	ended bool
 }
 
-// Begin waits until no other transaction is open and begins one. It returns
-// ctx.Err() when ctx is done first. Every Tx must be ended by Commit or
-// Rollback: until then all other writers wait.
+// Begin waits until no other transaction is open, and begins one. It returns ctx.Err()
+// if ctx is done first. The caller must end the transaction with Commit or Rollback.
+// All other writers wait until then.
 func (s *Store) Begin(ctx context.Context) (*Tx, error) {
-	if err := s.check(ctx); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
 	select {
@@ -27,35 +26,34 @@ func (s *Store) Begin(ctx context.Context) (*Tx, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	// Only transactions change the committed state, so this one may
-	// read it without the lock while it is open.
-	return &Tx{db: s.db, state: s.db.committed.over()}, nil
+	// Only the open transaction changes the committed state, so it can read that state
+	// without the lock.
+	return &Tx{db: s.db, state: s.db.shared.committed.over()}, nil
 }
 
-// Tx returns the transaction as a Service takes it.
+// Tx returns the transaction in the form that [keyfold.Service.With] accepts.
 func (tx *Tx) Tx() keyfold.Tx {
 	return keyfold.Tx{Store: &Store{db: tx.db, tx: tx}}
 }
 
-// Commit makes what was done visible to all, at once. It returns an error when
-// the transaction has ended already or the Store was closed; then nothing of
-// it is kept.
+// Commit makes all changes visible at the same time. It returns an error and keeps
+// nothing if the transaction has already ended or the Store is closed.
 func (tx *Tx) Commit() error {
 	if tx.ended {
 		return errDone
 	}
 	defer tx.end()
-	tx.db.mu.Lock()
-	defer tx.db.mu.Unlock()
-	if tx.db.closed {
+	tx.db.shared.Lock()
+	defer tx.db.shared.Unlock()
+	if tx.db.shared.closed {
 		return errClosed
 	}
 	tx.state.merge()
 	return nil
 }
 
-// Rollback forgets what was done. After Commit or Rollback it does nothing, so
-// that it can be deferred.
+// Rollback discards all changes. It has no effect after Commit or Rollback, so it can
+// be deferred.
 func (tx *Tx) Rollback() error {
 	if !tx.ended {
 		tx.end()
@@ -68,12 +66,10 @@ func (tx *Tx) end() {
 	<-tx.db.writing
 }
 
-// InTx calls fn once with a Store that is bound to a transaction, commits when
-// fn returns nil and rolls back when it returns an error, panics or leaves ctx
-// done. There is only one writer, so nothing is ever retried.
+// InTx implements keyfold.Store. There is only one writer, so fn is called only once.
 func (s *Store) InTx(ctx context.Context, fn func(keyfold.Store) error) error {
 	if s.tx != nil {
-		if err := s.check(ctx); err != nil {
+		if err := s.usable(ctx); err != nil {
 			return err
 		}
 		return fn(s)
@@ -82,7 +78,7 @@ func (s *Store) InTx(ctx context.Context, fn func(keyfold.Store) error) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() // also when fn panics, and the panic goes on
+	defer tx.Rollback() // even if fn panics
 	if err := fn(tx.Tx().Store); err != nil {
 		return err
 	}

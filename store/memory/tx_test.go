@@ -93,7 +93,7 @@ func TestTxIsSeenOutsideOnlyAfterCommit(t *testing.T) {
 	}
 }
 
-func TestRollbackForgetsEverything(t *testing.T) {
+func TestRollbackDiscardsEverything(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
 	tx := begin(t, store)
@@ -125,11 +125,11 @@ func TestSecondWriterWaitsUntilItsContextIsDone(t *testing.T) {
 	defer cancel()
 	err := store.CreateKey(ctx, record("k1"), keyfold.Mutation{Target: "k1"})
 	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("CreateKey beside a transaction: got error %v, want %v", err, context.DeadlineExceeded)
+		t.Errorf("CreateKey during a transaction: got error %v, want %v", err, context.DeadlineExceeded)
 	}
 }
 
-func TestRefusedChangeLeavesNoLayerInTransaction(t *testing.T) {
+func TestFailedCallHasNoEffectOnTransaction(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
 	tx := begin(t, store)

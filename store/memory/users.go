@@ -8,20 +8,19 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// CreateUser inserts the user.
+// CreateUser implements keyfold.UserStore.
 func (s *Store) CreateUser(ctx context.Context, user keyfold.UserRecord, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		if _, exists := st.users.get(user.ID); exists || st.taken(user) {
 			return keyfold.ErrConflict
 		}
 		st.putUser(user)
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		st.recordMutation(m.Target, m)
 		return nil
 	})
 }
 
-// User returns the user.
+// User implements keyfold.UserStore.
 func (s *Store) User(ctx context.Context, id string) (user keyfold.UserRecord, err error) {
 	err = s.read(ctx, func(st *state) (err error) {
 		user, err = st.user(id)
@@ -30,7 +29,7 @@ func (s *Store) User(ctx context.Context, id string) (user keyfold.UserRecord, e
 	return user, err
 }
 
-// UserByUsername returns the user that has the key.
+// UserByUsername implements keyfold.UserStore.
 func (s *Store) UserByUsername(ctx context.Context, usernameKey string) (user keyfold.UserRecord, err error) {
 	err = s.read(ctx, func(st *state) (err error) {
 		id, _ := st.usernames.get(usernameKey)
@@ -40,7 +39,7 @@ func (s *Store) UserByUsername(ctx context.Context, usernameKey string) (user ke
 	return user, err
 }
 
-// UserByEmail returns the user that has the key.
+// UserByEmail implements keyfold.UserStore.
 func (s *Store) UserByEmail(ctx context.Context, emailKey string) (user keyfold.UserRecord, err error) {
 	err = s.read(ctx, func(st *state) (err error) {
 		id, _ := st.emails.get(emailKey)
@@ -50,26 +49,28 @@ func (s *Store) UserByEmail(ctx context.Context, emailKey string) (user keyfold.
 	return user, err
 }
 
-// Users returns one page of users.
+// Users implements keyfold.UserStore.
 func (s *Store) Users(ctx context.Context, scan keyfold.UserScan) (page []keyfold.UserRecord, err error) {
 	after := keyfold.Position{At: milli(scan.After.At), ID: scan.After.ID}
-	at := func(user keyfold.UserRecord) keyfold.Position {
+	position := func(user keyfold.UserRecord) keyfold.Position {
 		return keyfold.Position{At: user.CreatedAt, ID: user.ID}
 	}
 	err = s.read(ctx, func(st *state) error {
 		for _, user := range st.users.all() {
-			if after == (keyfold.Position{}) || compare(keyfold.KeysAll, at(user), after) > 0 {
+			if after == (keyfold.Position{}) || comparePositions(keyfold.KeysAll, position(user), after) > 0 {
 				page = append(page, user)
 			}
 		}
-		slices.SortFunc(page, func(a, b keyfold.UserRecord) int { return compare(keyfold.KeysAll, at(a), at(b)) })
+		slices.SortFunc(page, func(a, b keyfold.UserRecord) int {
+			return comparePositions(keyfold.KeysAll, position(a), position(b))
+		})
 		page = page[:min(len(page), scan.Limit)]
 		return nil
 	})
 	return page, err
 }
 
-// UpdateUser writes how the user is called.
+// UpdateUser implements keyfold.UserStore.
 func (s *Store) UpdateUser(ctx context.Context, user keyfold.UserRecord, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		record, err := st.user(user.ID)
@@ -85,13 +86,12 @@ func (s *Store) UpdateUser(ctx context.Context, user keyfold.UserRecord, m keyfo
 		record.Email, record.EmailKey = user.Email, user.EmailKey
 		record.EmailVerifiedAt = user.EmailVerifiedAt
 		st.changeUser(record, user.UpdatedAt)
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		st.recordMutation(m.Target, m)
 		return nil
 	})
 }
 
-// SetPassword writes the hash of another password.
+// SetPassword implements keyfold.UserStore.
 func (s *Store) SetPassword(ctx context.Context, id, hash string, version int64, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		record, err := st.user(id)
@@ -102,18 +102,16 @@ func (s *Store) SetPassword(ctx context.Context, id, hash string, version int64,
 			return keyfold.ErrStale
 		}
 		st.changeUser(withPassword(record, hash, m.At), m.At)
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		st.recordMutation(m.Target, m)
 		return nil
 	})
 }
 
-// RehashPassword replaces the hash where it is still the old one. A user who is
-// gone has no hash to replace.
+// RehashPassword implements keyfold.UserStore.
 func (s *Store) RehashPassword(ctx context.Context, id, old, new string) error {
 	return s.write(ctx, func(st *state) error {
-		record, err := st.user(id)
-		if err == nil && record.PasswordHash == old {
+		record, ok := st.users.get(id)
+		if ok && record.PasswordHash == old {
 			record.PasswordHash = new
 			st.putUser(record)
 		}
@@ -121,7 +119,7 @@ func (s *Store) RehashPassword(ctx context.Context, id, old, new string) error {
 	})
 }
 
-// SetUserState applies the change where its guard holds.
+// SetUserState implements keyfold.UserStore.
 func (s *Store) SetUserState(ctx context.Context, id string, change keyfold.StateChange, reason string,
 	m keyfold.Mutation,
 ) (changed bool, err error) {
@@ -130,25 +128,24 @@ func (s *Store) SetUserState(ctx context.Context, id string, change keyfold.Stat
 		if err != nil {
 			return err
 		}
-		off := !record.DisabledAt.IsZero()
+		disabled := !record.DisabledAt.IsZero()
 		switch {
-		case change == keyfold.DisableChange && !off:
+		case change == keyfold.DisableChange && !disabled:
 			record.DisabledAt, record.DisabledReason = m.At, reason
-		case change == keyfold.EnableChange && off:
+		case change == keyfold.EnableChange && disabled:
 			record.DisabledAt, record.DisabledReason = time.Time{}, ""
 		default:
 			return nil
 		}
 		changed = true
 		st.changeUser(record, m.At)
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		st.recordMutation(m.Target, m)
 		return nil
 	})
 	return changed && err == nil, err
 }
 
-// DeleteUser removes the user and all that belongs to it.
+// DeleteUser implements keyfold.UserStore.
 func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) error {
 	return s.write(ctx, func(st *state) error {
 		record, err := st.user(id)
@@ -163,8 +160,7 @@ func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) e
 				st.oneTimes.delete(sum)
 			}
 		}
-		st.addChange(m, m.Target)
-		st.addAudit(m)
+		st.recordMutation(m.Target, m)
 		m.Action, m.Before, m.After = "key.delete", "", ""
 		for _, keyID := range st.keysOf(id) {
 			st.keys.delete(keyID)
@@ -176,7 +172,7 @@ func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) e
 	})
 }
 
-// user returns the user of that id.
+// user returns the user with this ID, or ErrNotFound.
 func (s *state) user(id string) (keyfold.UserRecord, error) {
 	record, ok := s.users.get(id)
 	if !ok {
@@ -185,14 +181,14 @@ func (s *state) user(id string) (keyfold.UserRecord, error) {
 	return record, nil
 }
 
-// taken reports whether another user has one of the keys.
+// taken reports whether another user has the username or the e-mail address.
 func (s *state) taken(user keyfold.UserRecord) bool {
 	byName, named := s.usernames.get(user.UsernameKey)
 	byEmail, mailed := s.emails.get(user.EmailKey)
 	return named && byName != user.ID || mailed && byEmail != user.ID
 }
 
-// keysOf returns the ids of a user's keys, in order.
+// keysOf returns the sorted IDs of a user's keys.
 func (s *state) keysOf(userID string) (ids []string) {
 	for id, row := range s.keys.all() {
 		if row.record.UserID == userID {
@@ -203,21 +199,21 @@ func (s *state) keysOf(userID string) (ids []string) {
 	return ids
 }
 
-// withPassword returns the user with another password.
+// withPassword returns the user with a new password.
 func withPassword(user keyfold.UserRecord, hash string, at time.Time) keyfold.UserRecord {
 	user.PasswordHash, user.PasswordChangedAt = hash, at
 	user.PasswordVersion++
 	return user
 }
 
-// changeUser puts a user who changed, and returns it as it became.
+// changeUser stores a user who was changed at the time at, and returns the new record.
 func (s *state) changeUser(record keyfold.UserRecord, at time.Time) keyfold.UserRecord {
 	record.UpdatedAt = at
 	record.Version++
 	return s.putUser(record)
 }
 
-// putUser puts the user, and what it is found by in place of what it was.
+// putUser stores the user and replaces the entries by which it is found.
 func (s *state) putUser(record keyfold.UserRecord) keyfold.UserRecord {
 	if was, ok := s.users.get(record.ID); ok {
 		s.usernames.delete(was.UsernameKey)
