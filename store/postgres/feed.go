@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -28,12 +27,10 @@ func (f feed) Now(ctx context.Context) (sqlstore.Cursor, error) {
 		return sqlstore.Cursor{}, err
 	}
 	if len(rows) == 0 {
-		return sqlstore.Cursor{}, errLostMeta
+		return sqlstore.Cursor{}, sqlstore.ErrNoMeta
 	}
 	return cursor(&rows[0]), nil
 }
-
-var errLostMeta = errors.New("the table keyfold_meta has lost its row")
 
 // Poll implements sqlstore.Feed.
 func (f feed) Poll(ctx context.Context, since sqlstore.Cursor) ([]keyfold.Change, sqlstore.Cursor, bool, error) {
@@ -46,7 +43,7 @@ func (f feed) Poll(ctx context.Context, since sqlstore.Cursor) ([]keyfold.Change
 		return nil, sqlstore.Cursor{}, false, err
 	}
 	if len(rows) == 0 {
-		return nil, sqlstore.Cursor{}, false, errLostMeta
+		return nil, sqlstore.Cursor{}, false, sqlstore.ErrNoMeta
 	}
 	head := &rows[0]
 	next := cursor(head)

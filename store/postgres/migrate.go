@@ -30,7 +30,7 @@ func version(ctx context.Context, db querier) (version sqlstore.Version, err err
 	err = db.QueryRow(ctx, "SELECT schema_version, oldest_version FROM keyfold_meta WHERE id = 1").
 		Scan(&version.Schema, &version.Oldest)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return version, errLostMeta
+		return version, sqlstore.ErrNoMeta
 	}
 	return version, err
 }

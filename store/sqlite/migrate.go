@@ -9,13 +9,13 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// migrator migrates in one immediate transaction a step: others wait for it,
-// and a crash leaves nothing behind.
+// migrator runs each step in an immediate transaction. Other processes wait for it, and
+// a crash leaves no part of the step behind.
 type migrator struct{ db *sql.DB }
 
 func (m migrator) Version(ctx context.Context) (sqlstore.Version, error) { return version(ctx, m.db) }
 
-// querier is what *sql.DB and *sql.Conn have in common here.
+// querier is a *sql.DB or a *sql.Conn.
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
@@ -30,7 +30,7 @@ func version(ctx context.Context, db querier) (version sqlstore.Version, err err
 	err = db.QueryRowContext(ctx, "SELECT schema_version, oldest_version FROM keyfold_meta WHERE id = 1").
 		Scan(&version.Schema, &version.Oldest)
 	if errors.Is(err, sql.ErrNoRows) {
-		return version, errors.New("the table keyfold_meta has lost its row")
+		return version, sqlstore.ErrNoMeta
 	}
 	return version, err
 }

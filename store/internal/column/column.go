@@ -1,10 +1,11 @@
-// Package column is how stores keep what is not text or a number already, and
-// what they have in common on the way there.
+// Package column converts the values of records to and from the columns in which
+// stores keep them.
 package column
 
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,9 +13,10 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/internal/cidr"
 )
 
-// Optional returns nil for the zero time, which is stored as NULL.
+// Optional returns the column of an optional time. It is NULL for the zero time.
 func Optional(at time.Time) *int64 {
 	if at.IsZero() {
 		return nil
@@ -23,10 +25,10 @@ func Optional(at time.Time) *int64 {
 	return &millis
 }
 
-// Moment is a time as it is stored.
+// Moment returns the time of a column that contains Unix milliseconds.
 func Moment(millis int64) time.Time { return time.UnixMilli(millis).UTC() }
 
-// OptionalMoment is Moment, with the zero time for NULL.
+// OptionalMoment is the inverse of [Optional].
 func OptionalMoment(millis *int64) time.Time {
 	if millis == nil {
 		return time.Time{}
@@ -34,7 +36,8 @@ func OptionalMoment(millis *int64) time.Time {
 	return Moment(*millis)
 }
 
-// Used returns 0 for the zero time: how a key that was never used is stored.
+// Used returns the column of a time of use. It is 0 for the zero time, which means
+// "never".
 func Used(at time.Time) int64 {
 	if at.IsZero() {
 		return 0
@@ -42,8 +45,8 @@ func Used(at time.Time) int64 {
 	return at.UnixMilli()
 }
 
-// FormatIP is an IP address as it is stored: empty for the zero Addr, and
-// without a zone, which means nothing outside of the machine that saw it.
+// FormatIP returns the column of an IP address. It is empty for the zero Addr. The
+// zone is left out, because it has a meaning only on one machine.
 func FormatIP(ip netip.Addr) string {
 	if !ip.IsValid() {
 		return ""
@@ -51,15 +54,15 @@ func FormatIP(ip netip.Addr) string {
 	return ip.WithZone("").String()
 }
 
-// ParseIP is the inverse of FormatIP. Text that another program wrote and that
-// is not an IP address is the zero Addr: it must not hide the rest of the row.
+// ParseIP is the inverse of [FormatIP]. It returns the zero Addr for text that is not
+// an IP address, so that the rest of the row can still be read.
 func ParseIP(text string) netip.Addr {
 	ip, _ := netip.ParseAddr(text)
 	return ip.WithZone("")
 }
 
-// EncodeMetadata returns a JSON object, or "" for none. It does not escape for HTML: six bytes for each < would not fit
-// the column.
+// EncodeMetadata returns metadata as a JSON object, or "" if there is none. It does not
+// escape "<" for HTML, because the longer text might not fit the column.
 func EncodeMetadata(metadata map[string]string) (string, error) {
 	if len(metadata) == 0 {
 		return "", nil
@@ -73,18 +76,57 @@ func EncodeMetadata(metadata map[string]string) (string, error) {
 	return strings.TrimSuffix(text.String(), "\n"), nil
 }
 
-// Secret is a hash as it is stored.
+// EncodedKey contains the columns of a key that [DecodeKey] reads.
+type EncodedKey struct {
+	Alg, Pepper string
+	Sum         []byte
+	Scopes      string // separated by spaces
+	Networks    string // separated by spaces
+	Metadata    string // a JSON object, or empty
+	LastUsedAt  int64  // 0 if the key was never used
+}
+
+// DecodeKey sets the fields of the record that have an encoding of their own. The ID
+// of the record must be set, because errors contain it.
+func DecodeKey(record *keyfold.KeyRecord, encoded EncodedKey) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("decode key %q: %w", record.ID, err)
+		}
+	}()
+	if encoded.LastUsedAt != 0 {
+		record.LastUsedAt = Moment(encoded.LastUsedAt)
+	}
+	if encoded.Scopes != "" {
+		record.Scopes = strings.Split(encoded.Scopes, " ")
+	}
+	if record.Secret, err = Secret(encoded.Alg, encoded.Pepper, encoded.Sum); err != nil {
+		return err
+	}
+	if record.Networks, err = cidr.Split(encoded.Networks); err != nil {
+		return err
+	}
+	if encoded.Metadata == "" {
+		return nil
+	}
+	if json.Unmarshal([]byte(encoded.Metadata), &record.Metadata) != nil {
+		return errors.New("the metadata must be a JSON object of strings")
+	}
+	return nil
+}
+
+// Secret returns the hash of a secret from its columns.
 func Secret(alg, pepper string, sum []byte) (keyfold.SecretHash, error) {
 	hash := keyfold.SecretHash{Alg: alg, PepperID: pepper}
 	if copy(hash.Sum[:], sum) != len(hash.Sum) || len(sum) != len(hash.Sum) {
-		return keyfold.SecretHash{}, fmt.Errorf("the hash has %d bytes, want %d", len(sum), len(hash.Sum))
+		return keyfold.SecretHash{}, fmt.Errorf("the hash must have %d bytes, but has %d", len(hash.Sum), len(sum))
 	}
 	return hash, nil
 }
 
-// Clean makes text that comes from outside fit for every database: valid
-// UTF-8, no NUL, at most limit bytes. It is for what describes an event, where
-// a refusal would lose the event.
+// Clean makes text from a client acceptable to every database: valid UTF-8 of at most
+// limit bytes without NUL. It is meant for descriptions of events, because to refuse
+// the text would lose the event.
 func Clean(text string, limit int) string {
 	if len(text) > limit {
 		text = text[:limit]
@@ -96,7 +138,7 @@ func Clean(text string, limit int) string {
 	return text
 }
 
-// Merge sorts rows and joins those that compare as equal.
+// Merge sorts rows and joins those that compare equal.
 func Merge[T any](rows []T, order func(a, b T) int, join func(into *T, row T)) []T {
 	slices.SortFunc(rows, order)
 	kept := rows[:0]

@@ -6,7 +6,6 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
-	"github.com/keyfold/keyfold/store/internal/column"
 )
 
 // Audit implements keyfold.AuditStore.
@@ -24,15 +23,12 @@ func (s *Store) Audit(ctx context.Context, scan keyfold.AuditScan) ([]keyfold.Au
 		}
 		return err
 	})
-	entries := make([]keyfold.AuditEntry, 0, len(rows))
-	for _, row := range rows {
-		entries = append(entries, keyfold.AuditEntry{Seq: row.Seq, Mutation: keyfold.Mutation{
-			At: column.Moment(row.At), Actor: row.Actor, IP: column.ParseIP(row.IP), Action: row.Action, Target: row.Target,
-			Before: row.StateBefore, After: row.StateAfter, RequestID: row.RequestID,
-		}})
-	}
 	if err != nil {
 		return nil, err
+	}
+	entries := make([]keyfold.AuditEntry, 0, len(rows))
+	for i := range rows {
+		entries = append(entries, auditEntry(&rows[i]))
 	}
 	return entries, nil
 }

@@ -13,21 +13,21 @@ import (
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
-// Cursor is a place in the feed.
+// Cursor is a position in the feed.
 type Cursor struct {
-	// Feed names the database that the other fields are about.
+	// Feed is the ID of the database to which the other fields belong.
 	Feed string
-	// Mark and MarkAt are the number and the time of the newest change seen; 0
-	// when there was none. In another history of the database, such as a backup
-	// that was restored, that number belongs to nothing or to another change.
+	// Mark and MarkAt are the number and the time of the newest change that was read, or
+	// 0. They reveal that a backup was restored: there the number has no change, or a
+	// change with another time.
 	Mark, MarkAt int64
 	// Pruned is the highest number that had been pruned.
 	Pruned int64
-	// Rest is what the engine needs in addition.
+	// Rest contains further data of the engine.
 	Rest string
 }
 
-const cursorFormat = "2" // changes when what follows it does
+const cursorFormat = "2" // must change whenever the format changes
 
 // String returns the text that [ParseCursor] reads.
 func (c Cursor) String() string {
@@ -38,13 +38,13 @@ func (c Cursor) String() string {
 	return text + "/" + checksum(text)
 }
 
-// checksum tells a cursor from one that was cut or changed on its way, which
-// might stand for a later moment.
+// checksum detects a cursor that was truncated or modified. Such a cursor might skip
+// changes.
 func checksum(text string) string {
 	return strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(text))), 36)
 }
 
-// ParseCursor reads what Cursor.String wrote. It reports false for anything else.
+// ParseCursor is the inverse of [Cursor.String]. It returns false for other text.
 func ParseCursor(text string) (Cursor, bool) {
 	end := strings.LastIndexByte(text, '/')
 	if end < 0 || text[end+1:] != checksum(text[:end]) {
@@ -64,9 +64,9 @@ func ParseCursor(text string) (Cursor, bool) {
 	return cursor, true
 }
 
-// Continues reports whether the feed is the one that c was made of, in a state
-// that came after it. mark is the change numbered c.Mark as it is now, nil when
-// there is none.
+// Continues reports whether the feed is the one that c belongs to, in the same or a
+// later state. markAt is the time of the change with the number c.Mark, or nil if that
+// change does not exist.
 func (c Cursor) Continues(feedID string, pruned int64, markAt *int64) bool {
 	switch {
 	case feedID != c.Feed, pruned < c.Pruned:
@@ -74,7 +74,7 @@ func (c Cursor) Continues(feedID string, pruned int64, markAt *int64) bool {
 	case c.Mark == 0:
 		return true
 	case markAt == nil:
-		return pruned > c.Pruned && pruned >= c.Mark // it was pruned, not undone
+		return pruned > c.Pruned && pruned >= c.Mark // the change was pruned
 	}
 	return *markAt == c.MarkAt
 }
@@ -92,11 +92,13 @@ func (s *Store) Changes(ctx context.Context, cursor string) ([]keyfold.Change, s
 			}
 		}
 		changes = nil
-		if next, err = session.Feed.Now(ctx); err == nil && cursor != "" {
-			// What the cursor stood for cannot be told any more.
+		if next, err = session.Feed.Now(ctx); err != nil {
+			return err
+		}
+		if cursor != "" { // changes since the cursor may be missing
 			changes = []keyfold.Change{{Seq: next.Mark, At: column.Moment(next.MarkAt), Action: "feed.lost"}}
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, "", err
@@ -104,13 +106,13 @@ func (s *Store) Changes(ctx context.Context, cursor string) ([]keyfold.Change, s
 	return changes, next.String(), nil
 }
 
-// ChangeOf returns the change that a row stands for.
+// ChangeOf returns the change in a row.
 func ChangeOf(row model.Change) keyfold.Change {
 	return keyfold.Change{Seq: row.Seq, At: column.Moment(row.At), Action: row.Action, Target: row.Target}
 }
 
-// PruneChanges implements keyfold.FeedStore. How far it went is stored in the
-// same step, so that a process with an older cursor learns that rows are missing.
+// PruneChanges implements keyfold.FeedStore. The same transaction stores the highest
+// pruned number, so that a process with an older cursor detects that rows are missing.
 func (s *Store) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.writeIn(ctx, laneWork, "prune changes", usageDeadline, func(ctx context.Context, session *Session) error {
 		q := session.Querier

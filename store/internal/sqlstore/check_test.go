@@ -23,9 +23,9 @@ func (s *schema) Meta(context.Context) (model.Meta, error) {
 	return s.meta, nil
 }
 
-// A poll that finds nothing new must read no table. Mutations tried: a state that
-// is never kept, and one that is kept where the check did not pass.
-func TestSchemaIsReadOnlyWhenTheStateMoved(t *testing.T) {
+// A poll of an unchanged database must not read a table. Mutations tried: a state that
+// is never stored, and one that is stored after a check that failed.
+func TestSchemaIsReadAgainOnlyAfterAStateChange(t *testing.T) {
 	t.Parallel()
 	db := &schema{meta: model.Meta{SchemaVersion: 2, OldestVersion: 1}}
 	state := "1"
@@ -35,25 +35,25 @@ func TestSchemaIsReadOnlyWhenTheStateMoved(t *testing.T) {
 		State:      func(context.Context) string { return state },
 		Class:      func(error) sqlstore.Class { return sqlstore.Other },
 	})
-	check := func(what string, reads int, refused bool) {
+	check := func(when string, reads int, refused bool) {
 		t.Helper()
 		before := db.reads
 		for range 3 {
 			if err := store.Check(t.Context()); errors.Is(err, keyfold.ErrCheckFailed) != refused || err != nil && !refused {
-				t.Errorf("%s: got %v, want refused %t", what, err, refused)
+				t.Errorf("%s: got %v, want refused %t", when, err, refused)
 			}
 		}
 		if got := db.reads - before; got != reads {
-			t.Errorf("%s: three checks read the schema %d times, want %d", what, got, reads)
+			t.Errorf("%s: three checks read the schema %d times, want %d", when, got, reads)
 		}
 	}
 	check("the first state", 1, false)
 	state = "2"
 	check("another state", 1, false)
 	state = ""
-	check("a state that cannot be told", 3, false)
+	check("an unknown state", 3, false)
 	state, db.meta = "3", model.Meta{SchemaVersion: 9, OldestVersion: 9}
-	check("a schema for newer processes alone", 3, true)
+	check("a schema only for newer processes", 3, true)
 	db.meta = model.Meta{SchemaVersion: 2, OldestVersion: 1}
-	check("a schema that is good again", 1, false)
+	check("a schema that fits again", 1, false)
 }

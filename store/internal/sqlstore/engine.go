@@ -1,6 +1,5 @@
-// Package sqlstore turns the queries that sqlc generates into a keyfold.Store.
-// It knows SQL by the names of its queries only, and imports no driver: what
-// the databases do not have in common is given to it as an [Engine].
+// Package sqlstore implements keyfold.Store with the queries that sqlc generates. It
+// imports no driver. An [Engine] supplies everything in which the databases differ.
 package sqlstore
 
 import (
@@ -13,75 +12,74 @@ import (
 	"github.com/keyfold/keyfold/query/mysqldb"
 )
 
-// Querier is the set of queries that all engines share. MySQL's is exactly
-// that set; the others have further queries of their own.
+// Querier is the set of queries that all engines have. MySQL has exactly these; the
+// other engines have more.
 type Querier = mysqldb.Querier
 
-// Class says what an error of the database means.
+// Class is the meaning of a database error.
 type Class uint8
 
 // The classes of errors.
 const (
-	Other    Class = iota // the database could not do its work
-	Conflict              // a unique value exists already
-	Lost                  // the database gave the transaction up; running it again may succeed
-	NoSpace               // the disk of the database is full, or the space that it may use
+	Other    Class = iota // any other failure
+	Conflict              // a unique value already exists
+	Lost                  // the database ended the transaction; a retry may succeed
+	NoSpace               // the disk or the quota of the database is full
 	ReadOnly              // the database refuses every change
-	Full                  // the server refuses a further connection; one of the open ones will be free
+	Full                  // the server refuses more connections; an open one will become free
 )
 
-// Engine is what the databases do not have in common.
+// Engine contains everything in which the databases differ.
 type Engine struct {
-	// Name begins every error: "keyfold/sqlite".
+	// Name is the prefix of every error, such as "keyfold/sqlite".
 	Name string
-	// Migrations are those that this build knows, for [Migrate].
+	// Migrations are the migrations of this build, for [Migrate].
 	Migrations fs.FS
-	// Pool runs statements outside of transactions. It has no Bulk, Exec, Commit
-	// or Rollback.
+	// Pool runs statements outside of transactions. Its Bulk, Exec, Commit and
+	// Rollback are nil.
 	Pool Session
-	// Read runs fn with a session for reads outside of transactions, where Pool
-	// cannot be used as it is; nil where it can.
+	// Read, if not nil, runs fn with a session for reads outside of transactions. It
+	// replaces Pool.
 	Read func(ctx context.Context, fn func(*Session) error) error
 	// Begin begins a transaction that the store owns.
 	Begin func(ctx context.Context) (Session, error)
-	// Check, if set, is a part of Store.Check that comes before the schema is read:
-	// whether the connections are safe and lead to the database that was opened.
-	// An answer of no must be a keyfold.ErrCheckFailed.
+	// Check, if not nil, is the part of Store.Check that precedes the schema check. It
+	// must return a keyfold.ErrCheckFailed if connections are unsafe or lead to a
+	// database other than the one that was opened.
 	Check func(ctx context.Context) error
-	// State, if set, returns a text that is another whenever something was
-	// committed since the last call, and "" where that cannot be told. While it is
-	// the same, the schema is not read again.
+	// State, if not nil, returns a text that changes with every commit to the database,
+	// or "" if it cannot detect commits. The schema is read again only after a change.
 	State func(ctx context.Context) string
-	// Reserve is set apart for the feed and for changes; nil where nothing is, as
-	// in a pool of the program's own.
+	// Reserve is a small pool for the feed and for changes. It is nil if there is only
+	// one pool, as when the program supplies its own.
 	Reserve *Reserve
-	// Lookups reads the keys of verifies; nil where that needs nothing of its own.
+	// Lookups reads the keys of verifies. It is nil if they use the ordinary pool.
 	Lookups *Lookups
-	// OneWriter is true where the database lets one transaction write at a time.
-	// Changes then go before usage and attempts.
+	// OneWriter is true if only one transaction at a time can write to the database.
+	// Changes then precede usage and attempts.
 	OneWriter bool
-	// Attempts bounds how many attempts, which anonymous clients start, hold a
-	// connection at a time. Zero means no bound.
+	// Attempts is the maximum number of connections that throttle calls hold at the
+	// same time. Anonymous clients cause these calls. Zero means no maximum.
 	Attempts int
-	// Class tells what an error of the driver means.
+	// Class returns the class of a driver error.
 	Class func(err error) Class
-	// Hint says what a person can do about an error of the driver. It is empty for
-	// most, and the func is nil where an engine has no hints.
+	// Hint, if not nil, returns advice for the administrator about a driver error, or
+	// "" if there is none.
 	Hint func(err error) string
-	// Close releases what the store opened itself; nil when that is nothing.
+	// Close, if not nil, releases the resources that the store opened.
 	Close func() error
 
-	traffic *traffic // of a store that begins its transactions
+	traffic *traffic // nil for a bound store
 }
 
-// Session is one way to the database: a pool, or one transaction.
+// Session runs statements on a pool or in one transaction.
 type Session struct {
 	Querier Querier
 	Bulk    Bulk
 	Feed    Feed
 	// Exec runs a statement without arguments or rows, for savepoints.
 	Exec func(ctx context.Context, statement string) error
-	// Commit and Rollback are nil when the transaction is somebody else's.
+	// Commit and Rollback are nil if the transaction belongs to the caller.
 	Commit   func(ctx context.Context) error
 	Rollback func(ctx context.Context) error
 }
@@ -98,23 +96,22 @@ type Bulk interface {
 	AddEvents(ctx context.Context, rows []model.UsageEvent) error
 }
 
-// Feed reads the changes.
+// Feed reads the change feed.
 type Feed interface {
-	// Now returns a cursor that stands for now.
+	// Now returns a cursor for the current end of the feed.
 	Now(ctx context.Context) (Cursor, error)
-	// Poll returns the changes since the cursor, at most MaxChanges, and the
-	// cursor for the next poll. known is false when it cannot tell what was
-	// missed.
+	// Poll returns the changes since the cursor, at most MaxChanges, and the cursor for
+	// the next poll. known is false if changes since the cursor may be missing.
 	Poll(ctx context.Context, since Cursor) (changes []keyfold.Change, next Cursor, known bool, err error)
 }
 
-// MaxChanges is the greatest number of changes of one poll. A process that missed
-// more is told that anything may have changed.
+// MaxChanges is the maximum number of changes that one poll returns. If there are
+// more, the poll reports that any key may have changed.
 const MaxChanges = 10_000
 
 const (
-	maxTries      = 20 // nodes of a Galera cluster that write one row give up about every second one
+	maxTries      = 20 // if several Galera nodes write one row, about half of the transactions fail
 	maxPause      = 100 * time.Millisecond
 	writeDeadline = 5 * time.Second  // of a transaction that the store owns; the feed of MySQL relies on it
-	usageDeadline = 30 * time.Second // of what writes no change, or writes it last
+	usageDeadline = 30 * time.Second // of a transaction that writes no change, or writes it last
 )

@@ -7,17 +7,16 @@ import (
 	"github.com/keyfold/keyfold/query/model"
 )
 
-// hole is a range of numbers, both ends included, in which some had no change
-// at that time. Holes are sorted, by time as well as by number, and every
-// number between two of them has a change.
+// hole is an inclusive range of numbers, some of which had no change at the time at.
+// Holes are sorted by time and by number. Every number between two holes has a change.
 type hole struct {
 	at, first, last int64
-	known           int64 // how many changes have been seen in it
+	known           int64 // number of changes that have been read in the range
 }
 
-const maxHoles = 256 // in a cursor; more are joined
+const maxHoles = 256 // in a cursor; if there are more, they are joined
 
-// holesBetween returns the numbers above after that are missing between rows,
+// holesBetween returns the ranges of numbers above after that are missing in rows,
 // which are sorted.
 func holesBetween(rows []model.Change, after, at int64) []hole {
 	var holes []hole
@@ -30,10 +29,10 @@ func holesBetween(rows []model.Change, after, at int64) []hole {
 	return holes
 }
 
-// holesLeft returns what is missing still, now that rows, which are sorted,
-// are all there is in the holes that they are in.
-func holesLeft(holes []hole, rows []model.Change) []hole {
-	var left []hole
+// remainingHoles returns the parts of the holes that are not filled by rows. The rows
+// are sorted and complete for each hole in which they lie.
+func remainingHoles(holes []hole, rows []model.Change) []hole {
+	var remaining []hole
 	for _, h := range holes {
 		end := 0
 		for end < len(rows) && rows[end].Seq <= h.last {
@@ -42,18 +41,18 @@ func holesLeft(holes []hole, rows []model.Change) []hole {
 		inside := rows[:end]
 		rows = rows[end:]
 		if end == 0 {
-			left = append(left, h)
+			remaining = append(remaining, h)
 			continue
 		}
-		left = append(left, holesBetween(inside, h.first-1, h.at)...)
+		remaining = append(remaining, holesBetween(inside, h.first-1, h.at)...)
 		if last := inside[end-1].Seq; last < h.last {
-			left = append(left, hole{at: h.at, first: last + 1, last: h.last})
+			remaining = append(remaining, hole{at: h.at, first: last + 1, last: h.last})
 		}
 	}
-	return left
+	return remaining
 }
 
-// formatHoles writes each number as what it is more than the one before.
+// formatHoles writes each number as the difference to the number before it.
 func formatHoles(holes []hole) string {
 	var text strings.Builder
 	var at, end int64

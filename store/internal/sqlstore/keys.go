@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ import (
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
-// recordMutation writes the change row and the audit row of a mutation.
+// recordMutation adds the feed entry and the audit entry of a mutation.
 func recordMutation(ctx context.Context, q Querier, target string, m keyfold.Mutation) error {
 	if err := addChange(ctx, q, target, m); err != nil {
 		return err
@@ -23,12 +24,12 @@ func recordMutation(ctx context.Context, q Querier, target string, m keyfold.Mut
 	return addAudit(ctx, q, m)
 }
 
-// addChange writes the change row of a mutation.
+// addChange adds one entry to the feed.
 func addChange(ctx context.Context, q Querier, target string, m keyfold.Mutation) error {
 	return q.AddChange(ctx, m.At.UnixMilli(), m.Action, target)
 }
 
-// addAudit writes the audit row of a mutation.
+// addAudit adds one entry to the audit log.
 func addAudit(ctx context.Context, q Querier, m keyfold.Mutation) error {
 	return q.AddAudit(ctx, m.At.UnixMilli(), column.Clean(m.Actor, 512), column.FormatIP(m.IP), m.Action, m.Target,
 		m.Before, m.After, column.Clean(m.RequestID, 256))
@@ -37,11 +38,10 @@ func addAudit(ctx context.Context, q Querier, m keyfold.Mutation) error {
 // CreateKey implements keyfold.KeyStore.
 func (s *Store) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.Mutation) error {
 	return s.write(ctx, "create key", writeDeadline, func(ctx context.Context, session *Session) error {
-		err := holdUser(ctx, session.Querier, key.UserID)
-		if err == nil {
-			err = addKey(ctx, session.Querier, &key)
+		if err := holdUser(ctx, session.Querier, key.UserID); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := addKey(ctx, session.Querier, &key); err != nil {
 			return err
 		}
 		return recordMutation(ctx, session.Querier, key.ID, m)
@@ -70,9 +70,10 @@ func (s *Store) Key(ctx context.Context, id string) (keyfold.KeyRecord, error) {
 	var record keyfold.KeyRecord
 	err := s.read(ctx, "read key", func(session *Session) error {
 		row, err := session.Querier.KeyRow(ctx, id)
-		if err == nil {
-			record, err = keyRecord(&row)
+		if err != nil {
+			return err
 		}
+		record, err = keyRecord(&row)
 		return err
 	})
 	return record, err
@@ -83,9 +84,10 @@ func (s *Store) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRecord,
 	var record keyfold.VerifyRecord
 	err := s.read(ctx, "verify key", func(session *Session) error {
 		row, err := s.verifyRow(ctx, session, id)
-		if err == nil {
-			record, err = verifyRecord(&row)
+		if err != nil {
+			return err
 		}
+		record, err = verifyRecord(&row)
 		return err
 	})
 	return record, err
@@ -96,9 +98,10 @@ func (s *Store) Keys(ctx context.Context, scan keyfold.KeyScan) ([]keyfold.KeyRe
 	var records []keyfold.KeyRecord
 	err := s.read(ctx, "list keys", func(session *Session) error {
 		rows, err := keyRows(ctx, session.Querier, scan)
-		if err == nil {
-			records, err = keyRecords(rows)
+		if err != nil {
+			return err
 		}
+		records, err = keyRecords(rows)
 		return err
 	})
 	return records, err
@@ -127,7 +130,7 @@ func keyRows(ctx context.Context, q Querier, scan keyfold.KeyScan) ([]model.KeyR
 		}
 		return q.KeysExpiring(ctx, &from, &to, &after, scan.After.ID, limit)
 	}
-	return nil, errors.New("unknown index")
+	return nil, fmt.Errorf("unknown index %d", scan.Index)
 }
 
 // UpdateKey implements keyfold.KeyStore.
@@ -140,19 +143,20 @@ func (s *Store) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 		n, err := session.Querier.UpdateKey(ctx, key.Name, key.Notes, key.OwnerID, key.Tenant,
 			strings.Join(key.Scopes, " "), cidr.Join(key.Networks), metadata, key.IdleTimeout.Milliseconds(),
 			key.UpdatedAt.UnixMilli(), key.ID, key.Version)
-		if err == nil && n == 0 {
-			err = refused(ctx, session.Querier, key.ID, func(*model.KeyRow) bool { return false })
-		}
 		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return refusal(ctx, session.Querier, key.ID, func(*model.KeyRow) bool { return false })
 		}
 		return recordMutation(ctx, session.Querier, key.ID, m)
 	})
 }
 
-// refused says why a guarded update changed no row: the key is gone, its state
-// forbids the change, or its version is another.
-func refused(ctx context.Context, q Querier, id string, forbidden func(*model.KeyRow) bool) error {
+// refusal returns the reason why a conditional update changed no row: ErrNotFound if
+// the key does not exist, ErrConflict if it is revoked or forbidden reports true, and
+// ErrStale otherwise.
+func refusal(ctx context.Context, q Querier, id string, forbidden func(*model.KeyRow) bool) error {
 	row, err := q.KeyRow(ctx, id)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -170,58 +174,59 @@ func (s *Store) RenewKey(ctx context.Context, id string, version int64, expiresA
 	return s.write(ctx, "renew key", writeDeadline, func(ctx context.Context, session *Session) error {
 		at := m.At.UnixMilli()
 		n, err := session.Querier.RenewKey(ctx, column.Optional(expiresAt), at, at, id, version)
-		if err == nil && n == 0 {
-			err = refused(ctx, session.Querier, id, func(row *model.KeyRow) bool { return row.RotatedTo != "" })
-		}
 		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return refusal(ctx, session.Querier, id, func(row *model.KeyRow) bool { return row.RotatedTo != "" })
 		}
 		return recordMutation(ctx, session.Querier, id, m)
 	})
 }
 
-// RotateKey implements keyfold.KeyStore. Its user is held before the key is
-// changed, in the order in which DeleteUser takes them.
+// RotateKey implements keyfold.KeyStore. It locks the user before the key, as
+// DeleteUser does, so that the two cannot deadlock.
 func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mutation) error {
 	return s.write(ctx, "rotate key", writeDeadline, func(ctx context.Context, session *Session) error {
-		q, at := session.Querier, m.At.UnixMilli()
-		userGone := false
-		switch err := holdUser(ctx, q, r.New.UserID); {
-		case errors.Is(err, keyfold.ErrNotFound):
-			userGone = true // and if the key is gone with it, that comes first
-		case err != nil:
+		q := session.Querier
+		holdErr := holdUser(ctx, q, r.New.UserID)
+		if holdErr != nil && !errors.Is(holdErr, keyfold.ErrNotFound) {
+			return holdErr
+		}
+		if err := endKey(ctx, q, r, m.At.UnixMilli()); err != nil {
 			return err
 		}
-		var n int64
-		var err error
-		if r.OldEnd.IsZero() {
-			n, err = q.RevokeRotated(ctx, &at, keyfold.RotatedReason, r.New.ID, at, r.OldID, r.OldVersion, &at)
-		} else {
-			n, err = q.EndKey(ctx, column.Optional(r.OldEnd), r.New.ID, at, r.OldID, r.OldVersion, &at)
+		if holdErr != nil {
+			return keyfold.ErrConflict // the user does not exist
 		}
-		if err == nil && n == 0 {
-			err = refused(ctx, q, r.OldID, func(row *model.KeyRow) bool {
-				return row.DisabledAt != nil || row.RotatedTo != "" || row.ExpiresAt != nil && *row.ExpiresAt <= at
-			})
+		if err := addKey(ctx, q, &r.New); err != nil {
+			return err
 		}
-		if err == nil && userGone {
-			err = keyfold.ErrConflict
-		}
-		if err == nil {
-			err = addKey(ctx, q, &r.New)
-		}
-		if err == nil {
-			err = addChange(ctx, q, r.New.ID, m)
-		}
-		if err != nil {
+		if err := addChange(ctx, q, r.New.ID, m); err != nil {
 			return err
 		}
 		return recordMutation(ctx, q, r.OldID, m)
 	})
 }
 
-// SetKeyState implements keyfold.KeyStore. Rows are locked in the order of
-// their ids, so that two of these never wait for each other.
+// endKey revokes the old key of a rotation, or sets the time when it expires.
+func endKey(ctx context.Context, q Querier, r keyfold.Rotation, at int64) (err error) {
+	var n int64
+	if r.OldEnd.IsZero() {
+		n, err = q.RevokeRotated(ctx, &at, keyfold.RotatedReason, r.New.ID, at, r.OldID, r.OldVersion, &at)
+	} else {
+		n, err = q.EndKey(ctx, column.Optional(r.OldEnd), r.New.ID, at, r.OldID, r.OldVersion, &at)
+	}
+	if err != nil || n > 0 {
+		return err
+	}
+	return refusal(ctx, q, r.OldID, func(row *model.KeyRow) bool {
+		return row.DisabledAt != nil || row.RotatedTo != "" || row.ExpiresAt != nil && *row.ExpiresAt <= at
+	})
+}
+
+// SetKeyState implements keyfold.KeyStore. It locks rows in the order of their IDs, so
+// that concurrent calls cannot deadlock.
 func (s *Store) SetKeyState(ctx context.Context, ids []string, change keyfold.StateChange, reason string, m keyfold.Mutation) ([]string, error) {
 	var changed []string
 	err := s.write(ctx, "set state of keys", writeDeadline, func(ctx context.Context, session *Session) error {
@@ -238,14 +243,13 @@ func (s *Store) SetKeyState(ctx context.Context, ids []string, change keyfold.St
 				changed = append(changed, id)
 			}
 		}
-		each := m
-		for _, id := range changed {
-			each.Target = id
-			if err := addAudit(ctx, q, each); err != nil {
+		audited := m
+		for _, audited.Target = range changed {
+			if err := addAudit(ctx, q, audited); err != nil {
 				return err
 			}
 		}
-		return tellAll(ctx, q, changed, m)
+		return addChanges(ctx, q, changed, m)
 	})
 	if err != nil {
 		return nil, err
@@ -265,7 +269,9 @@ func setState(ctx context.Context, q Querier, id string, change keyfold.StateCha
 	return 0, errors.New("unknown state change")
 }
 
-func tellAll(ctx context.Context, q Querier, ids []string, m keyfold.Mutation) error {
+// addChanges adds one feed entry for each ID, or a single entry without a target if
+// there are too many.
+func addChanges(ctx context.Context, q Querier, ids []string, m keyfold.Mutation) error {
 	if len(ids) > keyfold.MaxFeedTargets {
 		return addChange(ctx, q, "", m)
 	}
@@ -277,34 +283,30 @@ func tellAll(ctx context.Context, q Querier, ids []string, m keyfold.Mutation) e
 	return nil
 }
 
-// inOrder returns the elements of sorted in the order in which ids names them.
+// inOrder returns the elements of sorted in the order of ids.
 func inOrder(ids, sorted []string) []string {
-	left := make(map[string]struct{}, len(sorted))
+	remaining := make(map[string]struct{}, len(sorted))
 	for _, id := range sorted {
-		left[id] = struct{}{}
+		remaining[id] = struct{}{}
 	}
 	ordered := make([]string, 0, len(sorted))
 	for _, id := range ids {
-		if _, ok := left[id]; ok {
-			delete(left, id)
+		if _, ok := remaining[id]; ok {
+			delete(remaining, id)
 			ordered = append(ordered, id)
 		}
 	}
 	return ordered
 }
 
-// DeleteKey implements keyfold.KeyStore. The totals go last: a batch of usage
-// holds on to them until it is in.
+// DeleteKey implements keyfold.KeyStore. It deletes the totals last, because a batch of
+// usage locks them until it is committed.
 func (s *Store) DeleteKey(ctx context.Context, id string, m keyfold.Mutation) error {
 	return s.write(ctx, "delete key", writeDeadline, func(ctx context.Context, session *Session) error {
-		n, err := session.Querier.DeleteKey(ctx, id)
-		if err == nil && n == 0 {
-			err = keyfold.ErrNotFound
+		if err := mustChange(session.Querier.DeleteKey(ctx, id)); err != nil {
+			return err
 		}
-		if err == nil {
-			err = session.Querier.DeleteTotal(ctx, id)
-		}
-		if err != nil {
+		if err := session.Querier.DeleteTotal(ctx, id); err != nil {
 			return err
 		}
 		return recordMutation(ctx, session.Querier, id, m)

@@ -8,54 +8,54 @@ import (
 	"github.com/keyfold/keyfold/query/model"
 )
 
-// lane says what a call is for. Work in one lane must not keep that in another
-// from the database for long.
+// lane is the purpose of a call. Calls in one lane must not delay calls in another lane
+// for long.
 type lane uint8
 
 const (
-	laneWork    lane = iota // verifies, lists, usage and upkeep
+	laneWork    lane = iota // verifies, lists, usage and maintenance
 	laneFeed                // the feed, and checks of the database
 	laneChange              // mutations
 	laneAttempt             // throttles, which anonymous clients use
 )
 
-// Reserve is a small pool that is set apart for the feed and for changes, so that
-// neither waits for a connection behind verifies, usage or log-ins.
+// Reserve is a small pool for the feed and for changes, so that they do not wait for
+// connections that verifies, usage or log-ins hold.
 type Reserve struct {
 	// Pool runs the statements of the feed.
 	Pool Session
 	// Begin begins the transaction of a change. Nil means Engine.Begin.
 	Begin func(ctx context.Context) (Session, error)
-	// Changes is how many transactions of Begin may be open. The pool must have at
-	// least one connection more, which is left to the feed.
+	// Changes is the maximum number of open transactions of Begin. The pool must have
+	// at least one more connection for the feed.
 	Changes int
-	// Idle reports whether the ordinary pool has a connection to spare. Changes
-	// that find the reserve in use then take that one.
+	// Idle reports whether the ordinary pool has an idle connection. A change uses that
+	// connection if the whole reserve is in use.
 	Idle func() bool
 }
 
-// Lookups is a small pool that only reads the keys of verifies. A context that can
-// be cancelled costs such a short query a goroutine and more time than the query
-// itself, so Find may leave it out. That is why the pool is set apart: a verify
-// uses it only when it has a connection to spare, so Find never waits for one.
+// Lookups is a small pool that only reads the keys of verifies. A cancelable context
+// makes such a short query slower, because the driver starts a goroutine for it, so Find
+// may ignore cancellation. A verify uses the pool only if a connection is idle, so Find
+// never waits for one.
 type Lookups struct {
-	// Find must return ctx's error if ctx is done when it is called. After that it
-	// may go on until the deadline of ctx, or for as long as the database needs for
-	// the query if nothing can hold the query up.
+	// Find must return the error of ctx if ctx is done when it is called. Later it may
+	// continue until the deadline of ctx, or without a limit if nothing can block the
+	// query.
 	Find func(ctx context.Context, id string) (model.Verify, error)
 	// Conns is the size of the pool.
 	Conns int
 }
 
-// traffic keeps the lanes apart in one process.
+// traffic coordinates the lanes in one process.
 type traffic struct {
-	attempts tokens // the attempts that hold a connection; nil for no bound
-	changes  tokens // the reserved connections in use; nil without a reserve
-	lookups  tokens // the connections of Lookups in use; nil without them
-	turns    *turns // nil unless one transaction writes at a time
+	attempts tokens // one for each attempt that holds a connection; nil for no maximum
+	changes  tokens // one for each reserved connection in use; nil without a reserve
+	lookups  tokens // one for each connection of Lookups in use; nil without them
+	turns    *turns // nil unless only one transaction at a time can write
 }
 
-// tokens is a semaphore. A nil one has no bound.
+// tokens is a semaphore. A nil semaphore never blocks.
 type tokens chan struct{}
 
 func newTokens(n int) tokens {
@@ -107,8 +107,8 @@ func newTraffic(e *Engine) *traffic {
 	return t
 }
 
-// verifyRow reads what a verify needs. It shares the ordinary connections, where
-// waiting ends with ctx, while all those of Lookups are in use.
+// verifyRow reads the row of a verify. If all connections of Lookups are in use, it uses
+// the ordinary pool, where a wait ends with ctx.
 func (s *Store) verifyRow(ctx context.Context, session *Session, id string) (model.Verify, error) {
 	if s.bound == nil && s.engine.traffic.lookups.try() {
 		defer s.engine.traffic.lookups.give()
@@ -117,8 +117,8 @@ func (s *Store) verifyRow(ctx context.Context, session *Session, id string) (mod
 	return session.Querier.VerifyRow(ctx, id)
 }
 
-// enter waits until a transaction of that lane may begin. leave must be called
-// when it has ended.
+// enter waits until a transaction in the lane may begin. The caller must call leave
+// when the transaction has ended.
 func (e *Engine) enter(ctx context.Context, in lane) (begin func(context.Context) (Session, error), leave func(), err error) {
 	begin, used := e.Begin, tokens(nil)
 	switch {
@@ -143,8 +143,8 @@ func (e *Engine) enter(ctx context.Context, in lane) (begin func(context.Context
 	return begin, func() { e.traffic.turns.give(); used.give() }, nil
 }
 
-// beginReserved falls back on the pool where the server allows no further
-// connection.
+// beginReserved begins a transaction on the reserve, or on the ordinary pool if the
+// server refuses more connections.
 func (e *Engine) beginReserved(ctx context.Context) (Session, error) {
 	session, err := e.Reserve.Begin(ctx)
 	if e.class(err) == Full {
@@ -153,21 +153,21 @@ func (e *Engine) beginReserved(ctx context.Context) (Session, error) {
 	return session, err
 }
 
-// turns lets one writer work at a time. Changes go before the others, but not
-// more than changesInARow of them while others wait.
+// turns admits one writer at a time. Changes precede other writers, but at most
+// changesInARow changes in a row while other writers wait.
 type turns struct {
 	mu      sync.Mutex
 	taken   bool
-	changes list.List // of *turn, the oldest first
-	others  list.List
-	inARow  int // changes since one of the others, counted while others wait
+	changes list.List // of *turn, oldest first
+	others  list.List // of *turn, oldest first
+	inARow  int       // changes since the last other writer, counted while others wait
 }
 
 const changesInARow = 8
 
 type turn struct {
-	ready   chan struct{} // closed when it has come
-	element *list.Element // nil when it has come
+	ready   chan struct{} // closed when the writer is admitted
+	element *list.Element // its place in the queue; nil when it is admitted
 }
 
 func (t *turns) take(ctx context.Context, change bool) error {
@@ -181,24 +181,24 @@ func (t *turns) take(ctx context.Context, change bool) error {
 		t.mu.Unlock()
 		return nil
 	}
-	mine := &turn{ready: make(chan struct{})}
-	mine.element = queue.PushBack(mine)
+	waiting := &turn{ready: make(chan struct{})}
+	waiting.element = queue.PushBack(waiting)
 	t.mu.Unlock()
 	select {
-	case <-mine.ready:
+	case <-waiting.ready:
 		return nil
 	case <-ctx.Done():
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if mine.element == nil {
-		return nil // it came at the last moment
+	if waiting.element == nil {
+		return nil // give admitted this writer after ctx was done
 	}
-	queue.Remove(mine.element)
+	queue.Remove(waiting.element)
 	return ctx.Err()
 }
 
-// give lets the next one work.
+// give admits the next writer.
 func (t *turns) give() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -218,9 +218,9 @@ func (t *turns) give() {
 	close(next.ready)
 }
 
-// Share returns how many connections of a pool of that size attempts may hold at
-// a time: half of them, and one of one. Zero stands for a pool without a bound,
-// and for no bound.
+// Share returns the maximum number of connections that attempts may hold in a pool of
+// the given size: half of them, but at least one. A size of zero means an unlimited
+// pool, and a result of zero means no maximum.
 func Share(size int) int {
 	if size <= 0 {
 		return 0

@@ -15,9 +15,9 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// beginnings is an engine whose transactions begin when the test says so, and
+// blockingEngine is an engine whose transactions begin when the test ends the wait, and
 // then fail.
-type beginnings struct {
+type blockingEngine struct {
 	t     *testing.T
 	store *sqlstore.Store
 	all   sync.WaitGroup
@@ -29,8 +29,8 @@ type beginnings struct {
 
 type nameKey struct{}
 
-func newBeginnings(t *testing.T, engine sqlstore.Engine) *beginnings {
-	b := &beginnings{t: t}
+func newBlockingEngine(t *testing.T, engine sqlstore.Engine) *blockingEngine {
+	b := &blockingEngine{t: t}
 	engine.Class = func(error) sqlstore.Class { return sqlstore.Other }
 	engine.Begin = b.begin("")
 	if engine.Reserve != nil {
@@ -40,7 +40,7 @@ func newBeginnings(t *testing.T, engine sqlstore.Engine) *beginnings {
 	return b
 }
 
-func (b *beginnings) begin(from string) func(context.Context) (sqlstore.Session, error) {
+func (b *blockingEngine) begin(from string) func(context.Context) (sqlstore.Session, error) {
 	return func(ctx context.Context) (sqlstore.Session, error) {
 		ready := make(chan struct{})
 		b.mu.Lock()
@@ -52,16 +52,16 @@ func (b *beginnings) begin(from string) func(context.Context) (sqlstore.Session,
 	}
 }
 
-// start starts a transaction of each name and waits until each has begun or is
-// kept from it.
-func (b *beginnings) start(names ...string) {
+// start starts a transaction for each name. It waits until the transaction has begun or
+// is blocked.
+func (b *blockingEngine) start(names ...string) {
 	for _, name := range names {
 		b.all.Go(func() { b.run(b.t.Context(), name) })
 		synctest.Wait()
 	}
 }
 
-func (b *beginnings) run(ctx context.Context, name string) {
+func (b *blockingEngine) run(ctx context.Context, name string) {
 	ctx = context.WithValue(ctx, nameKey{}, name)
 	switch name[0] {
 	case 'c':
@@ -77,8 +77,8 @@ func (b *beginnings) run(ctx context.Context, name string) {
 	}
 }
 
-// end ends the transaction that began first.
-func (b *beginnings) end() {
+// end ends the oldest transaction.
+func (b *blockingEngine) end() {
 	b.mu.Lock()
 	close(b.waiting[0])
 	b.waiting = b.waiting[1:]
@@ -86,20 +86,20 @@ func (b *beginnings) end() {
 	synctest.Wait()
 }
 
-func (b *beginnings) began() []string {
+func (b *blockingEngine) began() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.names)
 }
 
-func (b *beginnings) wants(what string, want ...string) {
+func (b *blockingEngine) wantBegan(when string, want ...string) {
 	b.t.Helper()
 	if got := b.began(); !slices.Equal(got, want) {
-		b.t.Errorf("%s: %q began, want %q", what, got, want)
+		b.t.Errorf("%s: %q began, want %q", when, got, want)
 	}
 }
 
-func (b *beginnings) finish() {
+func (b *blockingEngine) finish() {
 	for range b.began() {
 		if len(b.waiting) > 0 {
 			b.end()
@@ -115,22 +115,22 @@ func (b *beginnings) finish() {
 func TestChangesGoBeforeOtherWriters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBeginnings(t, sqlstore.Engine{OneWriter: true})
+		b := newBlockingEngine(t, sqlstore.Engine{OneWriter: true})
 		defer b.finish()
 		b.start("usage 1", "attempt", "usage 2", "hash", "change 1", "tx", "change 2")
-		b.wants("while the first is open", "usage 1")
+		b.wantBegan("while the first is open", "usage 1")
 		for range 6 {
 			b.end()
 		}
-		b.wants("in turns", "usage 1", "change 1", "tx", "change 2", "attempt", "usage 2", "hash")
+		b.wantBegan("in turns", "usage 1", "change 1", "tx", "change 2", "attempt", "usage 2", "hash")
 	})
 }
 
-// Mutation tried: changes that always go first, which keep usage waiting for ever.
+// Mutation tried: changes that always go first, so that usage never gets a turn.
 func TestOtherWritersComeAfterEightChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBeginnings(t, sqlstore.Engine{OneWriter: true})
+		b := newBlockingEngine(t, sqlstore.Engine{OneWriter: true})
 		defer b.finish()
 		b.start("change", "usage", "attempt")
 		want := []string{"change"}
@@ -149,25 +149,25 @@ func TestOtherWritersComeAfterEightChanges(t *testing.T) {
 		for range 22 {
 			b.end()
 		}
-		b.wants("with changes that do not end", want...)
+		b.wantBegan("with changes that do not end", want...)
 	})
 }
 
-// Mutation tried: take without Remove, which gives the turn to a writer that has gone.
-func TestWriterThatGoesAwayTakesNoTurn(t *testing.T) {
+// Mutation tried: take without Remove, which gives the turn to a canceled writer.
+func TestCanceledWriterTakesNoTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBeginnings(t, sqlstore.Engine{OneWriter: true})
+		b := newBlockingEngine(t, sqlstore.Engine{OneWriter: true})
 		defer b.finish()
 		b.start("usage 1")
-		for _, name := range []string{"change gone", "usage gone"} {
-			gone, cancel := context.WithTimeout(t.Context(), time.Second)
-			b.run(gone, name)
+		for _, name := range []string{"change canceled", "usage canceled"} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			b.run(ctx, name)
 			cancel()
 		}
 		b.start("usage 2")
 		b.end()
-		b.wants("after two went away", "usage 1", "usage 2")
+		b.wantBegan("after two were canceled", "usage 1", "usage 2")
 	})
 }
 
@@ -177,17 +177,17 @@ func TestChangesTakeReservedConnectionsAndThenIdleOnes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		idle := true
-		b := newBeginnings(t, sqlstore.Engine{Reserve: &sqlstore.Reserve{Changes: 2, Idle: func() bool { return idle }}})
+		b := newBlockingEngine(t, sqlstore.Engine{Reserve: &sqlstore.Reserve{Changes: 2, Idle: func() bool { return idle }}})
 		defer b.finish()
 		b.start("usage", "attempt", "change 1", "tx", "change 2")
 		idle = false
 		b.start("change 3")
-		b.wants("with two reserved connections", "usage", "attempt", "reserved change 1", "reserved tx", "change 2")
-		b.end() // of what holds no reserved connection
+		b.wantBegan("with two reserved connections", "usage", "attempt", "reserved change 1", "reserved tx", "change 2")
+		b.end() // the transaction that holds no reserved connection
 		b.end()
-		b.wants("while both are in use", "usage", "attempt", "reserved change 1", "reserved tx", "change 2")
+		b.wantBegan("while both are in use", "usage", "attempt", "reserved change 1", "reserved tx", "change 2")
 		b.end()
-		b.wants("when one is free", "usage", "attempt", "reserved change 1", "reserved tx", "change 2", "reserved change 3")
+		b.wantBegan("when one is free", "usage", "attempt", "reserved change 1", "reserved tx", "change 2", "reserved change 3")
 	})
 }
 
@@ -195,26 +195,29 @@ func TestChangesTakeReservedConnectionsAndThenIdleOnes(t *testing.T) {
 func TestAttemptsHoldFewConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBeginnings(t, sqlstore.Engine{Attempts: 2})
+		b := newBlockingEngine(t, sqlstore.Engine{Attempts: 2})
 		defer b.finish()
 		b.start("attempt 1", "attempt 2", "attempt 3", "attempt 4", "usage", "change", "hash")
-		b.wants("at once", "attempt 1", "attempt 2", "usage", "change", "hash")
+		b.wantBegan("at once", "attempt 1", "attempt 2", "usage", "change", "hash")
 		b.end()
-		b.wants("when one has ended", "attempt 1", "attempt 2", "usage", "change", "hash", "attempt 3")
+		b.wantBegan("when one has ended", "attempt 1", "attempt 2", "usage", "change", "hash", "attempt 3")
 	})
 }
 
 func TestShareOfAPoolIsHalf(t *testing.T) {
 	t.Parallel()
 	for size, want := range map[int]int{0: 0, -1: 0, 1: 1, 2: 1, 3: 1, 4: 2, 32: 16} {
-		if got := sqlstore.Share(size); got != want {
-			t.Errorf("of %d connections: %d, want %d", size, got, want)
-		}
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
+			if got := sqlstore.Share(size); got != want {
+				t.Errorf("got %d, want %d", got, want)
+			}
+		})
 	}
 }
 
 // Mutation tried: beginReserved without another try.
-func TestChangesUseThePoolWhereTheServerAllowsNoFurtherConnection(t *testing.T) {
+func TestChangesUseThePoolIfTheServerRefusesMoreConnections(t *testing.T) {
 	t.Parallel()
 	full := errors.New("too many connections")
 	var begun []string
@@ -240,7 +243,7 @@ func TestChangesUseThePoolWhereTheServerAllowsNoFurtherConnection(t *testing.T) 
 	}
 }
 
-// answers is a session in which every setting has that value.
+// answers is a Querier in which every setting has the same value.
 type answers struct {
 	sqlstore.Querier
 	value string
@@ -250,8 +253,8 @@ func (a answers) SettingRow(context.Context, string) (model.Setting, error) {
 	return model.Setting{Value: a.value}, nil
 }
 
-// Checks of the database compare the peppers with settings. Mutation tried: read by
-// the pool, which stopped the feed as soon as the pool was full.
+// The database check compares peppers with settings. Mutation tried: reading on the
+// pool, which stopped the feed as soon as the pool was full.
 func TestSettingsAreReadByTheConnectionOfTheFeed(t *testing.T) {
 	t.Parallel()
 	store := sqlstore.New(sqlstore.Engine{

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io/fs"
 	"strconv"
@@ -12,31 +11,30 @@ import (
 	"github.com/keyfold/keyfold/internal/existing"
 )
 
-// Migrator brings one database to the current schema.
+// Migrator migrates one database to the current schema.
 type Migrator interface {
-	// Version returns the version of the schema, zero when there is none.
+	// Version returns the version of the schema. It is zero if there is no schema.
 	Version(ctx context.Context) (Version, error)
-	// Lock keeps every other process from migrating until the migration ends.
+	// Lock locks out all other processes until the migration ends.
 	Lock(ctx context.Context) (Migration, error)
 }
 
-// Migration is one step between two versions.
+// Migration is one step from one version to the next.
 type Migration interface {
 	Version(ctx context.Context) (Version, error)
 	Exec(ctx context.Context, statement string) error
 	Commit(ctx context.Context) error
-	// Rollback ends the migration where Commit has not been called.
+	// Rollback ends the migration. It has no effect on committed work.
 	Rollback(ctx context.Context)
 }
 
-// Version is what a schema says of itself.
+// Version is the version of a schema, as the schema itself records it.
 type Version struct {
 	Schema int64 // the number of its last migration
-	Oldest int64 // the oldest version whose processes may still decide on it
+	Oldest int64 // the oldest version whose processes may still use the schema
 }
 
-// admits returns nil if a process that knows the version known may decide on the
-// schema, or the reason why it must not.
+// admits returns an error if a process of the version known must not use the schema.
 func (v Version) admits(known int64) error {
 	switch {
 	case v.Schema > known && v.Oldest > known:
@@ -50,12 +48,11 @@ func (v Version) admits(known int64) error {
 	return nil
 }
 
-// Migrate applies the migrations that the database lacks. It returns the
-// version that it found, 0 for none, and the one that the schema has now. It
-// writes nothing to a schema that is current, so a role that may not create
-// tables can use one, and nothing to a schema that is newer. A newer schema is
-// an error unless it says that processes of this version may decide on it.
-// Under a context from [existing.Only] it does not create a schema.
+// Migrate applies the migrations that the database lacks. It returns the versions of
+// the schema before and after; the version of a new database is 0. It writes nothing if
+// the schema is current or newer, so that a role without the right to create tables can
+// open the database. A newer schema is an error, unless it admits processes of this
+// version. Under a context from [existing.Only] Migrate does not create a schema.
 func Migrate(ctx context.Context, migrator Migrator, files fs.FS) (from, to int64, err error) {
 	steps, err := load(files)
 	if err != nil {
@@ -69,24 +66,36 @@ func Migrate(ctx context.Context, migrator Migrator, files fs.FS) (from, to int6
 			hook(done)
 		}
 	}
-	version, err := migrator.Version(ctx)
-	if err == nil {
-		err = existing.Check(ctx, version.Schema)
+	found, err := migrator.Version(ctx)
+	if err != nil {
+		return 0, 0, fmt.Errorf("migrate: %w", err)
 	}
-	from = version.Schema
-	for err == nil && version.Schema < current && version.Oldest <= current {
-		if err = migrateOne(ctx, migrator, steps, step); err != nil {
-			break
-		}
-		version, err = migrator.Version(ctx)
-	}
+	version, err := migrateFrom(ctx, found, migrator, steps, step)
 	if err != nil {
 		return 0, 0, fmt.Errorf("migrate: %w", err)
 	}
 	if err := version.admits(current); err != nil {
 		return 0, 0, err
 	}
-	return from, version.Schema, nil
+	return found.Schema, version.Schema, nil
+}
+
+// migrateFrom applies the steps after version and returns the new version.
+func migrateFrom(ctx context.Context, version Version, migrator Migrator, steps []migrationFile, step func()) (Version, error) {
+	if err := existing.Check(ctx, version.Schema); err != nil {
+		return version, err
+	}
+	current := int64(len(steps))
+	for version.Schema < current && version.Oldest <= current {
+		if err := migrateOne(ctx, migrator, steps, step); err != nil {
+			return version, err
+		}
+		var err error
+		if version, err = migrator.Version(ctx); err != nil {
+			return version, err
+		}
+	}
+	return version, nil
 }
 
 func migrateOne(ctx context.Context, migrator Migrator, steps []migrationFile, step func()) error {
@@ -100,7 +109,7 @@ func migrateOne(ctx context.Context, migrator Migrator, steps []migrationFile, s
 		return err
 	}
 	if version.Schema >= int64(len(steps)) || version.Oldest > int64(len(steps)) {
-		return nil // another process was first
+		return nil // another process has migrated the schema
 	}
 	next := version.Schema + 1
 	for i, statement := range steps[next-1].statements(next) {
@@ -113,17 +122,17 @@ func migrateOne(ctx context.Context, migrator Migrator, steps []migrationFile, s
 	return migration.Commit(ctx)
 }
 
-// migrationFile is one migration: its SQL, and the oldest version whose
-// processes may still decide once it is applied.
+// migrationFile is one migration: its SQL, and the oldest version whose processes may
+// use the schema after it.
 type migrationFile struct {
 	text   string
 	oldest int64
 }
 
-// statements returns the statements that bring the schema to that version. The
-// last one makes the migration count. The first one makes older processes stop,
-// where the migration wants that: each statement of MySQL commits by itself,
-// and they must not decide on half of a migration.
+// statements returns the statements that migrate the schema to the version. The first
+// statement locks out processes that are too old: MySQL commits each statement by
+// itself, and these processes must not use a schema that is half migrated. The last
+// statement records the version.
 func (f *migrationFile) statements(version int64) []string {
 	if version == 1 {
 		return append(Statements(f.text), "INSERT INTO keyfold_meta "+
@@ -136,20 +145,21 @@ func (f *migrationFile) statements(version int64) []string {
 
 type stepHook struct{}
 
-// WithStep returns a context under which Migrate calls hook before each
-// statement and before each commit, with the number of the step. It is for
-// tests that stop a migration half-way.
+// WithStep returns a context under which Migrate calls hook before each statement and
+// before each commit, with the number of the step. Tests use it to interrupt a
+// migration.
 func WithStep(ctx context.Context, hook func(step int)) context.Context {
 	return context.WithValue(ctx, stepHook{}, hook)
 }
 
-// latest returns the version that the migrations lead to.
+// latest returns the version of the last migration.
 func latest(files fs.FS) (int64, error) {
 	steps, err := load(files)
 	return int64(len(steps)), err
 }
 
-// load returns the migrations in order: NNNN_word.sql from 0001 without a gap.
+// load returns the migrations in order. Their names must be NNNN_word.sql, numbered
+// from 0001 without a gap.
 func load(files fs.FS) ([]migrationFile, error) {
 	names, err := fs.Glob(files, "*.sql") // sorted
 	if err != nil {
@@ -158,7 +168,7 @@ func load(files fs.FS) ([]migrationFile, error) {
 	var steps []migrationFile
 	for i, name := range names {
 		if !strings.HasPrefix(name, fmt.Sprintf("%04d_", i+1)) {
-			return nil, errors.New("migration " + name + " is out of order")
+			return nil, fmt.Errorf("the name of migration %s must begin with %04d_", name, i+1)
 		}
 		text, err := fs.ReadFile(files, name)
 		if err != nil {
@@ -170,17 +180,16 @@ func load(files fs.FS) ([]migrationFile, error) {
 			least = steps[i-1].oldest
 		}
 		if step.oldest, err = oldestVersion(step.text, int64(i+1)); err != nil || step.oldest < least || step.oldest > int64(i+1) {
-			return nil, fmt.Errorf("migration %s must say \"%sN\" with N from %d to %d, or nothing", name, oldestDirective, least, i+1)
+			return nil, fmt.Errorf("migration %s must contain \"%sN\" with N from %d to %d, or no such line", name, oldestDirective, least, i+1)
 		}
 		steps = append(steps, step)
 	}
 	return steps, nil
 }
 
-// oldestDirective begins a line of a migration that states the oldest version
-// whose processes may still decide once the migration has begun. A migration
-// without such a line states its own version: processes that do not know it
-// must stop.
+// oldestDirective is the prefix of a line in a migration. The line contains the oldest
+// version whose processes may use the schema once the migration has begun. Without such
+// a line, processes that do not know the migration must stop.
 const oldestDirective = "-- oldest-version: "
 
 func oldestVersion(text string, version int64) (int64, error) {
@@ -192,8 +201,8 @@ func oldestVersion(text string, version int64) (int64, error) {
 	return version, nil
 }
 
-// Statements splits a migration. Each statement ends with a semicolon at the
-// end of a line; comments go.
+// Statements splits a migration into its statements, without comments. Each statement
+// must end with a semicolon at the end of a line.
 func Statements(text string) []string {
 	var statements []string
 	var statement strings.Builder

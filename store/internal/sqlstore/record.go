@@ -1,14 +1,9 @@
 package sqlstore
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/internal/cidr"
 	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/store/internal/column"
 )
@@ -29,21 +24,12 @@ func keyRecord(row *model.KeyRow) (keyfold.KeyRecord, error) {
 		},
 		ActiveAt: column.Moment(row.ActiveAt),
 	}
-	if row.LastUsedAt != 0 {
-		record.LastUsedAt = column.Moment(row.LastUsedAt)
-	}
-	if row.Scopes != "" {
-		record.Scopes = strings.Split(row.Scopes, " ")
-	}
-	var err error
-	if record.Secret, err = column.Secret(row.SecretAlg, row.SecretPepper, row.SecretSum); err == nil {
-		record.Networks, err = cidr.Split(row.Networks)
-	}
-	if err == nil && row.Metadata != "" && json.Unmarshal([]byte(row.Metadata), &record.Metadata) != nil {
-		err = errors.New("the metadata is not a JSON object of strings")
-	}
+	err := column.DecodeKey(&record, column.EncodedKey{
+		Alg: row.SecretAlg, Pepper: row.SecretPepper, Sum: row.SecretSum,
+		Scopes: row.Scopes, Networks: row.Networks, Metadata: row.Metadata, LastUsedAt: row.LastUsedAt,
+	})
 	if err != nil {
-		return keyfold.KeyRecord{}, fmt.Errorf("key %q as stored: %w", row.ID, err)
+		return keyfold.KeyRecord{}, err
 	}
 	return record, nil
 }
@@ -60,7 +46,7 @@ func keyRecords(rows []model.KeyRow) ([]keyfold.KeyRecord, error) {
 	return records, nil
 }
 
-// userDisabled reads the column user_enabled, which is NULL for a key without a user.
+// userDisabled decodes the column user_enabled, which is NULL for a key without a user.
 func userDisabled(enabled *int64) bool { return enabled != nil && *enabled == 0 }
 
 func verifyRecord(row *model.Verify) (keyfold.VerifyRecord, error) {
@@ -80,4 +66,41 @@ func verifyRecord(row *model.Verify) (keyfold.VerifyRecord, error) {
 	var err error
 	record.Secret, err = column.Secret(row.SecretAlg, row.SecretPepper, row.SecretSum)
 	return record, err
+}
+
+func userRecord(row *model.User) keyfold.UserRecord {
+	return keyfold.UserRecord{
+		User: keyfold.User{
+			ID: row.ID, Username: row.Username, Email: row.Email, EmailVerifiedAt: column.OptionalMoment(row.EmailVerifiedAt),
+			HasPassword: row.PasswordHash != "", PasswordChangedAt: column.OptionalMoment(row.PasswordChangedAt),
+			CreatedAt: column.Moment(row.CreatedAt), UpdatedAt: column.Moment(row.UpdatedAt),
+			DisabledAt: column.OptionalMoment(row.DisabledAt), DisabledReason: row.DisabledReason, Version: row.Version,
+		},
+		UsernameKey: row.UsernameKey, EmailKey: row.EmailKey,
+		PasswordHash: row.PasswordHash, PasswordVersion: row.PasswordVersion,
+	}
+}
+
+func oneTimeTokenRecord(row *model.OneTime) (record keyfold.OneTimeTokenRecord) {
+	copy(record.Sum[:], row.TokenSum)
+	record.Purpose, record.UserID = keyfold.OneTimePurpose(row.Purpose), row.UserID
+	record.PasswordVersion, record.EmailKey = row.PasswordVersion, row.EmailKey
+	record.NewEmail, record.NewEmailKey = row.NewEmail, row.NewEmailKey
+	record.CreatedAt, record.ExpiresAt = column.Moment(row.CreatedAt), column.Moment(row.ExpiresAt)
+	return record
+}
+
+func throttleRecord(row *model.Throttle) keyfold.Throttle {
+	throttle := keyfold.Throttle{Name: row.Name, Attempts: row.Attempts, ExpiresAt: column.Moment(row.ExpiresAt)}
+	if row.BlockedUntil != 0 {
+		throttle.BlockedUntil = column.Moment(row.BlockedUntil)
+	}
+	return throttle
+}
+
+func auditEntry(row *model.Audit) keyfold.AuditEntry {
+	return keyfold.AuditEntry{Seq: row.Seq, Mutation: keyfold.Mutation{
+		At: column.Moment(row.At), Actor: row.Actor, IP: column.ParseIP(row.IP), Action: row.Action, Target: row.Target,
+		Before: row.StateBefore, After: row.StateAfter, RequestID: row.RequestID,
+	}}
 }

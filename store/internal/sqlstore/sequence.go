@@ -12,36 +12,36 @@ import (
 	"github.com/keyfold/keyfold/query/model"
 )
 
-// SequenceFeed reads the changes by their number.
+// SequenceFeed reads changes by their number.
 //
-// Where numbers are handed out before a transaction commits, a change may
-// appear below one that was seen already. Its number was missing when the
-// other one was seen; such holes are in the cursor and are looked at again
-// until every transaction that could fill them has ended. Most never are:
+// A database that assigns numbers before transactions commit may commit a change after
+// a change with a higher number. The cursor therefore contains the numbers that were
+// missing at an earlier poll, the holes. Each poll looks for changes in them, until
+// every transaction that could fill a hole has ended. Most holes stay empty, because
 // their transactions were rolled back.
 type SequenceFeed struct {
 	Querier Querier
-	// Window is how long a transaction may stay open after it was given a
-	// number; 0 where numbers are the order of commits. The next two are not
+	// Window is the longest time that a transaction may stay open after it has got a
+	// number. It is 0 if numbers have the order of commits; Clock and Within are not
 	// used then.
 	Window time.Duration
-	// Clock returns milliseconds that never jump.
+	// Clock returns a time in milliseconds. It must not jump.
 	Clock func() int64
-	// Within returns the changes that are numbered within the ranges, of which
-	// there is at least one, by number, at most limit.
+	// Within returns at most limit changes whose numbers are in the ranges, sorted by
+	// number. There is at least one range.
 	Within func(ctx context.Context, ranges []Range, limit int) ([]model.Change, error)
 }
 
 var _ Feed = SequenceFeed{}
 
-// Range is a range of numbers, both ends included.
+// Range is an inclusive range of numbers.
 type Range struct{ First, Last int64 }
 
-// lookBack is how many changes are searched for holes at the start.
+// lookBack is the number of changes in which a new cursor looks for holes.
 const lookBack = MaxChanges
 
-// NewClock returns a clock for a SequenceFeed. It begins at the wall clock and
-// goes on by the monotonic one.
+// NewClock returns a clock for a SequenceFeed. It starts with the wall clock and
+// continues with the monotonic clock.
 func NewClock() func() int64 {
 	began := time.Now()
 	return func() int64 { return began.UnixMilli() + time.Since(began).Milliseconds() }
@@ -77,8 +77,8 @@ func (f SequenceFeed) Now(ctx context.Context) (Cursor, error) {
 	return cursor, nil
 }
 
-// Poll implements Feed. The changes are read before what tells whether some
-// have been pruned: in the other order, those pruned between would be missed.
+// Poll implements Feed. It reads the changes before keyfold_meta. In the other order it
+// would not notice changes that are pruned between the two reads.
 func (f SequenceFeed) Poll(ctx context.Context, since Cursor) ([]keyfold.Change, Cursor, bool, error) {
 	var holes []hole
 	if f.Window > 0 {
@@ -87,7 +87,7 @@ func (f SequenceFeed) Poll(ctx context.Context, since Cursor) ([]keyfold.Change,
 			return nil, Cursor{}, false, nil
 		}
 	}
-	seen := since.Mark // everything up to here is known, but for the holes above it
+	seen := since.Mark // all changes up to this number have been read
 	if len(holes) > 0 {
 		seen = min(seen, holes[0].first-1)
 	}
@@ -107,14 +107,9 @@ func (f SequenceFeed) Poll(ctx context.Context, since Cursor) ([]keyfold.Change,
 	if err != nil {
 		return nil, Cursor{}, false, err
 	}
-	var markAt *int64
-	if since.Mark > 0 {
-		mark, err := f.Querier.ChangeRow(ctx, since.Mark)
-		if err == nil {
-			markAt = &mark.At
-		} else if !errors.Is(err, sql.ErrNoRows) {
-			return nil, Cursor{}, false, err
-		}
+	markAt, err := f.timeOf(ctx, since.Mark)
+	if err != nil {
+		return nil, Cursor{}, false, err
 	}
 	if !since.Continues(meta.FeedID, meta.PrunedSeq, markAt) || meta.PrunedSeq > since.Pruned && meta.PrunedSeq > seen {
 		return nil, Cursor{}, false, nil
@@ -128,14 +123,29 @@ func (f SequenceFeed) Poll(ctx context.Context, since Cursor) ([]keyfold.Change,
 	}
 	if f.Window > 0 {
 		old := began - f.Window.Milliseconds()
-		holes = slices.DeleteFunc(holes, func(h hole) bool { return h.at <= old }) // whatever had those numbers has ended
+		holes = slices.DeleteFunc(holes, func(h hole) bool { return h.at <= old }) // their transactions have ended
 		next.Rest = formatHoles(f.join(append(holes, holesBetween(newer, since.Mark, f.Clock())...)))
 	}
 	return changes, next, true, nil
 }
 
-// readHoles returns the changes that appeared in holes, and what is missing still.
-// When there are too many, one without a target stands for them.
+// timeOf returns the time of a change, or nil if the change does not exist.
+func (f SequenceFeed) timeOf(ctx context.Context, seq int64) (*int64, error) {
+	if seq == 0 {
+		return nil, nil
+	}
+	change, err := f.Querier.ChangeRow(ctx, seq)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &change.At, nil
+}
+
+// readHoles returns the changes that have appeared in the holes, and the remaining
+// holes. If there are too many changes, it returns one without a target instead.
 func (f SequenceFeed) readHoles(ctx context.Context, holes []hole) ([]keyfold.Change, []hole, error) {
 	var unsure []Range
 	for _, h := range holes {
@@ -158,19 +168,20 @@ func (f SequenceFeed) readHoles(ctx context.Context, holes []hole) ([]keyfold.Ch
 		return nil, nil, err
 	}
 	if len(rows) > MaxChanges {
-		left, err := f.recount(ctx, holes)
-		return []keyfold.Change{{Action: "feed.lost"}}, left, err
+		remaining, err := f.recount(ctx, holes)
+		return []keyfold.Change{{Action: "feed.lost"}}, remaining, err
 	}
 	changes := make([]keyfold.Change, 0, len(rows))
 	for _, row := range rows {
 		changes = append(changes, ChangeOf(row))
 	}
-	return changes, holesLeft(holes, rows), nil
+	return changes, remainingHoles(holes, rows), nil
 }
 
-// recount makes every hole one of which the number of changes in it is known.
+// recount sets the number of known changes of every hole, and drops those that are
+// full.
 func (f SequenceFeed) recount(ctx context.Context, holes []hole) ([]hole, error) {
-	var left []hole
+	var remaining []hole
 	for _, h := range holes {
 		n, err := f.Querier.CountChanges(ctx, h.first, h.last)
 		if err != nil {
@@ -178,15 +189,15 @@ func (f SequenceFeed) recount(ctx context.Context, holes []hole) ([]hole, error)
 		}
 		h.known = n
 		if n <= h.last-h.first {
-			left = append(left, h)
+			remaining = append(remaining, h)
 		}
 	}
-	return left, nil
+	return remaining, nil
 }
 
-// join makes so few holes of many that a cursor holds them. The oldest ones
-// become one for each tenth of the window. That one has changes in it, and as
-// long as their number is the same none has come late.
+// join reduces the number of holes, so that a cursor can contain them. It joins the
+// oldest holes to one for each tenth of the window. A joined hole contains changes; as
+// long as their number stays the same, no late change has appeared.
 func (f SequenceFeed) join(holes []hole) []hole {
 	if len(holes) <= maxHoles {
 		return holes

@@ -20,12 +20,12 @@ type table struct {
 	meta model.Meta
 	rows []model.Change // sorted by Seq
 	now  int64
-	read int // rows that were looked for in holes
+	read int // number of rows that were read in holes
 }
 
 func (f *table) Meta(context.Context) (model.Meta, error) { return f.meta, nil }
 
-// from returns the rows from a number on.
+// from returns the rows with the number seq or a higher number.
 func (f *table) from(seq int64) []model.Change {
 	at, _ := slices.BinarySearchFunc(f.rows, seq, func(row model.Change, seq int64) int { return cmp.Compare(row.Seq, seq) })
 	return f.rows[at:]
@@ -47,7 +47,7 @@ func (f *table) CountChanges(_ context.Context, first, last int64) (int64, error
 	return int64(len(f.from(first)) - len(f.from(last+1))), nil
 }
 
-// within is what a feed looks into holes with. It counts what it answers.
+// within implements SequenceFeed.Within, and counts the rows that it returns.
 func (f *table) within(_ context.Context, ranges []sqlstore.Range, limit int) ([]model.Change, error) {
 	var rows []model.Change
 	for _, r := range ranges {
@@ -96,7 +96,7 @@ func newFeed(t *testing.T, seqs ...int64) (*table, *reader) {
 	return f, r
 }
 
-func (r *reader) hears(when string, want ...int64) {
+func (r *reader) wantHeard(when string, want ...int64) {
 	r.t.Helper()
 	since, ok := sqlstore.ParseCursor(r.cursor.String())
 	if !ok {
@@ -112,46 +112,47 @@ func (r *reader) hears(when string, want ...int64) {
 		got = append(got, change.Seq)
 	}
 	if !slices.Equal(got, want) {
-		r.t.Errorf("%s: heard of %v, want %v", when, got, want)
+		r.t.Errorf("%s: got changes %v, want %v", when, got, want)
 	}
 }
 
-func TestALateChangeIsHeardOnce(t *testing.T) {
+func TestLateChangeIsReturnedOnce(t *testing.T) {
 	t.Parallel()
 	f, r := newFeed(t, 1, 2, 5) // 3 and 4 are open
 	f.commit(8)                 // 6 and 7 too
-	r.hears("the next", 8)
+	r.wantHeard("the next", 8)
 	f.now = 14_000
-	r.hears("quiet")
+	r.wantHeard("quiet")
 	f.commit(4, 7, 9)
-	r.hears("late ones and a new one", 4, 7, 9)
-	r.hears("quiet again")
+	r.wantHeard("after late changes and a new one", 4, 7, 9)
+	r.wantHeard("quiet again")
 	f.commit(3, 6)
-	r.hears("the last of them", 3, 6)
+	r.wantHeard("the last of them", 3, 6)
 	f.now = 30_000
-	r.hears("at the end")
+	r.wantHeard("at the end")
 	if r.cursor.Rest != "" {
-		t.Errorf("the cursor still looks for %q, want nothing", r.cursor.Rest)
+		t.Errorf("the cursor still contains the holes %q, want none", r.cursor.Rest)
 	}
 }
 
-// A poll may come long after the last one: what was open then has been
-// committed since, and is looked at once more before it is given up.
-func TestALateChangeIsHeardAfterALongPause(t *testing.T) {
+// A poll may come long after the previous one. Transactions that were open then have
+// ended since, so their numbers are read once more before the holes are dropped.
+func TestLateChangeIsReturnedAfterALongPause(t *testing.T) {
 	t.Parallel()
 	f, r := newFeed(t, 1, 3)
 	f.now = 3_600_000
 	f.commit(2)
-	r.hears("an hour later", 2)
+	r.wantHeard("an hour later", 2)
 	f.commit(4, 6)
-	r.hears("the next ones", 4, 6)
+	r.wantHeard("the next ones", 4, 6)
 	f.now += 16_000
-	r.hears("quiet")
+	r.wantHeard("quiet")
 	f.commit(5) // took longer than any transaction may
-	r.hears("too late")
+	r.wantHeard("after a change that is too late")
 }
 
-// poll returns what was told, by number, 0 for "anything may have changed".
+// poll returns the numbers of the changes of one poll. Number 0 is a change without a
+// target, which means that any key may have changed.
 func (r *reader) poll() map[int64]bool {
 	r.t.Helper()
 	since, ok := sqlstore.ParseCursor(r.cursor.String())
@@ -163,11 +164,11 @@ func (r *reader) poll() map[int64]bool {
 		r.t.Fatalf("known is %t, error %v", known, err)
 	}
 	r.cursor = next
-	told := map[int64]bool{}
+	returned := map[int64]bool{}
 	for _, change := range changes {
-		told[change.Seq] = true
+		returned[change.Seq] = true
 	}
-	return told
+	return returned
 }
 
 func TestManyHolesAreJoined(t *testing.T) {
@@ -178,30 +179,30 @@ func TestManyHolesAreJoined(t *testing.T) {
 	}
 	f, r := newFeed(t, odd...)
 	for range 3 {
-		if told := r.poll(); len(told) > 0 || f.read > 0 {
-			t.Fatalf("nothing came, and %d changes were told, %d read", len(told), f.read)
+		if returned := r.poll(); len(returned) > 0 || f.read > 0 {
+			t.Fatalf("a poll without new changes returned %d and read %d", len(returned), f.read)
 		}
 	}
 	f.commit(600, 3990, 4100)
-	if told := r.poll(); !told[600] || !told[3990] || !told[4100] {
-		t.Error("a change in one of many holes was passed over")
+	if returned := r.poll(); !returned[600] || !returned[3990] || !returned[4100] {
+		t.Error("a change in one of many holes was not returned")
 	}
-	if told := r.poll(); len(told) > 0 {
-		t.Errorf("%d changes were told for nothing", len(told))
+	if returned := r.poll(); len(returned) > 0 {
+		t.Errorf("%d changes were returned for nothing", len(returned))
 	}
 	f.commit(602)
-	if told := r.poll(); !told[602] {
-		t.Error("the second change in one of many holes was passed over")
+	if returned := r.poll(); !returned[602] {
+		t.Error("the second change in one of many holes was not returned")
 	}
 	f.now = 16_000
 	r.poll()
 	if r.cursor.Rest != "" {
-		t.Errorf("the cursor still looks for %q, want nothing", r.cursor.Rest)
+		t.Errorf("the cursor still contains the holes %q, want none", r.cursor.Rest)
 	}
 }
 
-// A transaction of more changes than a poll tells was overtaken.
-func TestALateGiantFlushesOnce(t *testing.T) {
+// A transaction with more changes than a poll returns commits late.
+func TestLateLargeTransactionFlushesOnce(t *testing.T) {
 	t.Parallel()
 	f, r := newFeed(t, 1, 20_001, 20_003)
 	var giant []int64
@@ -209,31 +210,31 @@ func TestALateGiantFlushesOnce(t *testing.T) {
 		giant = append(giant, seq)
 	}
 	f.commit(giant...)
-	if told := r.poll(); !told[0] {
-		t.Errorf("%d changes were told, want one without a target", len(told))
+	if returned := r.poll(); !returned[0] {
+		t.Errorf("%d changes were returned, want one without a target", len(returned))
 	}
 	for range 3 {
-		if told := r.poll(); len(told) > 0 {
-			t.Errorf("%d changes were told for nothing", len(told))
+		if returned := r.poll(); len(returned) > 0 {
+			t.Errorf("%d changes were returned for nothing", len(returned))
 		}
 	}
 	f.commit(20_002)
-	if told := r.poll(); !told[20_002] {
-		t.Error("a late change in another hole was passed over")
+	if returned := r.poll(); !returned[20_002] {
+		t.Error("a late change in another hole was not returned")
 	}
 	f.commit(19_500)
-	if told := r.poll(); !told[19_500] && !told[0] {
-		t.Error("a late change in the same hole was passed over")
+	if returned := r.poll(); !returned[19_500] && !returned[0] {
+		t.Error("a late change in the same hole was not returned")
 	}
 }
 
-// Many transactions take numbers, some are rolled back, some stay open for
-// long. Each change is told at the first poll after its commit, and what
-// stands still costs nothing.
+// Many transactions take numbers. Some are rolled back, and some stay open for a long
+// time. The first poll after a commit returns its changes, and a poll without new
+// changes reads no rows.
 //
-// Mutations tried: a join that does not count what is between the holes, one
-// that drops the oldest, a count that may fall short, a window cut short.
-func TestEveryChangeIsToldAtTheFirstPollAfterItsCommit(t *testing.T) {
+// Mutations tried: a join that does not count the changes between the holes, a join
+// that drops the oldest hole, a count that may be too low, a window that is too short.
+func TestEveryChangeIsReturnedByTheFirstPollAfterItsCommit(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(12) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -245,7 +246,7 @@ func TestEveryChangeIsToldAtTheFirstPollAfterItsCommit(t *testing.T) {
 			end  int64
 		}
 		var pending []open
-		next, told, repeated, heard := int64(2), map[int64]bool{}, 0, 0
+		next, returned, repeated, count := int64(2), map[int64]bool{}, 0, 0
 		for range 150 {
 			f.now += int64(random.IntN(200))
 			for range random.IntN(busy) {
@@ -273,27 +274,27 @@ func TestEveryChangeIsToldAtTheFirstPollAfterItsCommit(t *testing.T) {
 			got := r.poll()
 			for _, seq := range committed {
 				if !got[seq] && !got[0] {
-					t.Fatalf("seed %d: change %d was passed over", seed, seq)
+					t.Fatalf("seed %d: change %d was not returned", seed, seq)
 				}
 			}
 			for seq := range got {
-				if told[seq] {
+				if returned[seq] {
 					repeated++
 				}
-				told[seq], heard = true, heard+1
+				returned[seq], count = true, count+1
 			}
 			f.read = 0
 			if again := r.poll(); len(again) > 0 || f.read > 0 {
-				t.Fatalf("seed %d: nothing came, and %d changes were told, %d read", seed, len(again), f.read)
+				t.Fatalf("seed %d: a poll without new changes returned %d and read %d", seed, len(again), f.read)
 			}
 		}
 		if busy == 3 && repeated > 0 {
-			t.Errorf("seed %d: %d of %d changes were told again", seed, repeated, heard)
+			t.Errorf("seed %d: %d of %d changes were returned again", seed, repeated, count)
 		}
 	}
 }
 
-func TestACursorThatWasChangedIsRefused(t *testing.T) {
+func TestModifiedCursorIsRefused(t *testing.T) {
 	t.Parallel()
 	_, r := newFeed(t, 1, 3)
 	text := r.cursor.String()
@@ -303,7 +304,7 @@ func TestACursorThatWasChangedIsRefused(t *testing.T) {
 	for i := range text {
 		for _, changed := range []string{text[:i], text[:i] + "0" + text[i:], text[:i] + text[i+1:]} {
 			if _, ok := sqlstore.ParseCursor(changed); ok && changed != text {
-				t.Errorf("cursor %q is taken for %q", changed, text)
+				t.Errorf("ParseCursor accepts %q, a modified form of %q", changed, text)
 			}
 		}
 	}

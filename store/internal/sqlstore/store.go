@@ -15,24 +15,22 @@ import (
 // Store implements keyfold.Store over an [Engine].
 type Store struct {
 	engine *Engine
-	// bound is the transaction that every call runs in; nil for a Store that
-	// begins its own.
-	bound  *transaction
+	bound  *transaction // that every call runs in; nil for a Store that begins its own
 	closed atomic.Bool
-	passed atomic.Pointer[string] // what Engine.State returned when the schema was last found to fit
+	passed atomic.Pointer[string] // the result of Engine.State at the last schema check that passed
 }
 
 var _ keyfold.Store = (*Store)(nil)
 
-// transaction is one that several calls run in.
+// transaction is a transaction that several calls run in.
 type transaction struct {
 	Session
-	// lost is set once the database gave the transaction up. From then on the
-	// connection must not be touched: MySQL has begun to commit by itself.
+	// lost is set when the database has ended the transaction. The connection must not
+	// be used after that, because MySQL then commits each statement by itself.
 	lost atomic.Bool
 }
 
-// New returns a Store that begins and ends its transactions.
+// New returns a Store that begins and ends its own transactions.
 func New(engine Engine) *Store {
 	engine.traffic = newTraffic(&engine)
 	return &Store{engine: &engine}
@@ -49,19 +47,19 @@ const (
 	release   = "RELEASE SAVEPOINT keyfold_step"
 )
 
-// read runs fn outside of a transaction, or in the one that s is bound to.
-func (s *Store) read(ctx context.Context, what string, fn func(*Session) error) error {
-	return s.readIn(ctx, laneWork, what, fn)
+// read runs fn in the transaction that s is bound to, or outside of a transaction.
+func (s *Store) read(ctx context.Context, operation string, fn func(*Session) error) error {
+	return s.readIn(ctx, laneWork, operation, fn)
 }
 
-func (s *Store) readIn(ctx context.Context, in lane, what string, fn func(*Session) error) error {
+func (s *Store) readIn(ctx context.Context, in lane, operation string, fn func(*Session) error) error {
 	if s.closed.Load() {
-		return s.wrap(what, errClosed)
+		return s.wrap(operation, errClosed)
 	}
 	if s.bound == nil {
 		if in == laneAttempt {
 			if err := s.engine.traffic.attempts.take(ctx); err != nil {
-				return s.wrap(what, err)
+				return s.wrap(operation, err)
 			}
 			defer s.engine.traffic.attempts.give()
 		}
@@ -69,7 +67,7 @@ func (s *Store) readIn(ctx context.Context, in lane, what string, fn func(*Sessi
 		if class := s.engine.class(err); class == Lost || class == Full {
 			err = s.engine.retry(ctx, writeDeadline, func(context.Context) error { return s.engine.read(ctx, in, fn) })
 		}
-		return s.wrap(what, err)
+		return s.wrap(operation, err)
 	}
 	if s.bound.lost.Load() {
 		return keyfold.ErrRetry
@@ -78,7 +76,7 @@ func (s *Store) readIn(ctx context.Context, in lane, what string, fn func(*Sessi
 	if s.engine.class(err) == Lost {
 		s.bound.lost.Store(true)
 	}
-	return s.wrap(what, err)
+	return s.wrap(operation, err)
 }
 
 func (e *Engine) read(ctx context.Context, in lane, fn func(*Session) error) error {
@@ -86,7 +84,7 @@ func (e *Engine) read(ctx context.Context, in lane, fn func(*Session) error) err
 		if err := fn(&e.Reserve.Pool); e.class(err) != Full {
 			return err
 		}
-		// The server allows no further connection: the feed shares the others.
+		// The server refuses more connections, so the feed uses the pool.
 	}
 	if e.Read != nil {
 		return e.Read(ctx, fn)
@@ -94,62 +92,64 @@ func (e *Engine) read(ctx context.Context, in lane, fn func(*Session) error) err
 	return fn(&e.Pool)
 }
 
-// write runs fn in a transaction of its own, which it repeats as long as the
-// database gives it up, or in the one that s is bound to. Either everything
-// that fn did is kept or nothing. What it writes is a change; see [Store.writeIn]
-// for anything else.
-func (s *Store) write(ctx context.Context, what string, limit time.Duration, fn func(context.Context, *Session) error) error {
-	return s.writeIn(ctx, laneChange, what, limit, fn)
+// write runs a mutation in the transaction that s is bound to, or in a transaction of
+// its own. It retries its own transaction if the database ends it, such as after a
+// deadlock. If fn returns an error, nothing that it wrote is kept. Writes other than
+// mutations use writeIn.
+func (s *Store) write(ctx context.Context, operation string, limit time.Duration, fn func(context.Context, *Session) error) error {
+	return s.writeIn(ctx, laneChange, operation, limit, fn)
 }
 
-func (s *Store) writeIn(ctx context.Context, in lane, what string, limit time.Duration, fn func(context.Context, *Session) error) error {
+func (s *Store) writeIn(ctx context.Context, in lane, operation string, limit time.Duration, fn func(context.Context, *Session) error) error {
 	if s.closed.Load() {
-		return s.wrap(what, errClosed)
+		return s.wrap(operation, errClosed)
 	}
 	if s.bound == nil {
-		return s.wrap(what, s.engine.retry(ctx, limit, func(ctx context.Context) error {
+		return s.wrap(operation, s.engine.retry(ctx, limit, func(ctx context.Context) error {
 			return s.engine.run(ctx, in, func(session *Session) error { return fn(ctx, session) })
 		}))
 	}
-	return s.wrap(what, s.engine.step(ctx, s.bound, fn))
+	return s.wrap(operation, s.engine.step(ctx, s.bound, fn))
 }
 
-// step runs fn inside a transaction that goes on after it, behind a savepoint.
+// step runs fn behind a savepoint of a transaction that continues after it.
 func (e *Engine) step(ctx context.Context, t *transaction, fn func(context.Context, *Session) error) error {
 	if t.lost.Load() {
 		return keyfold.ErrRetry
 	}
-	err := ctx.Err()
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err = t.Exec(ctx, savepoint); err != nil {
-		// Nothing was done, but a transaction that takes no savepoint is none.
-		t.lost.Store(true)
+	if err := t.Exec(ctx, savepoint); err != nil {
+		t.lost.Store(true) // a transaction that cannot set a savepoint is unusable
 		return err
 	}
-	if err = fn(ctx, &t.Session); err == nil {
-		if err = t.Exec(ctx, release); err == nil {
-			return nil
-		}
+	err := e.runAndRelease(ctx, t, fn)
+	if err == nil {
+		return nil
 	}
 	if e.class(err) == Lost {
 		t.lost.Store(true)
 		return err
 	}
-	// The caller's context may be why fn failed; its transaction must not keep
-	// half a change for that.
+	// fn may have failed because ctx is done. The transaction must not keep half of a
+	// change, so the rollback has a context of its own.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeDeadline)
 	defer cancel()
-	if undone := t.Exec(ctx, undo); undone != nil {
-		t.lost.Store(true) // the database ended the transaction: SQLite does when it is interrupted or full
-	} else if t.Exec(ctx, release) != nil {
-		t.lost.Store(true)
+	if t.Exec(ctx, undo) != nil || t.Exec(ctx, release) != nil {
+		t.lost.Store(true) // SQLite ends a transaction when it is interrupted or the disk is full
 	}
 	return err
 }
 
-// run begins a transaction, runs fn in it and commits.
+func (e *Engine) runAndRelease(ctx context.Context, t *transaction, fn func(context.Context, *Session) error) error {
+	if err := fn(ctx, &t.Session); err != nil {
+		return err
+	}
+	return t.Exec(ctx, release)
+}
+
+// run begins a transaction, runs fn in it, and commits.
 func (e *Engine) run(ctx context.Context, in lane, fn func(*Session) error) error {
 	begin, leave, err := e.enter(ctx, in)
 	if err != nil {
@@ -162,10 +162,10 @@ func (e *Engine) run(ctx context.Context, in lane, fn func(*Session) error) erro
 	}
 	committed := false
 	defer func() {
-		if !committed { // also when fn panics
+		if !committed { // even if fn panics
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeDeadline)
 			defer cancel()
-			_ = session.Rollback(ctx) // the driver drops a connection on which this fails
+			_ = session.Rollback(ctx) // if this fails, the driver closes the connection
 		}
 	}()
 	if err := fn(&session); err != nil {
@@ -181,9 +181,9 @@ func (e *Engine) run(ctx context.Context, in lane, fn func(*Session) error) erro
 	return nil
 }
 
-// retry runs fn again, with jitter, as long as the database gives up what it
-// did, or has no connection for it. Each try has limit, and none begins later
-// than that after the first.
+// retry runs fn, and repeats it after a random pause if the database ended the
+// transaction or refused the connection. limit is the timeout of each try. No try
+// begins later than limit after the first.
 func (e *Engine) retry(ctx context.Context, limit time.Duration, fn func(context.Context) error) error {
 	began := time.Now()
 	pause := 2 * time.Millisecond
@@ -194,7 +194,7 @@ func (e *Engine) retry(ctx context.Context, limit time.Duration, fn func(context
 			return err
 		}
 		if try >= maxTries && class != Full || time.Since(began) > limit {
-			return fmt.Errorf("given up after %d tries: %w", try, err)
+			return fmt.Errorf("gave up after %d tries: %w", try, err)
 		}
 		if err := sleep(ctx, time.Duration(rand.Int64N(int64(pause)))); err != nil {
 			return err
@@ -238,11 +238,11 @@ func (s *Store) InTx(ctx context.Context, fn func(keyfold.Store) error) error {
 	err := s.engine.retry(ctx, writeDeadline, func(ctx context.Context) error {
 		return s.engine.run(ctx, laneChange, func(session *Session) error {
 			t := &transaction{Session: *session}
-			defer t.lost.Store(true) // a Store that outlives its transaction must not reach the connection
+			defer t.lost.Store(true) // a Store that is used after its transaction must not reach the connection
 			err := fn(&Store{engine: s.engine, bound: t})
 			switch {
 			case t.lost.Load() && err == nil:
-				return keyfold.ErrRetry // whatever fn made of it, there is nothing left to commit
+				return keyfold.ErrRetry // fn ignored the error, but the transaction cannot be committed
 			case t.lost.Load():
 				return fmt.Errorf("%w: %w", keyfold.ErrRetry, err)
 			case err != nil:
@@ -257,7 +257,7 @@ func (s *Store) InTx(ctx context.Context, fn func(keyfold.Store) error) error {
 	return s.wrap("transaction", err)
 }
 
-// callerError is what the caller's function returned. It comes back as it is.
+// callerError is an error of the caller's function, which InTx returns unchanged.
 type callerError struct{ error }
 
 func (e *callerError) Unwrap() error { return e.error }
@@ -267,14 +267,14 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.readIn(ctx, laneFeed, "ping", func(session *Session) error {
 		_, err := session.Querier.Meta(ctx)
 		if errors.Is(err, sql.ErrNoRows) {
-			return errors.New("the table keyfold_meta has lost its row")
+			return ErrNoMeta
 		}
 		return err
 	})
 }
 
-// Check implements keyfold.Store. A bound Store asks for the schema alone: its
-// connection is the caller's.
+// Check implements keyfold.Store. A bound Store checks only the schema, because the
+// connection belongs to the caller.
 func (s *Store) Check(ctx context.Context) error {
 	if s.closed.Load() {
 		return s.wrap("check", errClosed)
@@ -299,23 +299,27 @@ func (s *Store) Check(ctx context.Context) error {
 	}
 	err = s.readIn(ctx, laneFeed, "check", func(session *Session) error {
 		meta, err := session.Querier.Meta(ctx)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			err = fmt.Errorf("%w: the table keyfold_meta has lost its row", keyfold.ErrCheckFailed)
-		case err == nil:
-			if reason := (Version{meta.SchemaVersion, meta.OldestVersion}).admits(known); reason != nil {
-				err = fmt.Errorf("%w: %w", keyfold.ErrCheckFailed, reason)
-			}
+		if errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("%w: %w", keyfold.ErrCheckFailed, ErrNoMeta)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		if reason := (Version{meta.SchemaVersion, meta.OldestVersion}).admits(known); reason != nil {
+			return fmt.Errorf("%w: %w", keyfold.ErrCheckFailed, reason)
+		}
+		return nil
 	})
-	if err == nil && state != "" {
+	if err != nil {
+		return err
+	}
+	if state != "" {
 		s.passed.Store(&state)
 	}
-	return err
+	return nil
 }
 
-// Close implements keyfold.Store. A bound Store has nothing to release.
+// Close implements keyfold.Store. Closing a bound Store has no effect.
 func (s *Store) Close() error {
 	if s.bound != nil || s.closed.Swap(true) || s.engine.Close == nil {
 		return nil
@@ -325,6 +329,9 @@ func (s *Store) Close() error {
 
 var errClosed = errors.New("the store is closed")
 
+// ErrNoMeta means that the table keyfold_meta exists and is empty.
+var ErrNoMeta = errors.New("the table keyfold_meta must have a row, but it is empty")
+
 func (e *Engine) class(err error) Class {
 	if err == nil {
 		return Other
@@ -332,9 +339,9 @@ func (e *Engine) class(err error) Class {
 	return e.Class(err)
 }
 
-// wrap turns an error of the driver into one of the contract. The sentinels
-// pass as they are.
-func (s *Store) wrap(what string, err error) error {
+// wrap turns an error of the driver into an error of the Store contract. It returns
+// the sentinel errors of the contract unchanged.
+func (s *Store) wrap(operation string, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -349,7 +356,7 @@ func (s *Store) wrap(what string, err error) error {
 	case Conflict:
 		return keyfold.ErrConflict
 	case Lost:
-		return fmt.Errorf("%s: %s: %w: %w", s.engine.Name, what, keyfold.ErrRetry, err)
+		return fmt.Errorf("%s: %s: %w: %w", s.engine.Name, operation, keyfold.ErrRetry, err)
 	}
 	switch s.engine.class(err) {
 	case NoSpace:
@@ -359,8 +366,8 @@ func (s *Store) wrap(what string, err error) error {
 	}
 	if s.engine.Hint != nil {
 		if hint := s.engine.Hint(err); hint != "" {
-			return fmt.Errorf("%s: %s: %w (%s)", s.engine.Name, what, err, hint)
+			return fmt.Errorf("%s: %s: %w (%s)", s.engine.Name, operation, err, hint)
 		}
 	}
-	return fmt.Errorf("%s: %s: %w", s.engine.Name, what, err)
+	return fmt.Errorf("%s: %s: %w", s.engine.Name, operation, err)
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/keyfold/keyfold"
-	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
@@ -30,26 +29,18 @@ func (s *Store) Throttle(ctx context.Context, name string) (keyfold.Throttle, er
 	var throttle keyfold.Throttle
 	err := s.readIn(ctx, laneAttempt, "read throttle", func(session *Session) error {
 		row, err := session.Querier.ThrottleRow(ctx, name)
-		if err == nil {
-			throttle = throttleOf(&row)
+		if err != nil {
+			return err
 		}
-		return err
+		throttle = throttleRecord(&row)
+		return nil
 	})
 	return throttle, err
 }
 
-func throttleOf(row *model.Throttle) keyfold.Throttle {
-	throttle := keyfold.Throttle{Name: row.Name, Attempts: row.Attempts, ExpiresAt: column.Moment(row.ExpiresAt)}
-	if row.BlockedUntil != 0 {
-		throttle.BlockedUntil = column.Moment(row.BlockedUntil)
-	}
-	return throttle
-}
-
-// ReserveAttempt implements keyfold.ThrottleStore. Rows are locked in the order
-// of their names, so that two of these never wait for each other. An attempt that
-// is blocked when it comes writes nothing: clients that do not heed their wait
-// would otherwise keep the database busy.
+// ReserveAttempt implements keyfold.ThrottleStore. It locks rows in the order of their
+// names, so that concurrent calls cannot deadlock. An attempt that is already blocked
+// writes nothing, so that clients that ignore their waiting time do not cause writes.
 func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	names = slices.SortedFunc(slices.Values(names), func(a, b keyfold.ThrottleReservation) int { return strings.Compare(a.Name, b.Name) })
 	if blocking, err = s.blocking(ctx, names, at); err != nil || !blocking.BlockedUntil.IsZero() {
@@ -70,7 +61,7 @@ func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleRese
 			}
 		}
 		if !blocking.BlockedUntil.IsZero() {
-			return errBlocked // takes the rows back that were made to be locked
+			return errBlocked // rolls back the rows that were inserted to be locked
 		}
 		for i, throttle := range throttles {
 			if err := setThrottle(ctx, q, names[i].Rule.Next(throttle, at)); err != nil {
@@ -87,7 +78,8 @@ func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleRese
 
 var errBlocked = errors.New("blocked")
 
-// blocking returns the throttle that blocks for longest, or the zero Throttle.
+// blocking returns the throttle that blocks for the longest time, or the zero Throttle
+// if none blocks.
 func (s *Store) blocking(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	err = s.readIn(ctx, laneAttempt, "read throttles", func(session *Session) error {
 		blocking = keyfold.Throttle{}
@@ -99,7 +91,7 @@ func (s *Store) blocking(ctx context.Context, names []keyfold.ThrottleReservatio
 			if err != nil {
 				return err
 			}
-			if throttle := throttleOf(&row); blocksLonger(&throttle, &blocking, at) {
+			if throttle := throttleRecord(&row); blocksLonger(&throttle, &blocking, at) {
 				blocking = throttle
 			}
 		}
@@ -108,17 +100,17 @@ func (s *Store) blocking(ctx context.Context, names []keyfold.ThrottleReservatio
 	return blocking, err
 }
 
-// blocksLonger reports whether row blocks at that time, and for longer than other.
+// blocksLonger reports whether row blocks at the time at, and for longer than other.
 func blocksLonger(row, other *keyfold.Throttle, at time.Time) bool {
 	return row.ExpiresAt.After(at) && row.BlockedUntil.After(at) && row.BlockedUntil.After(other.BlockedUntil)
 }
 
-// lockThrottle returns a row that no other transaction changes until the transaction
-// ends, or nil where there is none and none is to be made.
-func lockThrottle(ctx context.Context, q Querier, name string, make bool) (*keyfold.Throttle, error) {
-	if make {
-		// In one statement: TiDB loses what is written to a row that it was asked
-		// for in vain before, when another transaction makes it meanwhile.
+// lockThrottle locks a row until the transaction ends and returns it. If the row does
+// not exist, lockThrottle inserts it if create is true, and returns nil otherwise.
+func lockThrottle(ctx context.Context, q Querier, name string, create bool) (*keyfold.Throttle, error) {
+	if create {
+		// One statement inserts and locks the row. With two, TiDB loses an update if
+		// another transaction inserts the row between them.
 		if err := q.EnsureThrottle(ctx, name); err != nil {
 			return nil, err
 		}
@@ -129,7 +121,7 @@ func lockThrottle(ctx context.Context, q Querier, name string, make bool) (*keyf
 	if err != nil {
 		return nil, err
 	}
-	throttle := throttleOf(&row)
+	throttle := throttleRecord(&row)
 	return &throttle, nil
 }
 
@@ -139,8 +131,8 @@ func setThrottle(ctx context.Context, q Querier, t keyfold.Throttle) error {
 
 // RecordAttemptResult implements keyfold.ThrottleStore.
 func (s *Store) RecordAttemptResult(ctx context.Context, result keyfold.AttemptResult) error {
-	return s.writeIn(ctx, laneAttempt, "settle attempt", writeDeadline, func(ctx context.Context, session *Session) error {
-		return settle(ctx, session.Querier, result)
+	return s.writeIn(ctx, laneAttempt, "record attempt result", writeDeadline, func(ctx context.Context, session *Session) error {
+		return applyResult(ctx, session.Querier, result)
 	})
 }
 
@@ -150,12 +142,12 @@ func (s *Store) UnlockUser(ctx context.Context, id string, result keyfold.Attemp
 		if _, err := q.UserRow(ctx, id); err != nil {
 			return err
 		}
-		return settle(ctx, q, result)
+		return applyResult(ctx, q, result)
 	})
 }
 
-// settle applies a result, in the order of the names as ReserveAttempt does.
-func settle(ctx context.Context, q Querier, result keyfold.AttemptResult) error {
+// applyResult applies a result in the order of the names, as ReserveAttempt does.
+func applyResult(ctx context.Context, q Querier, result keyfold.AttemptResult) error {
 	actions := make(map[string]func(keyfold.Throttle) error)
 	for _, name := range result.Clear {
 		actions[name] = func(keyfold.Throttle) error { return q.DeleteThrottle(ctx, name) }
@@ -170,10 +162,13 @@ func settle(ctx context.Context, q Querier, result keyfold.AttemptResult) error 
 	}
 	for _, name := range slices.Sorted(maps.Keys(actions)) {
 		row, err := lockThrottle(ctx, q, name, slices.Contains(result.Trusted, name))
-		if err == nil && row != nil {
-			err = actions[name](*row)
-		}
 		if err != nil {
+			return err
+		}
+		if row == nil {
+			continue
+		}
+		if err := actions[name](*row); err != nil {
 			return err
 		}
 	}

@@ -44,10 +44,11 @@ func (s *Store) oneUser(ctx context.Context, row func(Querier) (model.User, erro
 	var record keyfold.UserRecord
 	err := s.read(ctx, "read user", func(session *Session) error {
 		found, err := row(session.Querier)
-		if err == nil {
-			record = userRecord(&found)
+		if err != nil {
+			return err
 		}
-		return err
+		record = userRecord(&found)
+		return nil
 	})
 	return record, err
 }
@@ -61,52 +62,46 @@ func (s *Store) Users(ctx context.Context, scan keyfold.UserScan) ([]keyfold.Use
 	var records []keyfold.UserRecord
 	err := s.read(ctx, "list users", func(session *Session) error {
 		rows, err := session.Querier.UsersAll(ctx, before, before, scan.After.ID, int64(scan.Limit))
+		if err != nil {
+			return err
+		}
 		records = make([]keyfold.UserRecord, len(rows))
 		for i := range rows {
 			records[i] = userRecord(&rows[i])
 		}
-		return err
+		return nil
 	})
 	return records, err
-}
-
-func userRecord(row *model.User) keyfold.UserRecord {
-	return keyfold.UserRecord{
-		User: keyfold.User{
-			ID: row.ID, Username: row.Username, Email: row.Email, EmailVerifiedAt: column.OptionalMoment(row.EmailVerifiedAt),
-			HasPassword: row.PasswordHash != "", PasswordChangedAt: column.OptionalMoment(row.PasswordChangedAt),
-			CreatedAt: column.Moment(row.CreatedAt), UpdatedAt: column.Moment(row.UpdatedAt),
-			DisabledAt: column.OptionalMoment(row.DisabledAt), DisabledReason: row.DisabledReason, Version: row.Version,
-		},
-		UsernameKey: row.UsernameKey, EmailKey: row.EmailKey,
-		PasswordHash: row.PasswordHash, PasswordVersion: row.PasswordVersion,
-	}
 }
 
 // UpdateUser implements keyfold.UserStore.
 func (s *Store) UpdateUser(ctx context.Context, user keyfold.UserRecord, m keyfold.Mutation) error {
 	return s.changeUser(ctx, "update user", user.ID, m, func(ctx context.Context, q Querier) error {
-		// What is newer than the version given is stale, even where a name is taken.
+		// The version is compared before the update, because ErrStale takes precedence
+		// over a name that another user has.
 		row, err := q.UserRow(ctx, user.ID)
-		if err == nil && row.Version != user.Version {
-			err = keyfold.ErrStale
-		}
 		if err != nil {
 			return err
 		}
+		if row.Version != user.Version {
+			return keyfold.ErrStale
+		}
 		n, err := q.UpdateUser(ctx, user.Username, user.UsernameKey, user.Email, user.EmailKey,
 			column.Optional(user.EmailVerifiedAt), user.UpdatedAt.UnixMilli(), user.ID, user.Version)
-		if err == nil && n == 0 {
-			err = keyfold.ErrStale // it was changed since the look before; deleted is stale too
+		if err != nil {
+			return err
 		}
-		return err
+		if n == 0 {
+			return keyfold.ErrStale // the user was changed or deleted since it was read
+		}
+		return nil
 	})
 }
 
-// changeUser runs a change of one user and notes it. A user that is not there
-// is an ErrNotFound.
-func (s *Store) changeUser(ctx context.Context, what, id string, m keyfold.Mutation, change func(context.Context, Querier) error) error {
-	return s.write(ctx, what, writeDeadline, func(ctx context.Context, session *Session) error {
+// changeUser runs a change of one user and records the mutation. change returns
+// ErrNotFound or sql.ErrNoRows if the user does not exist.
+func (s *Store) changeUser(ctx context.Context, operation, id string, m keyfold.Mutation, change func(context.Context, Querier) error) error {
+	return s.write(ctx, operation, writeDeadline, func(ctx context.Context, session *Session) error {
 		if err := change(ctx, session.Querier); err != nil {
 			return err
 		}
@@ -122,16 +117,17 @@ func (s *Store) SetPassword(ctx context.Context, id, hash string, version int64,
 			return mustChange(q.SetPassword(ctx, hash, &at, at, id))
 		}
 		n, err := q.ChangePassword(ctx, hash, &at, at, id, version)
-		if err == nil && n == 0 {
-			if _, err = q.UserRow(ctx, id); err == nil {
-				err = keyfold.ErrStale
-			}
+		if err != nil || n > 0 {
+			return err
 		}
-		return err
+		if _, err := q.UserRow(ctx, id); err != nil {
+			return err
+		}
+		return keyfold.ErrStale
 	})
 }
 
-// mustChange is an ErrNotFound where no row was changed.
+// mustChange returns ErrNotFound if a statement changed no row.
 func mustChange(n int64, err error) error {
 	if err == nil && n == 0 {
 		return keyfold.ErrNotFound
@@ -172,8 +168,8 @@ func (s *Store) SetUserState(ctx context.Context, id string, change keyfold.Stat
 	return changed && err == nil, err
 }
 
-// DeleteUser implements keyfold.UserStore. The user row is deleted first: a call that adds a
-// key to it waits for that, and then finds it gone.
+// DeleteUser implements keyfold.UserStore. It deletes the user row first. A concurrent
+// call that adds a key to the user waits for the row lock and then finds no user.
 func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) error {
 	return s.write(ctx, "delete user", usageDeadline, func(ctx context.Context, session *Session) error {
 		q := session.Querier
@@ -189,10 +185,10 @@ func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) e
 				return err
 			}
 		}
-		each := m
-		each.Action, each.Before, each.After = "key.delete", "", ""
-		for _, each.Target = range keyIDs {
-			if err := addAudit(ctx, q, each); err != nil {
+		keyDeletion := m
+		keyDeletion.Action, keyDeletion.Before, keyDeletion.After = "key.delete", "", ""
+		for _, keyDeletion.Target = range keyIDs {
+			if err := addAudit(ctx, q, keyDeletion); err != nil {
 				return err
 			}
 		}
@@ -200,8 +196,9 @@ func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) e
 	})
 }
 
-// holdUser keeps the user of a new key from being deleted until the
-// transaction ends.
+// holdUser locks the row of a user, so that the user cannot be deleted before the
+// transaction ends. It returns ErrNotFound if the user does not exist, and nil for an
+// empty ID.
 func holdUser(ctx context.Context, q Querier, id string) error {
 	if id == "" {
 		return nil
@@ -228,17 +225,16 @@ func (s *Store) CreateOneTimeToken(ctx context.Context, token keyfold.OneTimeTok
 	})
 }
 
-// OneTime implements keyfold.OneTimeTokenStore.
+// OneTimeToken implements keyfold.OneTimeTokenStore.
 func (s *Store) OneTimeToken(ctx context.Context, sum [32]byte) (keyfold.OneTimeTokenRecord, error) {
 	var record keyfold.OneTimeTokenRecord
 	err := s.read(ctx, "read one-time token", func(session *Session) error {
 		row, err := session.Querier.OneTimeRow(ctx, sum[:])
-		record = keyfold.OneTimeTokenRecord{
-			Sum: sum, Purpose: keyfold.OneTimePurpose(row.Purpose), UserID: row.UserID,
-			PasswordVersion: row.PasswordVersion, EmailKey: row.EmailKey, NewEmail: row.NewEmail,
-			NewEmailKey: row.NewEmailKey, CreatedAt: column.Moment(row.CreatedAt), ExpiresAt: column.Moment(row.ExpiresAt),
+		if err != nil {
+			return err
 		}
-		return err
+		record = oneTimeTokenRecord(&row)
+		return nil
 	})
 	if err != nil {
 		return keyfold.OneTimeTokenRecord{}, err
@@ -246,37 +242,26 @@ func (s *Store) OneTimeToken(ctx context.Context, sum [32]byte) (keyfold.OneTime
 	return record, nil
 }
 
-// UseOneTimeToken implements keyfold.OneTimeTokenStore. The call that deletes the row has used
-// the token. The user is held before it is looked at, so that no change of it
-// comes between.
+// UseOneTimeToken implements keyfold.OneTimeTokenStore.
 func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
 	var record keyfold.UserRecord
 	err := s.write(ctx, "use one-time token", writeDeadline, func(ctx context.Context, session *Session) error {
-		q, at := session.Querier, m.At.UnixMilli()
-		token, err := q.OneTimeRow(ctx, use.Sum[:])
-		if err == nil && (token.Purpose != int64(use.Purpose) || token.ExpiresAt <= at) {
-			err = keyfold.ErrNotFound
-		}
-		if err == nil {
-			err = holdUser(ctx, q, token.UserID)
-		}
-		if err == nil {
-			err = mustChange(q.DeleteOneTime(ctx, use.Sum[:]))
-		}
+		q := session.Querier
+		token, err := takeOneTime(ctx, q, use, m.At)
 		if err != nil {
 			return err
 		}
 		user, err := q.UserRow(ctx, token.UserID)
-		if err == nil && (user.DisabledAt != nil || user.PasswordVersion != token.PasswordVersion || user.EmailKey != token.EmailKey) {
-			err = keyfold.ErrNotFound
-		}
-		if err == nil {
-			err = applyOneTime(ctx, q, use, &token, &user, m)
-		}
-		if err == nil {
-			user, err = q.UserRow(ctx, user.ID)
-		}
 		if err != nil {
+			return err
+		}
+		if user.DisabledAt != nil || user.PasswordVersion != token.PasswordVersion || user.EmailKey != token.EmailKey {
+			return keyfold.ErrNotFound
+		}
+		if err := applyOneTime(ctx, q, use, token, &user, m); err != nil {
+			return err
+		}
+		if user, err = q.UserRow(ctx, user.ID); err != nil {
 			return err
 		}
 		record = userRecord(&user)
@@ -289,6 +274,24 @@ func (s *Store) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse
 	return record, nil
 }
 
+// takeOneTime deletes the row of a token and returns it. Of several calls that use one
+// token, the one that deletes the row has used it. The user is locked first, so that it
+// does not change before the token takes effect.
+func takeOneTime(ctx context.Context, q Querier, use keyfold.OneTimeTokenUse, at time.Time) (*model.OneTime, error) {
+	token, err := q.OneTimeRow(ctx, use.Sum[:])
+	if err != nil {
+		return nil, err
+	}
+	if token.Purpose != int64(use.Purpose) || token.ExpiresAt <= at.UnixMilli() {
+		return nil, keyfold.ErrNotFound
+	}
+	if err := holdUser(ctx, q, token.UserID); err != nil {
+		return nil, err
+	}
+	return &token, mustChange(q.DeleteOneTime(ctx, use.Sum[:]))
+}
+
+// applyOneTime makes the change of the user that the token allows.
 func applyOneTime(ctx context.Context, q Querier, use keyfold.OneTimeTokenUse, token *model.OneTime, user *model.User, m keyfold.Mutation) error {
 	at := m.At.UnixMilli()
 	email, emailKey, version := user.Email, user.EmailKey, user.Version
