@@ -12,8 +12,8 @@ import (
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
-// auditDoc is an audit row. Its number follows from the change and the place of
-// its target in it, so that writing it twice leaves one.
+// auditDoc is an audit entry. Its number depends only on the change and the index of
+// its target, so that an entry that is written twice exists once.
 type auditDoc struct {
 	ID        string `bson:"_id"` // sixteen hexadecimal digits of the number
 	At        int64  `bson:"at"`
@@ -26,43 +26,54 @@ type auditDoc struct {
 	RequestID string `bson:"request_id"`
 }
 
-// auditPlaces is how many audit rows one change has room for.
-const auditPlaces = 1 << 20
+// maxAuditEntries is the maximum number of audit entries of one change.
+const maxAuditEntries = 1 << 20
 
-func auditSeq(c *changeDoc, place int) int64 { return c.Seq*auditPlaces + int64(place) }
+func auditSeq(c *changeDoc, index int) int64 { return c.Seq*maxAuditEntries + int64(index) }
 
-// addAudit writes the audit rows of what was applied.
+// addAudit adds the audit entries of the applied part of a change.
 func (s *Store) addAudit(ctx context.Context, c *changeDoc, applied []string) error {
-	var rows []any
-	for place, subject := range c.Subjects {
+	var docs []any
+	for i, subject := range c.Subjects {
 		if slices.Contains(applied, subject) {
-			rows = append(rows, c.auditRow(place, c.Action, subject))
+			docs = append(docs, newAuditDoc(c, i, c.Action, subject))
 		}
 	}
 	for i, key := range c.Keys {
-		row := c.auditRow(len(c.Subjects)+i, "key.delete", key)
-		row.Before, row.After = "", ""
-		rows = append(rows, row)
+		doc := newAuditDoc(c, len(c.Subjects)+i, "key.delete", key)
+		doc.Before, doc.After = "", ""
+		docs = append(docs, doc)
 	}
-	return s.audit.ensure(ctx, rows)
+	return s.audit.ensure(ctx, docs)
 }
 
-func (c *changeDoc) auditRow(place int, action, target string) auditDoc {
+func newAuditDoc(c *changeDoc, index int, action, target string) auditDoc {
 	return auditDoc{
-		ID: changeID(auditSeq(c, place)), At: c.At, Actor: c.Actor, IP: c.IP, Action: action,
+		ID: changeID(auditSeq(c, index)), At: c.At, Actor: c.Actor, IP: c.IP, Action: action,
 		Target: target, Before: c.Before, After: c.After, RequestID: c.RequestID,
 	}
 }
 
-// auditedSubjects returns the subjects that have an audit row.
+func auditEntry(d *auditDoc) (keyfold.AuditEntry, error) {
+	entry := keyfold.AuditEntry{Mutation: keyfold.Mutation{
+		At: column.Moment(d.At), Actor: d.Actor, IP: column.ParseIP(d.IP), Action: d.Action, Target: d.Target,
+		Before: d.Before, After: d.After, RequestID: d.RequestID,
+	}}
+	if _, err := fmt.Sscanf(d.ID, "%x", &entry.Seq); err != nil {
+		return keyfold.AuditEntry{}, fmt.Errorf("the ID of audit entry %q must be a hexadecimal number: %w", d.ID, err)
+	}
+	return entry, nil
+}
+
+// auditedSubjects returns the subjects that have an audit entry.
 func (s *Store) auditedSubjects(ctx context.Context, c *changeDoc) (subjects []string, err error) {
 	var ids []string
-	for place := range c.Subjects {
-		ids = append(ids, changeID(auditSeq(c, place)))
+	for i := range c.Subjects {
+		ids = append(ids, changeID(auditSeq(c, i)))
 	}
-	rows, err := list[auditDoc](ctx, s.audit, among(ids))
-	for i := range rows {
-		subjects = append(subjects, rows[i].Target)
+	docs, err := list[auditDoc](ctx, s.audit, among(ids))
+	for i := range docs {
+		subjects = append(subjects, docs[i].Target)
 	}
 	return subjects, err
 }
@@ -76,19 +87,15 @@ func (s *Store) Audit(ctx context.Context, scan keyfold.AuditScan) ([]keyfold.Au
 	if scan.AfterSeq != 0 {
 		filter = append(filter, less("_id", changeID(scan.AfterSeq)))
 	}
-	rows, err := list[auditDoc](ctx, s.audit, filter,
+	docs, err := list[auditDoc](ctx, s.audit, filter,
 		options.Find().SetSort(bson.D{is("_id", -1)}).SetLimit(int64(scan.Limit)))
 	if err != nil {
 		return nil, wrap("list audit log", err)
 	}
-	entries := make([]keyfold.AuditEntry, len(rows))
-	for i, row := range rows {
-		entries[i] = keyfold.AuditEntry{Mutation: keyfold.Mutation{
-			At: column.Moment(row.At), Actor: row.Actor, IP: column.ParseIP(row.IP), Action: row.Action, Target: row.Target,
-			Before: row.Before, After: row.After, RequestID: row.RequestID,
-		}}
-		if _, err := fmt.Sscanf(row.ID, "%x", &entries[i].Seq); err != nil {
-			return nil, wrap("list audit log", fmt.Errorf("audit row %q: %w", row.ID, err))
+	entries := make([]keyfold.AuditEntry, len(docs))
+	for i := range docs {
+		if entries[i], err = auditEntry(&docs[i]); err != nil {
+			return nil, wrap("list audit log", err)
 		}
 	}
 	return entries, nil

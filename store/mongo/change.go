@@ -12,42 +12,43 @@ import (
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
-// state is how far a change has come.
+// state is the state of a change. ADR 11 describes the transitions.
 type state int32
 
 const (
-	open state = iota + 1 // it may be applied or not
-	done                  // it is whole
-	void                  // it was given up before it was applied
+	open state = iota + 1 // it may or may not be applied
+	done                  // it is complete
+	void                  // it was withdrawn before it was applied
 )
 
-// kind says what follows once a change is applied.
+// kind determines the steps that follow after a change has been applied. All kinds
+// write audit entries.
 type kind int32
 
 const (
-	plain       kind = iota // the audit rows, which all have
-	creation                // of a key: nothing more
-	rotation                // the successor comes to life
-	keyRemoval              // the key goes
-	userRemoval             // keys, one-time tokens and the user go
-	tokenUse                // the token's own document goes
+	plain       kind = iota // no further step
+	creation                // of a key: no further step
+	rotation                // make the successor live
+	keyRemoval              // delete the key
+	userRemoval             // delete the user with its keys and one-time tokens
+	tokenUse                // delete the document of the token
 )
 
-// changeDoc is a change: written before anything is changed, so that processes
-// that follow the feed forget what is about to be different, and holding all that
-// is needed to finish it.
+// changeDoc is a change. It is written before the documents that it changes, so that
+// processes that poll the feed evict them in time. It contains all data that is needed
+// to finish the change.
 type changeDoc struct {
-	ID        string   `bson:"_id"` // sixteen hexadecimal digits of Seq, so that ids have its order
+	ID        string   `bson:"_id"` // sixteen hexadecimal digits of Seq, so that IDs sort by number
 	Seq       int64    `bson:"seq"`
 	State     state    `bson:"state"`
 	Kind      kind     `bson:"kind"`
 	WrittenAt int64    `bson:"written_at"` // by the clock of the process that wrote it
-	Subjects  []string `bson:"subjects"`   // ids of the documents to change
-	Targets   []string `bson:"targets"`    // what the feed names
+	Subjects  []string `bson:"subjects"`   // IDs of the documents to change
+	Targets   []string `bson:"targets"`    // the targets of its feed entries
 	Other     string   `bson:"other"`      // rotation: the successor; tokenUse: the token
 
-	// Keys are those that go with a user: found once the user is marked. Of a
-	// document that was read before, Found tells whether they are all.
+	// Keys are the keys that are deleted with a user. They are collected after the user
+	// is no longer live. Found is their number; it guards the updates of Keys.
 	Keys  []string `bson:"keys"`
 	Found int64    `bson:"found"`
 
@@ -61,21 +62,21 @@ type changeDoc struct {
 	After     string `bson:"after"`
 	RequestID string `bson:"request_id"`
 
-	// Those below are not stored.
+	// The fields below are not stored.
 	on    collection
-	began time.Time // by the monotonic clock of this process; zero for one that another wrote
+	began time.Time // zero if another process wrote the change
 }
 
 const (
-	// announceWithin bounds the time from when a change is numbered until it is
-	// applied. One that took longer is announced again, for followers of the feed
-	// come back to a change for followFor only.
+	// announceWithin is the maximum time between the number of a change and its
+	// application. If a change takes longer, a second feed entry announces it, because
+	// each poll returns a change again only for followFor.
 	announceWithin = 5 * time.Second
 	followFor      = 2 * announceWithin
 
-	// abandonedAfter is the age of an open change whose process is taken to be
-	// gone. To be wrong does no harm.
-	abandonedAfter = 15 * time.Second
+	// defaultAbandonedAfter is the age at which an open change is assumed to be
+	// abandoned. If its process still runs, the change fails and can be retried.
+	defaultAbandonedAfter = 15 * time.Second
 )
 
 func newChange(on collection, kind kind, m keyfold.Mutation, subjects ...string) *changeDoc {
@@ -88,8 +89,8 @@ func newChange(on collection, kind kind, m keyfold.Mutation, subjects ...string)
 
 func changeID(seq int64) string { return fmt.Sprintf("%016x", seq) }
 
-// begin writes the change, under a number of its own. Numbers are given before
-// they are written, so they appear in another order now and then: see Changes.
+// begin assigns a number to the change and writes it. Changes may become visible in an
+// order other than that of their numbers; see cursor.
 func (s *Store) begin(ctx context.Context, c *changeDoc) error {
 	c.began = time.Now()
 	meta, err := exchange[metaDoc](ctx, s.meta, byID(metaID), bson.D{is("$inc", bson.D{is("seq", int64(1))})}, options.After)
@@ -97,20 +98,20 @@ func (s *Store) begin(ctx context.Context, c *changeDoc) error {
 	case err != nil:
 		return err
 	case meta == nil:
-		return errNoSchema
+		return errNoMeta
 	}
 	c.Seq, c.ID, c.WrittenAt = meta.Seq, changeID(meta.Seq), time.Now().UnixMilli()
 	return s.changes.insert(ctx, c)
 }
 
-// withdraw gives up a change that was not applied.
+// withdraw marks a change that was not applied as void.
 func (s *Store) withdraw(ctx context.Context, c *changeDoc) error {
 	_, err := s.changes.update(ctx, bson.D{is("_id", c.ID), is("state", open)}, set(is("state", void)))
 	return err
 }
 
-// finish does what follows on a change that was applied to some of its
-// subjects. It is safe to repeat, and to do by several at once.
+// finish runs the remaining steps of a change that was applied to some of its subjects.
+// Several processes may run it at the same time, and repeat it.
 func (s *Store) finish(ctx context.Context, c *changeDoc, applied []string) error {
 	if c.Kind == rotation {
 		if _, err := s.keys.update(ctx, bson.D{is("_id", c.Other), is("change", c.ID)}, set(is("live", true))); err != nil {
@@ -125,26 +126,26 @@ func (s *Store) finish(ctx context.Context, c *changeDoc, applied []string) erro
 	if err := s.addAudit(ctx, c, applied); err != nil {
 		return err
 	}
-	if err := s.sweepUp(ctx, c); err != nil {
+	if err := s.removeLeftovers(ctx, c); err != nil {
 		return err
 	}
 	return s.complete(ctx, c, applied)
 }
 
-// sweepUp deletes what a change leaves behind.
-func (s *Store) sweepUp(ctx context.Context, c *changeDoc) error {
-	var err error
+// removeLeftovers deletes the documents that are obsolete after a change.
+func (s *Store) removeLeftovers(ctx context.Context, c *changeDoc) (err error) {
 	dead := bson.D{is("_id", c.Subjects[0]), is("live", false), is("change", c.ID)}
 	switch c.Kind {
 	case keyRemoval:
 		_, err = s.keys.remove(ctx, dead)
 	case userRemoval:
-		if _, err = s.removeAll(ctx, s.keys, c.Keys, is("user_id", c.Subjects[0])); err == nil {
-			_, err = s.oneTimes.remove(ctx, bson.D{is("user_id", c.Subjects[0])})
+		if _, err := s.removeAll(ctx, s.keys, c.Keys, is("user_id", c.Subjects[0])); err != nil {
+			return err
 		}
-		if err == nil {
-			_, err = s.users.remove(ctx, dead)
+		if _, err := s.oneTimes.remove(ctx, bson.D{is("user_id", c.Subjects[0])}); err != nil {
+			return err
 		}
+		_, err = s.users.remove(ctx, dead)
 	case tokenUse:
 		if c.Other != "" {
 			_, err = s.oneTimes.remove(ctx, byID(c.Other))
@@ -154,7 +155,7 @@ func (s *Store) sweepUp(ctx context.Context, c *changeDoc) error {
 	return err
 }
 
-// removeAll deletes those of the documents that also match the rest.
+// removeAll deletes the documents with these IDs that also match the other conditions.
 func (s *Store) removeAll(ctx context.Context, from collection, ids []string, rest ...bson.E) (deleted int, err error) {
 	for len(ids) > 0 {
 		some := ids[:min(len(ids), chunk)]
@@ -167,24 +168,27 @@ func (s *Store) removeAll(ctx context.Context, from collection, ids []string, re
 	return deleted, nil
 }
 
-// complete marks a change as whole. One that was given up meanwhile, or that
-// took so long that followers may have looked before it was applied, is
-// announced again first.
+// complete marks a change as done. If polls may have stopped returning the change
+// before it was applied, or another process has withdrawn it, complete announces it
+// again first.
 func (s *Store) complete(ctx context.Context, c *changeDoc, applied []string) error {
 	if c.State == void || c.began.IsZero() || time.Since(c.began) > announceWithin {
 		if err := s.announce(ctx, c); err != nil {
 			return err
 		}
 	}
-	whole := bson.D{is("state", done), is("targets", targetsOf(c, applied)), is("before", ""), is("after", "")}
-	was, err := exchange[changeDoc](ctx, s.changes, byID(c.ID), set(whole...), options.Before)
-	if err == nil && was != nil && was.State == void && c.State != void {
-		err = s.announce(ctx, c)
+	completed := bson.D{is("state", done), is("targets", targetsOf(c, applied)), is("before", ""), is("after", "")}
+	before, err := exchange[changeDoc](ctx, s.changes, byID(c.ID), set(completed...), options.Before)
+	if err != nil {
+		return err
 	}
-	return err
+	if before != nil && before.State == void && c.State != void {
+		return s.announce(ctx, c)
+	}
+	return nil
 }
 
-// targetsOf returns what the feed names once it is known what changed.
+// targetsOf returns the targets of the feed entries of a change that was applied.
 func targetsOf(c *changeDoc, applied []string) []string {
 	switch {
 	case len(c.Subjects) == 1:
@@ -195,9 +199,7 @@ func targetsOf(c *changeDoc, applied []string) []string {
 	return applied
 }
 
-// announce writes another row of the feed for a change.
+// announce adds another feed entry for a change.
 func (s *Store) announce(ctx context.Context, c *changeDoc) error {
-	again := &changeDoc{Kind: plain, Targets: c.Targets, At: c.At, Action: c.Action}
-	again.State = done
-	return s.begin(ctx, again)
+	return s.begin(ctx, &changeDoc{State: done, Kind: plain, Targets: c.Targets, At: c.At, Action: c.Action})
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/keyfold/keyfold/internal/testdb"
 )
 
-// ends fails the test where fn goes on for far longer than any time limit.
-func ends(t *testing.T, what string, fn func() error) error {
+// wantEnd fails the test if fn runs for much longer than any time limit.
+func wantEnd(t *testing.T, name string, fn func() error) error {
 	t.Helper()
 	result := make(chan error, 1)
 	go func() { result <- fn() }()
@@ -22,12 +22,12 @@ func ends(t *testing.T, what string, fn func() error) error {
 	case err := <-result:
 		return err
 	case <-time.After(time.Minute):
-		t.Fatalf("%s waits for ever", what)
+		t.Fatalf("%s never returns", name)
 		return nil
 	}
 }
 
-// The contexts here have no deadline, as those of a caller who sets none.
+// The contexts of this test have no deadline.
 func TestServerThatDoesNotAnswerIsUnavailable(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -62,16 +62,16 @@ func TestServerThatDoesNotAnswerIsUnavailable(t *testing.T) {
 	}
 	wire.Hold(true)
 	for name, call := range calls {
-		if err := ends(t, name, func() error { return call(t.Context()) }); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: %v, want that the time is over", name, err)
+		if err := wantEnd(t, name, func() error { return call(t.Context()) }); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: got %v, want context.DeadlineExceeded", name, err)
 		}
 	}
-	err = ends(t, "Service.Key", func() error { _, err := svc.Key(t.Context(), "0123456789abcdef"); return err })
+	err = wantEnd(t, "Service.Key", func() error { _, err := svc.Key(t.Context(), "0123456789abcdef"); return err })
 	if !errors.Is(err, keyfold.ErrUnavailable) {
 		t.Errorf("Service.Key: %v, want ErrUnavailable", err)
 	}
 	wire.Hold(false)
-	_ = ends(t, "a server that answers again", func() error {
+	_ = wantEnd(t, "a server that answers again", func() error {
 		for s.Ping(t.Context()) != nil {
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -88,7 +88,7 @@ func TestOpenOfServerThatNeverAnswersFails(t *testing.T) {
 	defer deaf.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	err = ends(t, "Open", func() error {
+	err = wantEnd(t, "Open", func() error {
 		_, err := Open(ctx, "mongodb://"+deaf.Addr().String()+"/d?serverSelectionTimeoutMS=300")
 		return err
 	})
@@ -97,7 +97,7 @@ func TestOpenOfServerThatNeverAnswersFails(t *testing.T) {
 	}
 }
 
-func TestMutationDoesNotWaitForEverForAnother(t *testing.T) {
+func TestMutationWaitsForALimitedTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var s Store
@@ -109,7 +109,7 @@ func TestMutationDoesNotWaitForEverForAnother(t *testing.T) {
 		defer unlock()
 		err = s.write(t.Context(), "update key", []string{"key"}, func(context.Context) error { return nil })
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a mutation whose turn never comes: %v, want that the time is over", err)
+			t.Errorf("a mutation that never gets the lock: got %v, want context.DeadlineExceeded", err)
 		}
 	})
 }

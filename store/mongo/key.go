@@ -1,9 +1,6 @@
 package mongo
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -12,8 +9,8 @@ import (
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
-// keyDoc is a key as mutations know it. Times are unix milliseconds, and those
-// that may be missing are null.
+// keyDoc contains the fields of a key that mutations read and write. Times are Unix
+// milliseconds; optional times are null if they are absent.
 type keyDoc struct {
 	Head           head      `bson:",inline"`
 	Secret         secretDoc `bson:"secret"`
@@ -49,17 +46,17 @@ type secretDoc struct {
 	Sum    []byte `bson:"sum"`
 }
 
-// keyRow is a key with its totals, which mutations leave alone. In the same
-// document they cannot outlive the key, nor be counted without one.
+// keyRow is a key with its totals, which mutations do not change. They are in the same
+// document, so that totals exist exactly as long as their key.
 type keyRow struct {
 	Key        keyDoc `bson:",inline"`
 	Uses       int64  `bson:"uses"`
-	LastUsedAt int64  `bson:"last_used_at"` // 0 when never used
+	LastUsedAt int64  `bson:"last_used_at"` // 0 if the key was never used
 }
 
-func (d *keyDoc) top() *head { return &d.Head }
+func (d *keyDoc) head() *head { return &d.Head }
 
-func (r *keyRow) top() *head { return &r.Key.Head }
+func (r *keyRow) head() *head { return &r.Key.Head }
 
 func newKeyRow(key *keyfold.KeyRecord) (*keyRow, error) {
 	row := &keyRow{Key: keyDoc{
@@ -70,11 +67,11 @@ func newKeyRow(key *keyfold.KeyRecord) (*keyRow, error) {
 		RevokedAt: column.Optional(key.RevokedAt), RevokedReason: key.RevokedReason, LineageID: key.LineageID,
 		RotatedFrom: key.RotatedFrom, RotatedTo: key.RotatedTo, Version: key.Version,
 	}}
-	return row, row.Key.rewrite(key)
+	return row, row.Key.setEditable(key)
 }
 
-// rewrite sets the fields that an edit writes.
-func (d *keyDoc) rewrite(key *keyfold.KeyRecord) (err error) {
+// setEditable sets the fields that UpdateKey writes.
+func (d *keyDoc) setEditable(key *keyfold.KeyRecord) (err error) {
 	d.Name, d.Notes, d.OwnerID, d.Tenant = key.Name, key.Notes, key.OwnerID, key.Tenant
 	d.Scopes, d.Networks = strings.Join(key.Scopes, " "), cidr.Join(key.Networks)
 	d.IdleTimeout, d.UpdatedAt = key.IdleTimeout.Milliseconds(), key.UpdatedAt.UnixMilli()
@@ -86,8 +83,9 @@ func secretOf(secret keyfold.SecretHash) secretDoc {
 	return secretDoc{Alg: secret.Alg, Pepper: secret.PepperID, Sum: secret.Sum[:]}
 }
 
-func (r *keyRow) record() (keyfold.KeyRecord, error) {
-	k := &r.Key
+// keyRecord returns the record of a row, without the state of the user.
+func keyRecord(row *keyRow) (keyfold.KeyRecord, error) {
+	k := &row.Key
 	key := keyfold.KeyRecord{
 		Key: keyfold.Key{
 			ID: k.Head.ID, Hint: k.Hint, Prefix: k.Prefix, Environment: k.Environment, Name: k.Name, Notes: k.Notes,
@@ -96,31 +94,23 @@ func (r *keyRow) record() (keyfold.KeyRecord, error) {
 			IdleTimeout: time.Duration(k.IdleTimeout) * time.Millisecond,
 			DisabledAt:  column.OptionalMoment(k.DisabledAt), DisabledReason: k.DisabledReason,
 			RevokedAt: column.OptionalMoment(k.RevokedAt), RevokedReason: k.RevokedReason, LineageID: k.LineageID,
-			RotatedFrom: k.RotatedFrom, RotatedTo: k.RotatedTo, Version: k.Version, Uses: r.Uses,
+			RotatedFrom: k.RotatedFrom, RotatedTo: k.RotatedTo, Version: k.Version, Uses: row.Uses,
 		},
 		ActiveAt: column.Moment(k.ActiveAt),
 	}
-	if r.LastUsedAt != 0 {
-		key.LastUsedAt = column.Moment(r.LastUsedAt)
-	}
-	if k.Scopes != "" {
-		key.Scopes = strings.Split(k.Scopes, " ")
-	}
-	var err error
-	if key.Secret, err = column.Secret(k.Secret.Alg, k.Secret.Pepper, k.Secret.Sum); err == nil {
-		key.Networks, err = cidr.Split(k.Networks)
-	}
-	if err == nil && k.Metadata != "" && json.Unmarshal([]byte(k.Metadata), &key.Metadata) != nil {
-		err = errors.New("the metadata is not a JSON object of strings")
-	}
+	err := column.DecodeKey(&key, column.EncodedKey{
+		Alg: k.Secret.Alg, Pepper: k.Secret.Pepper, Sum: k.Secret.Sum,
+		Scopes: k.Scopes, Networks: k.Networks, Metadata: k.Metadata, LastUsedAt: row.LastUsedAt,
+	})
 	if err != nil {
-		return keyfold.KeyRecord{}, fmt.Errorf("key %q as stored: %w", k.Head.ID, err)
+		return keyfold.KeyRecord{}, err
 	}
 	return key, nil
 }
 
-func (r *keyRow) verify() (keyfold.VerifyRecord, error) {
-	k := &r.Key
+// verifyRecord returns the record of a row, without the state of the user.
+func verifyRecord(row *keyRow) (keyfold.VerifyRecord, error) {
+	k := &row.Key
 	record := keyfold.VerifyRecord{
 		KeyID: k.Head.ID, Prefix: k.Prefix, Environment: k.Environment, Name: k.Name, OwnerID: k.OwnerID, Tenant: k.Tenant,
 		Scopes: k.Scopes, Networks: k.Networks, Metadata: k.Metadata, ExpiresAt: keyfold.NoDeadline,
@@ -131,7 +121,7 @@ func (r *keyRow) verify() (keyfold.VerifyRecord, error) {
 		record.ExpiresAt = *k.ExpiresAt
 	}
 	if k.IdleTimeout > 0 {
-		record.LastUsedAt = r.LastUsedAt
+		record.LastUsedAt = row.LastUsedAt
 	}
 	var err error
 	record.Secret, err = column.Secret(k.Secret.Alg, k.Secret.Pepper, k.Secret.Sum)

@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,34 +21,35 @@ func (s *Store) CreateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 		if err != nil {
 			return err
 		}
-		if owned, err := s.mayOwn(ctx, key.UserID); err != nil || !owned {
+		if owned, err := s.ownerExists(ctx, key.UserID); err != nil || !owned {
 			return orNotFound(err)
 		}
-		if err := s.free(ctx, s.keys, byID(key.ID)); err != nil {
+		if err := s.checkUnused(ctx, s.keys, byID(key.ID)); err != nil {
 			return err
 		}
 		c := newChange(s.keys, creation, m, key.ID)
 		if err := s.create(ctx, c, row); err != nil {
 			return err
 		}
-		// A user who was deleted meanwhile is to leave no key behind.
-		owned, err := s.mayOwn(ctx, key.UserID)
-		if err == nil && !owned {
-			if _, err = s.keys.remove(ctx, bson.D{is("_id", key.ID), is("change", c.ID)}); err == nil {
-				return s.refuse(ctx, c, keyfold.ErrNotFound)
-			}
-		}
-		if err == nil {
-			err = s.finish(ctx, c, c.Subjects)
-		}
+		// The user may have been deleted since the first check.
+		owned, err := s.ownerExists(ctx, key.UserID)
 		if err != nil {
+			return s.recover(ctx, c, err)
+		}
+		if !owned {
+			if _, err := s.keys.remove(ctx, bson.D{is("_id", key.ID), is("change", c.ID)}); err != nil {
+				return s.recover(ctx, c, err)
+			}
+			return s.refuse(ctx, c, keyfold.ErrNotFound)
+		}
+		if err := s.finish(ctx, c, c.Subjects); err != nil {
 			return s.recover(ctx, c, err)
 		}
 		return nil
 	})
 }
 
-// orNotFound returns err, or ErrNotFound where there is none.
+// orNotFound returns err, or ErrNotFound if err is nil.
 func orNotFound(err error) error {
 	if err == nil {
 		return keyfold.ErrNotFound
@@ -55,7 +57,7 @@ func orNotFound(err error) error {
 	return err
 }
 
-// refuse withdraws a change that was not applied, for that reason.
+// refuse withdraws a change that was not applied, and returns the reason.
 func (s *Store) refuse(ctx context.Context, c *changeDoc, reason error) error {
 	if err := s.withdraw(ctx, c); err != nil {
 		return err
@@ -63,9 +65,9 @@ func (s *Store) refuse(ctx context.Context, c *changeDoc, reason error) error {
 	return reason
 }
 
-// free returns ErrConflict where a document matches that is to stay. It ends
-// the deletion of one that is not.
-func (s *Store) free(ctx context.Context, in collection, filter bson.D) error {
+// checkUnused returns ErrConflict if a document matches the filter. It first completes
+// deletions of matching documents.
+func (s *Store) checkUnused(ctx context.Context, in collection, filter bson.D) error {
 	for range maxTries {
 		docs, err := list[bson.Raw](ctx, in, filter)
 		if err != nil {
@@ -74,21 +76,23 @@ func (s *Store) free(ctx context.Context, in collection, filter bson.D) error {
 		if len(docs) == 0 {
 			return nil
 		}
-		if settled, err := s.settle(ctx, in, docs); err != nil {
+		settled, err := s.settle(ctx, in, docs)
+		if err != nil {
 			return err
-		} else if settled {
+		}
+		if settled {
 			return keyfold.ErrConflict
 		}
 	}
 	return keyfold.ErrRetry
 }
 
-// create inserts a document that does not exist. What follows is the caller's.
-func (s *Store) create(ctx context.Context, c *changeDoc, doc interface{ top() *head }) error {
+// create begins the change and inserts the document. The caller must finish the change.
+func (s *Store) create(ctx context.Context, c *changeDoc, doc interface{ head() *head }) error {
 	if err := s.begin(ctx, c); err != nil {
 		return s.recover(ctx, c, err)
 	}
-	doc.top().Change = c.ID
+	doc.head().Change = c.ID
 	switch err := c.on.insert(ctx, doc); {
 	case errors.Is(err, errTaken):
 		return s.refuse(ctx, c, keyfold.ErrConflict)
@@ -98,8 +102,9 @@ func (s *Store) create(ctx context.Context, c *changeDoc, doc interface{ top() *
 	return nil
 }
 
-// mayOwn reports whether a key may have that UserID: none, or one of a user.
-func (s *Store) mayOwn(ctx context.Context, userID string) (bool, error) {
+// ownerExists reports whether a key may have this UserID: it must be empty or the ID
+// of a user.
+func (s *Store) ownerExists(ctx context.Context, userID string) (bool, error) {
 	if userID == "" {
 		return true, nil
 	}
@@ -110,13 +115,13 @@ func (s *Store) mayOwn(ctx context.Context, userID string) (bool, error) {
 // Key implements keyfold.KeyStore.
 func (s *Store) Key(ctx context.Context, id string) (keyfold.KeyRecord, error) {
 	row, err := first[keyRow](ctx, s.keys, byID(id))
-	if err == nil && (row == nil || !row.Key.Head.Live) {
-		err = keyfold.ErrNotFound
-	}
 	if err != nil {
 		return keyfold.KeyRecord{}, wrap("read key", err)
 	}
-	keys, err := s.records(ctx, []keyRow{*row})
+	if row == nil || !row.Key.Head.Live {
+		return keyfold.KeyRecord{}, keyfold.ErrNotFound
+	}
+	keys, err := s.keyRecords(ctx, []keyRow{*row})
 	if err != nil {
 		return keyfold.KeyRecord{}, wrap("read key", err)
 	}
@@ -130,30 +135,30 @@ func (s *Store) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRecord,
 }
 
 func (s *Store) verifyKey(ctx context.Context, id string) (keyfold.VerifyRecord, error) {
-	row, err := first[keyRow](ctx, s.keys, byID(id), options.FindOne().SetProjection(ofVerify()))
-	if err == nil && (row == nil || !row.Key.Head.Live) {
-		err = keyfold.ErrNotFound
-	}
+	row, err := first[keyRow](ctx, s.keys, byID(id), options.FindOne().SetProjection(verifyFields()))
 	if err != nil {
 		return keyfold.VerifyRecord{}, err
 	}
-	record, err := row.verify()
+	if row == nil || !row.Key.Head.Live {
+		return keyfold.VerifyRecord{}, keyfold.ErrNotFound
+	}
+	record, err := verifyRecord(row)
 	if err != nil || record.UserID == "" {
 		return record, err
 	}
-	user, err := first[userDoc](ctx, s.users, byID(record.UserID), options.FindOne().SetProjection(ofUserState()))
+	user, err := first[userDoc](ctx, s.users, byID(record.UserID), options.FindOne().SetProjection(userStateFields()))
 	record.UserDisabled = user == nil || !user.enabled()
 	return record, err
 }
 
-// ofUserState names the fields that enabled reads.
-func ofUserState() bson.D { return bson.D{is("live", 1), is("disabled_at", 1)} }
+// userStateFields is the projection of the fields that enabled reads.
+func userStateFields() bson.D { return bson.D{is("live", 1), is("disabled_at", 1)} }
 
 // enabled reports whether the user exists and is not disabled.
 func (d *userDoc) enabled() bool { return d.Head.Live && d.DisabledAt == nil }
 
-// records returns the keys of the rows, each with the state of its user.
-func (s *Store) records(ctx context.Context, rows []keyRow) ([]keyfold.KeyRecord, error) {
+// keyRecords returns the records of the rows, with the states of their users.
+func (s *Store) keyRecords(ctx context.Context, rows []keyRow) ([]keyfold.KeyRecord, error) {
 	var userIDs []string
 	for i := range rows {
 		if id := rows[i].Key.UserID; id != "" {
@@ -162,7 +167,7 @@ func (s *Store) records(ctx context.Context, rows []keyRow) ([]keyfold.KeyRecord
 	}
 	enabled := map[string]bool{}
 	if len(userIDs) > 0 {
-		users, err := list[userDoc](ctx, s.users, among(once(userIDs)), options.Find().SetProjection(ofUserState()))
+		users, err := list[userDoc](ctx, s.users, among(once(userIDs)), options.Find().SetProjection(userStateFields()))
 		if err != nil {
 			return nil, err
 		}
@@ -172,7 +177,7 @@ func (s *Store) records(ctx context.Context, rows []keyRow) ([]keyfold.KeyRecord
 	}
 	keys := make([]keyfold.KeyRecord, len(rows))
 	for i := range rows {
-		key, err := rows[i].record()
+		key, err := keyRecord(&rows[i])
 		if err != nil {
 			return nil, err
 		}
@@ -182,8 +187,8 @@ func (s *Store) records(ctx context.Context, rows []keyRow) ([]keyfold.KeyRecord
 	return keys, nil
 }
 
-// ofVerify names the fields that a verify decides on.
-func ofVerify() bson.D {
+// verifyFields is the projection of the fields that a verify reads.
+func verifyFields() bson.D {
 	var fields bson.D
 	for _, field := range []string{
 		"live", "secret", "prefix", "environment", "name", "owner_id", "user_id", "tenant", "scopes", "networks",
@@ -205,7 +210,7 @@ func (s *Store) Keys(ctx context.Context, scan keyfold.KeyScan) ([]keyfold.KeyRe
 	if err != nil {
 		return nil, wrap("list keys", err)
 	}
-	keys, err := s.records(ctx, rows)
+	keys, err := s.keyRecords(ctx, rows)
 	return keys, wrap("list keys", err)
 }
 
@@ -222,23 +227,24 @@ func keyScan(scan keyfold.KeyScan) (filter, order bson.D, err error) {
 		filter = bson.D{is("expires_at", bson.D{is("$gte", scan.From.UnixMilli()), is("$lt", scan.To.UnixMilli())})}
 		return append(filter, after("expires_at", scan.After, "$gt")...), bson.D{is("expires_at", 1), is("_id", 1)}, nil
 	default:
-		return nil, nil, errors.New("unknown index")
+		return nil, nil, fmt.Errorf("unknown index %d", scan.Index)
 	}
 	return append(filter, after("created_at", scan.After, "$lt")...), bson.D{is("created_at", -1), is("_id", -1)}, nil
 }
 
-// after matches what comes after a place, by a time and then the id; everything
-// for the zero Position. The first condition bounds the scan of the index.
-func after(field string, place keyfold.Position, beyond string) bson.D {
-	if place == (keyfold.Position{}) {
+// after matches documents after a position, which is a time and then an ID. The zero
+// Position matches all documents. beyond is "$gt" or "$lt". The first condition bounds
+// the scan of the index.
+func after(field string, position keyfold.Position, beyond string) bson.D {
+	if position == (keyfold.Position{}) {
 		return nil
 	}
-	at := place.At.UnixMilli()
+	at := position.At.UnixMilli()
 	return bson.D{
 		is("$and", bson.A{bson.D{is(field, bson.D{is(beyond+"e", at)})}}),
 		is("$or", bson.A{
 			bson.D{is(field, bson.D{is(beyond, at)})},
-			bson.D{is("_id", bson.D{is(beyond, place.ID)})},
+			bson.D{is("_id", bson.D{is(beyond, position.ID)})},
 		}),
 	}
 }
@@ -253,7 +259,7 @@ func (s *Store) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m keyfold.
 			return keyfold.ErrStale
 		}
 		doc.Version++
-		return doc.rewrite(&key)
+		return doc.setEditable(&key)
 	})
 }
 
@@ -281,22 +287,27 @@ func (s *Store) DeleteKey(ctx context.Context, id string, m keyfold.Mutation) er
 	})
 }
 
-// changeKey applies a change to one key that must exist.
-func (s *Store) changeKey(ctx context.Context, what string, c *changeDoc, edit func(*keyDoc) error) error {
-	return s.write(ctx, what, c.Subjects, func(ctx context.Context) error {
+// changeKey applies a change to one key. It returns ErrNotFound if the key does not
+// exist.
+func (s *Store) changeKey(ctx context.Context, operation string, c *changeDoc, edit func(*keyDoc) error) error {
+	return s.write(ctx, operation, c.Subjects, func(ctx context.Context) error {
 		changed, err := apply(ctx, s, c, func(doc *keyDoc) (bool, error) {
-			err := edit(doc)
-			return err == nil, err
+			return true, edit(doc)
 		})
-		if err == nil && len(changed) == 0 {
-			err = keyfold.ErrNotFound
-		}
-		return err
+		return mustChange(len(changed), err)
 	})
 }
 
-// SetKeyState implements keyfold.KeyStore. Each key changes whole, or not at
-// all; a call that fails may have changed some of them, and can be repeated.
+// mustChange returns ErrNotFound if an operation changed no document.
+func mustChange(n int, err error) error {
+	if err == nil && n == 0 {
+		return keyfold.ErrNotFound
+	}
+	return err
+}
+
+// SetKeyState implements keyfold.KeyStore. Each key changes as a whole or not at all. A
+// call that fails may have changed some of the keys, and can be repeated.
 func (s *Store) SetKeyState(ctx context.Context, ids []string, change keyfold.StateChange, reason string, m keyfold.Mutation) (changed []string, err error) {
 	if !slices.Contains([]keyfold.StateChange{keyfold.RevokeChange, keyfold.DisableChange, keyfold.EnableChange}, change) {
 		return nil, wrap("set state of keys", errors.New("unknown state change"))
@@ -314,20 +325,21 @@ func (s *Store) SetKeyState(ctx context.Context, ids []string, change keyfold.St
 	return changed, err
 }
 
-// once returns each of the ids once.
+// once returns the IDs without duplicates, in the order of their first occurrence.
 func once(ids []string) []string {
 	seen := make(map[string]bool, len(ids))
-	var each []string
+	var unique []string
 	for _, id := range ids {
 		if !seen[id] {
 			seen[id] = true
-			each = append(each, id)
+			unique = append(unique, id)
 		}
 	}
-	return each
+	return unique
 }
 
-// setState reports whether the guard of the change holds.
+// setState applies the change if it applies to the state of the key, and reports
+// whether it did.
 func (d *keyDoc) setState(change keyfold.StateChange, reason string, at int64) bool {
 	disabled := d.DisabledAt != nil
 	switch {
@@ -347,8 +359,8 @@ func (d *keyDoc) setState(change keyfold.StateChange, reason string, at int64) b
 	return true
 }
 
-// RehashKey implements keyfold.KeyStore. It is one guarded update and no
-// change: the secret stays the same.
+// RehashKey implements keyfold.KeyStore. It is a single conditional update without a
+// change, because the secret stays the same.
 func (s *Store) RehashKey(ctx context.Context, id string, old, new keyfold.SecretHash) error {
 	_, err := s.keys.update(ctx, bson.D{
 		is("_id", id), is("secret.alg", old.Alg), is("secret.pepper", old.PepperID), is("secret.sum", old.Sum[:]),

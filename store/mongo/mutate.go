@@ -17,102 +17,120 @@ import (
 // head begins every document that mutations change.
 type head struct {
 	ID string `bson:"_id"`
-	// Live is false for a document that must not be visible: a successor that has not
-	// come to life, or what is about to be deleted.
+	// Live is false for a document that readers must not see: the new key of a rotation
+	// that is not decided yet, and a document that is about to be deleted.
 	Live bool `bson:"live"`
-	// Change is the last change of the document. Every update is guarded by it,
-	// and happens only once that change is whole.
+	// Change is the ID of the last change of the document. Every update has a condition
+	// on it, and happens only after that change is complete.
 	Change string `bson:"change"`
 }
 
-// document is a key or a user as it is stored.
+// document is a stored key, user or setting.
 type document[T any] interface {
 	*T
-	top() *head
+	head() *head
 }
 
-// maxTries bounds how often a mutation begins anew because another one came
-// first.
+// maxTries is the maximum number of tries of a mutation that conflicts with others.
 const maxTries = 100
 
-// write runs a mutation of documents of those ids. Its time limit begins when
-// those of this process that came before it are done.
-func (s *Store) write(ctx context.Context, what string, ids []string, fn func(context.Context) error) error {
+// write runs a mutation of the documents with these IDs. Its time limit begins when the
+// earlier mutations of these documents in this process have ended.
+func (s *Store) write(ctx context.Context, operation string, ids []string, fn func(context.Context) error) error {
 	waiting, stop := context.WithTimeout(ctx, waitTimeout)
 	unlock, err := s.locks.lock(waiting, ids...)
 	stop()
 	defer unlock()
 	if err != nil {
-		return wrap(what, err)
+		return wrap(operation, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	return wrap(what, fn(ctx))
+	return wrap(operation, fn(ctx))
 }
 
-// apply makes a change in those of its subjects that edit wants to change, and
-// finishes it. It returns the ids of those, in the order of c.Subjects. edit
-// changes the document that it is given; it returns false to pass it over, and
-// an error to refuse the whole change.
+// apply applies a change to its subjects and finishes it. edit edits a document; it
+// returns false to leave the document unchanged, and an error to refuse the whole
+// change. apply returns the IDs of the changed documents in the order of c.Subjects.
 //
-// Each document changes by one update that is guarded by its last change, so
-// it is still what edit saw. Where another mutation came first, edit decides
-// anew.
+// One update changes each document, on condition that its last change is still the one
+// that edit saw. If another mutation came first, edit is called again.
 func apply[T any, D document[T]](ctx context.Context, s *Store, c *changeDoc, edit func(D) (bool, error)) ([]string, error) {
-	var applied []string
-	wanted := slices.Clone(c.Subjects)
-	began := false
+	a := application{store: s, change: c, pending: slices.Clone(c.Subjects)}
 	for range maxTries {
-		edits, err := prepare[T](ctx, s, c, wanted, edit)
-		if err == nil && len(edits) > 0 {
-			if !began {
-				c.Subjects = inOrder(c.Subjects, edits)
-				if len(c.Subjects) > 1 {
-					c.Targets = targetsOf(c, c.Subjects)
-				}
-				began = true
-				err = s.begin(ctx, c)
-			}
-			if err == nil {
-				var hit []string
-				hit, err = s.update(ctx, c, edits)
-				applied = append(applied, hit...)
-				wanted = slices.DeleteFunc(wanted, func(id string) bool { return slices.Contains(hit, id) })
-			}
+		edits, err := prepare[T](ctx, s, c, a.pending, edit)
+		if err != nil {
+			return nil, a.fail(ctx, err)
 		}
-		switch {
-		case err != nil && began:
-			return nil, s.recover(ctx, c, err)
-		case err != nil:
-			return nil, err
-		case len(edits) == 0 || len(wanted) == 0:
-			return conclude(ctx, s, c, began, applied)
+		if err := a.update(ctx, edits); err != nil {
+			return nil, a.fail(ctx, err)
+		}
+		if len(edits) == 0 || len(a.pending) == 0 {
+			return a.conclude(ctx)
 		}
 	}
-	if began {
-		return nil, s.recover(ctx, c, keyfold.ErrRetry)
-	}
-	return nil, keyfold.ErrRetry
+	return nil, a.fail(ctx, keyfold.ErrRetry)
 }
 
-// conclude ends a change once nothing is left to apply it to.
-func conclude(ctx context.Context, s *Store, c *changeDoc, began bool, applied []string) ([]string, error) {
-	if len(applied) == 0 {
-		if began {
-			return nil, s.withdraw(ctx, c)
+// application is the progress of apply.
+type application struct {
+	store   *Store
+	change  *changeDoc
+	began   bool     // the change may have been written
+	applied []string // IDs of the documents that were changed
+	pending []string // IDs of the other documents
+}
+
+// update begins the change, unless it has begun, and updates the documents that are
+// still as edit saw them.
+func (a *application) update(ctx context.Context, edits []edited) error {
+	if len(edits) == 0 {
+		return nil
+	}
+	c := a.change
+	if !a.began {
+		c.Subjects = inOrder(c.Subjects, edits)
+		if len(c.Subjects) > 1 {
+			c.Targets = targetsOf(c, c.Subjects)
 		}
+		a.began = true
+		if err := a.store.begin(ctx, c); err != nil {
+			return err
+		}
+	}
+	updated, err := a.store.update(ctx, c, edits)
+	a.applied = append(a.applied, updated...)
+	a.pending = slices.DeleteFunc(a.pending, func(id string) bool { return slices.Contains(updated, id) })
+	return err
+}
+
+// fail ends a change that went wrong.
+func (a *application) fail(ctx context.Context, err error) error {
+	if a.began {
+		return a.store.recover(ctx, a.change, err)
+	}
+	return err
+}
+
+// conclude ends a change that has been applied to all documents that edit accepts.
+func (a *application) conclude(ctx context.Context) ([]string, error) {
+	if !a.began {
 		return nil, nil
 	}
-	if err := s.finish(ctx, c, applied); err != nil {
-		return nil, s.recover(ctx, c, err)
+	if len(a.applied) == 0 {
+		return nil, a.store.withdraw(ctx, a.change)
 	}
-	return slices.DeleteFunc(slices.Clone(c.Subjects), func(id string) bool { return !slices.Contains(applied, id) }), nil
+	if err := a.store.finish(ctx, a.change, a.applied); err != nil {
+		return nil, a.fail(ctx, err)
+	}
+	return slices.DeleteFunc(slices.Clone(a.change.Subjects), func(id string) bool { return !slices.Contains(a.applied, id) }), nil
 }
 
-// edited is what one document becomes.
+// edited is the new content of a document.
 type edited struct {
-	id, last string // and its last change
-	fields   bson.D
+	id     string
+	last   string // the change that the document had before
+	fields bson.D
 }
 
 func inOrder(ids []string, edits []edited) []string {
@@ -121,8 +139,7 @@ func inOrder(ids []string, edits []edited) []string {
 	})
 }
 
-// prepare reads the documents, finishes what was not finished on them, and
-// returns what they become.
+// prepare reads the documents, finishes their last changes, and returns their edits.
 func prepare[T any, D document[T]](ctx context.Context, s *Store, c *changeDoc, ids []string, edit func(D) (bool, error)) ([]edited, error) {
 	docs, err := s.settled(ctx, c.on, ids)
 	if err != nil {
@@ -138,23 +155,25 @@ func prepare[T any, D document[T]](ctx context.Context, s *Store, c *changeDoc, 
 		if err != nil {
 			return nil, err
 		}
-		last := doc.top().Change
-		if wanted, err := edit(doc); err != nil {
+		last := doc.head().Change
+		accepted, err := edit(doc)
+		if err != nil {
 			return nil, err
-		} else if !wanted {
+		}
+		if !accepted {
 			continue
 		}
 		fields, err := difference(before, doc)
 		if err != nil {
 			return nil, err
 		}
-		edits = append(edits, edited{doc.top().ID, last, fields})
+		edits = append(edits, edited{doc.head().ID, last, fields})
 	}
 	return edits, nil
 }
 
-// settled returns the live documents of those ids, once the last change of each
-// is whole.
+// settled finishes the last changes of the documents with these IDs, and returns the
+// live documents.
 func (s *Store) settled(ctx context.Context, on collection, ids []string) ([]bson.Raw, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -176,7 +195,7 @@ func (s *Store) settled(ctx context.Context, on collection, ids []string) ([]bso
 	return nil, keyfold.ErrRetry
 }
 
-// difference returns the fields in which a document is not what it was before.
+// difference returns the fields of a document that differ from before.
 func difference(before bson.Raw, doc any) (bson.D, error) {
 	after, err := bson.Marshal(doc)
 	if err != nil {
@@ -188,21 +207,21 @@ func difference(before bson.Raw, doc any) (bson.D, error) {
 	}
 	var fields bson.D
 	for _, element := range elements {
-		was, is := before.Lookup(element.Key()), element.Value()
-		if was.Type != is.Type || !bytes.Equal(was.Value, is.Value) {
-			fields = append(fields, bson.E{Key: element.Key(), Value: is})
+		old, value := before.Lookup(element.Key()), element.Value()
+		if old.Type != value.Type || !bytes.Equal(old.Value, value.Value) {
+			fields = append(fields, bson.E{Key: element.Key(), Value: value})
 		}
 	}
 	return fields, nil
 }
 
-// update writes the edits whose documents are still as they were read, and
-// returns the ids of those.
+// update writes the edits of documents that have not changed since they were read, and
+// returns their IDs.
 func (s *Store) update(ctx context.Context, c *changeDoc, edits []edited) ([]string, error) {
 	if len(edits) == 1 {
 		e := edits[0]
-		hit, err := c.on.update(ctx, bson.D{is("_id", e.id), is("change", e.last)}, set(append(e.fields, is("change", c.ID))...))
-		if err != nil || !hit {
+		updated, err := c.on.update(ctx, bson.D{is("_id", e.id), is("change", e.last)}, set(append(e.fields, is("change", c.ID))...))
+		if err != nil || !updated {
 			return nil, err
 		}
 		return []string{e.id}, nil
@@ -221,19 +240,19 @@ func (s *Store) update(ctx context.Context, c *changeDoc, edits []edited) ([]str
 	return s.applied(ctx, c, ids)
 }
 
-// applied returns the ids of those documents whose last change is c.
-func (s *Store) applied(ctx context.Context, c *changeDoc, ids []string) (hit []string, err error) {
+// applied returns the IDs of the documents whose last change is c.
+func (s *Store) applied(ctx context.Context, c *changeDoc, ids []string) (applied []string, err error) {
 	docs, err := list[head](ctx, c.on, among(ids), options.Find().SetProjection(bson.D{is("change", 1)}))
 	for i := range docs {
 		if docs[i].Change == c.ID {
-			hit = append(hit, docs[i].ID)
+			applied = append(applied, docs[i].ID)
 		}
 	}
-	return hit, err
+	return applied, err
 }
 
-// settle finishes the last changes of documents where they are not whole. It
-// returns false where it did, for then the documents have to be read again.
+// settle finishes the last changes of the documents. It returns false if there was one
+// to finish; the caller must then read the documents again.
 func (s *Store) settle(ctx context.Context, on collection, docs []bson.Raw) (bool, error) {
 	var ids []string
 	for _, doc := range docs {
@@ -256,7 +275,7 @@ func (s *Store) settle(ctx context.Context, on collection, docs []bson.Raw) (boo
 		c := &unfinished[i]
 		c.on = on
 		if c.Kind == rotation {
-			// The document may be the successor, which the old key decides on.
+			// The document may be the successor, and the update of the old key decides.
 			applied, err := s.applied(ctx, c, c.Subjects)
 			if err != nil {
 				return false, err
@@ -266,7 +285,7 @@ func (s *Store) settle(ctx context.Context, on collection, docs []bson.Raw) (boo
 			}
 		}
 		if len(c.Subjects) > 1 {
-			if err := s.noteApplied(ctx, c); err != nil {
+			if err := s.auditApplied(ctx, c); err != nil {
 				return false, err
 			}
 			continue
@@ -279,9 +298,10 @@ func (s *Store) settle(ctx context.Context, on collection, docs []bson.Raw) (boo
 	return !again, nil
 }
 
-// noteApplied does for a change of several documents what keeps others waiting.
-// Its own process may be at the rest still, so the change stays open.
-func (s *Store) noteApplied(ctx context.Context, c *changeDoc) error {
+// auditApplied writes the audit entries of the applied part of a change of several
+// documents, so that other mutations can continue. The change stays open, because its
+// own process may still apply the rest.
+func (s *Store) auditApplied(ctx context.Context, c *changeDoc) error {
 	applied, err := s.applied(ctx, c, c.Subjects)
 	if err != nil {
 		return err
@@ -289,9 +309,9 @@ func (s *Store) noteApplied(ctx context.Context, c *changeDoc) error {
 	return s.addAudit(ctx, c, applied)
 }
 
-// recover is for a change that went wrong after it began. It undoes what was
-// not applied and finishes what was, as far as the server lets it: what it
-// leaves is for the sweep. The caller gets its error in any case.
+// recover handles an error after a change has begun. It finishes the change if it was
+// applied, and withdraws it otherwise. If that fails too, the sweep does it later.
+// recover returns the error for the caller.
 func (s *Store) recover(ctx context.Context, c *changeDoc, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()

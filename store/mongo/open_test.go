@@ -13,19 +13,22 @@ import (
 	"github.com/keyfold/keyfold/store/mongo"
 )
 
-func TestOpenFailsSoonAndKeepsThePassword(t *testing.T) {
+func TestOpenErrorDoesNotContainThePassword(t *testing.T) {
 	t.Parallel()
 	for _, uri := range []string{
 		"mongodb://u:hunter-two@127.0.0.1:1/d?serverSelectionTimeoutMS=50",
 		"mongodb://u:hunter-two@h/d?w=hunter-two", "mongodb://u:hunter-two@h:hunter-two/d", "hunter-two", "",
 	} {
-		if _, err := mongo.Open(t.Context(), uri); err == nil || strings.Contains(err.Error(), "hunter") {
-			t.Errorf("Open returned %v, want an error without the password", err)
-		}
+		t.Run(uri, func(t *testing.T) {
+			t.Parallel()
+			if _, err := mongo.Open(t.Context(), uri); err == nil || strings.Contains(err.Error(), "hunter") {
+				t.Errorf("Open returned %v, want an error without the password", err)
+			}
+		})
 	}
 }
 
-func TestProcessesThatStartTogetherMakeOneSchema(t *testing.T) {
+func TestProcessesThatStartTogetherCreateOneSchema(t *testing.T) {
 	t.Parallel()
 	uri := testdb.Mongo(t)
 	var group sync.WaitGroup
@@ -56,8 +59,8 @@ func TestProcessesThatStartTogetherMakeOneSchema(t *testing.T) {
 	}
 }
 
-// Mutation tried: a check that does not look at the oldest version.
-func TestNewerSchemaSaysWhoMayDecide(t *testing.T) {
+// Mutation tried: a check that ignores the oldest version.
+func TestNewerSchemaDecidesWhichVersionsMayUseIt(t *testing.T) {
 	t.Parallel()
 	uri := testdb.Mongo(t)
 	store := open(t, uri)
@@ -97,11 +100,11 @@ func TestCheckFailsOnAnotherDatabaseInTheSamePlace(t *testing.T) {
 	}
 	open(t, uri)
 	if err := store.Check(t.Context()); !errors.Is(err, keyfold.ErrCheckFailed) {
-		t.Errorf("Check of a database that was made anew: %v, want ErrCheckFailed", err)
+		t.Errorf("Check of a database that was created again: %v, want ErrCheckFailed", err)
 	}
 }
 
-func TestInTxSaysThatThereAreNoTransactions(t *testing.T) {
+func TestInTxIsUnsupported(t *testing.T) {
 	t.Parallel()
 	svc, err := keyfold.New(open(t, testdb.Mongo(t)), nil)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/keyfold/keyfold/internal/testdb"
 )
 
-func TestErrorsTellWhyChangesAreRefused(t *testing.T) {
+func TestErrorsContainTheReasonWhyTheServerRefusesChanges(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[int]error{
 		14031: keyfold.ErrNoSpace,  // OutOfDiskSpace
@@ -63,15 +63,15 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestReadyTellsThatTheDiskIsFull(t *testing.T) {
+func TestReadyFailsIfTheDiskIsFull(t *testing.T) {
 	t.Parallel()
 	s, err := Open(t.Context(), testdb.Mongo(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	s.around = func(command string, run func() error) error {
-		if strings.HasPrefix(command, "replace ") { // what Probe begins with
+	s.intercept = func(command string, run func() error) error {
+		if strings.HasPrefix(command, "replace ") { // the first command of Probe
 			return mongo.CommandError{Code: codeOutOfDiskSpace}
 		}
 		return run()

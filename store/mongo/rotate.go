@@ -8,10 +8,10 @@ import (
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
-// RotateKey implements keyfold.KeyStore. The successor is inserted first, seen
-// by no verify; the update of the old key decides; then the successor comes to
-// life. A change of the old key in between begins all of it anew, because the
-// process that gave up this rotation removed the successor.
+// RotateKey implements keyfold.KeyStore. It first inserts the successor, which is not
+// live. The update of the old key decides. The successor then becomes live. If another
+// mutation changes the old key in between, the rotation starts again, because that
+// mutation may have removed the successor.
 func (s *Store) RotateKey(ctx context.Context, r keyfold.Rotation, m keyfold.Mutation) error {
 	return s.write(ctx, "rotate key", []string{r.OldID, r.New.ID}, func(ctx context.Context) error {
 		successor, err := newKeyRow(&r.New)
@@ -33,7 +33,7 @@ var errOvertaken = errors.New("another change came first")
 func (s *Store) rotate(ctx context.Context, r keyfold.Rotation, successor *keyRow, m keyfold.Mutation) error {
 	c := newChange(s.keys, rotation, m, r.OldID)
 	c.Targets, c.Other = []string{r.OldID, r.New.ID}, r.New.ID
-	possible, err := s.successorMay(ctx, r.New)
+	possible, err := s.successorPossible(ctx, r.New)
 	if err != nil {
 		return err
 	}
@@ -55,32 +55,33 @@ func (s *Store) rotate(ctx context.Context, r keyfold.Rotation, successor *keyRo
 	} else if err != nil {
 		return s.recover(ctx, c, err)
 	}
-	hit, err := s.update(ctx, c, edits)
-	if err == nil && len(hit) == 0 {
-		err = errOvertaken
+	updated, err := s.update(ctx, c, edits)
+	if err != nil {
+		return s.recover(ctx, c, err)
 	}
-	if err == nil {
-		err = s.finish(ctx, c, c.Subjects)
+	if len(updated) == 0 {
+		return s.recover(ctx, c, errOvertaken)
 	}
-	if err == nil {
-		return s.dropOrphan(ctx, r.New.ID, r.New.UserID)
+	if err := s.finish(ctx, c, c.Subjects); err != nil {
+		return s.recover(ctx, c, err)
 	}
-	return s.recover(ctx, c, err)
+	return s.removeOrphan(ctx, r.New.ID, r.New.UserID)
 }
 
-// successorMay reports whether the id of a new key is free and its user exists.
-func (s *Store) successorMay(ctx context.Context, key keyfold.KeyRecord) (bool, error) {
-	err := s.free(ctx, s.keys, byID(key.ID))
+// successorPossible reports whether the ID of a new key is unused and its user exists.
+func (s *Store) successorPossible(ctx context.Context, key keyfold.KeyRecord) (bool, error) {
+	err := s.checkUnused(ctx, s.keys, byID(key.ID))
 	if errors.Is(err, keyfold.ErrConflict) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	return s.mayOwn(ctx, key.UserID)
+	return s.ownerExists(ctx, key.UserID)
 }
 
-// end gives a key its end and its successor.
+// end revokes a key, or sets the time when it expires, and stores the ID of its
+// successor.
 func (d *keyDoc) end(r keyfold.Rotation, at int64, possible bool) error {
 	switch {
 	case d.RevokedAt != nil, d.DisabledAt != nil, d.RotatedTo != "", d.ExpiresAt != nil && *d.ExpiresAt <= at, !possible:
@@ -98,9 +99,9 @@ func (d *keyDoc) end(r keyfold.Rotation, at int64, possible bool) error {
 	return nil
 }
 
-// dropOrphan deletes a key that was made while its user was deleted.
-func (s *Store) dropOrphan(ctx context.Context, id, userID string) error {
-	owned, err := s.mayOwn(ctx, userID)
+// removeOrphan deletes a key whose user was deleted while the key was created.
+func (s *Store) removeOrphan(ctx context.Context, id, userID string) error {
+	owned, err := s.ownerExists(ctx, userID)
 	if err != nil || owned {
 		return err
 	}

@@ -14,21 +14,21 @@ import (
 	"github.com/keyfold/keyfold/internal/existing"
 )
 
-// schemaVersion is what this build makes and understands, and oldestVersion is the
-// oldest version whose processes may still decide on what it makes.
+// schemaVersion is the version that this build creates and uses. oldestVersion is the
+// oldest version whose processes may use a database of that version.
 const (
 	schemaVersion = 1
 	oldestVersion = 1
 )
 
-// metaDoc is the one document of the collection meta.
+// metaDoc is the only document of the collection meta.
 type metaDoc struct {
 	ID     string `bson:"_id"`
 	Schema int64  `bson:"schema_version"`
 	Oldest int64  `bson:"oldest_version"`
 	Feed   string `bson:"feed_id"`
-	// Seq is the number given to a change last, and Pruned that of the last
-	// change which was deleted for its age.
+	// Seq is the number of the newest change, and Pruned is the highest number of a
+	// change that was pruned.
 	Seq    int64 `bson:"seq"`
 	Pruned int64 `bson:"pruned"`
 }
@@ -52,7 +52,8 @@ func (s *Store) named() collections {
 	}
 }
 
-// index is a collection's index over fields, "-" before one that descends.
+// index is an index of a collection. A field with the prefix "-" sorts in descending
+// order.
 type index struct {
 	on     collection
 	fields []string
@@ -87,11 +88,10 @@ func (s *Store) indexes() []index {
 	}
 }
 
-// migrate makes what is missing. It reads the version first and writes nothing
-// where that is current, so a role that may not create indexes can open the
-// database. The document that makes the version count comes last: a process
-// that finds it finds the unique indexes too. Processes that start at once make the
-// same indexes, which is not an error.
+// migrate creates the indexes and the metadata that are missing. It writes nothing if
+// the version is current, so that a role without the right to create indexes can open
+// the database. It writes the version last, so that a process that finds it can rely on
+// the unique indexes. Several processes may create the same indexes at the same time.
 func (s *Store) migrate(ctx context.Context) error {
 	meta, err := first[metaDoc](ctx, s.meta, byID(metaID))
 	switch {
@@ -105,15 +105,15 @@ func (s *Store) migrate(ctx context.Context) error {
 			return err
 		}
 	}
-	if meta != nil { // an upgrade: processes that are too old for it must stop first
+	if meta != nil { // an upgrade, before which processes that are too old must stop
 		s.from = meta.Schema
 		if err := meta.startUpgrade(ctx, s.meta); err != nil {
 			return err
 		}
 	}
 	for _, index := range s.indexes() {
-		if err := index.make(ctx); err != nil {
-			return fmt.Errorf("make an index of %s: %w", index.on.Name(), err)
+		if err := index.create(ctx); err != nil {
+			return fmt.Errorf("create an index of %s: %w", index.on.Name(), err)
 		}
 	}
 	fresh := metaDoc{ID: metaID, Schema: schemaVersion, Oldest: oldestVersion, Feed: rand.Text()}
@@ -124,14 +124,14 @@ func (s *Store) migrate(ctx context.Context) error {
 	if _, err := s.meta.update(ctx, byID(metaID), raised); err != nil {
 		return fmt.Errorf("write the schema version: %w", err)
 	}
-	if meta, err = s.feed(ctx); err != nil {
+	if meta, err = s.readMeta(ctx); err != nil {
 		return err
 	}
 	s.feedID, s.to = meta.Feed, meta.Schema
 	return nil
 }
 
-// startUpgrade writes which processes may decide while the schema is upgraded.
+// startUpgrade locks out processes that are too old for the new schema.
 func (m *metaDoc) startUpgrade(ctx context.Context, meta collection) error {
 	if m.Oldest > schemaVersion {
 		return m.admits()
@@ -143,8 +143,7 @@ func (m *metaDoc) startUpgrade(ctx context.Context, meta collection) error {
 	return nil
 }
 
-// admits returns nil if this build may decide on the schema, or the reason why it
-// must not.
+// admits returns an error if this build must not use the schema.
 func (m *metaDoc) admits() error {
 	switch {
 	case m.Oldest > schemaVersion:
@@ -163,9 +162,9 @@ func (s *Store) Check(ctx context.Context) error {
 	case err != nil:
 		return wrap("check", err)
 	case meta == nil:
-		reason = errNoSchema
+		reason = errNoMeta
 	case meta.Feed != s.feedID:
-		reason = errors.New("another database took the place of the one that was opened; restart the process")
+		reason = errReplaced
 	default:
 		reason = meta.admits()
 	}
@@ -175,7 +174,7 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-func (i index) make(ctx context.Context) error {
+func (i index) create(ctx context.Context) error {
 	keys := bson.D{}
 	for _, field := range i.fields {
 		if field[0] == '-' {
@@ -194,16 +193,19 @@ func (i index) make(ctx context.Context) error {
 	})
 }
 
-var errNoSchema = errors.New("the collection keyfold_meta has lost its document")
+var (
+	errNoMeta   = errors.New("the collection keyfold_meta must have a document, but it is empty")
+	errReplaced = errors.New("the database is not the one that was opened; restart the process")
+)
 
-// feed returns the document that tells how far the feed has come.
-func (s *Store) feed(ctx context.Context) (*metaDoc, error) {
+// readMeta returns the metadata of a schema that this build may use.
+func (s *Store) readMeta(ctx context.Context) (*metaDoc, error) {
 	meta, err := first[metaDoc](ctx, s.meta, byID(metaID))
-	if err == nil && meta == nil {
-		err = errNoSchema
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		err = meta.admits()
+	if meta == nil {
+		return nil, errNoMeta
 	}
-	return meta, err
+	return meta, meta.admits()
 }

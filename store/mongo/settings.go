@@ -8,13 +8,13 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// settingDoc is a setting as it is stored. One that was added has no change.
+// settingDoc is a stored setting. A setting that AddSetting inserted has no change.
 type settingDoc struct {
-	Head  head   `bson:",inline"` // the id is the name
+	Head  head   `bson:",inline"` // the ID is the name
 	Value string `bson:"value"`
 }
 
-func (d *settingDoc) top() *head { return &d.Head }
+func (d *settingDoc) head() *head { return &d.Head }
 
 func newSettingDoc(name, value string) *settingDoc {
 	return &settingDoc{Head: head{ID: name, Live: true}, Value: value}
@@ -23,17 +23,17 @@ func newSettingDoc(name, value string) *settingDoc {
 // Setting implements keyfold.SettingStore.
 func (s *Store) Setting(ctx context.Context, name string) (string, error) {
 	doc, err := first[settingDoc](ctx, s.settings, byID(name))
-	if err == nil && doc == nil {
-		err = keyfold.ErrNotFound
-	}
 	if err != nil {
 		return "", wrap("read setting", err)
+	}
+	if doc == nil {
+		return "", keyfold.ErrNotFound
 	}
 	return doc.Value, nil
 }
 
-// AddSetting implements keyfold.SettingStore. Of racing inserts one wins, and
-// the others read its value.
+// AddSetting implements keyfold.SettingStore. If several calls race, one inserts its
+// value and the others read it.
 func (s *Store) AddSetting(ctx context.Context, name, value string) (string, error) {
 	err := s.settings.insert(ctx, newSettingDoc(name, value))
 	switch {
@@ -48,7 +48,7 @@ func (s *Store) AddSetting(ctx context.Context, name, value string) (string, err
 // SetSetting implements keyfold.SettingStore.
 func (s *Store) SetSetting(ctx context.Context, name, value string, m keyfold.Mutation) error {
 	return s.write(ctx, "set setting", []string{name}, func(ctx context.Context) error {
-		for range maxTries { // again when another process inserted it first
+		for range maxTries { // a conflict means that another process inserted the setting first
 			changed, err := apply(ctx, s, newChange(s.settings, plain, m, name), func(doc *settingDoc) (bool, error) {
 				doc.Value = value
 				return true, nil
@@ -73,15 +73,15 @@ func (s *Store) SetSetting(ctx context.Context, name, value string, m keyfold.Mu
 }
 
 const (
-	probeName = "probe" // one for all processes, so that a crash leaves one document at most
+	probeName = "probe" // the same for all processes, so that crashes leave at most one document
 	probeSize = 16 << 10
 )
 
 // Probe implements [keyfold.ProbingStore].
 func (s *Store) Probe(ctx context.Context) error {
-	err := s.settings.put(ctx, probeName, newSettingDoc(probeName, strings.Repeat("x", probeSize)))
-	if err == nil {
-		_, err = s.settings.remove(ctx, byID(probeName))
+	if err := s.settings.put(ctx, probeName, newSettingDoc(probeName, strings.Repeat("x", probeSize))); err != nil {
+		return wrap("probe", err)
 	}
+	_, err := s.settings.remove(ctx, byID(probeName))
 	return wrap("probe", err)
 }

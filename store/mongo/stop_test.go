@@ -14,19 +14,19 @@ import (
 	"github.com/keyfold/keyfold/internal/testdb"
 )
 
-// These tests are inside the package because they stop a mutation between any
-// two of its commands.
+// These tests are in the package because they stop a mutation between any two of its
+// commands.
 
-// fault is what happens to one command of a mutation, and to those after it.
+// fault is a failure of one command of a mutation.
 type fault struct {
 	name  string
-	runs  bool // the command is executed, and its answer lost
-	final bool // the process is gone: no later command is executed
+	runs  bool // the server executes the command, and its answer is lost
+	final bool // the process dies, and no later command runs
 }
 
 func faults() []fault {
 	return []fault{
-		{name: "the process is gone", final: true},
+		{name: "the process dies", final: true},
 		{name: "the command fails"},
 		{name: "the answer is lost", runs: true},
 	}
@@ -34,12 +34,12 @@ func faults() []fault {
 
 var errStopped = errors.New("stopped by the test")
 
-// stopAt makes the n-th command of the store from now fail, and reports by hit
-// whether there was one.
+// stopAt makes the n-th command of the store from now on fail, and sets hit if there is
+// such a command.
 func stopAt(s *Store, n int, f fault, hit *bool) {
 	seen := 0
 	*hit = false
-	s.around = func(_ string, run func() error) error {
+	s.intercept = func(_ string, run func() error) error {
 		seen++
 		if seen < n || seen > n && !f.final {
 			return run()
@@ -52,8 +52,7 @@ func stopAt(s *Store, n int, f fault, hit *bool) {
 	}
 }
 
-// rig is a database with two processes: one that is stopped, and one that
-// repairs.
+// rig is a database with two processes: a victim, whose commands fail, and a repairer.
 type rig struct {
 	*testing.T
 	victim, repairer *Store
@@ -72,7 +71,7 @@ func newRig(t *testing.T) *rig {
 		t.Cleanup(func() { _ = s.Close() })
 		*store = s
 	}
-	r.repairer.sweeps.Store(time.Now().Add(time.Hour).UnixMilli()) // it sweeps when it is told to
+	r.repairer.sweeps.Store(time.Now().Add(time.Hour).UnixMilli()) // it sweeps only when a test calls sweep
 	return r
 }
 
@@ -130,14 +129,14 @@ func (r *rig) token(user keyfold.UserRecord, n byte) keyfold.OneTimeTokenRecord 
 	}
 }
 
-// attempt is a mutation to be stopped.
+// attempt is a mutation that a test stops.
 type attempt struct {
 	do func(s *Store, m keyfold.Mutation) error
-	// happened tells of each target whether it changed, by what a reader sees.
-	happened func(target string) bool
-	targets  []string // of the audit rows, by the action of the mutation
-	keys     []string // whose deletion is in the audit log besides
-	fed      string   // what the feed names
+	// happened reports whether readers see that the target changed.
+	happened   func(target string) bool
+	targets    []string // of the audit entries of the mutation
+	keys       []string // keys whose deletion has audit entries too
+	feedTarget string   // target of a feed entry
 }
 
 func (r *rig) live(id string) (keyfold.KeyRecord, bool) {
@@ -158,7 +157,7 @@ func (r *rig) member(id string) (keyfold.UserRecord, bool) {
 	return user, err == nil
 }
 
-// mutations are all of a Store, each on something of its own.
+// mutations returns all mutations of a Store, each on its own documents.
 func mutations() map[string]func(r *rig) attempt {
 	return map[string]func(*rig) attempt{
 		"CreateKey": func(r *rig) attempt {
@@ -166,7 +165,7 @@ func mutations() map[string]func(r *rig) attempt {
 			return attempt{
 				do:       func(s *Store, m keyfold.Mutation) error { return s.CreateKey(r.Context(), key, m) },
 				happened: func(string) bool { _, is := r.live(key.ID); return is },
-				targets:  []string{key.ID}, fed: key.ID,
+				targets:  []string{key.ID}, feedTarget: key.ID,
 			}
 		},
 		"UpdateKey": func(r *rig) attempt {
@@ -175,7 +174,7 @@ func mutations() map[string]func(r *rig) attempt {
 			return attempt{
 				do:       func(s *Store, m keyfold.Mutation) error { return s.UpdateKey(r.Context(), key, m) },
 				happened: func(string) bool { now, _ := r.live(key.ID); return now.Name == "edited" && now.Version == 2 },
-				targets:  []string{key.ID}, fed: key.ID,
+				targets:  []string{key.ID}, feedTarget: key.ID,
 			}
 		},
 		"RenewKey": func(r *rig) attempt {
@@ -183,7 +182,7 @@ func mutations() map[string]func(r *rig) attempt {
 			return attempt{
 				do:       func(s *Store, m keyfold.Mutation) error { return s.RenewKey(r.Context(), key.ID, 1, end, m) },
 				happened: func(string) bool { now, _ := r.live(key.ID); return now.ExpiresAt.Equal(end) && now.Version == 2 },
-				targets:  []string{key.ID}, fed: key.ID,
+				targets:  []string{key.ID}, feedTarget: key.ID,
 			}
 		},
 		"RotateKey": func(r *rig) attempt {
@@ -199,7 +198,7 @@ func mutations() map[string]func(r *rig) attempt {
 					}
 					return is
 				},
-				targets: []string{old.ID}, fed: rotation.New.ID,
+				targets: []string{old.ID}, feedTarget: rotation.New.ID,
 			}
 		},
 		"SetKeyState": func(r *rig) attempt {
@@ -210,7 +209,7 @@ func mutations() map[string]func(r *rig) attempt {
 					return err
 				},
 				happened: func(id string) bool { now, _ := r.live(id); return !now.RevokedAt.IsZero() },
-				targets:  ids, fed: ids[0],
+				targets:  ids, feedTarget: ids[0],
 			}
 		},
 		"DeleteKey": func(r *rig) attempt {
@@ -218,7 +217,7 @@ func mutations() map[string]func(r *rig) attempt {
 			return attempt{
 				do:       func(s *Store, m keyfold.Mutation) error { return s.DeleteKey(r.Context(), key.ID, m) },
 				happened: func(string) bool { _, is := r.live(key.ID); return !is },
-				targets:  []string{key.ID}, fed: key.ID,
+				targets:  []string{key.ID}, feedTarget: key.ID,
 			}
 		},
 		"CreateUser": func(r *rig) attempt {
@@ -226,7 +225,7 @@ func mutations() map[string]func(r *rig) attempt {
 			return attempt{
 				do:       func(s *Store, m keyfold.Mutation) error { return s.CreateUser(r.Context(), user, m) },
 				happened: func(string) bool { _, is := r.member(user.ID); return is },
-				targets:  []string{user.ID}, fed: user.ID,
+				targets:  []string{user.ID}, feedTarget: user.ID,
 			}
 		},
 		"UpdateUser": func(r *rig) attempt {
@@ -235,7 +234,7 @@ func mutations() map[string]func(r *rig) attempt {
 			return attempt{
 				do:       func(s *Store, m keyfold.Mutation) error { return s.UpdateUser(r.Context(), user, m) },
 				happened: func(string) bool { now, _ := r.member(user.ID); return now.UsernameKey == user.UsernameKey },
-				targets:  []string{user.ID}, fed: user.ID,
+				targets:  []string{user.ID}, feedTarget: user.ID,
 			}
 		},
 		"SetPassword": func(r *rig) attempt {
@@ -245,7 +244,7 @@ func mutations() map[string]func(r *rig) attempt {
 					return s.SetPassword(r.Context(), user.ID, "hash", keyfold.AnyPassword, m)
 				},
 				happened: func(string) bool { now, _ := r.member(user.ID); return now.PasswordVersion == 2 },
-				targets:  []string{user.ID}, fed: user.ID,
+				targets:  []string{user.ID}, feedTarget: user.ID,
 			}
 		},
 		"SetUserState": func(r *rig) attempt {
@@ -256,7 +255,7 @@ func mutations() map[string]func(r *rig) attempt {
 					return err
 				},
 				happened: func(string) bool { now, _ := r.member(user.ID); return !now.DisabledAt.IsZero() },
-				targets:  []string{user.ID}, fed: user.ID,
+				targets:  []string{user.ID}, feedTarget: user.ID,
 			}
 		},
 		"DeleteUser": func(r *rig) attempt {
@@ -268,13 +267,13 @@ func mutations() map[string]func(r *rig) attempt {
 				happened: func(string) bool {
 					_, is := r.member(user.ID)
 					for _, id := range keys {
-						if _, left := r.live(id); left != is {
-							r.Errorf("half a deletion: the user is there: %t, and a key: %t", is, left)
+						if _, exists := r.live(id); exists != is {
+							r.Errorf("half a deletion: the user exists: %t, and a key: %t", is, exists)
 						}
 					}
 					return !is
 				},
-				targets: []string{user.ID}, keys: keys, fed: user.ID,
+				targets: []string{user.ID}, keys: keys, feedTarget: user.ID,
 			}
 		},
 		"CreateOneTimeToken": func(r *rig) attempt {
@@ -283,14 +282,14 @@ func mutations() map[string]func(r *rig) attempt {
 			var made keyfold.OneTimeTokenRecord
 			return attempt{
 				do: func(s *Store, m keyfold.Mutation) error {
-					made = r.token(user, 2) // who tries again makes another
+					made = r.token(user, 2) // each try creates another token
 					return s.CreateOneTimeToken(r.Context(), made, m)
 				},
 				happened: func(string) bool {
 					_, err := r.repairer.OneTimeToken(r.Context(), made.Sum)
 					return err == nil
 				},
-				targets: []string{user.ID}, fed: user.ID,
+				targets: []string{user.ID}, feedTarget: user.ID,
 			}
 		},
 		"UseOneTimeToken": func(r *rig) attempt {
@@ -306,21 +305,22 @@ func mutations() map[string]func(r *rig) attempt {
 					now, _ := r.member(user.ID)
 					_, err := r.repairer.OneTimeToken(r.Context(), token.Sum)
 					if used := now.PasswordHash == "hash"; used == (err == nil) {
-						r.Errorf("half a use: the password is set: %t, and the token is there: %t", used, err == nil)
+						r.Errorf("half a use: the password is set: %t, and the token exists: %t", used, err == nil)
 					}
 					return now.PasswordHash == "hash"
 				},
-				targets: []string{user.ID}, fed: user.ID,
+				targets: []string{user.ID}, feedTarget: user.ID,
 			}
 		},
 	}
 }
 
-// TestMutationsCanBeStoppedAnywhere stops each mutation at each of its commands,
-// in each way, lets another process repair what is left, and looks whether
-// document, audit log and feed agree. It fails when finish writes no audit row,
-// when resolve withdraws without looking, and when apply is not guarded by the
-// last change.
+// TestMutationsCanBeStoppedAnywhere stops each mutation at each of its commands with
+// each fault. Another process then repairs the database, and documents, audit log and
+// feed must agree.
+//
+// Mutations tried: a finish without audit entries, a resolve that always withdraws, an
+// apply without the condition on the last change.
 func TestMutationsCanBeStoppedAnywhere(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range mutations() {
@@ -338,8 +338,8 @@ func TestMutationsCanBeStoppedAnywhere(t *testing.T) {
 	}
 }
 
-// stopped makes an attempt that is stopped at the n-th command, and checks what
-// becomes of it. It returns false if there are not so many commands.
+// stopped stops an attempt at its n-th command and checks the result. It returns false
+// if the attempt has fewer commands.
 func (r *rig) stopped(a attempt, n int, f fault) bool {
 	r.Helper()
 	m := r.mutation(r.id("test"), a.targets[0])
@@ -348,13 +348,13 @@ func (r *rig) stopped(a attempt, n int, f fault) bool {
 	var hit bool
 	stopAt(r.victim, n, f, &hit)
 	err = a.do(r.victim, m)
-	r.victim.around = nil
+	r.victim.intercept = nil
 	r.must(r.repairer.sweep(r.Context(), -time.Second))
 	happened := r.consistent(fmt.Sprintf("stopped at command %d", n), a, m, cursor)
 	if err == nil && happened != len(a.targets) {
 		r.Errorf("command %d: success was reported, and %d of %d happened", n, happened, len(a.targets))
 	}
-	if happened < len(a.targets) { // who got an error tries again
+	if happened < len(a.targets) { // after an error, the caller tries again
 		if err := a.do(r.repairer, m); err != nil {
 			r.Errorf("command %d: the next try fails: %v", n, err)
 		}
@@ -365,9 +365,9 @@ func (r *rig) stopped(a attempt, n int, f fault) bool {
 	return hit
 }
 
-// consistent checks that documents, audit log and feed say the same, and
-// returns how many targets changed.
-func (r *rig) consistent(what string, a attempt, m keyfold.Mutation, cursor string) (happened int) {
+// consistent checks that documents, audit log and feed agree, and returns the number of
+// targets that changed.
+func (r *rig) consistent(when string, a attempt, m keyfold.Mutation, cursor string) (happened int) {
 	r.Helper()
 	ctx := r.Context()
 	for _, target := range a.targets {
@@ -376,19 +376,19 @@ func (r *rig) consistent(what string, a attempt, m keyfold.Mutation, cursor stri
 			happened++
 		}
 		if want := map[bool]int{true: 1}[is]; rows != want {
-			r.Errorf("%s: %s changed: %t, with %d audit rows", what, target, is, rows)
+			r.Errorf("%s: %s changed: %t, with %d audit entries", when, target, is, rows)
 		}
 	}
 	for _, key := range a.keys {
 		if rows := r.audited("key.delete", key); happened > 0 && rows != 1 || happened == 0 && rows != 0 {
-			r.Errorf("%s: the deletion of key %s has %d audit rows", what, key, rows)
+			r.Errorf("%s: the deletion of key %s has %d audit entries", when, key, rows)
 		}
 	}
 	changes, _, err := r.repairer.Changes(ctx, cursor)
 	r.must(err)
-	told := slices.ContainsFunc(changes, func(c keyfold.Change) bool { return c.Action == m.Action && c.Target == a.fed })
-	if a.happened(a.fed) && !told {
-		r.Errorf("%s: the feed does not tell of it", what)
+	announced := slices.ContainsFunc(changes, func(c keyfold.Change) bool { return c.Action == m.Action && c.Target == a.feedTarget })
+	if a.happened(a.feedTarget) && !announced {
+		r.Errorf("%s: the change is not in the feed", when)
 	}
 	open, err := list[changeDoc](ctx, r.repairer.changes, bson.D{is("state", open)})
 	r.must(err)
@@ -397,7 +397,7 @@ func (r *rig) consistent(what string, a attempt, m keyfold.Mutation, cursor stri
 	gone, err := list[head](ctx, r.repairer.users, bson.D{is("live", false)})
 	r.must(err)
 	if len(open)+len(hidden)+len(gone) > 0 {
-		r.Errorf("%s: left are changes %v, keys %v and users %v", what, open, hidden, gone)
+		r.Errorf("%s: changes %v, keys %v and users %v are left", when, open, hidden, gone)
 	}
 	return happened
 }
@@ -453,7 +453,7 @@ func (r *rig) stoppedBatch(n int, f fault) bool {
 	var hit bool
 	stopAt(r.victim, n, f, &hit)
 	_, err := r.victim.RecordUsage(ctx, batch)
-	r.victim.around = nil
+	r.victim.intercept = nil
 	if err != nil {
 		again := make(chan error, 2) // from two processes at once, as after a restart
 		for _, s := range []*Store{r.victim, r.repairer} {

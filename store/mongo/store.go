@@ -1,18 +1,15 @@
-// Package mongo keeps Keyfold's state in MongoDB, by mongo-driver v2. It is a
-// preview: it is tested over the wire protocol, on FerretDB 1.24, and not on a
-// mongod.
+// Package mongo is a [keyfold.Store] in MongoDB. It uses mongo-driver v2. It is a
+// preview: it is tested on FerretDB 1.24 over the wire protocol, and not on mongod.
 //
-// It needs nothing that a standalone server lacks: no transactions, change
-// streams, TTL indexes or aggregation. A mutation is a row of what is to happen
-// (its change, which is also its row in the feed), then one guarded update of
-// one document that names the change, and then what follows from it: the audit
-// row first. A process that finds a change that was applied and not finished finishes
-// it, so one that was stopped in the middle is repaired by the next that
-// touches the same document, or by a process that polls the feed.
+// A standalone server is enough. The package uses no transactions, change streams, TTL
+// indexes or aggregation. A mutation first writes a change document, which is also its
+// entry in the feed. Then one conditional update of one document stores the ID of the
+// change; this update decides. The audit entries and all further steps follow. If a
+// process stops in between, the next process that changes the same document or polls
+// the feed finishes the change.
 //
-// What cannot be had in this way is a transaction of several calls:
-// [Store.InTx] returns an error that is errors.ErrUnsupported, and there is no
-// Tx for Service.With.
+// Several calls cannot be one transaction: [Store.InTx] returns an error that is
+// errors.ErrUnsupported, and there is no Tx for Service.With.
 package mongo
 
 import (
@@ -38,7 +35,7 @@ const (
 	selectTimeout   = 5 * time.Second  // until a server is found
 	commandTimeout  = 10 * time.Second // of one command
 	writeTimeout    = 10 * time.Second // of a mutation
-	waitTimeout     = 30 * time.Second // of its wait for those of this process that came before
+	waitTimeout     = 30 * time.Second // of the wait for earlier mutations in this process
 	usageTimeout    = 30 * time.Second // of a batch of usage, and of pruning
 )
 
@@ -47,25 +44,25 @@ const (
 type Store struct {
 	collections
 	db     *mongo.Database
-	own    *mongo.Client // what Close disconnects; nil for the program's own
+	own    *mongo.Client // the client that Close disconnects; nil if it belongs to the program
 	closed atomic.Bool
 
-	locks   stripes                                      // of documents, so that this process does not race with itself
-	flush   chan struct{}                                // holds a token while a batch of usage is applied
-	limit   time.Duration                                // of one command
-	maxPart int                                          // bytes of a batch that go into one document
-	slot    atomic.Int64                                 // where batches of this process go
-	sweeps  atomic.Int64                                 // when the last sweep began, unix milliseconds
-	around  func(command string, run func() error) error // for tests; nil
-	feedID  string
-	from    int64         // version of the schema that was found
-	to      int64         // and the one that it has since
-	patient time.Duration // how old a change is that a sweep takes for abandoned
+	locks          stripes       // of documents, so that mutations of this process do not conflict
+	flush          chan struct{} // holds a token while a batch of usage is applied
+	limit          time.Duration // of one command
+	maxPart        int           // maximum bytes of a batch in one document
+	slot           atomic.Int64  // of the batches of this process
+	sweeps         atomic.Int64  // time of the last sweep in Unix milliseconds
+	feedID         string
+	from, to       int64         // versions of the schema
+	abandonedAfter time.Duration // age of the open changes that a sweep finishes
+
+	intercept func(command string, run func() error) error // set by tests
 }
 
 var _ keyfold.Store = (*Store)(nil)
 
-// collections are those of Keyfold, in the order of what they are about.
+// collections are the collections of Keyfold.
 type collections struct {
 	keys, users, oneTimes, throttles collection
 	changes, audit                   collection
@@ -74,13 +71,12 @@ type collections struct {
 }
 
 // Open connects to the server that uri names,
-// mongodb://user:password@host:27017/database or mongodb+srv://…, and makes the
-// collections and indexes that are missing. The database is "keyfold" if the URI
-// names none. Writes wait for a majority and reads go to the primary, whatever
-// the URI says.
+// mongodb://user:password@host:27017/database or mongodb+srv://…, and creates missing
+// collections and indexes. The default database is "keyfold". Writes wait for a majority
+// and reads go to the primary; the URI cannot change that.
 //
 // Open takes at most ten seconds unless ctx has a deadline of its own. Errors
-// never hold the URI or the password. The caller must call Close.
+// never contain the URI or the password. The caller must call Close.
 func Open(ctx context.Context, uri string) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -104,9 +100,9 @@ func Open(ctx context.Context, uri string) (*Store, error) {
 }
 
 var errMalformed = errors.New(name + ": the connection string is malformed; " +
-	"want mongodb://user:password@host:27017/database")
+	"it must look like mongodb://user:password@host:27017/database")
 
-// databaseOf returns what stands between the hosts and the parameters.
+// databaseOf returns the name of the database in a URI.
 func databaseOf(uri string) string {
 	_, rest, _ := strings.Cut(uri, "://")
 	rest, _, _ = strings.Cut(rest, "?")
@@ -116,9 +112,8 @@ func databaseOf(uri string) string {
 	return defaultDatabase
 }
 
-// New returns a Store in a database that the program has open, and makes the
-// collections and indexes that are missing. The client stays the caller's:
-// Close leaves it connected.
+// New returns a Store in an open database, and creates missing collections and indexes.
+// The client still belongs to the caller; Close does not disconnect it.
 func New(ctx context.Context, db *mongo.Database) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -135,11 +130,11 @@ func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 func start(ctx context.Context, db *mongo.Database, own *mongo.Client) (*Store, error) {
 	db = db.Client().Database(db.Name(), options.Database().
 		SetWriteConcern(writeconcern.Majority()).SetReadPreference(readpref.Primary()))
-	s := &Store{db: db, own: own, flush: make(chan struct{}, 1), limit: commandTimeout, maxPart: maxPart, patient: abandonedAfter}
+	s := &Store{db: db, own: own, flush: make(chan struct{}, 1), limit: commandTimeout, maxPart: maxPart, abandonedAfter: defaultAbandonedAfter}
 	s.collections = s.named()
 	s.locks.init()
 	s.slot.Store(anySlot())
-	if err := s.answers(ctx); err != nil {
+	if err := s.pingServer(ctx); err != nil {
 		return nil, fmt.Errorf("%s: the server does not answer: %w", name, err)
 	}
 	if err := s.migrate(ctx); err != nil {
@@ -148,16 +143,16 @@ func start(ctx context.Context, db *mongo.Database, own *mongo.Client) (*Store, 
 	return s, nil
 }
 
-// answers waits for the server as long as for any command: ctx may be the
-// caller's, and end in an hour.
-func (s *Store) answers(ctx context.Context) error {
+// pingServer has the time limit of a command, because the caller may set a much later
+// deadline.
+func (s *Store) pingServer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
 	return s.db.Client().Ping(ctx, readpref.Primary())
 }
 
-// Migration returns the version of the schema that was found when the Store was
-// opened, 0 for none, and the one that it has since.
+// Migration returns the versions of the schema before and after the Store was opened.
+// The version of a new database is 0.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
 // Database returns the database, for the program's own use.
@@ -176,7 +171,7 @@ func (s *Store) InTx(ctx context.Context, _ func(keyfold.Store) error) error {
 
 // Ping implements keyfold.Store.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.feed(ctx)
+	_, err := s.readMeta(ctx)
 	return wrap("ping", err)
 }
 
@@ -192,8 +187,9 @@ func (s *Store) Close() error {
 
 var errClosed = errors.New("the store is closed")
 
-// wrap turns an error into one of the contract. The sentinels pass as they are.
-func wrap(what string, err error) error {
+// wrap turns an error into an error of the Store contract. It returns the sentinel
+// errors of the contract unchanged.
+func wrap(operation string, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -208,10 +204,10 @@ func wrap(what string, err error) error {
 			err = fmt.Errorf("%w: %w", keyfold.ErrReadOnly, err)
 		}
 	}
-	return fmt.Errorf("%s: %s: %w", name, what, err)
+	return fmt.Errorf("%s: %s: %w", name, operation, err)
 }
 
-// Codes of the server.
+// Error codes of the server.
 const (
 	codeNotWritablePrimary = 10107
 	codeOutOfDiskSpace     = 14031

@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// stripes are locks of this process, one for many names. They keep no other process
-// out and are needed for nothing but speed: of a hundred goroutines that change
-// one document, each would be refused by all that came before it.
+// stripes are locks by name within this process. Several names share one lock. They are
+// only an optimization: without them, concurrent mutations of one document in this
+// process would conflict with each other and retry.
 type stripes struct {
 	seed maphash.Seed
 	held [64]chan struct{}
@@ -21,14 +21,14 @@ func (l *stripes) init() {
 	}
 }
 
-// lock waits for the locks of all the names, until ctx is done. The caller must
-// call unlock in any case.
+// lock waits for the locks of all names until ctx is done. The caller must call unlock
+// even if lock returns an error.
 func (l *stripes) lock(ctx context.Context, names ...string) (unlock func(), err error) {
 	var wanted []int
 	for _, name := range names {
 		wanted = append(wanted, int(maphash.String(l.seed, name)%uint64(len(l.held))))
 	}
-	slices.Sort(wanted) // so that no two wait for each other
+	slices.Sort(wanted) // so that concurrent calls cannot deadlock
 	wanted = slices.Compact(wanted)
 	var got []int
 	unlock = func() {

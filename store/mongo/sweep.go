@@ -13,21 +13,21 @@ import (
 
 const (
 	sweepEvery = 5 * time.Second
-	sweepLimit = 100 // changes, and batches, that one sweep looks at
+	sweepLimit = 100 // maximum number of changes and of batches in one sweep
 )
 
-// sweepNowAndThen ends what processes that are gone left in the middle. It is
-// called when the feed is polled; its errors are left to the next sweep.
-func (s *Store) sweepNowAndThen(ctx context.Context) {
+// sweepIfDue finishes abandoned changes and batches. Each poll of the feed calls it. It
+// ignores errors, because the next sweep tries again.
+func (s *Store) sweepIfDue(ctx context.Context) {
 	now := time.Now().UnixMilli()
 	last := s.sweeps.Load()
 	if now-last < sweepEvery.Milliseconds() || !s.sweeps.CompareAndSwap(last, now) {
 		return
 	}
-	_ = s.sweep(ctx, s.patient)
+	_ = s.sweep(ctx, s.abandonedAfter)
 }
 
-// sweep ends the open changes and batches that are older than age.
+// sweep finishes or withdraws the open changes and batches that are older than age.
 func (s *Store) sweep(ctx context.Context, age time.Duration) error {
 	before := time.Now().Add(-age).UnixMilli()
 	limit := options.Find().SetSort(bson.D{is("_id", 1)}).SetLimit(sweepLimit)
@@ -55,15 +55,15 @@ func (s *Store) sweep(ctx context.Context, age time.Duration) error {
 	return err
 }
 
-// resolve finishes a change where it was applied, and makes sure that it never
-// will be where it was not.
+// resolve finishes a change that was applied, and withdraws one that was not. A
+// withdrawn change cannot be applied later.
 func (s *Store) resolve(ctx context.Context, c *changeDoc) error {
 	applied, err := s.decide(ctx, c)
 	if err != nil {
 		return err
 	}
 	if len(applied) == 0 {
-		// Its process may have written the audit row, and deleted the document.
+		// The process may have written the audit entries and deleted the document.
 		if applied, err = s.auditedSubjects(ctx, c); err != nil {
 			return err
 		}
@@ -80,37 +80,39 @@ func (s *Store) resolve(ctx context.Context, c *changeDoc) error {
 	return s.withdraw(ctx, c)
 }
 
-// decide returns the subjects that the change was applied to. It puts a fence
-// on the others: an update that is on its way to the server comes too late.
+// decide returns the subjects to which the change was applied. It fences the others, so
+// that a late update of them fails.
 func (s *Store) decide(ctx context.Context, c *changeDoc) (applied []string, err error) {
-	wanted := c.Subjects
+	undecided := c.Subjects
 	for range maxTries {
-		docs, err := list[bson.Raw](ctx, c.on, among(wanted))
+		docs, err := list[bson.Raw](ctx, c.on, among(undecided))
 		if err != nil {
 			return nil, err
 		}
-		wanted = nil
+		undecided = nil
 		for _, doc := range docs {
 			id, last := doc.Lookup("_id").StringValue(), doc.Lookup("change").StringValue()
 			if last == c.ID {
 				applied = append(applied, id)
 				continue
 			}
-			if fenced, err := s.fence(ctx, c.on, doc, id, last); err != nil {
+			fenced, err := s.fence(ctx, c.on, doc, id, last)
+			if err != nil {
 				return nil, err
-			} else if !fenced {
-				wanted = append(wanted, id)
+			}
+			if !fenced {
+				undecided = append(undecided, id)
 			}
 		}
-		if len(wanted) == 0 {
+		if len(undecided) == 0 {
 			return applied, nil
 		}
 	}
 	return nil, keyfold.ErrRetry
 }
 
-// fence takes the place of a document's last change, which makes every update
-// fail that was prepared before. It returns false where the document changed.
+// fence gives a document a new change ID, so that all updates that were prepared before
+// fail. It returns false if the document has changed since it was read.
 func (s *Store) fence(ctx context.Context, on collection, doc bson.Raw, id, last string) (bool, error) {
 	if settled, err := s.settle(ctx, on, []bson.Raw{doc}); err != nil || !settled {
 		return false, err

@@ -14,8 +14,8 @@ import (
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
-// throttleDoc is a throttle. Mark is another after each change of it, and
-// guards the next.
+// throttleDoc is a stored throttle. Every change sets a new Mark, and has a condition
+// on the previous one.
 type throttleDoc struct {
 	Name         string `bson:"_id"`
 	Attempts     int64  `bson:"attempts"`
@@ -24,14 +24,14 @@ type throttleDoc struct {
 	Mark         string `bson:"mark"`
 }
 
-func throttleOf(t keyfold.Throttle) throttleDoc {
+func newThrottleDoc(t keyfold.Throttle) throttleDoc {
 	return throttleDoc{
 		Name: t.Name, Attempts: t.Attempts, BlockedUntil: column.Optional(t.BlockedUntil),
 		ExpiresAt: t.ExpiresAt.UnixMilli(), Mark: rand.Text(),
 	}
 }
 
-func (d *throttleDoc) throttle() keyfold.Throttle {
+func throttleRecord(d *throttleDoc) keyfold.Throttle {
 	return keyfold.Throttle{
 		Name: d.Name, Attempts: d.Attempts, BlockedUntil: column.OptionalMoment(d.BlockedUntil),
 		ExpiresAt: column.Moment(d.ExpiresAt),
@@ -40,7 +40,7 @@ func (d *throttleDoc) throttle() keyfold.Throttle {
 
 // DatabaseID implements keyfold.ThrottleStore.
 func (s *Store) DatabaseID(ctx context.Context) (string, error) {
-	meta, err := s.feed(ctx)
+	meta, err := s.readMeta(ctx)
 	if err != nil {
 		return "", wrap("read database id", err)
 	}
@@ -50,19 +50,19 @@ func (s *Store) DatabaseID(ctx context.Context) (string, error) {
 // Throttle implements keyfold.ThrottleStore.
 func (s *Store) Throttle(ctx context.Context, name string) (keyfold.Throttle, error) {
 	doc, err := first[throttleDoc](ctx, s.throttles, byID(name))
-	if err == nil && doc == nil {
-		err = keyfold.ErrNotFound
-	}
 	if err != nil {
 		return keyfold.Throttle{}, wrap("read throttle", err)
 	}
-	return doc.throttle(), nil
+	if doc == nil {
+		return keyfold.Throttle{}, keyfold.ErrNotFound
+	}
+	return throttleRecord(doc), nil
 }
 
-// ReserveAttempt implements keyfold.ThrottleStore. Names are counted one after
-// the other; where one turns out to be blocked, those before it get their
-// attempt back. A call that is stopped in between leaves an attempt counted
-// that was not made, never one uncounted that was.
+// ReserveAttempt implements keyfold.ThrottleStore. It counts the attempt under one name
+// after the other. If a name turns out to be blocked, it refunds the earlier names. If
+// the process stops in between, an attempt that was not made may stay counted, but an
+// attempt that was made is never missed.
 func (s *Store) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	err = s.write(ctx, "reserve attempt", namesOf(names), func(ctx context.Context) error {
 		blocking, err = s.blocking(ctx, namesOf(names), at)
@@ -94,14 +94,15 @@ func namesOf(reserved []keyfold.ThrottleReservation) []string {
 	return names
 }
 
-// blocking returns the throttle that blocks longest, zero where none does.
+// blocking returns the throttle that blocks for the longest time, or the zero Throttle
+// if none blocks.
 func (s *Store) blocking(ctx context.Context, names []string, at time.Time) (longest keyfold.Throttle, err error) {
 	if len(names) == 0 {
 		return longest, ctx.Err()
 	}
 	docs, err := list[throttleDoc](ctx, s.throttles, among(names))
 	for i := range docs {
-		if t := docs[i].throttle(); blocks(t, at) && t.BlockedUntil.After(longest.BlockedUntil) {
+		if t := throttleRecord(&docs[i]); blocks(t, at) && t.BlockedUntil.After(longest.BlockedUntil) {
 			longest = t
 		}
 	}
@@ -112,7 +113,7 @@ func blocks(t keyfold.Throttle, at time.Time) bool {
 	return t.ExpiresAt.After(at) && t.BlockedUntil.After(at)
 }
 
-// reserve counts an attempt under one name, or returns the throttle when it blocks.
+// reserve counts an attempt under one name, or returns the throttle if it blocks.
 func (s *Store) reserve(ctx context.Context, r keyfold.ThrottleReservation, at time.Time) (blocking keyfold.Throttle, err error) {
 	err = s.changeThrottle(ctx, r.Name, func(t keyfold.Throttle, _ bool) (keyfold.Throttle, bool) {
 		blocking = keyfold.Throttle{}
@@ -125,32 +126,32 @@ func (s *Store) reserve(ctx context.Context, r keyfold.ThrottleReservation, at t
 	return blocking, err
 }
 
-// changeThrottle replaces a throttle by what change makes of it, which is told
-// whether there is one, and returns false to leave it.
+// changeThrottle replaces a throttle by the result of change. change receives the
+// throttle and whether it exists, and returns false to leave it unchanged.
 func (s *Store) changeThrottle(ctx context.Context, name string, change func(keyfold.Throttle, bool) (keyfold.Throttle, bool)) error {
 	for range maxTries {
 		doc, err := first[throttleDoc](ctx, s.throttles, byID(name))
 		if err != nil {
 			return err
 		}
-		was := keyfold.Throttle{Name: name}
+		throttle := keyfold.Throttle{Name: name}
 		if doc != nil {
-			was = doc.throttle()
+			throttle = throttleRecord(doc)
 		}
-		became, wanted := change(was, doc != nil)
-		if !wanted {
+		throttle, changed := change(throttle, doc != nil)
+		if !changed {
 			return nil
 		}
-		next := throttleOf(became)
+		next := newThrottleDoc(throttle)
 		if doc == nil {
 			if err := s.throttles.insert(ctx, next); !errors.Is(err, errTaken) {
 				return err
 			}
 			continue
 		}
-		hit, err := s.throttles.update(ctx, bson.D{is("_id", name), is("mark", doc.Mark)}, set(
+		updated, err := s.throttles.update(ctx, bson.D{is("_id", name), is("mark", doc.Mark)}, set(
 			is("attempts", next.Attempts), is("blocked_until", next.BlockedUntil), is("expires_at", next.ExpiresAt), is("mark", next.Mark)))
-		if err != nil || hit {
+		if err != nil || updated {
 			return err
 		}
 	}
@@ -160,14 +161,14 @@ func (s *Store) changeThrottle(ctx context.Context, name string, change func(key
 // RecordAttemptResult implements keyfold.ThrottleStore.
 func (s *Store) RecordAttemptResult(ctx context.Context, result keyfold.AttemptResult) error {
 	names := slices.Concat(result.Trusted, result.Clear, namesOf(result.Refund))
-	return s.write(ctx, "settle attempt", names, func(ctx context.Context) error {
-		return s.settleThrottles(ctx, result)
+	return s.write(ctx, "record attempt result", names, func(ctx context.Context) error {
+		return s.applyResult(ctx, result)
 	})
 }
 
-// UnlockUser implements keyfold.ThrottleStore. The change is written first: a
-// call that is stopped in between leaves an audit row of an unlock that may be
-// asked for again, never an unlock without an audit row.
+// UnlockUser implements keyfold.ThrottleStore. It records the change before it unlocks.
+// If the process stops in between, there may be an audit entry of an unlock that did
+// not happen, but never an unlock without an audit entry.
 func (s *Store) UnlockUser(ctx context.Context, id string, result keyfold.AttemptResult, m keyfold.Mutation) error {
 	err := s.changeUser(ctx, "unlock user", newChange(s.users, plain, m, id), func(context.Context, *userDoc) error { return nil })
 	if err != nil {
@@ -176,12 +177,12 @@ func (s *Store) UnlockUser(ctx context.Context, id string, result keyfold.Attemp
 	return s.RecordAttemptResult(ctx, result)
 }
 
-// settleThrottles applies a result. The good throttles come first: a call that is
-// stopped in between then leaves attempts counted, and no more.
-func (s *Store) settleThrottles(ctx context.Context, result keyfold.AttemptResult) error {
+// applyResult applies a result. It stores the trusted throttles first, so that a call
+// that stops in between only leaves attempts counted.
+func (s *Store) applyResult(ctx context.Context, result keyfold.AttemptResult) error {
 	for _, name := range result.Trusted {
-		good := throttleOf(keyfold.Throttle{Name: name, ExpiresAt: result.TrustedUntil})
-		if err := s.throttles.put(ctx, name, good); err != nil {
+		trusted := newThrottleDoc(keyfold.Throttle{Name: name, ExpiresAt: result.TrustedUntil})
+		if err := s.throttles.put(ctx, name, trusted); err != nil {
 			return err
 		}
 	}

@@ -5,8 +5,8 @@ import (
 	"github.com/keyfold/keyfold/store/internal/column"
 )
 
-// userDoc is a user as it is stored. The one-time tokens are in it, one for
-// each purpose, so that using one up and changing the user is one update.
+// userDoc is a stored user. It contains the one-time tokens of the user, one for each
+// purpose, so that one update can use a token and change the user.
 type userDoc struct {
 	Head              head                `bson:",inline"`
 	Username          string              `bson:"username"`
@@ -25,7 +25,7 @@ type userDoc struct {
 	Tokens            map[string]tokenDoc `bson:"tokens"` // by purpose
 }
 
-func (d *userDoc) top() *head { return &d.Head }
+func (d *userDoc) head() *head { return &d.Head }
 
 func newUserDoc(user *keyfold.UserRecord) *userDoc {
 	doc := &userDoc{
@@ -34,17 +34,17 @@ func newUserDoc(user *keyfold.UserRecord) *userDoc {
 		DisabledAt: column.Optional(user.DisabledAt), DisabledReason: user.DisabledReason, Version: user.Version,
 		Tokens: map[string]tokenDoc{},
 	}
-	doc.rename(user)
+	doc.setEditable(user)
 	return doc
 }
 
-// rename sets the fields that an update writes.
-func (d *userDoc) rename(user *keyfold.UserRecord) {
+// setEditable sets the fields that UpdateUser writes.
+func (d *userDoc) setEditable(user *keyfold.UserRecord) {
 	d.Username, d.UsernameKey, d.Email, d.EmailKey = user.Username, user.UsernameKey, user.Email, user.EmailKey
 	d.EmailVerifiedAt, d.UpdatedAt = column.Optional(user.EmailVerifiedAt), user.UpdatedAt.UnixMilli()
 }
 
-func (d *userDoc) record() keyfold.UserRecord {
+func userRecord(d *userDoc) keyfold.UserRecord {
 	return keyfold.UserRecord{
 		User: keyfold.User{
 			ID: d.Head.ID, Username: d.Username, Email: d.Email, EmailVerifiedAt: column.OptionalMoment(d.EmailVerifiedAt),
@@ -56,14 +56,14 @@ func (d *userDoc) record() keyfold.UserRecord {
 	}
 }
 
-// setPassword sets what every change of the password sets but the version.
+// setPassword sets the fields that every change of the password changes.
 func (d *userDoc) setPassword(hash string, at int64) {
 	d.PasswordHash, d.PasswordChangedAt = hash, &at
 	d.PasswordVersion++
 }
 
-// touch is for every change but an update.
-func (d *userDoc) touch(at int64) {
+// setUpdated sets the time and the version of a change other than UpdateUser.
+func (d *userDoc) setUpdated(at int64) {
 	d.UpdatedAt = at
 	d.Version++
 }

@@ -15,7 +15,7 @@ import (
 func (s *Store) CreateUser(ctx context.Context, user keyfold.UserRecord, m keyfold.Mutation) error {
 	return s.write(ctx, "create user", []string{user.ID}, func(ctx context.Context) error {
 		taken := bson.D{is("$or", bson.A{byID(user.ID), bson.D{is("username_key", user.UsernameKey)}, bson.D{is("email_key", user.EmailKey)}})}
-		if err := s.free(ctx, s.users, taken); err != nil {
+		if err := s.checkUnused(ctx, s.users, taken); err != nil {
 			return err
 		}
 		c := newChange(s.users, plain, m, user.ID)
@@ -46,13 +46,13 @@ func (s *Store) UserByEmail(ctx context.Context, emailKey string) (keyfold.UserR
 
 func (s *Store) userBy(ctx context.Context, filter bson.D) (keyfold.UserRecord, error) {
 	doc, err := first[userDoc](ctx, s.users, filter)
-	if err == nil && (doc == nil || !doc.Head.Live) {
-		err = keyfold.ErrNotFound
-	}
 	if err != nil {
 		return keyfold.UserRecord{}, wrap("read user", err)
 	}
-	return doc.record(), nil
+	if doc == nil || !doc.Head.Live {
+		return keyfold.UserRecord{}, keyfold.ErrNotFound
+	}
+	return userRecord(doc), nil
 }
 
 // Users implements keyfold.UserStore.
@@ -64,7 +64,7 @@ func (s *Store) Users(ctx context.Context, scan keyfold.UserScan) ([]keyfold.Use
 	}
 	users := make([]keyfold.UserRecord, len(docs))
 	for i := range docs {
-		users[i] = docs[i].record()
+		users[i] = userRecord(&docs[i])
 	}
 	return users, nil
 }
@@ -76,32 +76,29 @@ func (s *Store) UpdateUser(ctx context.Context, user keyfold.UserRecord, m keyfo
 		if doc.Version != user.Version {
 			return keyfold.ErrStale
 		}
-		doc.rename(&user)
+		doc.setEditable(&user)
 		doc.Version++
-		return s.namesAreFree(ctx, doc)
+		return s.checkNames(ctx, doc)
 	})
 }
 
-// namesAreFree returns ErrConflict where another user has one of the names.
-// That no two get one at once is what the unique indexes are for.
-func (s *Store) namesAreFree(ctx context.Context, doc *userDoc) error {
-	return s.free(ctx, s.users, bson.D{
+// checkNames returns ErrConflict if another user has the username or the e-mail
+// address. Unique indexes prevent races.
+func (s *Store) checkNames(ctx context.Context, doc *userDoc) error {
+	return s.checkUnused(ctx, s.users, bson.D{
 		is("_id", bson.D{is("$ne", doc.Head.ID)}),
 		is("$or", bson.A{bson.D{is("username_key", doc.UsernameKey)}, bson.D{is("email_key", doc.EmailKey)}}),
 	})
 }
 
-// changeUser applies a change to one user, who must exist.
-func (s *Store) changeUser(ctx context.Context, what string, c *changeDoc, edit func(context.Context, *userDoc) error) error {
-	return s.write(ctx, what, c.Subjects, func(ctx context.Context) error {
+// changeUser applies a change to one user. It returns ErrNotFound if the user does not
+// exist.
+func (s *Store) changeUser(ctx context.Context, operation string, c *changeDoc, edit func(context.Context, *userDoc) error) error {
+	return s.write(ctx, operation, c.Subjects, func(ctx context.Context) error {
 		changed, err := apply(ctx, s, c, func(doc *userDoc) (bool, error) {
-			err := edit(ctx, doc)
-			return err == nil, err
+			return true, edit(ctx, doc)
 		})
-		if err == nil && len(changed) == 0 {
-			err = keyfold.ErrNotFound
-		}
-		return err
+		return mustChange(len(changed), err)
 	})
 }
 
@@ -113,19 +110,19 @@ func (s *Store) SetPassword(ctx context.Context, id, hash string, version int64,
 			return keyfold.ErrStale
 		}
 		doc.setPassword(hash, c.At)
-		doc.touch(c.At)
+		doc.setUpdated(c.At)
 		return nil
 	})
 }
 
-// RehashPassword implements keyfold.UserStore. It is one guarded update and no
-// change: the password stays the same.
+// RehashPassword implements keyfold.UserStore. It is a single conditional update
+// without a change, because the password stays the same.
 func (s *Store) RehashPassword(ctx context.Context, id, old, new string) error {
 	_, err := s.users.update(ctx, bson.D{is("_id", id), is("password_hash", old)}, set(is("password_hash", new)))
 	return wrap("rehash password", err)
 }
 
-// errUnchanged means that a guard does not hold.
+// errUnchanged means that a change of state does not apply to the user.
 var errUnchanged = errors.New("unchanged")
 
 // SetUserState implements keyfold.UserStore.
@@ -141,7 +138,7 @@ func (s *Store) SetUserState(ctx context.Context, id string, change keyfold.Stat
 		default:
 			return errUnchanged
 		}
-		doc.touch(c.At)
+		doc.setUpdated(c.At)
 		return nil
 	})
 	if errors.Is(err, errUnchanged) {
@@ -150,9 +147,8 @@ func (s *Store) SetUserState(ctx context.Context, id string, change keyfold.Stat
 	return err == nil, err
 }
 
-// DeleteUser implements keyfold.UserStore. From the update of the user on,
-// they are not visible and none of their keys verifies; what belongs to them goes
-// after that.
+// DeleteUser implements keyfold.UserStore. One update makes the user invisible and all
+// keys of the user invalid. The keys and tokens are deleted after it.
 func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) error {
 	return s.changeUser(ctx, "delete user", newChange(s.users, userRemoval, m, id), func(_ context.Context, doc *userDoc) error {
 		doc.Head.Live = false
@@ -160,8 +156,8 @@ func (s *Store) DeleteUser(ctx context.Context, id string, m keyfold.Mutation) e
 	})
 }
 
-// findKeys settles which keys go with a user, and in which order: the audit
-// rows have their numbers from it, so it only ever grows.
+// findKeys stores the list of keys that are deleted with a user. The numbers of audit
+// entries depend on the order of the list, so keys are only appended.
 func (s *Store) findKeys(ctx context.Context, c *changeDoc) error {
 	for range maxTries {
 		docs, err := list[head](ctx, s.keys, bson.D{is("user_id", c.Subjects[0])}, options.Find().SetProjection(bson.D{is("_id", 1)}))
@@ -179,15 +175,15 @@ func (s *Store) findKeys(ctx context.Context, c *changeDoc) error {
 			}
 		}
 		if len(keys) == len(c.Keys) {
-			_, err := s.settled(ctx, s.keys, keys) // what happened to them before is to be told whole
+			_, err := s.settled(ctx, s.keys, keys) // earlier changes must be complete before the keys are deleted
 			return err
 		}
-		more := bson.D{is("_id", c.ID), is("found", int64(len(c.Keys)))}
-		hit, err := s.changes.update(ctx, more, set(is("keys", keys), is("found", int64(len(keys)))))
+		unchanged := bson.D{is("_id", c.ID), is("found", int64(len(c.Keys)))}
+		updated, err := s.changes.update(ctx, unchanged, set(is("keys", keys), is("found", int64(len(keys)))))
 		if err != nil {
 			return err
 		}
-		if hit {
+		if updated {
 			c.Keys = keys
 			continue
 		}
