@@ -13,12 +13,15 @@ const (
 	mayRead
 )
 
-// access knows the attribute "read-only" of a file alone. On a directory of Windows
-// that has another meaning.
+// access checks only the attribute "read-only" of files. On Windows it has another
+// meaning for directories.
 func access(path string, modes uint32) error {
 	info, err := os.Stat(path)
-	if err == nil && !info.IsDir() && modes&mayWrite != 0 && info.Mode().Perm()&0o200 == 0 {
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() && modes&mayWrite != 0 && info.Mode().Perm()&0o200 == 0 {
 		return fs.ErrPermission
 	}
-	return err
+	return nil
 }

@@ -11,5 +11,5 @@ const (
 	mayRead  = 4
 )
 
-// access returns nil if this process may use a file or directory in these ways.
+// access returns nil if this process may use a file or directory in the given modes.
 func access(path string, modes uint32) error { return syscall.Access(path, modes) }

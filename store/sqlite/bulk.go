@@ -10,9 +10,9 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// bulk writes rows by the hundred with prepared statements, because what
-// surrounds a statement takes longer than the row. What is left it writes one
-// by one, so that there are two statements of each kind to prepare.
+// bulk writes 100 rows with each prepared statement, because a statement costs more than
+// its rows. It writes the remaining rows one by one, so that only two statements of each
+// kind must be prepared.
 type bulk struct {
 	db *sqlstore.Prepared
 	q  *sqlitedb.Queries
@@ -30,8 +30,7 @@ const atOnce = 100
 // groups returns atOnce groups of placeholders.
 func groups(group string) string { return group + strings.Repeat(","+group, atOnce-1) }
 
-// insertGroups inserts atOnce rows with each statement, and returns the rest,
-// which is too small for such a statement.
+// insertGroups inserts atOnce rows with each statement and returns the remaining rows.
 func insertGroups[T any](ctx context.Context, db *sqlstore.Prepared, text func() string, rows []T, args func(*T, []any) []any) ([]T, error) {
 	if len(rows) < atOnce {
 		return rows, nil
@@ -56,7 +55,7 @@ func (b bulk) Lock(ctx context.Context, keyIDs []string) ([]string, error) {
 	for len(keyIDs) > 0 {
 		args = args[:0]
 		for i := range atOnce {
-			args = append(args, keyIDs[min(i, len(keyIDs)-1)]) // the last one may be named again
+			args = append(args, keyIDs[min(i, len(keyIDs)-1)]) // the last ID fills the statement
 		}
 		keyIDs = keyIDs[min(atOnce, len(keyIDs)):]
 		rows, err := b.db.QueryContext(ctx, "SELECT key_id FROM keyfold_key_totals WHERE key_id IN ("+groups("?")+")", args...)

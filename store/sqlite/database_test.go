@@ -69,7 +69,7 @@ func begin(t testing.TB, db *sql.DB) sqltest.Host {
 	}
 }
 
-// A transaction that began with a read cannot write once another one has.
+// A transaction that began with a read cannot write after another transaction has.
 func TestOutdatedTransactionMustBeRetried(t *testing.T) {
 	t.Parallel()
 	path := testdb.SQLite(t)
@@ -81,7 +81,7 @@ func TestOutdatedTransactionMustBeRetried(t *testing.T) {
 	}
 	sqltest.Create(t, store)
 	mine := sqltest.Key()
-	for range 2 { // the second time without touching the connection
+	for range 2 { // the second call must not use the connection
 		err := deferred.Store.CreateKey(t.Context(), mine, sqltest.Mutation("key.create", mine.ID))
 		if !errors.Is(err, keyfold.ErrRetry) {
 			t.Errorf("CreateKey in an outdated transaction: got %v, want ErrRetry", err)
@@ -92,7 +92,7 @@ func TestOutdatedTransactionMustBeRetried(t *testing.T) {
 	}
 }
 
-func TestFilesArePrivateAndPathsAreTakenAsTheyAre(t *testing.T) {
+func TestFilesArePrivateAndPathsAreNotInterpreted(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "a b?c=d#e%20f&_query_only=1.db")
 	store := open(t, path)
@@ -108,13 +108,17 @@ func TestFilesArePrivateAndPathsAreTakenAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesWhatIsNoFile(t *testing.T) {
+func TestOpenRefusesPathsThatAreNotFiles(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"", ":memory:", "file::memory:?cache=shared", filepath.Join(t.TempDir(), "no", "such", "dir.db"), t.TempDir()} {
-		if store, err := sqlite.Open(t.Context(), path); err == nil {
+		t.Run(path, func(t *testing.T) {
+			store, err := sqlite.Open(t.Context(), path)
+			if err != nil {
+				return
+			}
 			_ = store.Close()
 			t.Errorf("Open(%q): got no error", path)
-		}
+		})
 	}
 	if files, _ := filepath.Glob("*memory*"); len(files) > 0 {
 		t.Errorf("Open created %q", files)
@@ -122,7 +126,7 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 }
 
 // Mutation tried: each setting left out of the list in turn.
-func TestNewRefusesAnUnfitPoolAndNamesTheFix(t *testing.T) {
+func TestNewRefusesAnUnfitPoolAndSuggestsAFix(t *testing.T) {
 	t.Parallel()
 	const fit = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)"
 	for options, fix := range map[string]string{
@@ -134,14 +138,17 @@ func TestNewRefusesAnUnfitPoolAndNamesTheFix(t *testing.T) {
 		fit + "&_pragma=read_uncommitted(1)":                            "remove _pragma=read_uncommitted",
 		fit + "&_pragma=locking_mode(EXCLUSIVE)":                        "remove _pragma=locking_mode",
 	} {
-		_, err := sqlite.New(t.Context(), pool(t, testdb.SQLite(t), options))
-		if err == nil || !strings.Contains(err.Error(), fix) {
-			t.Errorf("New of a pool with %q: got %v, want the fix %q", options, err, fix)
-		}
+		t.Run(options, func(t *testing.T) {
+			t.Parallel()
+			_, err := sqlite.New(t.Context(), pool(t, testdb.SQLite(t), options))
+			if err == nil || !strings.Contains(err.Error(), fix) {
+				t.Errorf("New of a pool with %q: got %v, want the fix %q", options, err, fix)
+			}
+		})
 	}
 }
 
-// Settings of the program itself are accepted and break nothing.
+// The program may use other settings.
 func TestConformanceWithPragmasOfTheProgram(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) keyfold.Store {
@@ -157,8 +164,8 @@ func TestConformanceWithPragmasOfTheProgram(t *testing.T) {
 	})
 }
 
-// A pool of the program's own may begin deferred transactions.
-func TestNewWritesBesideOtherWriters(t *testing.T) {
+// A pool of the program may begin deferred transactions.
+func TestStoreOfNewWritesConcurrently(t *testing.T) {
 	t.Parallel()
 	path := testdb.SQLite(t)
 	db := pool(t, path, "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)")
@@ -191,7 +198,7 @@ func TestNewWritesBesideOtherWriters(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := db.PingContext(t.Context()); err != nil {
-		t.Errorf("Close of the store ended the caller's pool: %v", err)
+		t.Errorf("Close of the store closed the caller's pool: %v", err)
 	}
 }
 
@@ -200,7 +207,7 @@ func TestLargeBatch(t *testing.T) {
 	sqltest.TestLargeBatch(t, open(t, testdb.SQLite(t)))
 }
 
-// Mutation tried: ReserveAttempt without the look before.
+// Mutation tried: ReserveAttempt without the read before the transaction.
 func TestBlockedAttemptDoesNotWaitForTheWriter(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.SQLite(t))
@@ -230,7 +237,7 @@ func TestProbe(t *testing.T) {
 	sqltest.TestProbe(t, store, store.DB())
 }
 
-func TestProbeTellsThatTheDatabaseIsReadOnly(t *testing.T) {
+func TestProbeFailsIfTheDatabaseIsReadOnly(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.SQLite(t))
 	_, err := store.DB().ExecContext(t.Context(), "PRAGMA query_only = 1")

@@ -15,9 +15,9 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// explain returns an error that says which file or directory must be corrected, if
-// that is why the database could not be opened, and err otherwise. SQLite itself
-// calls a directory in which it cannot create files a read-only database.
+// explain replaces an error of SQLite by one that names the file or directory to
+// correct. It returns err unchanged if files are not the cause. SQLite itself reports a
+// directory without write permission as a read-only database.
 func explain(path string, err error) error {
 	var detail *sqlite.Error
 	if !errors.As(err, &detail) {
@@ -25,7 +25,7 @@ func explain(path string, err error) error {
 	}
 	switch detail.Code() & 0xff {
 	case codeNotADatabase:
-		return errors.New("the file must be a SQLite database, but it is another kind of file, or encrypted")
+		return errors.New("the file must be a SQLite database, but it is another kind of file or is encrypted")
 	case codeCorrupt:
 		return fmt.Errorf("the file is damaged; restore it from a backup: %w", err)
 	case codePermission, codeReadOnly, codeCannotOpen, codeIO:
@@ -36,27 +36,25 @@ func explain(path string, err error) error {
 	return err
 }
 
-// writable returns an error if SQLite has opened the file to read only, which it
-// does without a word. It writes only where the permissions give cause for doubt, and
-// changes nothing then.
+// writable returns an error if SQLite has opened the file read-only, which it does
+// without an error. It tries a statement that changes nothing, and only if the
+// permissions look insufficient.
 func writable(ctx context.Context, db *sql.DB, path string) error {
 	if obstacle(path) == nil {
 		return nil
 	}
 	_, err := db.ExecContext(ctx, "DELETE FROM keyfold_meta WHERE id = 0")
 	if class(err) == sqlstore.Lost {
-		return nil // another process writes, and the file was opened: see the next change
+		return nil // another process is writing; the first change will show whether this one can
 	}
 	return err
 }
 
-// obstacle returns what keeps this process from using the database at path, or nil.
-// It opens nothing: to close a file again would end the locks that this process has
-// on it by other connections.
+// obstacle returns the reason why this process cannot use the database at path, or nil.
+// It does not open the file, because closing it would release the locks of other
+// connections of this process.
 func obstacle(path string) error {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // SQLite puts its files next to this one
-	}
+	path = resolve(path)
 	dir, base := filepath.Split(path)
 	dir = filepath.Clean(dir)
 	if err := unusable(dir); err != nil {
@@ -77,7 +75,16 @@ func obstacle(path string) error {
 	return obstacles.err()
 }
 
-// unusable returns why a directory cannot be looked at, or nil.
+// resolve follows symbolic links if it can. SQLite creates its files next to the target.
+func resolve(path string) string {
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return path
+	}
+	return target
+}
+
+// unusable returns the reason why a directory cannot be accessed, or nil.
 func unusable(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
@@ -96,10 +103,10 @@ func unusable(dir string) error {
 	return fmt.Errorf("the directory %q must be open to this process%s: %w", filepath.Dir(dir), account(), reason(err))
 }
 
-// obstacles gathers everything that must be corrected, so that one try shows all.
+// obstacles collects all problems, so that one error shows everything to correct.
 type obstacles struct {
 	texts []string
-	cause error // of the first one
+	cause error // of the first problem
 }
 
 func (o *obstacles) add(err error, format string, args ...any) {
@@ -119,7 +126,8 @@ func (o *obstacles) err() error {
 	return fmt.Errorf("%s%s: %w", strings.Join(o.texts, ", and "), account(), o.cause)
 }
 
-// account names the user that this process runs as, where there are such.
+// account returns the user ID of this process as a text for errors, or "" if the system
+// has no user IDs.
 func account() string {
 	if id := os.Geteuid(); id >= 0 {
 		return fmt.Sprintf(" (this process has the user ID %d)", id)
@@ -127,7 +135,7 @@ func account() string {
 	return ""
 }
 
-// reason leaves out the path, which the caller names.
+// reason returns the error without the path, which the caller adds itself.
 func reason(err error) error {
 	var detail *fs.PathError
 	if errors.As(err, &detail) {

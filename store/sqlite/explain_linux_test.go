@@ -17,14 +17,14 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// openEnv tells a child process which file to open.
+// openEnv is the variable with the path of the file that a child process opens.
 const openEnv = "KEYFOLD_TEST_OPEN_PATH"
 
-// openAsStranger opens the file as a user that owns nothing, and returns the error
-// text. Root may do everything, so the tests that run as root start a child process
-// as another user. The path /proc/self/exe is used because that user may not enter
-// the directory of the test binary.
-func openAsStranger(t *testing.T, path string) string {
+// openAsOtherUser opens the file in a child process and returns the error text. If the
+// test runs as root, for which permissions have no effect, the child runs as the user
+// nobody. It runs /proc/self/exe, because that user may not be able to enter the
+// directory of the test binary.
+func openAsOtherUser(t *testing.T, path string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestOpenInAChild$")
 	cmd.Env = append(os.Environ(), openEnv+"="+path)
@@ -47,7 +47,7 @@ func openAsStranger(t *testing.T, path string) string {
 func TestOpenInAChild(t *testing.T) {
 	path := os.Getenv(openEnv)
 	if path == "" {
-		t.Skip("only the tests of this file run it, in a child process")
+		t.Skip("this is not a test: the other tests run it in a child process")
 	}
 	store, err := sqlite.Open(context.Background(), path)
 	if err == nil {
@@ -56,9 +56,8 @@ func TestOpenInAChild(t *testing.T) {
 	fmt.Printf("result: %v\n", err)
 }
 
-// strangersDir returns a directory that every user may enter and read. On a
-// machine of root it belongs to another user.
-func strangersDir(t *testing.T) string {
+// publicDir returns a directory that every user can enter and read.
+func publicDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, os.Chmod(filepath.Dir(dir), 0o755))
@@ -119,7 +118,7 @@ func TestOpenSaysWhichPermissionIsMissing(t *testing.T) {
 		},
 		"the log belongs to another user": {
 			func(t *testing.T, dir, path string) {
-				touch(t, path+"-wal")
+				createEmpty(t, path+"-wal")
 				must(t, os.Chmod(path+"-wal", 0))
 			}, "",
 			[]string{`the file "DIR/data/keyfold.db-wal" must be readable and writable (`},
@@ -144,12 +143,12 @@ func TestOpenSaysWhichPermissionIsMissing(t *testing.T) {
 			func(t *testing.T, dir, path string) {
 				must(t, os.WriteFile(path, []byte(strings.Repeat("name,count\n", 200)), 0o666))
 			}, "",
-			[]string{"the file must be a SQLite database, but it is another kind of file, or encrypted"},
+			[]string{"the file must be a SQLite database, but it is another kind of file or is encrypted"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := strangersDir(t)
+			dir := publicDir(t)
 			path := filepath.Join(dir, "data", "keyfold.db")
 			must(t, os.Mkdir(filepath.Dir(path), 0o755))
 			must(t, openAndClose(t, path))
@@ -159,7 +158,7 @@ func TestOpenSaysWhichPermissionIsMissing(t *testing.T) {
 			if row.path != "" {
 				path = filepath.Join(dir, row.path)
 			}
-			got := openAsStranger(t, path)
+			got := openAsOtherUser(t, path)
 			for _, want := range row.want {
 				if want = strings.ReplaceAll(want, "DIR", dir); !strings.Contains(got, want) {
 					t.Errorf("Open: got %s\nwant %s", got, want)

@@ -11,9 +11,9 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// feed asks first whether anything was committed since the last poll, which
-// costs no read of a table. The answer to that goes into the cursor, because
-// several may poll one Store.
+// feed reads the changes only if something was committed since the last poll. It
+// compares the data version, which reads no table. The version is part of the cursor,
+// because several callers may poll one Store.
 type feed struct {
 	sqlstore.SequenceFeed
 	version *dataVersion
@@ -29,8 +29,8 @@ func (f feed) Now(ctx context.Context) (sqlstore.Cursor, error) {
 	return next, err
 }
 
-// Poll implements sqlstore.Feed. The version is read before the rows: what is
-// committed between is found at the next poll, perhaps again.
+// Poll implements sqlstore.Feed. It reads the version before the rows, so that the next
+// poll finds changes that are committed in between. It may return them twice.
 func (f feed) Poll(ctx context.Context, since sqlstore.Cursor) ([]keyfold.Change, sqlstore.Cursor, bool, error) {
 	seen := f.version.read(ctx)
 	if seen != "" && seen == since.Rest {
@@ -41,9 +41,9 @@ func (f feed) Poll(ctx context.Context, since sqlstore.Cursor) ([]keyfold.Change
 	return changes, next, known, err
 }
 
-// dataVersion reads PRAGMA data_version, which changes when another connection, of
-// this process or any other, commits to the database. It compares on one
-// connection only, so it keeps one, which never writes.
+// dataVersion reads PRAGMA data_version, which changes when another connection of any
+// process commits to the database. Values are comparable only on one connection, so
+// dataVersion keeps a connection that never writes.
 // See https://www.sqlite.org/pragma.html#pragma_data_version.
 type dataVersion struct {
 	db *sql.DB
@@ -51,12 +51,12 @@ type dataVersion struct {
 	mu     sync.Mutex
 	conn   *sql.Conn // nil before the first use and after a failure
 	query  *sql.Stmt
-	name   string // of the connection: the next one counts anew
+	name   string // of the connection, because another connection counts differently
 	closed bool
 }
 
-// read returns what stands for the state of the database, or nothing where
-// that cannot be told.
+// read returns a text that identifies the state of the database, or "" if the state is
+// unknown.
 func (v *dataVersion) read(ctx context.Context) string {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -14,11 +14,11 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// A poll that finds the database as it was reads no table. It must not take
-// for that what anybody committed, on whatever connection.
+// A poll of an unchanged database reads no table. It must detect commits on every kind
+// of connection.
 //
-// Mutation tried: a version that is compared with nothing but itself.
-func TestEveryWayToCommitIsHeard(t *testing.T) {
+// Mutation tried: a version that is compared only with itself.
+func TestPollReturnsChangesOfEveryKindOfCommit(t *testing.T) {
 	t.Parallel()
 	path := testdb.SQLite(t)
 	store, other := open(t, path), open(t, path)
@@ -27,7 +27,7 @@ func TestEveryWayToCommitIsHeard(t *testing.T) {
 		"by the store":          func(t *testing.T) string { return sqltest.Create(t, store).ID },
 		"by another store":      func(t *testing.T) string { return sqltest.Create(t, other).ID },
 		"in a host transaction": func(t *testing.T) string { return hosted(t, store.DB()) },
-		"on a connection of the host's own": func(t *testing.T) string {
+		"on a connection of the host": func(t *testing.T) string {
 			return hosted(t, raw)
 		},
 		"by a statement": func(t *testing.T) string {
@@ -37,16 +37,18 @@ func TestEveryWayToCommitIsHeard(t *testing.T) {
 			return "raw"
 		},
 	} {
-		l := sqltest.Listen(t, store)
-		for range 3 {
-			if got := l.Poll(t); len(got) > 0 {
-				t.Errorf("%s: an idle poll told %q", name, got)
+		t.Run(name, func(t *testing.T) {
+			l := sqltest.Listen(t, store)
+			for range 3 {
+				if got := l.Poll(t); len(got) > 0 {
+					t.Errorf("a poll of an unchanged database: got changes of %q, want none", got)
+				}
 			}
-		}
-		id := commit(t)
-		if got := l.Poll(t); !slices.Equal(got, []string{id}) {
-			t.Errorf("%s: heard of %q, want %q", name, got, id)
-		}
+			id := commit(t)
+			if got := l.Poll(t); !slices.Equal(got, []string{id}) {
+				t.Errorf("got changes of %q, want %q", got, id)
+			}
+		})
 	}
 }
 
@@ -61,14 +63,14 @@ func hosted(t *testing.T, db *sql.DB) string {
 }
 
 // Mutation tried: a version that is read after the rows.
-func TestCommitInTheMiddleOfAPollIsHeardByTheNext(t *testing.T) {
+func TestNextPollReturnsCommitsDuringAPoll(t *testing.T) {
 	t.Parallel()
 	path := testdb.SQLite(t)
 	l := sqltest.Listen(t, open(t, path))
 	raw := pool(t, path, "_pragma=busy_timeout(5000)&_pragma=synchronous(OFF)")
 	for round := range 300 {
 		committed := make(chan error, 1)
-		go func() { // the first makes the poll read, the second comes while it does
+		go func() { // the first commit makes the poll read rows, and the second comes during that read
 			var errs error
 			for range 2 {
 				_, err := raw.ExecContext(t.Context(), "INSERT INTO keyfold_changes (tx, at, action, target) VALUES (0, 1, 'a', 'x')")
@@ -76,9 +78,9 @@ func TestCommitInTheMiddleOfAPollIsHeardByTheNext(t *testing.T) {
 			}
 			committed <- errs
 		}()
-		heard := 0
+		count := 0
 		for done := false; !done; {
-			heard += len(l.Poll(t))
+			count += len(l.Poll(t))
 			select {
 			case err := <-committed:
 				if err != nil {
@@ -88,32 +90,32 @@ func TestCommitInTheMiddleOfAPollIsHeardByTheNext(t *testing.T) {
 			default:
 			}
 		}
-		if heard += len(l.Poll(t)); heard != 2 {
-			t.Fatalf("round %d: heard of %d changes, want 2", round, heard)
+		if count += len(l.Poll(t)); count != 2 {
+			t.Fatalf("round %d: got %d changes, want 2", round, count)
 		}
 	}
 }
 
-func TestPollIsRightAfterOneThatWasCutShort(t *testing.T) {
+func TestPollIsCorrectAfterACanceledPoll(t *testing.T) {
 	t.Parallel()
 	path := testdb.SQLite(t)
 	store, other := open(t, path), open(t, path)
 	l := sqltest.Listen(t, store)
 	for range 20 {
-		gone, cancel := context.WithCancel(t.Context())
+		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, _, err := store.Changes(gone, ""); err == nil {
-			t.Fatal("a poll whose context is done got no error")
+		if _, _, err := store.Changes(canceled, ""); err == nil {
+			t.Fatal("a poll with a canceled context: got no error, want one")
 		}
 		key := sqltest.Create(t, other)
 		if got := l.Poll(t); !slices.Equal(got, []string{key.ID}) {
-			t.Fatalf("heard of %q, want %q", got, key.ID)
+			t.Fatalf("got changes of %q, want %q", got, key.ID)
 		}
 	}
 }
 
-// SQLite's own way to bring a backup back while programs run.
-func TestRestoreOverAnOpenDatabaseIsHeard(t *testing.T) {
+// SQLite can restore a backup while programs have the database open.
+func TestPollDetectsARestoreOverAnOpenDatabase(t *testing.T) {
 	t.Parallel()
 	path, backup := testdb.SQLite(t), testdb.SQLite(t)
 	store := open(t, path)
@@ -143,7 +145,7 @@ func TestRestoreOverAnOpenDatabaseIsHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := l.Poll(t); !slices.Equal(got, []string{""}) {
-		t.Errorf("after the restore: heard of %q, want that anything may have changed", got)
+		t.Errorf("after the restore: got changes of %q, want one without a target", got)
 	}
 }
 

@@ -13,36 +13,36 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// fileGuard tells whether the files of the database are still the ones that the
-// connections have open. After a file is deleted or replaced they go on in the
-// old one, which no other process sees and which disappears with them.
+// fileGuard detects that a file of the database was deleted or replaced while it was
+// open. Connections would continue to use the old file, which no other process sees and
+// which disappears when they close.
 type fileGuard struct {
 	pool *sql.DB
 	path string // of the database file
-	// reopen makes later reads use new connections: one that was made while
-	// another file was in place leads to that file. It is nil for a pool of the
-	// program's own.
+	// reopen makes later reads use new connections, because connections that were made
+	// while another file was in place lead to that file. It is nil if the program
+	// supplied the pool.
 	reopen func()
 
 	state struct {
 		sync.Mutex
 		files  []guardedFile
-		closed int64 // connections that the pool had closed at the last check that passed
+		closed int64 // number of connections that the pool had closed at the last successful check
 		failed bool
 	}
 }
 
-// guardedFile is a path, and the file that was there when it was opened.
+// guardedFile is a path and the file that it named when it was opened.
 type guardedFile struct {
 	path string
-	info fs.FileInfo // nil where there was none
-	// side marks the files that SQLite itself deletes with the last connection and
-	// makes anew with the next.
+	info fs.FileInfo // nil if there was no file
+	// side marks the files that SQLite itself deletes when the last connection closes
+	// and creates again for the next one.
 	side bool
 }
 
-// guardFiles returns a guard for the files of a database that has been read and
-// written by the pool. given is the path that the caller named, if it named one.
+// guardFiles returns a guard for the files of a database that the pool has read and
+// written. given is the path that the caller passed, or empty.
 func guardFiles(ctx context.Context, pool *sql.DB, given string, reopen func()) (*fileGuard, error) {
 	path, err := mainFile(ctx, pool)
 	if err != nil {
@@ -68,27 +68,27 @@ func guardFiles(ctx context.Context, pool *sql.DB, given string, reopen func()) 
 	return g, nil
 }
 
-// mainFile returns the path of the file that the connections of a pool have open.
+// mainFile returns the path of the database file of a pool.
 func mainFile(ctx context.Context, pool *sql.DB) (path string, err error) {
 	const query = "SELECT file FROM pragma_database_list WHERE name = 'main'"
 	err = pool.QueryRowContext(ctx, query).Scan(&path)
 	return path, err
 }
 
-// remember keeps the identity of a file. Windows reads it when it is first asked
-// for, which has to be now.
+// remember stores the identity of a file. On Windows os.SameFile reads the identity
+// when it is first called, so that must happen now.
 func (f *guardedFile) remember(info fs.FileInfo) {
 	os.SameFile(info, info)
 	f.info = info
 }
 
-// closed returns how many connections the pool has closed.
+// closed returns the number of connections that the pool has closed.
 func (g *fileGuard) closed() int64 {
 	stats := g.pool.Stats()
 	return stats.MaxIdleClosed + stats.MaxIdleTimeClosed + stats.MaxLifetimeClosed
 }
 
-// check returns a keyfold.ErrCheckFailed if a file is not the one that was opened.
+// check returns keyfold.ErrCheckFailed if a file is not the one that was opened.
 func (g *fileGuard) check() error {
 	s := &g.state
 	s.Lock()
@@ -107,8 +107,8 @@ func (g *fileGuard) check() error {
 	return nil
 }
 
-// check compares one file. renewed means that SQLite may have deleted and made the
-// side files itself, because the pool has closed connections.
+// check compares one file. renewed means that the pool has closed connections, so that
+// SQLite may have deleted and created the side files itself.
 func (f *guardedFile) check(renewed bool) error {
 	info, err := os.Stat(f.path)
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"testing"
@@ -15,7 +16,7 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// opens are the two ways to a store on a file.
+// opens returns the two functions that open a store on a file.
 func opens(t *testing.T) map[string]func(path string) *sqlite.Store {
 	return map[string]func(path string) *sqlite.Store{
 		"Open": func(path string) *sqlite.Store { return open(t, path) },
@@ -36,7 +37,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func refuses(t *testing.T, store keyfold.Store) {
+func wantRefusals(t *testing.T, store keyfold.Store) {
 	t.Helper()
 	if err := store.Check(t.Context()); !errors.Is(err, keyfold.ErrCheckFailed) {
 		t.Errorf("Check: %v, want ErrCheckFailed", err)
@@ -47,21 +48,21 @@ func refuses(t *testing.T, store keyfold.Store) {
 	}
 }
 
-// Mutations tried: a check of the database file alone; a check without a
-// comparison of the file with the one that was opened.
-func TestFileThatIsDeletedOrReplacedFailsTheCheckAndEveryChange(t *testing.T) {
+// Mutations tried: a check of only the database file; a check that does not compare the
+// file with the one that was opened.
+func TestDeletedOrReplacedFileFailsTheCheckAndEveryChange(t *testing.T) {
 	t.Parallel()
 	for harm, do := range map[string]func(t *testing.T, path string){
-		"the file is deleted":         func(t *testing.T, path string) { must(t, os.Remove(path)) },
-		"the file is moved away":      func(t *testing.T, path string) { must(t, os.Rename(path, path+".old")) },
-		"the log is deleted":          func(t *testing.T, path string) { must(t, os.Remove(path+"-wal")) },
-		"the index of the log is":     func(t *testing.T, path string) { must(t, os.Remove(path+"-shm")) },
-		"the file is replaced":        func(t *testing.T, path string) { replace(t, path) },
-		"the log is replaced":         func(t *testing.T, path string) { replace(t, path+"-wal") },
-		"all are deleted, made anew":  func(t *testing.T, path string) { removeAll(t, path); must(t, openAndClose(t, path)) },
-		"all are deleted and in use":  func(t *testing.T, path string) { removeAll(t, path); sqltest.Create(t, open(t, path)) },
-		"the log is deleted, in use":  func(t *testing.T, path string) { must(t, os.Remove(path+"-wal")); touch(t, path+"-wal") },
-		"the directory is moved away": func(t *testing.T, path string) { must(t, os.Rename(path, path+".old")); touch(t, path) },
+		"the file is deleted":        func(t *testing.T, path string) { must(t, os.Remove(path)) },
+		"the file is moved away":     func(t *testing.T, path string) { must(t, os.Rename(path, path+".old")) },
+		"the log is deleted":         func(t *testing.T, path string) { must(t, os.Remove(path+"-wal")) },
+		"the log's index is deleted": func(t *testing.T, path string) { must(t, os.Remove(path+"-shm")) },
+		"the file is replaced":       func(t *testing.T, path string) { replace(t, path) },
+		"the log is replaced":        func(t *testing.T, path string) { replace(t, path+"-wal") },
+		"all are created again":      func(t *testing.T, path string) { removeAll(t, path); must(t, openAndClose(t, path)) },
+		"all are created and in use": func(t *testing.T, path string) { removeAll(t, path); sqltest.Create(t, open(t, path)) },
+		"the log is created again":   func(t *testing.T, path string) { must(t, os.Remove(path+"-wal")); createEmpty(t, path+"-wal") },
+		"the file is created again":  func(t *testing.T, path string) { must(t, os.Rename(path, path+".old")); createEmpty(t, path) },
 	} {
 		for name, open := range opens(t) {
 			t.Run(harm+", "+name, func(t *testing.T) {
@@ -70,7 +71,7 @@ func TestFileThatIsDeletedOrReplacedFailsTheCheckAndEveryChange(t *testing.T) {
 				sqltest.Create(t, store)
 				must(t, store.Check(t.Context()))
 				do(t, path)
-				refuses(t, store)
+				wantRefusals(t, store)
 			})
 		}
 	}
@@ -83,12 +84,12 @@ func removeAll(t *testing.T, path string) {
 	}
 }
 
-func touch(t *testing.T, path string) {
+func createEmpty(t *testing.T, path string) {
 	t.Helper()
 	must(t, os.WriteFile(path, nil, 0o600))
 }
 
-// replace puts a copy in the place of a file, as a restored backup is.
+// replace replaces a file by a copy, as restoring a backup does.
 func replace(t *testing.T, path string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -104,8 +105,8 @@ func openAndClose(t *testing.T, path string) error {
 	return store.Close()
 }
 
-// Mutation tried: a commit that does not look at the files afterwards.
-func TestChangeIsNotAcknowledgedOnceTheFileIsGone(t *testing.T) {
+// Mutation tried: a commit without a check of the files after it.
+func TestChangeIsNotAcknowledgedAfterTheFileWasDeleted(t *testing.T) {
 	t.Parallel()
 	path := testdb.SQLite(t)
 	store := open(t, path)
@@ -121,8 +122,8 @@ func TestChangeIsNotAcknowledgedOnceTheFileIsGone(t *testing.T) {
 	}
 }
 
-// Mutation tried: side files that are compared although SQLite made them anew.
-func TestFilesThatSQLiteItselfChangesPassTheCheck(t *testing.T) {
+// Mutation tried: a comparison of side files that SQLite has created again.
+func TestFilesThatSQLiteItselfReplacesPassTheCheck(t *testing.T) {
 	t.Parallel()
 	for name, open := range opens(t) {
 		t.Run(name, func(t *testing.T) {
@@ -137,8 +138,8 @@ func TestFilesThatSQLiteItselfChangesPassTheCheck(t *testing.T) {
 					must(t, raw.Close())
 					if name == "New" {
 						store.DB().SetMaxIdleConns(0)
-						if _, err := os.Stat(path + "-wal"); err == nil {
-							t.Error("the log is still there")
+						if _, err := os.Stat(path + "-wal"); !errors.Is(err, fs.ErrNotExist) {
+							t.Errorf("the log still exists, or cannot be read: %v", err)
 						}
 					}
 					return nil
@@ -158,9 +159,8 @@ func TestFilesThatSQLiteItselfChangesPassTheCheck(t *testing.T) {
 	}
 }
 
-// Mutation tried: readers that keep the connections they made while another file
-// was in place.
-func TestFileThatComesBackIsUsedAgain(t *testing.T) {
+// Mutation tried: readers that keep connections to the other file.
+func TestFileThatIsMovedBackIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	path := testdb.SQLite(t)
 	store := open(t, path)
@@ -175,9 +175,9 @@ func TestFileThatComesBackIsUsedAgain(t *testing.T) {
 	}
 	move(path, path+".kept")
 	must(t, os.Rename(replacement, path))
-	refuses(t, store)
+	wantRefusals(t, store)
 	reading := make(chan error, 50)
-	for range cap(reading) { // as many readers as the pool makes: some open the other file
+	for range cap(reading) { // more than the pool has connections, so that some open the other file
 		go func() { _, err := store.VerifyKey(t.Context(), key.ID); reading <- err }()
 	}
 	for range cap(reading) {
@@ -191,14 +191,14 @@ func TestFileThatComesBackIsUsedAgain(t *testing.T) {
 		}
 		for range cap(reading) {
 			if err := <-reading; err != nil {
-				t.Fatalf("VerifyKey once the file is back: %v", err)
+				t.Fatalf("VerifyKey after the file was moved back: %v", err)
 			}
 		}
 	}
 	sqltest.Create(t, store)
 }
 
-func TestServiceOnAFileThatIsDeletedRefusesRememberedKeys(t *testing.T) {
+func TestServiceOnADeletedFileRefusesCachedKeys(t *testing.T) {
 	t.Parallel()
 	path := testdb.SQLite(t)
 	svc, err := keyfold.New(open(t, path), &keyfold.Options{

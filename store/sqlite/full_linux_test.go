@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -15,35 +16,40 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// smallDisk returns how to fill and to empty the disk of a store. It is a file system
-// of its own where this process may mount one, and else a bound on the database.
+// smallDisk returns a store, and functions that fill and empty its disk. The disk is a
+// mounted file system if this process may mount one, and otherwise a limit of the
+// database.
 func smallDisk(t *testing.T) (store *sqlite.Store, fill, empty func()) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=8m"); err == nil {
-		t.Cleanup(func() { must(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
-		store = open(t, filepath.Join(dir, "keyfold.db"))
-		ballast := filepath.Join(dir, "ballast")
-		return store, func() {
-			file, err := os.Create(ballast)
-			must(t, err)
-			for err == nil {
-				_, err = file.Write(make([]byte, 4096))
-			}
-			must(t, file.Close())
-		}, func() { must(t, os.Remove(ballast)) }
+	if syscall.Mount("none", dir, "tmpfs", 0, "size=8m") != nil {
+		return limitedDatabase(t, dir)
 	}
-	store = open(t, filepath.Join(dir, "keyfold.db"))
-	bound := func(query string) func() {
-		return func() {
-			_, err := store.DB().ExecContext(t.Context(), query)
-			must(t, err)
+	t.Cleanup(func() { must(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
+	ballast := filepath.Join(dir, "ballast")
+	fill = func() {
+		file, err := os.Create(ballast)
+		must(t, err)
+		for err == nil {
+			_, err = file.Write(make([]byte, 4096))
 		}
+		must(t, file.Close())
 	}
-	return store, bound("PRAGMA max_page_count = 1"), bound("PRAGMA max_page_count = 1000000") // 1: as many as there are
+	return open(t, filepath.Join(dir, "keyfold.db")), fill, func() { must(t, os.Remove(ballast)) }
 }
 
-func TestReadyTellsThatTheDiskIsFull(t *testing.T) {
+// limitedDatabase is smallDisk with a limit on the number of pages.
+func limitedDatabase(t *testing.T, dir string) (store *sqlite.Store, fill, empty func()) {
+	t.Helper()
+	store = open(t, filepath.Join(dir, "keyfold.db"))
+	setMaxPages := func(n int) {
+		_, err := store.DB().ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", n))
+		must(t, err)
+	}
+	return store, func() { setMaxPages(1) }, func() { setMaxPages(1_000_000) } // SQLite raises 1 to the current number
+}
+
+func TestReadyFailsIfTheDiskIsFull(t *testing.T) {
 	t.Parallel()
 	store, fill, empty := smallDisk(t)
 	svc, err := keyfold.New(store, &keyfold.Options{FlushInterval: 10 * time.Millisecond, DisableCache: true, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
@@ -53,7 +59,7 @@ func TestReadyTellsThatTheDiskIsFull(t *testing.T) {
 	must(t, err)
 	must(t, svc.Ready(t.Context()))
 	fill()
-	for range 10_000 { // until what is free inside of the files is used
+	for range 10_000 { // until the free space inside the files is used
 		if _, _, err = svc.CreateKey(t.Context(), keyfold.NewKey{}); err != nil {
 			break
 		}
@@ -74,7 +80,7 @@ func TestReadyTellsThatTheDiskIsFull(t *testing.T) {
 	empty()
 	for deadline := time.Now().Add(30 * time.Second); svc.Ready(t.Context()) != nil; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("30 s after the disk has room again: %v", svc.Ready(t.Context()))
+			t.Fatalf("30 s after the disk has free space again: %v", svc.Ready(t.Context()))
 		}
 	}
 	sqltest.Create(t, store)

@@ -15,7 +15,7 @@ import (
 
 var _ mysqldb.Querier = (*sqlitedb.Queries)(nil)
 
-// explainer asks for the plan of a query instead of running it.
+// explainer reads the plan of a query instead of running the query.
 type explainer struct {
 	*sql.DB
 	plan string
@@ -53,7 +53,7 @@ func (e *explainer) QueryRowContext(ctx context.Context, query string, args ...a
 	return e.DB.QueryRowContext(ctx, "SELECT 1 WHERE 1 = 0")
 }
 
-// A list that reads its whole table works until the table is large.
+// A list that reads a whole table becomes slow when the table is large.
 func TestEveryQueryUsesAnIndex(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.SQLite(t))

@@ -1,8 +1,8 @@
-// Package sqlite keeps Keyfold's state in a SQLite file, by modernc.org/sqlite,
-// which needs no C compiler.
+// Package sqlite is a [keyfold.Store] in a SQLite file. It uses modernc.org/sqlite, which
+// needs no C compiler.
 //
-// One process at a time writes; others wait for it, up to five seconds. Every
-// commit is on disk when it returns (synchronous=FULL).
+// One process at a time can write; others wait for up to five seconds. Every commit is
+// on disk when it returns (synchronous=FULL).
 package sqlite
 
 import (
@@ -32,8 +32,8 @@ import (
 const (
 	name        = "keyfold/sqlite"
 	openTimeout = 10 * time.Second
-	lookupWait  = 250 // ms
-	feedConns   = 2   // one that stays open to read data_version, and one for the rows
+	lookupWait  = 250 // milliseconds
+	feedConns   = 2   // one to read data_version, which stays open, and one to read rows
 )
 
 // Store is a [keyfold.Store] in a SQLite file. It is safe for concurrent use.
@@ -43,24 +43,23 @@ type Store struct {
 	from, to int64 // versions of the schema
 }
 
-// Open opens the file, which it creates with mode 0600 where there is none, and
-// brings the schema up to date. SQLite gives the files that it puts next to it,
-// ending in -wal and -shm, the same mode. A file that exists keeps its mode.
+// Open opens the file at path and migrates the schema. It creates a missing file with
+// mode 0600; an existing file keeps its mode. SQLite creates two files with the same
+// mode next to it, which end in -wal and -shm.
 //
-// The directory must be on a local disk: the file locks of network file systems
-// do not hold. An in-memory database is refused, because every connection of a
-// pool would have one of its own.
+// The file must be on a local disk, because file locks are unreliable on network file
+// systems. In-memory databases are refused, because each connection would have its own.
 //
-// The process must be able to write to the file and to its directory. If it is
-// not, the error names the one to correct.
+// The process must be able to write to the file and to its directory. Otherwise the
+// error names the one to correct.
 //
-// Open takes at most ten seconds unless ctx has a deadline of its own. Errors
-// name the file. The caller must call Close.
+// Open takes at most ten seconds unless ctx has a deadline of its own. Errors contain
+// the path. The caller must call Close.
 func Open(ctx context.Context, path string) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	if path == "" || strings.HasPrefix(path, ":memory:") || strings.HasPrefix(path, "file:") {
-		return nil, errors.New(name + ": want the path of a file, not a URI or an in-memory database")
+		return nil, errors.New(name + ": the path must name a file, and not be empty, a URI or an in-memory database")
 	}
 	store, err := open(ctx, path)
 	if err != nil {
@@ -77,7 +76,7 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err := create(path); err != nil {
 		return nil, err
 	}
-	// mode=rw: a connection that is opened later must not create the file anew.
+	// With mode=rw, later connections do not create the file again if it was deleted.
 	file := sqliteuri.Of(path) + "?mode=rw"
 	common := file + "&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
 	writer, err := sql.Open("sqlite", common+"&_pragma=journal_mode(WAL)&_pragma=journal_size_limit("+strconv.Itoa(LogLimit)+")&_txlock=immediate")
@@ -127,43 +126,47 @@ func open(ctx context.Context, path string) (*Store, error) {
 	return store, nil
 }
 
-// create makes the file where there is none: SQLite would make it with whatever
-// mode the umask leaves. A file that exists is not opened, because closing it again
-// would end all locks that this process holds on it by other connections, see
+// create creates a missing file with mode 0600; with SQLite the mode would depend on
+// the umask. It does not open an existing file, because closing it would release the
+// locks of other connections of this process, see
 // https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_.
 func create(path string) error {
-	if info, err := os.Stat(path); err == nil {
-		switch {
-		case info.IsDir():
-			return errors.New("the path must name a file, but it is a directory")
-		case info.Mode()&(fs.ModeDevice|fs.ModeNamedPipe|fs.ModeSocket) != 0:
-			return errors.New("the path must name a file, but it is a device, a pipe or a socket")
-		}
-		return nil
+	info, err := os.Stat(path)
+	if err != nil {
+		return createFile(path)
 	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err == nil {
-		return file.Close()
+	switch {
+	case info.IsDir():
+		return errors.New("the path must name a file, but it is a directory")
+	case info.Mode()&(fs.ModeDevice|fs.ModeNamedPipe|fs.ModeSocket) != 0:
+		return errors.New("the path must name a file, but it is a device, a pipe or a socket")
 	}
-	if obstacle := obstacle(path); obstacle != nil {
-		return obstacle
-	}
-	return reason(err) // the caller names the file
+	return nil
 }
 
-// New returns a Store in a database that the program has open, by the driver
-// modernc.org/sqlite, and brings the schema up to date. It refuses a
-// pool that is not in WAL mode or has no busy_timeout, because verifies would fail
-// during every write, and one with the pragmas synchronous(OFF), query_only,
-// read_uncommitted or locking_mode(EXCLUSIVE). With synchronous(NORMAL) the last
-// changes before a power failure may be lost. Open one like this:
+func createFile(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		if obstacle := obstacle(path); obstacle != nil {
+			return obstacle
+		}
+		return reason(err)
+	}
+	return file.Close()
+}
+
+// New returns a Store in an open pool of the driver modernc.org/sqlite, and migrates the
+// schema. The pool must be in WAL mode and have a busy_timeout, because otherwise
+// verifies would fail during every write. It must not have the pragmas
+// synchronous(OFF), query_only, read_uncommitted or locking_mode(EXCLUSIVE). With
+// synchronous(NORMAL) a power failure may undo the last changes. Open a pool like this:
 //
 //	sql.Open("sqlite", "file:/path/app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_txlock=immediate")
 //
-// On Windows the file is "file:///C:/path/app.db", or "file:////server/share/app.db";
-// the characters "%", "?" and "#" of a path have to be written as %25, %3F and %23.
+// On Windows the URI is "file:///C:/path/app.db" or "file:////server/share/app.db". The
+// characters "%", "?" and "#" of a path must be written as %25, %3F and %23.
 //
-// The pool stays the caller's: Close leaves it open.
+// The pool still belongs to the caller; Close does not close it.
 func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -175,7 +178,7 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	}
 	store, err := start(ctx, source{writer: db, readers: db}, nil)
 	if err != nil {
-		if path, unknown := mainFile(ctx, db); unknown == nil {
+		if path, pathErr := mainFile(ctx, db); pathErr == nil {
 			err = explain(path, err)
 		}
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -183,8 +186,9 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	return store, nil
 }
 
-// fit refuses settings of a host's pool that only show under load, or once the
-// machine loses its power. It looks at one connection: a data source name sets all.
+// fit returns an error for settings of a pool whose faults show only under load or after
+// a power failure. It checks one connection, because the data source name configures
+// all of them.
 func fit(ctx context.Context, db *sql.DB) error {
 	for _, setting := range []struct {
 		pragma string
@@ -193,12 +197,12 @@ func fit(ctx context.Context, db *sql.DB) error {
 	}{
 		{"journal_mode", func(v string) bool { return strings.EqualFold(v, "wal") }, "add _pragma=journal_mode(WAL) to the data source name, and use a file"},
 		{"busy_timeout", func(v string) bool { return v != "0" }, "add _pragma=busy_timeout(5000) to the data source name"},
-		// 0 is OFF: a revocation that was acknowledged could be lost with the power,
-		// and the file with it.
+		// 0 is OFF: a power failure could undo an acknowledged revocation, or damage the
+		// file.
 		{"synchronous", func(v string) bool { return v != "0" }, "add _pragma=synchronous(FULL) to the data source name"},
-		{"locking_mode", func(v string) bool { return strings.EqualFold(v, "normal") }, "other connections would be locked out; remove _pragma=locking_mode"},
-		{"query_only", func(v string) bool { return v == "0" }, "nothing could be changed; remove _pragma=query_only"},
-		{"read_uncommitted", func(v string) bool { return v == "0" }, "verifies would see what is rolled back later; remove _pragma=read_uncommitted"},
+		{"locking_mode", func(v string) bool { return strings.EqualFold(v, "normal") }, "it locks out other connections; remove _pragma=locking_mode"},
+		{"query_only", func(v string) bool { return v == "0" }, "it prevents all changes; remove _pragma=query_only"},
+		{"read_uncommitted", func(v string) bool { return v == "0" }, "verifies would read changes that may be rolled back; remove _pragma=read_uncommitted"},
 	} {
 		var value string
 		if err := db.QueryRowContext(ctx, "PRAGMA "+setting.pragma).Scan(&value); err != nil {
@@ -211,11 +215,11 @@ func fit(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// source is the way to a database.
+// source contains the pools of a database.
 type source struct {
 	writer, readers *sql.DB
-	// These are not set where the pool is the program's own: it may have one
-	// connection, which is then not kept from it.
+	// The fields below are not set if the program supplied the pool. That pool may have
+	// only one connection, which the Store must not keep.
 	seen   *dataVersion
 	path   string
 	reopen func()
@@ -283,34 +287,34 @@ func start(ctx context.Context, from source, closeAll func() error) (*Store, err
 	return &Store{Store: sqlstore.New(engine), writer: writer, from: found, to: to}, nil
 }
 
-// Migration returns the version of the schema that was found when the Store was
-// made, 0 where there was none, and the one that it has since then.
+// Migration returns the versions of the schema before and after the Store was opened.
+// The version of a new database is 0.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
 // Probe implements [keyfold.ProbingStore].
 func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
 
-// DB returns the pool that writes, for the program's own tables and for
-// transactions that Keyfold takes part in by [Tx]. It holds one connection: a
-// transaction that is not ended stops every write, and a call of this Store
-// from within one waits for it in vain; use the one that [Tx] returns there.
-// The pool belongs to the Store, unless that was made by [New].
+// DB returns the pool for writes. The program can use it for its own tables and for
+// transactions that it shares with Keyfold by [Tx]. It has one connection: an open
+// transaction blocks all writes, and a call of this Store during the transaction waits
+// until its context is done. Use the Store of [Tx] there. The pool belongs to the Store,
+// unless the Store was made by [New].
 func (s *Store) DB() *sql.DB { return s.writer }
 
-// Tx returns a [keyfold.Tx] for a transaction that the caller began on the
-// database of a Store and will end. Begin it with _txlock=immediate, as those of
-// [Store.DB] do: a transaction that reads first and writes later fails at once
-// when another one wrote meanwhile.
+// Tx returns a [keyfold.Tx] for a transaction on the database of a Store. The caller
+// begins and ends the transaction. It must begin with _txlock=immediate, as transactions
+// of [Store.DB] do: a deferred transaction that reads first fails to write if another
+// transaction has written since.
 func Tx(tx *sql.Tx) keyfold.Tx {
 	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.SQLite(), Class: class}, session(tx))
 }
 
-// begin begins a transaction that may write from the start. A pool of the
-// program's own may begin deferred ones; a statement that writes, though it
-// changes nothing, makes such a one wait for its turn here and not fail later.
+// begin begins a transaction that holds the write lock. A pool of the program may begin
+// deferred transactions; a statement that writes nothing makes them wait for the lock
+// here, so that they do not fail later.
 //
-// The files are compared before and after: a change that went into a file which
-// was deleted or replaced must not be acknowledged.
+// The files are compared before the transaction and after the commit, because a change
+// in a file that was deleted or replaced must not be acknowledged.
 func begin(ctx context.Context, db *sql.DB, guard *fileGuard, keeper *logKeeper, foreign bool) (sqlstore.Session, error) {
 	if err := guard.check(); err != nil {
 		return sqlstore.Session{}, err
@@ -353,8 +357,8 @@ func session(tx *sql.Tx) sqlstore.Session {
 	}
 }
 
-// sequence reads the changes by their number, which is the order of commits:
-// one transaction writes at a time.
+// sequence reads the changes by their number. Numbers have the order of commits, because
+// one transaction at a time can write.
 func sequence(queries *sqlitedb.Queries) sqlstore.SequenceFeed {
 	return sqlstore.SequenceFeed{Querier: queries}
 }
@@ -392,8 +396,8 @@ func class(err error) sqlstore.Class {
 	return sqlstore.Other
 }
 
-// patiently calls fn again while other processes keep it from the lock. The
-// switch to WAL does not wait for busy_timeout.
+// patiently repeats fn while other processes hold the lock. It is needed because the
+// switch to WAL ignores busy_timeout.
 func patiently(ctx context.Context, fn func(context.Context) error) error {
 	for {
 		err := fn(ctx)

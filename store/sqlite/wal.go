@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// LogLimit is the size in bytes, 8 MiB, above which the log of a database, the file
-// that ends in -wal, is emptied after a commit. It is not a hard bound: a read needs
-// the log as it was when it began, and if reads do not end in time, the log grows until
-// the next try, at first two seconds later and at most twenty. After a read that takes
-// longer than that, such as a backup, a later change empties the log.
+// LogLimit is the size of the log of a database, the -wal file, above which the Store
+// truncates the log after a commit: 8 MiB. The log can become larger, because a read
+// needs the log as it was when the read began. If reads do not end in time, the Store
+// tries again, first after two seconds and later after up to twenty. After a long read,
+// such as a backup, the next change truncates the log.
 //
-// SQLite itself copies the log to the database once it has 1000 pages (4 MiB), but
-// it begins again at the start of the file only when a commit finds no read at work.
-// Under a steady load of reads it finds none, and the file would grow without end.
+// SQLite itself copies the log to the database when it has 1000 pages (4 MiB), but
+// restarts it at the start of the file only if no read is active at a commit. Under a
+// steady load of reads the file would grow without limit.
 const LogLimit = 8 << 20
 
 const (
-	// A checkpoint holds up other writers while it waits for reads to end, at most
-	// twice this long. That is less than the busy_timeout of theirs.
+	// While a checkpoint waits for reads to end, other writers wait too, for at most
+	// twice this time. That is less than their busy_timeout.
 	shortestLogWait = 100 * time.Millisecond
 	longestLogWait  = time.Second
 
-	// logPause is the number of waits between one that was in vain and the next, so
-	// that writers lose a small part of their time to reads that are too long.
+	// logPause is the pause after a failed checkpoint as a multiple of its wait. It
+	// limits the share of time that writers lose because of long reads.
 	logPause = 20
 )
 
@@ -40,7 +40,7 @@ type logKeeper struct {
 	state struct {
 		sync.Mutex
 		wait time.Duration // of the next checkpoint
-		next time.Time     // none before it
+		next time.Time     // earliest time of the next checkpoint
 	}
 }
 
@@ -50,9 +50,8 @@ func newLogKeeper(pool *sql.DB, path string) *logKeeper {
 	return k
 }
 
-// committed empties the log if it has become too large. It is called after a commit,
-// which stays as it is whatever happens here: a checkpoint that fails is tried again
-// after a later one.
+// committed truncates the log if it has become too large. It is called after each
+// commit. It reports no errors, because a later commit tries again.
 func (k *logKeeper) committed(ctx context.Context) {
 	info, err := os.Stat(k.path)
 	if err != nil || info.Size() <= LogLimit {
@@ -60,13 +59,13 @@ func (k *logKeeper) committed(ctx context.Context) {
 	}
 	s := &k.state
 	if !s.TryLock() {
-		return // another transaction of a pool with several connections does it
+		return // another goroutine is truncating the log
 	}
 	defer s.Unlock()
 	if time.Now().Before(s.next) {
 		return
 	}
-	if k.empty(context.WithoutCancel(ctx), s.wait) {
+	if k.truncate(context.WithoutCancel(ctx), s.wait) {
 		s.wait, s.next = shortestLogWait, time.Time{}
 		return
 	}
@@ -74,9 +73,9 @@ func (k *logKeeper) committed(ctx context.Context) {
 	s.wait = min(2*s.wait, longestLogWait)
 }
 
-// empty copies the log to the database and cuts the file to nothing. It reports
-// whether it did. It waits so long for a connection, and for reads to end.
-func (k *logKeeper) empty(ctx context.Context, wait time.Duration) bool {
+// truncate copies the log to the database and truncates the file. wait is the maximum
+// time that it waits for a connection, and for reads to end. It reports success.
+func (k *logKeeper) truncate(ctx context.Context, wait time.Duration) bool {
 	bounded, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	conn, err := k.pool.Conn(bounded)
@@ -90,7 +89,8 @@ func (k *logKeeper) empty(ctx context.Context, wait time.Duration) bool {
 	}
 	defer func() {
 		if setBusyTimeout(ctx, conn, before) != nil {
-			// The next one to use the connection would not wait for other writers.
+			// With the wrong timeout, the next user of the connection would not wait
+			// for other writers.
 			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 		}
 	}()

@@ -19,7 +19,7 @@ func logSize(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// grow makes the log larger than the limit, by changes of another process.
+// grow makes the log larger than the limit by writes on another connection.
 func grow(t *testing.T, raw *sql.DB, path string) {
 	t.Helper()
 	for range 3 {
@@ -47,7 +47,7 @@ func awaitSmallLog(t *testing.T, store *sqlite.Store, path string) {
 	}
 }
 
-// beginRead begins a transaction that reads.
+// beginRead begins a read transaction.
 func beginRead(raw *sql.DB) (*sql.Tx, error) {
 	tx, err := raw.BeginTx(context.Background(), nil)
 	if err != nil {
@@ -57,10 +57,11 @@ func beginRead(raw *sql.DB) (*sql.Tx, error) {
 	return tx, tx.QueryRowContext(context.Background(), "SELECT count(*) FROM keyfold_meta").Scan(&rows)
 }
 
-// Each read begins before the one before it ends, so that SQLite itself never finds
-// the moment to begin the log again.
+// Each read begins before the previous one ends, so that SQLite itself can never restart
+// the log.
 //
-// Mutations tried: no checkpoint after a commit; one that does not wait for reads.
+// Mutations tried: no checkpoint after a commit; a checkpoint that does not wait for
+// reads.
 func TestLogIsSmallAgainAfterABurstDuringReads(t *testing.T) {
 	t.Parallel()
 	for name, open := range opens(t) {
@@ -118,7 +119,7 @@ func TestLogIsSmallAgainAfterALongRead(t *testing.T) {
 	read, err := beginRead(raw)
 	must(t, err)
 	grow(t, raw, path)
-	sqltest.Create(t, store) // succeeds, though the log cannot be emptied
+	sqltest.Create(t, store) // must succeed although the log cannot be truncated
 	if size := logSize(t, path); size <= sqlite.LogLimit {
 		t.Errorf("the log has %d bytes during a read that needs it", size)
 	}
