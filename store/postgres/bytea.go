@@ -9,18 +9,19 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// byteaCodec reads both text forms of a bytea. pgx reads hex alone, but what
-// arrives is decided by bytea_output, which the server does not report and a
-// pooler may refuse to set.
+// byteaCodec reads both text forms of a bytea. pgx reads only hex. The server sends the
+// form of bytea_output, which it does not report and which a pooler may refuse to set.
 // See https://www.postgresql.org/docs/current/datatype-binary.html.
 type byteaCodec struct{ pgtype.ByteaCodec }
 
-// readBothForms registers the codec, unless the host has one of its own.
+// readBothForms registers the codec, unless the program has registered its own.
 func readBothForms(m *pgtype.Map) {
-	if bytea, ok := m.TypeForOID(pgtype.ByteaOID); ok {
-		if _, ok := bytea.Codec.(pgtype.ByteaCodec); ok {
-			m.RegisterType(&pgtype.Type{Name: bytea.Name, OID: bytea.OID, Codec: byteaCodec{}})
-		}
+	bytea, ok := m.TypeForOID(pgtype.ByteaOID)
+	if !ok {
+		return
+	}
+	if _, ok := bytea.Codec.(pgtype.ByteaCodec); ok {
+		m.RegisterType(&pgtype.Type{Name: bytea.Name, OID: bytea.OID, Codec: byteaCodec{}})
 	}
 }
 
@@ -60,10 +61,10 @@ func (c byteaCodec) DecodeValue(m *pgtype.Map, oid uint32, format int16, src []b
 	return c.ByteaCodec.DecodeValue(m, oid, format, src)
 }
 
-var errBytea = errors.New("malformed text of a bytea")
+var errBytea = errors.New("a bytea must be in the hex or the escape format")
 
-// byteaHex returns the hex form of either text form. The escape form writes a
-// backslash twice, so it never begins as the hex form does.
+// byteaHex converts either text form to the hex form. The escape form never begins with
+// the prefix of the hex form, because it doubles backslashes.
 func byteaHex(src []byte) ([]byte, error) {
 	if src == nil || bytes.HasPrefix(src, []byte(`\x`)) {
 		return src, nil

@@ -7,15 +7,15 @@ import (
 	"strings"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/query/postgresdb"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// feed reads the changes by what a snapshot could not see. The numbers of
-// changes are handed out before they are committed; a snapshot knows exactly
-// which transactions had been committed when it was taken. So a poll returns
-// the changes of transactions that were invisible to the snapshot in the
-// cursor, each once, in whatever order they were committed.
+// feed reads the changes that the snapshot in the cursor could not see. Changes are
+// numbered before they are committed, but a snapshot knows exactly which transactions
+// were committed. Each poll therefore returns the changes of the transactions that were
+// invisible to the previous snapshot, each once and independent of their order.
 type feed struct{ q *postgresdb.Queries }
 
 var _ sqlstore.Feed = feed{}
@@ -50,18 +50,18 @@ func (f feed) Poll(ctx context.Context, since sqlstore.Cursor) ([]keyfold.Change
 	now, ok := parseSnapshot(next.Rest)
 	switch {
 	case len(rows) > sqlstore.MaxChanges,
-		!ok || now < xmin, // transactions are numbered anew: another server
+		!ok || now < xmin, // transaction IDs went back, so this is another server
 		!since.Continues(head.FeedID, head.PrunedSeq, head.MarkAt),
-		// Something was pruned that the snapshot may not have seen.
+		// A change was pruned that the snapshot may not have seen.
 		head.PrunedSeq > since.Pruned && head.PrunedTx >= xmin:
 		return nil, sqlstore.Cursor{}, false, nil
 	}
 	var changes []keyfold.Change
 	for _, row := range rows {
 		if row.Seq != nil {
-			changes = append(changes, keyfold.Change{
-				Seq: *row.Seq, At: millis(*row.At), Action: *row.Action, Target: *row.Target,
-			})
+			changes = append(changes, sqlstore.ChangeOf(model.Change{
+				Seq: *row.Seq, At: *row.At, Action: *row.Action, Target: *row.Target,
+			}))
 		}
 	}
 	return changes, next, true, nil
@@ -73,8 +73,8 @@ func cursor(row *postgresdb.PollChangesRow) sqlstore.Cursor {
 	}
 }
 
-// parseSnapshot returns the xmin of the text of a pg_snapshot, xmin:xmax:xip,…,
-// and whether the server will take the text: an error would abort the
+// parseSnapshot returns the xmin of a pg_snapshot in the text form xmin:xmax:xip,….
+// ok reports whether the server accepts the text; an error of the server would abort the
 // transaction of a bound Store.
 func parseSnapshot(text string) (xmin int64, ok bool) {
 	fields := strings.Split(text, ":")

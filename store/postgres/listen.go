@@ -17,18 +17,17 @@ const (
 	connectTimeout = 10 * time.Second
 	leastPause     = 100 * time.Millisecond // between two tries to listen
 	greatestPause  = 10 * time.Second
-	listenCheck    = 30 * time.Second // how long silence is believed
+	listenCheck    = 30 * time.Second // time without notifications after which the connection is checked
 	checkTimeout   = 5 * time.Second
 	leaveTimeout   = time.Second
 )
 
-// Listen implements [keyfold.FeedListener] by LISTEN. Each Service that
-// verifies calls it, and takes one connection for it in addition to the pool, with the
-// pool's configuration and hooks: a pool of one connection has that one left
-// for queries.
+// Listen implements [keyfold.FeedListener] with LISTEN. Each Service that verifies calls
+// it. Each call uses one connection in addition to the pool, with the configuration and
+// the hooks of the pool.
 //
-// A pooler that hands connections out by the transaction loses what was
-// listened to. Nothing breaks then: changes are heard at the next poll.
+// A pooler that assigns server connections by transaction drops notifications. The
+// Service then learns of changes at its next poll.
 func (s *Store) Listen(ctx context.Context, wake func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -55,8 +54,8 @@ func (s *Store) Listen(ctx context.Context, wake func()) {
 	}
 }
 
-// listen wakes until the connection fails. Errors are not reported: the same
-// database answers the polls, which are.
+// listen calls wake for each notification until the connection fails. It does not report
+// errors, because polls of the same database report theirs.
 func (s *Store) listen(ctx context.Context, wake func()) {
 	conn, err := s.dial(ctx)
 	if err != nil {
@@ -67,7 +66,7 @@ func (s *Store) listen(ctx context.Context, wake func()) {
 		defer cancel()
 		_ = conn.Close(ctx)
 	}()
-	wake() // what was committed while no listener was connected
+	wake() // changes may have been committed before the connection was ready
 	for {
 		wait, cancel := context.WithTimeout(ctx, listenCheck)
 		_, err := conn.WaitForNotification(wait)
@@ -81,20 +80,20 @@ func (s *Store) listen(ctx context.Context, wake func()) {
 	}
 }
 
-// check tells a quiet server from one that went away without a word.
+// check detects a server that disappeared without closing the connection.
 func check(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	return conn.Ping(ctx)
 }
 
-// dial returns a connection that listens, made as the pool would make it.
+// dial returns a listening connection with the configuration of the pool.
 func (s *Store) dial(ctx context.Context) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	pool := s.pool.Config()
 	config := pool.ConnConfig
-	config.OnNotification = nil // it would take the notifications
+	config.OnNotification = nil // it would consume the notifications
 	if pool.BeforeConnect != nil {
 		if err := pool.BeforeConnect(ctx, config); err != nil {
 			return nil, err
@@ -112,7 +111,7 @@ func (s *Store) dial(ctx context.Context) (*pgx.Conn, error) {
 }
 
 func (s *Store) subscribe(ctx context.Context, conn *pgx.Conn) error {
-	if after := s.pool.Config().AfterConnect; after != nil { // it may set the schema
+	if after := s.pool.Config().AfterConnect; after != nil { // the hook may set the search_path
 		if err := after(ctx, conn); err != nil {
 			return err
 		}

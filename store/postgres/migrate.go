@@ -9,8 +9,8 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// migrator migrates in one transaction a step, under an advisory lock that
-// ends with it: others wait, and a crash leaves nothing behind.
+// migrator runs each step in a transaction that holds an advisory lock. Other processes
+// wait for it, and a crash leaves no part of the step behind.
 type migrator struct{ db sessions }
 
 func (m migrator) Version(ctx context.Context) (sqlstore.Version, error) { return version(ctx, m.db) }
@@ -20,7 +20,7 @@ type querier interface {
 }
 
 func version(ctx context.Context, db querier) (version sqlstore.Version, err error) {
-	// to_regclass may answer from a cache that says what was true before the lock.
+	// to_regclass may use a cache from before the lock.
 	var exists bool
 	err = db.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class "+
 		"WHERE relname = 'keyfold_meta' AND pg_catalog.pg_table_is_visible(oid))").Scan(&exists)
@@ -40,7 +40,8 @@ func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The number is "keyfold" in ASCII, so that no other program's lock is met.
+	// The number is "keyfold" in ASCII, so that it differs from the locks of other
+	// programs.
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(30229394592066660)"); err != nil {
 		_ = tx.Rollback(context.WithoutCancel(ctx))
 		return nil, err

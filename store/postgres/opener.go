@@ -10,25 +10,31 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Opener opens stores for package fromenv, whose Opener it is.
+// Opener implements fromenv.Opener.
 type Opener struct{}
 
 // Engine returns "postgres".
 func (Opener) Engine() string { return "postgres" }
 
-// OpenStore is [Open] with errors that leave out what pgx puts before a reason:
-// user and database, which the caller knows and has perhaps said already.
+// OpenStore is [Open]. Its errors do not contain the user and the database, which pgx
+// puts before the reason.
 func (Opener) OpenStore(ctx context.Context, dsn string) (keyfold.Store, error) {
 	store, err := Open(ctx, dsn)
-	if err == nil {
-		return store, nil
+	if err != nil {
+		return nil, withoutTarget(err)
 	}
-	if refused, ok := errors.AsType[*pgconn.ConnectError](err); ok && refused.Unwrap() != nil {
-		reason := refused.Unwrap()
-		if hint := hint(refused); hint != "" {
-			reason = fmt.Errorf("%w (%s)", reason, hint)
-		}
-		err = unanswered(reason)
+	return store, nil
+}
+
+// withoutTarget removes the user and the database from an error of pgx.
+func withoutTarget(err error) error {
+	refused, ok := errors.AsType[*pgconn.ConnectError](err)
+	if !ok || refused.Unwrap() == nil {
+		return err
 	}
-	return nil, err
+	reason := refused.Unwrap()
+	if hint := hint(refused); hint != "" {
+		reason = fmt.Errorf("%w (%s)", reason, hint)
+	}
+	return connectError(reason)
 }

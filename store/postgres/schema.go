@@ -9,18 +9,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// schema is where the tables are. A pool finds it by the search_path once, when the
-// Store is made, and every later statement names it: a session whose search_path
-// was changed since, by the program or by others behind a pooler, would answer from
-// the tables of another schema.
+// schema is the schema that contains the tables. The search_path determines it once, when
+// the Store is opened, and every later statement names it. The search_path of a session
+// may change later, through the program or through other users of a pooler, and would
+// then lead to other tables.
 type schema struct {
 	quoted string // as an identifier
-	begin  string // begins a transaction in it
+	begin  string // begins a transaction in the schema
 
-	statements sync.Map // as they are generated → with the schema in front of each table
+	statements sync.Map // generated statement to statement with qualified tables
 }
 
-// findSchema must be called once there are tables.
+// findSchema must be called after the migration.
 func findSchema(ctx context.Context, db sessions) (*schema, error) {
 	var name string
 	err := db.QueryRow(ctx, "SELECT n.nspname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "+
@@ -29,12 +29,12 @@ func findSchema(ctx context.Context, db sessions) (*schema, error) {
 		return nil, err
 	}
 	quoted := pgx.Identifier{name}.Sanitize()
-	// What is temporary comes last: it would hide the tables otherwise.
+	// pg_temp is last, because temporary tables would otherwise hide the tables.
 	path := strings.ReplaceAll(quoted+", pg_temp", "'", "''")
 	return &schema{quoted: quoted, begin: beginOwn + ", pg_catalog.set_config('search_path', '" + path + "', true)"}, nil
 }
 
-// beginIn begins a transaction of the Store's own.
+// beginIn returns the statement that begins a transaction of the Store.
 func (s *schema) beginIn() string {
 	if s == nil {
 		return beginOwn
@@ -42,8 +42,8 @@ func (s *schema) beginIn() string {
 	return s.begin
 }
 
-// qualify puts the schema in front of every table. The statements are those that
-// sqlc generates, so there are few, and none has a table's name in a string.
+// qualify adds the schema to every table in a statement. It is meant for the statements
+// of sqlc: there are few, and none contains the name of a table in a string.
 func (s *schema) qualify(statement string) string {
 	if s == nil {
 		return statement

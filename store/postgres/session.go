@@ -16,8 +16,8 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// unfit says why a session must not be used and what would be right. Its text
-// names no server, role or database.
+// unfit is the error of a session that must not be used. Its text does not contain the
+// server, the role or the database.
 type unfit struct{ reason string }
 
 func (e *unfit) Error() string { return e.reason }
@@ -25,29 +25,29 @@ func (e *unfit) Error() string { return e.reason }
 func unfitf(format string, args ...any) error { return &unfit{fmt.Sprintf(format, args...)} }
 
 var (
-	errStandby error = &unfit{"the server is a hot standby, which answers with an older state of the database, " +
-		"so that revoked keys would pass; connect to the primary"}
+	errStandby error = &unfit{"the server must not be a hot standby, because it returns an older state of the database, " +
+		"in which revoked keys may still be valid; connect to the primary"}
 	errReadOnly error = &unfit{"the session is read-only, because default_transaction_read_only is on; " +
 		"it must be off: see ALTER SYSTEM, ALTER DATABASE, ALTER ROLE and the data source name"}
 )
 
-// fitting checks the settings that decide how text travels.
+// fitting checks the settings that determine how text is transferred.
 func fitting(value func(setting string) string) error {
 	for _, must := range [...]struct{ setting, be, fix string }{
 		{"server_encoding", "UTF8", "create the database with ENCODING 'UTF8' TEMPLATE template0"},
 		{"client_encoding", "UTF8", "set it in the data source name, or with ALTER ROLE or ALTER DATABASE"},
 		{"standard_conforming_strings", "on", "set it in the data source name, or with ALTER ROLE or ALTER DATABASE"},
 	} {
-		if is := value(must.setting); is != must.be {
-			return unfitf("%s is %s; it must be %s: %s", must.setting, is, must.be, must.fix)
+		if got := value(must.setting); got != must.be {
+			return unfitf("%s is %s; it must be %s: %s", must.setting, got, must.be, must.fix)
 		}
 	}
 	return nil
 }
 
-// fit checks what the server has reported about a session. This costs no round
-// trip, unless a report speaks against the session or is missing. A pooler may
-// repeat a report that is out of date, so the server is asked then.
+// fit checks the settings that the server has reported for a session. It needs no round
+// trip, unless a report is missing or unfit. A pooler may repeat an outdated report, so
+// fit then queries the server.
 func fit(ctx context.Context, conn *pgconn.PgConn, writes bool) error {
 	var failed error
 	err := fitting(func(setting string) string {
@@ -82,20 +82,20 @@ func fit(ctx context.Context, conn *pgconn.PgConn, writes bool) error {
 	return nil
 }
 
-// ask returns the value that a query of one row and one column has.
+// ask returns the result of a query of one row and one column.
 func ask(ctx context.Context, conn *pgconn.PgConn, query string) (string, error) {
 	rows, err := table(ctx, conn, query)
 	if err != nil {
 		return "", err
 	}
 	if len(rows) != 1 || len(rows[0]) != 1 {
-		return "", errors.New("the server did not answer with one value")
+		return "", errors.New("the server must return one value")
 	}
 	return string(rows[0][0]), nil
 }
 
-// table returns the rows of a query, as text. It uses the simple protocol, which
-// works through every pooler.
+// table returns the rows of a query as text. It uses the simple protocol, which works
+// through every pooler.
 func table(ctx context.Context, conn *pgconn.PgConn, query string) ([][][]byte, error) {
 	results, err := conn.Exec(ctx, query).ReadAll()
 	if err != nil {
@@ -104,16 +104,17 @@ func table(ctx context.Context, conn *pgconn.PgConn, query string) ([][][]byte, 
 	return results[len(results)-1].Rows, nil
 }
 
-// The time limits of a server are not reported. One that is shorter than its
-// least value here ends statements or sessions that are in order. Behind a
-// connection that is idle for over a second the pool looks before it uses it.
+// The server does not report its time limits. Limits below these values would end valid
+// statements or sessions. The idle limit is higher, because the pool checks only
+// connections that were idle for more than a second.
 const (
 	leastLimit     = 100 * time.Millisecond
 	leastIdleLimit = 2 * time.Second
 )
 
-// inspect checks, when a store is opened, what the server does not report. It
-// returns whether a pooler stands between, which numbers sessions by itself.
+// inspect checks the settings that the server does not report. It is called when a store
+// is opened. pooled reports whether a pooler is in between: it then announces another
+// process ID than the server has.
 func inspect(ctx context.Context, conn *pgconn.PgConn) (pooled bool, err error) {
 	rows, err := table(ctx, conn, `SELECT name, setting FROM pg_catalog.pg_settings WHERE name IN (
 		'default_transaction_read_only', 'exit_on_error', 'statement_timeout', 'lock_timeout',
@@ -160,15 +161,15 @@ func inspect(ctx context.Context, conn *pgconn.PgConn) (pooled bool, err error) 
 	return pooled, nil
 }
 
-// sessions are the connections of a pool. Each is checked every time that it is
-// taken, and one that is unfit is closed, so that the pool makes another.
+// sessions are the connections of a pool. Each connection is checked every time it is
+// acquired. An unfit connection is closed, so that the pool makes another one.
 type sessions struct {
 	pool   *pgxpool.Pool
-	schema *schema // nil before it was found
+	schema *schema // nil until it is known
 }
 
-// acquireTries bounds how many unfit connections one call closes. A host that
-// spoils the sessions of its pool by SET spoils some of them.
+// acquireTries is the maximum number of unfit connections that one call closes. A
+// program that runs SET on its pool may make several connections unfit.
 const acquireTries = 3
 
 func (s sessions) acquire(ctx context.Context, writes bool) (*pgxpool.Conn, error) {
@@ -177,21 +178,22 @@ func (s sessions) acquire(ctx context.Context, writes bool) (*pgxpool.Conn, erro
 		if err != nil {
 			return nil, err
 		}
-		if err = fit(ctx, conn.Conn().PgConn(), writes); err == nil {
+		unfitErr := fit(ctx, conn.Conn().PgConn(), writes)
+		if unfitErr == nil {
 			readBothForms(conn.Conn().TypeMap())
 			return conn, nil
 		}
 		_ = conn.Conn().Close(ctx)
 		conn.Release()
-		if _, ok := errors.AsType[*unfit](err); !ok || try == acquireTries {
-			return nil, err
+		if _, ok := errors.AsType[*unfit](unfitErr); !ok || try == acquireTries {
+			return nil, unfitErr
 		}
 	}
 }
 
-// check checks what can become wrong while a store is open and is not reported:
-// a pooler may lead to another server, and policies may hide rows from the role.
-// A feed without rows looks like a feed without news.
+// check checks conditions that can change while a store is open and are not reported: a
+// pooler may connect to another server, and policies may hide rows from the role. A feed
+// with hidden rows would look like a feed without changes.
 func (s sessions) check(ctx context.Context) error {
 	conn, err := s.acquire(ctx, false)
 	if err != nil {
@@ -213,8 +215,8 @@ func (s sessions) check(ctx context.Context) error {
 	return nil
 }
 
-// Check is [sqlstore.Engine.Check]. Of several hosts, one that is unfit says
-// nothing about the others.
+// Check implements [sqlstore.Engine.Check]. If there are several hosts, an unfit host is
+// not a failed check, because another host may be fit.
 func (s sessions) Check(ctx context.Context) error {
 	err := s.check(ctx)
 	if _, ok := errors.AsType[*unfit](err); ok && !namesSeveralHosts(s.pool.Config().ConnConfig) {
@@ -256,7 +258,7 @@ func (s sessions) QueryRow(ctx context.Context, query string, args ...any) pgx.R
 	return &sessionRow{conn.QueryRow(ctx, s.schema.qualify(query), args...), conn}
 }
 
-// sessionRows and sessionRow give the connection back when they are read.
+// sessionRows and sessionRow release the connection after they have been read.
 type sessionRows struct {
 	pgx.Rows
 	conn *pgxpool.Conn
@@ -278,9 +280,9 @@ type failedRow struct{ err error }
 
 func (r failedRow) Scan(...any) error { return r.err }
 
-// beginOwn begins a transaction that is durable whatever synchronous_commit
-// says: with "off", a change that was acknowledged could be lost in a crash.
-// Other values, which say what standbys have to confirm, stay.
+// beginOwn begins a transaction that is durable. If synchronous_commit is off, it turns
+// it on, because a crash could otherwise undo an acknowledged change. It keeps other
+// values, which decide whether standbys must confirm.
 const beginOwn = `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('synchronous_commit', ` +
 	`CASE pg_catalog.current_setting('synchronous_commit') WHEN 'off' THEN 'on' ` +
 	`ELSE pg_catalog.current_setting('synchronous_commit') END, true)`
@@ -298,7 +300,7 @@ func (s sessions) begin(ctx context.Context) (pgx.Tx, error) {
 	return &sessionTx{tx, conn}, nil
 }
 
-// sessionTx gives the connection back when it ends.
+// sessionTx releases the connection when it ends.
 type sessionTx struct {
 	pgx.Tx
 	conn *pgxpool.Conn
@@ -314,8 +316,8 @@ func (t *sessionTx) Rollback(ctx context.Context) error {
 	return t.Tx.Rollback(ctx)
 }
 
-// prepare makes the configuration of a pool ask for the sessions that Keyfold
-// needs. What the data source name asks for itself must agree.
+// prepare adds the settings that Keyfold needs to the configuration of a pool. It
+// returns an error if the data source name sets another value.
 func prepare(config *pgx.ConnConfig) error {
 	for setting, value := range map[string]string{"client_encoding": "UTF8", "standard_conforming_strings": "on"} {
 		for name, asked := range config.RuntimeParams {
@@ -329,7 +331,7 @@ func prepare(config *pgx.ConnConfig) error {
 		}
 		config.RuntimeParams[setting] = value
 	}
-	// Of several hosts the first that takes writes is used.
+	// If there are several hosts, the first that accepts writes is used.
 	several := namesSeveralHosts(config)
 	validate := config.ValidateConnect
 	config.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
@@ -340,7 +342,7 @@ func prepare(config *pgx.ConnConfig) error {
 		}
 		return fit(ctx, conn, several)
 	}
-	// A server that has become read-only may have a successor elsewhere.
+	// After a switch-over the old server may be read-only, so its connections are closed.
 	keep := config.OnPgError
 	config.OnPgError = func(conn *pgconn.PgConn, err *pgconn.PgError) bool {
 		return err.Code != readOnlyTransaction && keep(conn, err)
@@ -348,14 +350,15 @@ func prepare(config *pgx.ConnConfig) error {
 	return nil
 }
 
-// namesSeveralHosts ignores the fallbacks that are the same host without TLS.
+// namesSeveralHosts reports whether there is more than one host. The fallbacks of a
+// configuration also contain the same host without TLS.
 func namesSeveralHosts(config *pgx.ConnConfig) bool {
 	return slices.ContainsFunc(config.Fallbacks, func(other *pgconn.FallbackConfig) bool {
 		return other.Host != config.Host || other.Port != config.Port
 	})
 }
 
-// spellings returns the values that PostgreSQL takes for the one we need.
+// spellings returns all spellings of the value that a setting must have.
 func spellings(setting string) []string {
 	if setting == "client_encoding" {
 		return []string{"utf8", "utf-8", "utf_8", "unicode"}
@@ -363,7 +366,7 @@ func spellings(setting string) []string {
 	return []string{"on", "true", "yes", "1"}
 }
 
-// The codes of errors that a person can do something about.
+// Codes of errors that an administrator can correct.
 // See https://www.postgresql.org/docs/current/errcodes-appendix.html.
 const (
 	readOnlyTransaction = "25006"
@@ -373,7 +376,7 @@ const (
 	statementCanceled   = "57014"
 )
 
-// hint says what can be done about an error; empty for nothing.
+// hint returns advice for the administrator about an error, or "" if there is none.
 func hint(err error) string {
 	var detail interface{ SQLState() string }
 	if !errors.As(err, &detail) {
@@ -386,7 +389,7 @@ func hint(err error) string {
 			"or set max_prepared_statements in PgBouncer 1.21 or later"
 	case protocolViolation:
 		if _, ok := errors.AsType[*pgconn.ConnectError](err); !ok {
-			return "" // text with a NUL byte is one more reason
+			return "" // text with a NUL byte has the same code
 		}
 		return "if this is a pooler that refuses a start-up parameter: leave the parameter out of the data source name, " +
 			"or add it to ignore_startup_parameters of PgBouncer"

@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keyfold/keyfold/query/postgresdb"
 )
-
-func millis(at int64) time.Time { return time.UnixMilli(at).UTC() }
 
 // checkedTx is a transaction of the caller whose session is checked before its
 // first statement.
@@ -57,8 +54,8 @@ func (t *checkedTx) QueryRow(ctx context.Context, query string, args ...any) pgx
 	return t.DBTX.QueryRow(ctx, query, args...)
 }
 
-// checkSQL is [fit] for a transaction of database/sql, which takes one query.
-// The bytes tell whether the driver reads what bytea_output makes the server send.
+// checkSQL is [fit] for a transaction of database/sql. It needs one query. The sample of
+// bytes shows whether the driver can read the format of bytea_output.
 func checkSQL(ctx context.Context, tx *sql.Tx) error {
 	var client, server, strings string
 	var standby bool
@@ -67,10 +64,10 @@ func checkSQL(ctx context.Context, tx *sql.Tx) error {
 		pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.pg_is_in_recovery(), pg_catalog.decode('005cff', 'hex')`).
 		Scan(&client, &server, &strings, &standby, &sample)
 	if err != nil {
-		return fmt.Errorf("read the session's settings (bytea_output must be hex): %w", err)
+		return fmt.Errorf("read the settings of the session (bytea_output must be hex): %w", err)
 	}
 	if bytes, ok := sample.([]byte); !ok || string(bytes) != "\x00\\\xff" {
-		return unfitf("bytea_output is not hex, and the driver reads hex only; set it with ALTER ROLE or ALTER DATABASE")
+		return unfitf("bytea_output must be hex, because the driver cannot read other formats; set it with ALTER ROLE or ALTER DATABASE")
 	}
 	if standby {
 		return errStandby
@@ -80,9 +77,8 @@ func checkSQL(ctx context.Context, tx *sql.Tx) error {
 	})
 }
 
-// sqlTx lets the generated code, which speaks pgx, run in a transaction of
-// database/sql. Arrays become text, because drivers differ in what they make
-// of a slice.
+// sqlTx adapts a transaction of database/sql to the interface of pgx that the generated
+// code uses. It passes arrays as text, because drivers treat slices differently.
 type sqlTx struct{ tx *sql.Tx }
 
 var _ postgresdb.DBTX = sqlTx{}
@@ -93,7 +89,7 @@ func (t sqlTx) Exec(ctx context.Context, query string, args ...any) (pgconn.Comm
 		return pgconn.CommandTag{}, err
 	}
 	n, err := result.RowsAffected()
-	// The generated code asks for the number of rows only, which ends the tag.
+	// The generated code reads only the number of rows at the end of the tag.
 	return pgconn.NewCommandTag("UPDATE " + strconv.FormatInt(n, 10)), err
 }
 
@@ -109,7 +105,7 @@ func (t sqlTx) QueryRow(ctx context.Context, query string, args ...any) pgx.Row 
 	return t.tx.QueryRowContext(ctx, query, plain(args)...)
 }
 
-// sqlRows has what the generated code calls; the rest of pgx.Rows is nil.
+// sqlRows implements the methods of pgx.Rows that the generated code calls.
 type sqlRows struct {
 	pgx.Rows
 	rows *sql.Rows
@@ -135,7 +131,7 @@ func plain(args []any) []any {
 	return plain
 }
 
-// array writes the text form of an array.
+// array returns the text form of an array.
 // See https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO.
 func array[T any](list []T, element func(T) string) string {
 	var text strings.Builder

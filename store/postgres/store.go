@@ -1,18 +1,18 @@
-// Package postgres keeps Keyfold's state in PostgreSQL, by pgx.
+// Package postgres is a [keyfold.Store] in PostgreSQL. It uses pgx.
 //
-// It works in every mode in which pgx runs queries, and so behind a pooler that
-// does not keep prepared statements. A hot standby is refused: it answers with
-// an older state of the database, and a revoked key would pass.
+// It works in every query mode of pgx, and therefore behind poolers that do not keep
+// prepared statements. A hot standby is refused, because it returns an older state of
+// the database in which a revoked key may still be valid.
 //
-// Every session is checked each time that it is used, from what the server has
-// reported. [Open] asks for the settings that Keyfold needs; a pool of the
-// program's own must have them, or the error names the setting and its value.
+// Every session is checked each time it is used, by the settings that the server
+// reports. [Open] requests the settings that Keyfold needs. A pool of the program must
+// have them; otherwise the error names the setting and the required value.
 //
-// Every change of a key sends a NOTIFY with its commit, which lets other
-// processes hear of it within milliseconds. PostgreSQL commits transactions
-// that notify one at a time, in all databases of the server, so a transaction
-// of the program's own that changes keys should not be one of thousands a
-// second. And it refuses to prepare one for a two-phase commit.
+// Every change of a key sends a NOTIFY at its commit, so that other processes learn of
+// it within milliseconds. PostgreSQL commits notifying transactions one at a time, in
+// all databases of a server, so a program should not change keys in thousands of
+// transactions per second. PostgreSQL also cannot prepare a notifying transaction for a
+// two-phase commit.
 package postgres
 
 import (
@@ -42,8 +42,8 @@ const (
 	name        = "keyfold/postgres"
 	openTimeout = 10 * time.Second
 
-	// A connection lives no longer, so that a process moves with a name or a load
-	// balancer even while the old server still answers.
+	// maxConnLifetime makes a process follow a DNS name or a load balancer to a new
+	// server, even if the old server still answers.
 	maxConnLifetime = 5 * time.Minute
 )
 
@@ -59,20 +59,20 @@ type Store struct {
 
 var _ keyfold.LoggingStore = (*Store)(nil)
 
-// Open connects to the database that dsn names, as a URL or as key=value
-// pairs, and brings the schema up to date. A role that may not create tables
-// can open a database whose schema is current.
+// Open connects to the database of dsn, which is a URL or a list of key=value pairs, and
+// migrates the schema. A role without the right to create tables can open a database
+// whose schema is current.
 //
-// Open sets client_encoding and standard_conforming_strings for its sessions,
-// and a lifetime of five minutes for its connections unless dsn says otherwise.
-// Of several hosts it uses the first that takes writes. Where it finds a pooler,
-// queries run in the mode "exec" unless dsn sets default_query_exec_mode.
+// Open sets client_encoding and standard_conforming_strings for its sessions. The
+// lifetime of its connections is five minutes, unless dsn sets another. If dsn names
+// several hosts, Open uses the first that accepts writes. If Open detects a pooler,
+// queries run in the mode "exec", unless dsn sets default_query_exec_mode.
 //
-// In addition to the connections of the pool, Open makes up to three for the
-// change feed and for changes.
+// In addition to the connections of the pool, the Store uses up to three connections for
+// the change feed and for changes.
 //
-// Open takes at most ten seconds unless ctx has a deadline of its own. Errors
-// never hold the DSN or the password. The caller must call Close.
+// Open takes at most ten seconds unless ctx has a deadline of its own. Errors never
+// contain the DSN or the password. The caller must call Close.
 func Open(ctx context.Context, dsn string) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -87,15 +87,17 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		config.MaxConnLifetime = maxConnLifetime
 	}
 	pool, pooled, err := connect(ctx, config)
-	if err == nil && pooled && !asks(dsn, "default_query_exec_mode") {
-		// A pooler may hand connections out by the transaction, where statements
-		// that were prepared before are missing.
-		pool.Close()
-		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
-		pool, _, err = connect(ctx, config)
-	}
 	if err != nil {
 		return nil, err
+	}
+	if pooled && !asks(dsn, "default_query_exec_mode") {
+		// The pooler may use another server connection for each transaction, which does
+		// not know earlier prepared statements.
+		pool.Close()
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+		if pool, _, err = connect(ctx, config); err != nil {
+			return nil, err
+		}
 	}
 	reserve, err := newReserve(ctx, pool)
 	if err != nil {
@@ -111,15 +113,15 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	return store, nil
 }
 
-// connect makes a pool and checks that it can be used. It returns whether a
-// pooler stands between.
+// connect makes a pool and checks one of its sessions. pooled reports whether the
+// session goes through a pooler.
 func connect(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, bool, error) {
 	// The pool must outlive ctx.
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 	if err != nil {
 		return nil, false, fmt.Errorf("%s: open: %w", name, err)
 	}
-	pooled, err := try(ctx, pool)
+	pooled, err := checkPool(ctx, pool)
 	if err != nil {
 		pool.Close()
 		return nil, false, err
@@ -127,24 +129,29 @@ func connect(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, bool, 
 	return pool, pooled, nil
 }
 
-// try checks a session of the pool.
-func try(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
-	conn, err := sessions{pool: pool}.acquire(ctx, true)
+// checkPool checks one session of the pool.
+func checkPool(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
+	pooled, err = inspectSession(ctx, pool)
 	if err == nil {
-		defer conn.Release()
-		pooled, err = inspect(ctx, conn.Conn().PgConn())
+		return pooled, nil
 	}
 	if refused, ok := errors.AsType[*unfit](err); ok && !namesSeveralHosts(pool.Config().ConnConfig) {
 		return false, fmt.Errorf("%s: %w", name, refused)
 	}
-	if err != nil {
-		return false, unanswered(explain(err))
-	}
-	return pooled, nil
+	return false, connectError(explain(err))
 }
 
-// unanswered wraps an error of a connection that could not be made or checked.
-func unanswered(err error) error {
+func inspectSession(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
+	conn, err := sessions{pool: pool}.acquire(ctx, true)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Release()
+	return inspect(ctx, conn.Conn().PgConn())
+}
+
+// connectError wraps an error of a connection that could not be made or checked.
+func connectError(err error) error {
 	refused, answered := errors.AsType[*pgconn.PgError](err)
 	if answered && refused.Code == statementCanceled {
 		return fmt.Errorf("%s: statement_timeout must be 0 or at least %v: %w", name, leastLimit, err)
@@ -155,13 +162,14 @@ func unanswered(err error) error {
 	return fmt.Errorf("%s: the server does not answer: %w", name, err)
 }
 
-// malformed names the parameter of the pool that is at fault, if one is. The
-// driver's own error may quote a part of its input.
+// malformed returns the error for a data source name that cannot be parsed. It names the
+// invalid parameter of the pool, if there is one. The driver's error may contain a part
+// of the password.
 func malformed(dsn string) error {
 	config, err := pgconn.ParseConfig(dsn)
 	if err != nil {
 		return errors.New(name + ": the data source name is malformed; " +
-			"want postgres://user:password@host:5432/database or host=… user=… dbname=…")
+			"it must look like postgres://user:password@host:5432/database or host=… user=… dbname=…")
 	}
 	for _, parameter := range slices.Sorted(maps.Keys(config.RuntimeParams)) {
 		value := config.RuntimeParams[parameter]
@@ -180,11 +188,10 @@ func malformed(dsn string) error {
 			}
 		}
 	}
-	return errors.New(name + ": a parameter of the data source name has a value that it cannot have; see pgxpool.ParseConfig and pgx.ParseConfig")
+	return errors.New(name + ": each parameter of the data source name must have a valid value; see pgxpool.ParseConfig and pgx.ParseConfig")
 }
 
-// asks tells whether a data source name, which has been parsed before, sets a
-// parameter.
+// asks reports whether a valid data source name sets a parameter.
 func asks(dsn, parameter string) bool {
 	config, err := pgconn.ParseConfig(dsn)
 	if err != nil {
@@ -195,35 +202,35 @@ func asks(dsn, parameter string) bool {
 }
 
 const (
-	feedConns   = 1 // set apart for the feed
-	changeConns = 2 // set apart for changes
+	feedConns   = 1 // reserved for the feed
+	changeConns = 2 // reserved for changes
 )
 
-// newReserve returns a pool for the feed and for changes, whose connections are
-// made as those of the other pool.
+// newReserve returns a pool for the feed and for changes with the configuration of the
+// other pool.
 func newReserve(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Pool, error) {
 	config := pool.Config()
 	config.MaxConns, config.MinConns, config.MinIdleConns = feedConns+changeConns, 0, 0
 	return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 }
 
-// New returns a Store in the database of a pool, and brings the schema up to
-// date. The pool stays the caller's: Close leaves it open.
+// New returns a Store in the database of a pool, and migrates the schema. The pool still
+// belongs to the caller; Close does not close it.
 //
-// Sessions of the pool must have client_encoding UTF8, standard_conforming_strings
-// on, and must not be read-only. A session that does not fit is closed. A pool
-// that goes through a pooler which hands connections out by the transaction needs
-// the DefaultQueryExecMode [pgx.QueryExecModeExec].
+// Sessions of the pool must have client_encoding UTF8 and standard_conforming_strings
+// on, and must not be read-only. The Store closes other sessions. Behind a pooler that
+// assigns server connections by transaction, the pool needs the DefaultQueryExecMode
+// [pgx.QueryExecModeExec].
 func New(ctx context.Context, pool *pgxpool.Pool) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	if _, err := try(ctx, pool); err != nil {
+	if _, err := checkPool(ctx, pool); err != nil {
 		return nil, err
 	}
 	return start(ctx, pool, nil, func() {})
 }
 
-// start returns a Store. reserve is nil where the pool is the program's own.
+// start returns a Store. reserve is nil if the program supplied the pool.
 func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) (*Store, error) {
 	db := sessions{pool: pool}
 	from, to, err := sqlstore.Migrate(ctx, migrator{db}, migrations.Postgres())
@@ -252,12 +259,12 @@ func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) 
 		Close:      func() error { close(closed); closePools(); return nil },
 	}
 	if reserve != nil {
-		apart := sessions{pool: reserve, schema: db.schema}
-		reserved := postgresdb.New(apart)
-		engine.Check = apart.Check
+		reserved := sessions{pool: reserve, schema: db.schema}
+		queries := postgresdb.New(reserved)
+		engine.Check = reserved.Check
 		engine.Reserve = &sqlstore.Reserve{
-			Pool:    sqlstore.Session{Querier: reserved, Feed: feed{reserved}},
-			Begin:   func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, apart) },
+			Pool:    sqlstore.Session{Querier: queries, Feed: feed{queries}},
+			Begin:   func(ctx context.Context) (sqlstore.Session, error) { return begin(ctx, reserved) },
 			Changes: changeConns,
 			Idle:    func() bool { return pool.Stat().AcquiredConns() < size },
 		}
@@ -266,8 +273,8 @@ func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) 
 	return &Store{Store: store, pool: pool, log: log, closed: closed, from: from, to: to}, nil
 }
 
-// Migration returns the version of the schema that was found when the Store was
-// made, 0 where there was none, and the one that it has since then.
+// Migration returns the versions of the schema before and after the Store was opened.
+// The version of a new database is 0.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
 // Probe implements [keyfold.ProbingStore].
@@ -277,20 +284,19 @@ func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.
 // that the server refuses.
 func (s *Store) SetLogger(logger *slog.Logger) { s.log.SetLogger(logger) }
 
-// Pool returns the pool of connections, for the program's own use and for
-// transactions that Keyfold takes part in by [Tx]. It belongs to the Store,
-// unless that was made by [New].
+// Pool returns the pool. The program can use it for its own tables and for transactions
+// that it shares with Keyfold by [Tx]. It belongs to the Store, unless the Store was made
+// by [New].
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
-// Tx returns a [keyfold.Tx] for a transaction that the caller began and will
-// end. Every change runs behind a savepoint, so one that fails, such as a
-// duplicate, does not abort the caller's work. In a session that [New] would
-// refuse every call fails.
+// Tx returns a [keyfold.Tx] for a transaction that the caller begins and ends. Every
+// change runs behind a savepoint, so that a change that fails does not abort the
+// transaction. Every call fails in a session that [New] would refuse.
 func Tx(tx pgx.Tx) keyfold.Tx {
 	db := &checkedTx{DBTX: tx, check: func(ctx context.Context) error {
 		conn := tx.Conn()
 		if conn == nil {
-			return nil // a Tx of the program's own making
+			return nil // the program's own implementation of pgx.Tx
 		}
 		readBothForms(conn.TypeMap())
 		return fit(ctx, conn.PgConn(), false)
@@ -298,8 +304,8 @@ func Tx(tx pgx.Tx) keyfold.Tx {
 	return bind(db, tx)
 }
 
-// SQLTx is [Tx] for a transaction of database/sql, on any driver of PostgreSQL.
-// It costs one more query for each transaction, which checks the session.
+// SQLTx is [Tx] for a transaction of database/sql on any PostgreSQL driver. It runs one
+// more query in each transaction, which checks the session.
 func SQLTx(tx *sql.Tx) keyfold.Tx {
 	return bind(&checkedTx{DBTX: sqlTx{tx}, check: func(ctx context.Context) error { return checkSQL(ctx, tx) }}, nil)
 }
@@ -329,21 +335,21 @@ func session(db postgresdb.DBTX, copier copier) sqlstore.Session {
 	}
 }
 
-// logged returns the class of an error, and tells the log of a pool that is too
-// large for the server.
+// logged returns the class of an error, and logs that a pool is too large for the
+// server.
 func logged(log *storelog.Log, err error) sqlstore.Class {
 	class := class(err)
 	if class == sqlstore.Full {
-		log.Warn("keyfold: the database server allows fewer connections than the pool may open; requests wait for those that are open",
+		log.Warn("keyfold: the database server allows fewer connections than the pool may open; requests wait for open connections",
 			slog.Any("error", err))
 	}
 	return class
 }
 
-// class reads the SQLSTATE, which every driver tells.
+// class reads the SQLSTATE, which the errors of every driver have.
 // See https://www.postgresql.org/docs/current/errcodes-appendix.html.
 func class(err error) sqlstore.Class {
-	if errors.Is(err, errReadOnly) { // found before the server refused a change
+	if errors.Is(err, errReadOnly) { // the session check failed
 		return sqlstore.ReadOnly
 	}
 	var detail interface{ SQLState() string }
