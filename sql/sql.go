@@ -1,5 +1,5 @@
-// Package sql embeds the migrations of each engine. The queries next to them
-// are read by sqlc, which writes the packages under query/.
+// Package sql embeds the migrations of each engine. sqlc generates the packages under
+// query/ from the migrations and the queries in this directory.
 package sql
 
 import (

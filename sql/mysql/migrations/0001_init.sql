@@ -1,11 +1,10 @@
--- Times are unix milliseconds, UTC. Text is never NULL: empty means none.
--- Text is VARBINARY, because every collation of MySQL takes some strings that
--- differ for equal. Statements commit by themselves here, so each of them must
--- be safe to repeat: whatever ran before a crash runs again.
+-- Times are Unix milliseconds. Text is never NULL; absent text is empty.
+-- Text is VARBINARY, because in every collation of MySQL some different strings
+-- are equal. MySQL commits each statement by itself, so it must be safe to
+-- repeat: statements that ran before a crash run again.
 
--- One row: the version of this schema, the oldest version whose processes may
--- still decide on it, which feed the changes belong to, and how far the feed
--- has been pruned.
+-- One row: the version of the schema, the oldest version whose processes may
+-- use it, the ID of the feed, and the highest number that has been pruned.
 CREATE TABLE IF NOT EXISTS keyfold_meta (
     id             BIGINT        NOT NULL PRIMARY KEY,
     schema_version BIGINT        NOT NULL,
@@ -15,8 +14,8 @@ CREATE TABLE IF NOT EXISTS keyfold_meta (
     pruned_tx      BIGINT        NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
--- Small texts that all processes share: the check values of peppers, and the
--- key rules that a program published.
+-- Short texts that all processes share: the check values of peppers, and the
+-- key rules of the program.
 CREATE TABLE IF NOT EXISTS keyfold_settings (
     name  VARBINARY(128) NOT NULL PRIMARY KEY,
     value MEDIUMBLOB     NOT NULL
@@ -107,10 +106,10 @@ CREATE TABLE IF NOT EXISTS keyfold_batches (
     INDEX keyfold_batches_at (at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
--- seq is handed out before a transaction commits, so it is not the order of
--- commits: readers come back for the numbers that they have not seen. The
--- comment in the options is for TiDB, whose servers would otherwise hand out
--- numbers from ranges far apart. tx is used by PostgreSQL only.
+-- seq is assigned before a transaction commits, so it does not have the order of
+-- commits, and readers look for missing numbers again. The comment in the
+-- options is for TiDB, whose servers would otherwise assign numbers from
+-- different ranges. Only PostgreSQL uses tx.
 CREATE TABLE IF NOT EXISTS keyfold_changes (
     seq        BIGINT         NOT NULL AUTO_INCREMENT PRIMARY KEY,
     tx         BIGINT         NOT NULL,
@@ -133,9 +132,9 @@ CREATE TABLE IF NOT EXISTS keyfold_audit (
     INDEX keyfold_audit_target (target, seq)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
--- What a verify decides on. The totals are read only where a key has an idle
--- timeout: a CASE is evaluated lazily, a join is not. Views run with the rights
--- of the caller: the account that migrated may be gone one day.
+-- The data that a verify needs. The CASE reads the totals only for keys with an
+-- idle timeout; a join would always read them. Views run with the rights of the
+-- caller, because the account that migrated may be deleted later.
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW keyfold_verify AS
 SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environment, k.name, k.owner_id, k.tenant,
        k.scopes, k.networks, k.metadata, k.expires_at, k.idle_timeout, k.active_at, k.disabled_at, k.revoked_at,

@@ -1,6 +1,6 @@
 -- Users, their one-time tokens, and the attempts to log in.
--- Each statement is safe to repeat; where MySQL has no word for that, the
--- migration takes "exists already" for an answer.
+-- Each statement is safe to repeat. The migration ignores errors about columns
+-- and indexes that already exist.
 
 CREATE TABLE IF NOT EXISTS keyfold_users (
     id                  VARBINARY(128)  NOT NULL PRIMARY KEY,
@@ -9,26 +9,27 @@ CREATE TABLE IF NOT EXISTS keyfold_users (
     email               VARBINARY(512)  NOT NULL,
     email_key           VARBINARY(512)  NOT NULL, -- the canonical address, or "-" and the id
     email_verified_at   BIGINT,
-    password_hash       VARBINARY(512)  NOT NULL, -- empty: no password
+    password_hash       VARBINARY(512)  NOT NULL, -- empty if the user has no password
     password_version    BIGINT          NOT NULL,
     password_changed_at BIGINT,
     created_at          BIGINT          NOT NULL,
     updated_at          BIGINT          NOT NULL,
     disabled_at         BIGINT,
     disabled_reason     VARBINARY(1024) NOT NULL,
-    keys_made           BIGINT          NOT NULL, -- raised when a key is added, so that adding a key waits for the deletion of the user
+    keys_made           BIGINT          NOT NULL, -- incremented when a key is added, so that adding a key waits for the deletion of the user
     version             BIGINT          NOT NULL,
     UNIQUE INDEX keyfold_users_username (username_key),
     UNIQUE INDEX keyfold_users_email (email_key),
     INDEX keyfold_users_created (created_at, id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
--- Empty for keys that belong to no user.
+-- Empty for keys without a user.
 ALTER TABLE keyfold_keys ADD COLUMN user_id VARBINARY(128) NOT NULL DEFAULT '';
 
 CREATE INDEX keyfold_keys_user ON keyfold_keys (user_id, created_at, id);
 
--- A token is gone once it was used. token_sum is a hash of it and its purpose.
+-- The use of a token deletes its row. token_sum is a hash of the token and its
+-- purpose.
 CREATE TABLE IF NOT EXISTS keyfold_one_times (
     token_sum        BINARY(32)     NOT NULL PRIMARY KEY,
     purpose          BIGINT         NOT NULL,
@@ -46,13 +47,14 @@ CREATE TABLE IF NOT EXISTS keyfold_one_times (
 CREATE TABLE IF NOT EXISTS keyfold_throttles (
     name          VARBINARY(128) NOT NULL PRIMARY KEY,
     attempts      BIGINT         NOT NULL,
-    blocked_until BIGINT         NOT NULL, -- 0: never was
+    blocked_until BIGINT         NOT NULL, -- 0 if it never was
     expires_at    BIGINT         NOT NULL,
-    version       BIGINT         NOT NULL, -- raised to lock the row
+    version       BIGINT         NOT NULL, -- incremented to lock the row
     INDEX keyfold_throttles_expires (expires_at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
--- As before, and whether the key's user may use it: NULL where it has none.
+-- The view also has user_enabled: whether the user of the key is enabled, or
+-- NULL for a key without a user.
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW keyfold_verify AS
 SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environment, k.name, k.owner_id, k.tenant,
        k.scopes, k.networks, k.metadata, k.expires_at, k.idle_timeout, k.active_at, k.disabled_at, k.revoked_at,
@@ -63,7 +65,7 @@ SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environmen
             THEN (SELECT COUNT(*) FROM keyfold_users u WHERE u.id = k.user_id AND u.disabled_at IS NULL) END AS user_enabled
 FROM keyfold_keys k;
 
--- user_enabled means the same here. A subquery in the place of the join would keep MySQL from merging the view.
+-- user_enabled has the same meaning as in keyfold_verify. A subquery in the place of the join would keep MySQL from merging the view.
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW keyfold_key_rows AS
 SELECT k.*, COALESCE(t.uses, 0) AS uses, COALESCE(t.last_used_at, 0) AS last_used_at,
        CASE WHEN k.user_id = '' THEN NULL

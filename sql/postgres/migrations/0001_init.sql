@@ -1,8 +1,7 @@
--- Times are unix milliseconds, UTC. Text is never NULL: empty means none.
+-- Times are Unix milliseconds. Text is never NULL; absent text is empty.
 
--- One row: the version of this schema, the oldest version whose processes may
--- still decide on it, which feed the changes belong to, and how far the feed
--- has been pruned.
+-- One row: the version of the schema, the oldest version whose processes may
+-- use it, the ID of the feed, and the highest number that has been pruned.
 CREATE TABLE keyfold_meta (
     id             BIGINT           NOT NULL PRIMARY KEY,
     schema_version BIGINT           NOT NULL,
@@ -12,8 +11,8 @@ CREATE TABLE keyfold_meta (
     pruned_tx      BIGINT           NOT NULL
 );
 
--- Small texts that all processes share: the check values of peppers, and the
--- key rules that a program published.
+-- Short texts that all processes share: the check values of peppers, and the
+-- key rules of the program.
 CREATE TABLE keyfold_settings (
     name  TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     value TEXT COLLATE "C" NOT NULL
@@ -110,8 +109,8 @@ CREATE TABLE keyfold_batches (
 
 CREATE INDEX keyfold_batches_at ON keyfold_batches (at);
 
--- seq is handed out before a transaction commits, so it is not the order of
--- commits. tx is the number of the transaction, which a snapshot can be asked for.
+-- seq is assigned before a transaction commits, so it does not have the order of
+-- commits. tx is the ID of the transaction, which is compared with a snapshot.
 CREATE TABLE keyfold_changes (
     seq    BIGINT           NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tx     BIGINT           NOT NULL,
@@ -137,8 +136,8 @@ CREATE TABLE keyfold_audit (
 
 CREATE INDEX keyfold_audit_target ON keyfold_audit (target, seq);
 
--- What a verify decides on. The totals are read only where a key has an idle
--- timeout: a CASE is evaluated lazily, a join is not.
+-- The data that a verify needs. The CASE reads the totals only for keys with an
+-- idle timeout; a join would always read them.
 CREATE VIEW keyfold_verify AS
 SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environment, k.name, k.owner_id, k.tenant,
        k.scopes, k.networks, k.metadata, k.expires_at, k.idle_timeout, k.active_at, k.disabled_at, k.revoked_at,

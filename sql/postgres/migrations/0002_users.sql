@@ -7,25 +7,26 @@ CREATE TABLE keyfold_users (
     email               TEXT COLLATE "C" NOT NULL,
     email_key           TEXT COLLATE "C" NOT NULL UNIQUE, -- the canonical address, or "-" and the id
     email_verified_at   BIGINT,
-    password_hash       TEXT COLLATE "C" NOT NULL, -- empty: no password
+    password_hash       TEXT COLLATE "C" NOT NULL, -- empty if the user has no password
     password_version    BIGINT           NOT NULL,
     password_changed_at BIGINT,
     created_at          BIGINT           NOT NULL,
     updated_at          BIGINT           NOT NULL,
     disabled_at         BIGINT,
     disabled_reason     TEXT COLLATE "C" NOT NULL,
-    keys_made           BIGINT           NOT NULL, -- raised when a key is added, so that adding a key waits for the deletion of the user
+    keys_made           BIGINT           NOT NULL, -- incremented when a key is added, so that adding a key waits for the deletion of the user
     version             BIGINT           NOT NULL
 );
 
 CREATE INDEX keyfold_users_created ON keyfold_users (created_at, id);
 
--- Empty for keys that belong to no user.
+-- Empty for keys without a user.
 ALTER TABLE keyfold_keys ADD COLUMN user_id TEXT COLLATE "C" NOT NULL DEFAULT '';
 
 CREATE INDEX keyfold_keys_user ON keyfold_keys (user_id, created_at, id);
 
--- A token is gone once it was used. token_sum is a hash of it and its purpose.
+-- The use of a token deletes its row. token_sum is a hash of the token and its
+-- purpose.
 CREATE TABLE keyfold_one_times (
     token_sum        BYTEA            NOT NULL PRIMARY KEY,
     purpose          BIGINT           NOT NULL,
@@ -44,14 +45,15 @@ CREATE INDEX keyfold_one_times_expires ON keyfold_one_times (expires_at);
 CREATE TABLE keyfold_throttles (
     name          TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     attempts      BIGINT           NOT NULL,
-    blocked_until BIGINT           NOT NULL, -- 0: never was
+    blocked_until BIGINT           NOT NULL, -- 0 if it never was
     expires_at    BIGINT           NOT NULL,
-    version       BIGINT           NOT NULL -- raised to lock the row
+    version       BIGINT           NOT NULL -- incremented to lock the row
 );
 
 CREATE INDEX keyfold_throttles_expires ON keyfold_throttles (expires_at);
 
--- As before, and whether the key's user may use it: NULL where it has none.
+-- The view also has user_enabled: whether the user of the key is enabled, or
+-- NULL for a key without a user.
 DROP VIEW keyfold_verify;
 
 CREATE VIEW keyfold_verify AS
@@ -64,7 +66,7 @@ SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environmen
             THEN (SELECT COUNT(*) FROM keyfold_users u WHERE u.id = k.user_id AND u.disabled_at IS NULL) END AS user_enabled
 FROM keyfold_keys k;
 
--- user_enabled means the same here.
+-- user_enabled has the same meaning as in keyfold_verify.
 DROP VIEW keyfold_key_rows;
 
 CREATE VIEW keyfold_key_rows AS

@@ -1,8 +1,7 @@
--- Times are unix milliseconds, UTC. Text is never NULL: empty means none.
+-- Times are Unix milliseconds. Text is never NULL; absent text is empty.
 
--- One row: the version of this schema, the oldest version whose processes may
--- still decide on it, which feed the changes belong to, and how far the feed
--- has been pruned.
+-- One row: the version of the schema, the oldest version whose processes may
+-- use it, the ID of the feed, and the highest number that has been pruned.
 CREATE TABLE keyfold_meta (
     id             INTEGER NOT NULL PRIMARY KEY,
     schema_version INTEGER NOT NULL,
@@ -12,14 +11,15 @@ CREATE TABLE keyfold_meta (
     pruned_tx      INTEGER NOT NULL
 ) STRICT;
 
--- Small texts that all processes share: the check values of peppers, and the
--- key rules that a program published.
+-- Short texts that all processes share: the check values of peppers, and the
+-- key rules of the program.
 CREATE TABLE keyfold_settings (
     name  TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- A table with rowid: with long metadata, a table WITHOUT ROWID reads slower.
+-- This table has a rowid, because a table WITHOUT ROWID is slower with long
+-- metadata.
 CREATE TABLE keyfold_keys (
     id              TEXT    NOT NULL UNIQUE,
     secret_alg      TEXT    NOT NULL,
@@ -109,8 +109,8 @@ CREATE TABLE keyfold_batches (
 
 CREATE INDEX keyfold_batches_at ON keyfold_batches (at);
 
--- AUTOINCREMENT: without it an emptied table would begin at 1 again, and
--- a reader that is further on would miss changes. tx is used by PostgreSQL only.
+-- With AUTOINCREMENT, an emptied table does not restart at 1. A process with an
+-- older cursor would miss changes otherwise. Only PostgreSQL uses tx.
 CREATE TABLE keyfold_changes (
     seq        INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     tx         INTEGER NOT NULL,
@@ -135,8 +135,8 @@ CREATE TABLE keyfold_audit (
 
 CREATE INDEX keyfold_audit_target ON keyfold_audit (target, seq);
 
--- What a verify decides on. The totals are read only where a key has an idle
--- timeout: a CASE is evaluated lazily, a join is not.
+-- The data that a verify needs. The CASE reads the totals only for keys with an
+-- idle timeout; a join would always read them.
 CREATE VIEW keyfold_verify AS
 SELECT k.id, k.secret_alg, k.secret_pepper, k.secret_sum, k.prefix, k.environment, k.name, k.owner_id, k.tenant,
        k.scopes, k.networks, k.metadata, k.expires_at, k.idle_timeout, k.active_at, k.disabled_at, k.revoked_at,
