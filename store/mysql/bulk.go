@@ -10,8 +10,8 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// bulk writes many rows in one statement. sqlc cannot write those, because
-// their number is in the text.
+// bulk writes many rows in one statement. sqlc cannot generate such statements, because
+// their text depends on the number of rows.
 type bulk struct {
 	tx     mysqldb.DBTX
 	shared *connections
@@ -19,14 +19,12 @@ type bulk struct {
 
 var _ sqlstore.Bulk = bulk{}
 
-// rowsAtOnce keeps a statement below the 65,535 placeholders that a prepared
-// one may have.
+// rowsAtOnce keeps statements below the limit of 65,535 placeholders.
 const rowsAtOnce = 500
 
-// each runs head, a group of placeholders for every row, and tail. The driver
-// prepares every statement that has arguments, and the server takes longer to
-// prepare a long one than to run it, so it is prepared once for all that are
-// equally long.
+// each runs statements of head, a group of placeholders for every row, and tail. The
+// server takes longer to prepare a long statement than to run it, so each prepares one
+// statement for all chunks of the same length.
 func each[T any](ctx context.Context, b bulk, head, group, tail string, rows []T, args func(*T, []any) []any) error {
 	var values []any
 	atOnce := rowsOf(&b.shared.packets, rows, args)

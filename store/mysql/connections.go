@@ -15,8 +15,8 @@ import (
 	"github.com/keyfold/keyfold/store/internal/storelog"
 )
 
-// Numbers of server errors that are about the server or the connection, not
-// about the statement.
+// Numbers of server errors that are caused by the server or the connection, and not by
+// the statement.
 const (
 	codeTooManyConnections = 1040 // ER_CON_COUNT_ERROR: of the server
 	codeNotReady           = 1047 // ER_UNKNOWN_COM_ERROR: the node has left its Galera cluster
@@ -28,42 +28,43 @@ const (
 )
 
 const (
-	replaceEvery = 5 * time.Second  // so that a server that stays read-only is not flooded with connections
+	replaceEvery = 5 * time.Second  // limits the new connections to a server that stays read-only
 	growAfter    = 30 * time.Second // after the server refused a connection
 )
 
-// connections is the state that the connections of one pool share.
+// connections is the shared state of the connections of one pool.
 type connections struct {
 	log     storelog.Log
 	packets packets
 
-	// Of a pool that Open made; zero for one of the program's own.
+	// The next two are zero if the program supplied the pool.
 	pool   poolSettings
-	setMax func(int) // changes the greatest number of connections
+	setMax func(int) // changes the maximum number of connections
 
 	count  atomic.Int64 // connections that are open or being opened
 	shrunk atomic.Bool
 
-	valid struct { // which connections the pool may go on using
+	valid struct {
 		sync.Mutex
-		generation int       // those of an earlier one are replaced
-		since      time.Time // when it began
+		generation int       // connections of earlier generations must be replaced
+		since      time.Time // beginning of the generation
 	}
 }
 
-// generation is asked for before a connection is opened: one that was on its way
-// while the connections were replaced may lead to the old server.
+// generation must be called before a connection is opened. A connection that is being
+// opened while the others are replaced may lead to the old server.
 func (c *connections) generation() int {
 	c.valid.Lock()
 	defer c.valid.Unlock()
 	return c.valid.generation
 }
 
-// track takes a new connection of the driver into account.
+// track adds a new connection to the shared state.
 func (c *connections) track(conn *checkedConn, generation int) {
 	conn.shared, conn.generation = c, generation
 	if lifetime := c.pool.maxLifetime; lifetime > 0 {
-		// Connections that were opened together must not end together.
+		// The random part prevents connections that were opened together from closing
+		// together.
 		conn.end = time.Now().Add(lifetime - rand.N(lifetime/5+1))
 	}
 }
@@ -74,8 +75,7 @@ func (c *connections) isValid(conn *checkedConn) bool {
 	return conn.generation == c.valid.generation && (conn.end.IsZero() || time.Now().Before(conn.end))
 }
 
-// retryError is an error after which the transaction may succeed on a new
-// connection.
+// retryError is an error of a transaction that may succeed on a new connection.
 type retryError struct{ error }
 
 func (e *retryError) Unwrap() error { return e.error }
@@ -85,9 +85,9 @@ func isRetry(err error) bool {
 	return retry
 }
 
-// inspect replaces all connections when a server turns out to be read-only, as
-// the old one is after a planned switch-over: it answers reads for ever, with
-// what was true at that time.
+// inspect replaces all connections if an error shows that the server is read-only. The
+// old server is read-only after a planned switch-over, and would continue to answer
+// reads from an outdated state.
 func (c *connections) inspect(conn *checkedConn, err error) error {
 	switch number(err) {
 	case codeNotReady, codeReadOnly, codeReadOnlyTx, codeReadOnlyEngine:
@@ -108,14 +108,15 @@ func (c *connections) inspect(conn *checkedConn, err error) error {
 	return &retryError{err}
 }
 
-// failed takes a connection into account that could not be opened. If the server
-// refuses further ones, the pool makes its callers wait for those that are open.
+// failed removes a connection that could not be opened from the shared state. If the
+// server refuses more connections, failed reduces the maximum of the pool, so that
+// callers wait for open connections.
 func (c *connections) failed(err error) {
 	count := c.count.Add(-1)
 	if !tooMany(err) {
 		return
 	}
-	c.log.Warn("keyfold: the database server allows fewer connections than the pool may open; requests wait for those that are open",
+	c.log.Warn("keyfold: the database server allows fewer connections than the pool may open; requests wait for open connections",
 		slog.Int64("open", count), slog.Any("error", err))
 	if c.setMax == nil {
 		return
@@ -137,23 +138,23 @@ func tooMany(err error) bool {
 	return false
 }
 
-// driverLog is the logger of the driver, which writes to standard error by itself.
+// driverLog replaces the default logger of the driver, which writes to standard error.
 type driverLog struct{ log *storelog.Log }
 
 // Print implements mysql.Logger.
 func (l driverLog) Print(values ...any) {
-	l.log.Warn("keyfold: the MySQL driver reports a fault of a connection", slog.String("error", strings.TrimSpace(fmt.Sprint(values...))))
+	l.log.Warn("keyfold: the MySQL driver reports a connection error", slog.String("error", strings.TrimSpace(fmt.Sprint(values...))))
 }
 
-// inspectedStmt is a prepared statement whose errors are inspected. It can be
-// executed long after the session was checked, so what it may change is noted then.
+// inspectedStmt is a prepared statement whose errors are inspected. The session is marked
+// as unchecked when the statement runs, which may be long after it was prepared.
 type inspectedStmt struct {
 	driverStmt
 	conn    *checkedConn
 	changes bool // it may change a setting of the session
 }
 
-// driverStmt is what database/sql uses of a statement of the driver.
+// driverStmt contains the methods of a driver's statement that database/sql uses.
 type driverStmt interface {
 	driver.Stmt
 	driver.StmtExecContext

@@ -10,28 +10,28 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// connector makes connections whose sessions are fit for Keyfold, or none.
+// connector makes only connections whose sessions are fit.
 type connector struct {
 	driver.Connector
 	rules  rules
 	shared *connections
-	packet int // the driver's limit of one statement, before that of the server is known
+	packet int // limit of the data source name for the size of a statement
 }
 
-// NewConnector returns what [Open] connects by, for a program that makes a pool
-// of its own with [database/sql.OpenDB] and gives it to [New]:
+// NewConnector returns the connector that [Open] uses. A program can make its own pool
+// with it and [database/sql.OpenDB], and pass the pool to [New].
 //
-//   - Text travels as utf8mb4, and a dsn with another character set is refused.
-//   - The settings of each new session are read. What a session may set itself,
-//     such as autocommit, is set; where that is not enough, connecting fails
-//     with an error that names the setting and the value that it must have.
-//   - After a statement that may have changed a setting, such as SET, the
-//     settings are read again before the pool hands out the connection.
-//   - When the server turns out to be read-only, as it is after a switch-over,
-//     all connections are replaced, whatever rejectReadOnly says.
+//   - Text is transferred as utf8mb4. A dsn with another character set is refused.
+//   - The settings of each new session are checked. A session variable that is unfit,
+//     such as autocommit, is corrected. If that is impossible, connecting fails with an
+//     error that names the setting and the required value.
+//   - After a statement that may change a setting, such as SET, the settings are checked
+//     again before the pool reuses the connection.
+//   - When the server becomes read-only, as after a switch-over, all connections are
+//     replaced. The parameter rejectReadOnly has no effect.
 //
-// The parameters of dsn that begin with pool_ are read and have no effect here:
-// the pool is set by its own methods. Errors never hold the DSN or the password.
+// The parameters of dsn that begin with pool_ are checked but have no effect, because the
+// program configures its own pool. Errors never contain the DSN or the password.
 func NewConnector(dsn string) (driver.Connector, error) {
 	set, err := parse(dsn)
 	if err != nil {
@@ -40,11 +40,11 @@ func NewConnector(dsn string) (driver.Connector, error) {
 	return newConnector(set.config, new(connections))
 }
 
-var errCharset = errors.New(name + ": the data source name must not ask for a character set other than utf8mb4: " +
+var errCharset = errors.New(name + ": the data source name must not set a character set other than utf8mb4: " +
 	"remove charset and collation, or set them to utf8mb4 and one of its collations")
 
-// newConnector refuses a configuration under which no session would be fit. It
-// changes config.
+// newConnector returns an error for a configuration with which every session would be
+// unfit. It changes config.
 func newConnector(config *mysql.Config, shared *connections) (driver.Connector, error) {
 	for charset := range strings.SplitSeq(charsetsOf(config), ",") {
 		if charset != "" && !strings.EqualFold(charset, "utf8mb4") {
@@ -55,7 +55,7 @@ func newConnector(config *mysql.Config, shared *connections) (driver.Connector, 
 		return nil, errCharset
 	}
 	config.InterpolateParams = true
-	config.RejectReadOnly = false // it hides the error and replaces one connection; see inspect
+	config.RejectReadOnly = false // it would hide the error from inspect
 	config.Logger = driverLog{&shared.log}
 	if err := config.Apply(mysql.Charset("utf8mb4", config.Collation)); err != nil {
 		return nil, errMalformed
@@ -74,7 +74,7 @@ func newConnector(config *mysql.Config, shared *connections) (driver.Connector, 
 	return connector{inner, rulesOf(config.DBName, config.Params), shared, packet}, nil
 }
 
-// charsetsOf returns the parameter charset, which the driver keeps to itself.
+// charsetsOf returns the parameter charset, which the driver does not export.
 func charsetsOf(config *mysql.Config) string {
 	dsn := config.FormatDSN()
 	_, params, _ := strings.Cut(dsn[strings.LastIndexByte(dsn, '/')+1:], "?")
@@ -99,8 +99,8 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// connect connects once more when the server turns out to take less in one
-// packet than the driver was told.
+// connect connects a second time if the server accepts smaller packets than the driver
+// has assumed.
 func (c connector) connect(ctx context.Context) (*checkedConn, error) {
 	before := c.shared.packets.client(c.packet)
 	conn, err := c.connectOnce(ctx)
@@ -119,19 +119,19 @@ func (c connector) connectOnce(ctx context.Context) (*checkedConn, error) {
 	conn, ok := inner.(driverConn)
 	if !ok {
 		_ = inner.Close()
-		return nil, errors.New("the driver lacks a method that is needed")
+		return nil, errors.New("the connection of the driver must implement all interfaces of driverConn")
 	}
-	found, err := c.rules.mend(ctx, conn)
+	found, err := c.rules.repair(ctx, conn)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
-	c.shared.packets.saw(found)
+	c.shared.packets.remember(found)
 	return &checkedConn{driverConn: conn, rules: c.rules}, nil
 }
 
-// Driver implements driver.Connector. Its type tells New that the sessions of a
-// pool are checked.
+// Driver implements driver.Connector. New recognizes a pool with checked sessions by the
+// type of the driver.
 func (c connector) Driver() driver.Driver {
 	return checkedDriver{c.Connector.Driver(), c.rules, c.shared}
 }
@@ -142,7 +142,7 @@ type checkedDriver struct {
 	shared *connections
 }
 
-// driverConn is what database/sql uses of a connection of the driver.
+// driverConn contains the methods of a driver's connection that database/sql uses.
 type driverConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -155,9 +155,8 @@ type driverConn interface {
 	driver.Validator
 }
 
-// checkedConn is a connection whose session was checked. A statement that may
-// have changed a setting makes it count as unchecked until it is checked again,
-// which happens when the pool hands it out the next time.
+// checkedConn is a connection whose session was checked. A statement that may change a
+// setting marks it as suspect. It is checked again when the pool reuses it.
 type checkedConn struct {
 	driverConn
 	rules   rules
@@ -165,7 +164,7 @@ type checkedConn struct {
 
 	shared     *connections
 	generation int
-	end        time.Time // the pool may not use it from then on; zero: no limit
+	end        time.Time // the pool must not use the connection after it; zero for no limit
 }
 
 // IsValid implements driver.Validator.
@@ -185,8 +184,8 @@ func (c *checkedConn) ResetSession(ctx context.Context) error {
 	if err := c.driverConn.ResetSession(ctx); err != nil || !c.suspect {
 		return err
 	}
-	if _, err := c.rules.mend(ctx, c.driverConn); err != nil {
-		return driver.ErrBadConn // the next connection has a session of its own
+	if _, err := c.rules.repair(ctx, c.driverConn); err != nil {
+		return driver.ErrBadConn // the pool closes the connection and makes another
 	}
 	c.suspect = false
 	return nil
@@ -219,7 +218,7 @@ func (c *checkedConn) PrepareContext(ctx context.Context, query string) (driver.
 	statement, ok := inner.(driverStmt)
 	if !ok {
 		_ = inner.Close()
-		return nil, errors.New("the driver's statement lacks a method that is needed")
+		return nil, errors.New("the statement of the driver must implement all interfaces of driverStmt")
 	}
 	return inspectedStmt{statement, c, mayChangeSession(query)}, nil
 }
@@ -229,8 +228,8 @@ func (c *checkedConn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
 }
 
-// mustPrepare reports whether the driver would put text into a statement on a
-// session whose settings are not known.
+// mustPrepare reports whether the driver would insert text into a statement while the
+// settings of the session are unknown.
 func (c *checkedConn) mustPrepare(query string, args []driver.NamedValue) bool {
 	c.inspect(query)
 	if !c.suspect {
@@ -246,13 +245,13 @@ func (c *checkedConn) mustPrepare(query string, args []driver.NamedValue) bool {
 	return false
 }
 
-// inspect makes the session count as unchecked if the statement may change it.
+// inspect marks the session as suspect if the statement may change a setting.
 func (c *checkedConn) inspect(query string) { c.suspect = c.suspect || mayChangeSession(query) }
 
-// mayChangeSession reports whether a statement may change a setting: all may but
-// those that are known not to.
+// mayChangeSession reports whether a statement may change a setting. It is true for all
+// statements that are not known to be safe.
 func mayChangeSession(query string) bool {
-	for strings.HasPrefix(query, "-- ") { // the names that sqlc writes
+	for strings.HasPrefix(query, "-- ") { // the comments of sqlc
 		_, query, _ = strings.Cut(query, "\n")
 	}
 	word, _, _ := strings.Cut(query, " ")

@@ -14,14 +14,14 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// settings are the two halves of a data source name.
+// settings is a parsed data source name.
 type settings struct {
 	config *mysql.Config // of each connection
 	pool   poolSettings
 }
 
-// poolSettings bound the pool that Open makes. The parameters that set them
-// have the names that pgxpool gives to its own.
+// poolSettings configure the pool that Open makes. The parameters of a data source name
+// have the same names as those of pgxpool.
 type poolSettings struct {
 	maxConns    int
 	maxLifetime time.Duration
@@ -30,10 +30,10 @@ type poolSettings struct {
 
 const (
 	defaultMaxConns    = 32
-	defaultMaxLifetime = 5 * time.Minute // how long a process stays with a server that was replaced without an error
-	defaultMaxIdleTime = time.Minute     // servers close connections that idle
+	defaultMaxLifetime = 5 * time.Minute // maximum time for which a process uses a server that was replaced
+	defaultMaxIdleTime = time.Minute     // shorter than the idle timeouts of servers
 
-	leastConns   = 2 // so that a transaction leaves one for verifies
+	leastConns   = 2 // so that verifies have a connection during a transaction
 	mostConns    = 10_000
 	leastTime    = time.Second
 	mostTime     = 24 * time.Hour
@@ -45,10 +45,11 @@ const (
 )
 
 var errMalformed = errors.New(name + ": the data source name is malformed; " +
-	"want user:password@tcp(host:3306)/database or mysql://user:password@host:3306/database")
+	"it must look like user:password@tcp(host:3306)/database or mysql://user:password@host:3306/database")
 
-// parse drops the errors of the parsers, which may quote a part of their input.
-// Its own errors name a parameter and never quote a value.
+// parse parses a data source name. It does not return the errors of other parsers, which
+// may contain a part of the password. Its own errors contain names of parameters and no
+// values.
 func parse(dsn string) (settings, error) {
 	location, isURL, err := parseURL(dsn)
 	if err != nil {
@@ -56,7 +57,7 @@ func parse(dsn string) (settings, error) {
 	}
 	base, query := "tcp("+address(location)+")/", location.RawQuery
 	if !isURL {
-		// As the driver does, which lets a password hold any character.
+		// The driver looks for the last slash too, so a password may contain slashes.
 		slash := strings.LastIndexByte(dsn, '/')
 		mark := strings.IndexByte(dsn[slash+1:], '?')
 		base, query = dsn, ""
@@ -68,8 +69,8 @@ func parse(dsn string) (settings, error) {
 	if err != nil {
 		return settings{}, err
 	}
-	// The host is part of what the driver parses: with tls=true it verifies the
-	// certificate against that name.
+	// The driver must know the host, because with tls=true it verifies the certificate
+	// for that host.
 	config, err := mysql.ParseDSN(base + "?" + parameters)
 	if err != nil {
 		return settings{}, errMalformed
@@ -91,7 +92,7 @@ func parseURL(dsn string) (location *url.URL, isURL bool, err error) {
 	if err != nil || location.Hostname() == "" || strings.ContainsAny(location.Host, "()/") {
 		return nil, false, errMalformed
 	}
-	// The driver looks for the last slash, also in a value such as loc=Europe/Rome.
+	// The driver looks for the last slash, even in a value such as loc=Europe/Rome.
 	location.RawQuery = strings.ReplaceAll(location.RawQuery, "/", "%2F")
 	return location, true, nil
 }
@@ -104,15 +105,15 @@ func address(location *url.URL) string {
 	return net.JoinHostPort(location.Hostname(), port)
 }
 
-// cutPool takes the parameters of the pool out of a query. The driver would
-// send them to the server as system variables.
+// cutPool removes the parameters of the pool from a query. The driver would send them to
+// the server as system variables.
 func cutPool(query string) (rest string, pool poolSettings, err error) {
 	pool = poolSettings{defaultMaxConns, defaultMaxLifetime, defaultMaxIdleTime}
 	var kept, seen []string
 	for parameter := range strings.SplitSeq(query, "&") {
 		key, value, _ := strings.Cut(parameter, "=")
 		if !strings.HasPrefix(strings.ToLower(key), poolPrefix) {
-			if key == "strict" { // the driver panics
+			if key == "strict" { // the driver would panic
 				return "", pool, errors.New(name + ": the parameter strict must not be set: the driver no longer supports it")
 			}
 			kept = append(kept, parameter)
@@ -151,25 +152,24 @@ func poolTime(key, value string) (time.Duration, error) {
 	return d, nil
 }
 
-// refuse returns an error for settings with which a server, or an attacker on
-// the way to it, could get what belongs to this process. A connection without
-// TLS, or with TLS that verifies no certificate, is a choice: many servers are
-// reached by a private line.
+// refuse returns an error for settings with which a server, or an attacker between this
+// process and the server, could read files or the password. It accepts connections
+// without TLS or without a verified certificate, because many networks are private.
 func refuse(config *mysql.Config) error {
-	not := func(parameter, why string) error {
-		return errors.New(name + ": " + parameter + " must not be set: " + why)
+	not := func(parameter, reason string) error {
+		return errors.New(name + ": " + parameter + " must not be set: " + reason)
 	}
 	switch {
 	case config.AllowAllFiles:
 		return not("allowAllFiles", "the server could then read every file that this process can read")
 	case config.AllowOldPasswords:
-		return not("allowOldPasswords", "the password could be computed from what is sent; give the account a newer kind of password")
+		return not("allowOldPasswords", "an attacker could compute the password from the network traffic; give the account a newer kind of password")
 	case config.AllowFallbackToPlaintext && config.TLSConfig != "preferred":
 		return not("allowFallbackToPlaintext", "an attacker could then switch TLS off; "+
 			"use tls=preferred where encryption is optional, or tls=true")
 	case config.AllowCleartextPasswords && config.Net != "unix" && !verified(config.TLS):
-		return errors.New(name + ": allowCleartextPasswords needs tls=true, or another TLS configuration that verifies the server, " +
-			"because the password itself is sent")
+		return errors.New(name + ": allowCleartextPasswords must be used with tls=true or another TLS configuration that verifies the server, " +
+			"because the password is sent in clear text")
 	case config.MultiStatements:
 		return not("multiStatements", "Keyfold sends one statement at a time")
 	}

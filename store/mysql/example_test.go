@@ -25,5 +25,5 @@ func ExampleNewConnector() {
 	_, err = mysql.NewConnector("app:password@tcp(127.0.0.1:3306)/app?charset=gbk")
 	fmt.Println(err)
 	// Output:
-	// keyfold/mysql: the data source name must not ask for a character set other than utf8mb4: remove charset and collation, or set them to utf8mb4 and one of its collations
+	// keyfold/mysql: the data source name must not set a character set other than utf8mb4: remove charset and collation, or set them to utf8mb4 and one of its collations
 }

@@ -11,22 +11,22 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// feedWindow is how long the feed waits for a change whose number was handed
-// out and that has not been committed.
+// feedWindow is the time for which the feed looks for a change that has a number and is
+// not committed yet.
 const feedWindow = 10 * time.Minute
 
-// sequence reads the changes by their number, which InnoDB hands out when a
-// row is inserted, long before it may be committed.
+// sequence reads the changes by their number. InnoDB assigns it when a row is inserted,
+// which may be long before the commit.
 func sequence(db mysqldb.DBTX, clock func() int64) sqlstore.SequenceFeed {
 	return sqlstore.SequenceFeed{
 		Querier: mysqldb.New(db), Window: feedWindow, Clock: clock, Within: within(db),
 	}
 }
 
-// freshFeed reads the changes in a transaction of its own. Whatever autocommit
-// and the session's isolation are, each statement of it sees what is committed
-// by then, so a feed can never stand still in an old snapshot. The transaction
-// is not read-only: a proxy may send one that is to a replica, which is behind.
+// freshFeed reads the changes in a transaction of its own, whose isolation level lets
+// each statement read the latest committed state. The settings of the session cannot
+// make the feed read from an old snapshot. The transaction is not read-only, because a
+// proxy may send read-only transactions to a replica, which may be behind.
 type freshFeed struct {
 	begin func(ctx context.Context) (sqlstore.Session, error)
 }
@@ -58,8 +58,8 @@ func (f freshFeed) in(ctx context.Context, fn func(sqlstore.Feed) error) error {
 	return fn(session.Feed)
 }
 
-// within reads all ranges in one statement. sqlc cannot write it, because
-// their number is in the text.
+// within reads all ranges in one statement. sqlc cannot generate it, because its text
+// depends on the number of ranges.
 func within(db mysqldb.DBTX) func(context.Context, []sqlstore.Range, int) ([]model.Change, error) {
 	return func(ctx context.Context, ranges []sqlstore.Range, limit int) ([]model.Change, error) {
 		var args []any

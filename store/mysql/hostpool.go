@@ -17,19 +17,19 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// hostPool is a pool that the program made with the driver's own connector. Its
-// sessions are what the server and the program make of them, at any time, so:
-//   - every statement with arguments is prepared: the driver never puts text into it;
-//   - a connection is used when its session was checked within trustTime, and
-//     closed when it does not fit;
-//   - a verify, which has no time for that, asks in its own statement whether the
-//     session sees what is committed now.
+// hostPool is a pool that the program made with the driver's own connector. The server
+// and the program can change its sessions at any time. Therefore:
+//   - every statement with arguments is prepared, so that the driver inserts no text;
+//   - a connection is used only if its session was checked within trustTime, and an unfit
+//     connection is closed;
+//   - a verify does not check the session, but its statement has a condition that the
+//     session reads the latest committed state.
 type hostPool struct {
 	db     *sql.DB
 	rules  rules
 	shared *connections
 	clock  func() int64
-	verify *mysqldb.Queries // finds a row only on a session that sees what is committed now
+	verify *mysqldb.Queries // finds rows only on a session that reads the latest committed state
 
 	checked struct {
 		sync.Mutex
@@ -37,26 +37,28 @@ type hostPool struct {
 	}
 }
 
-// trustTime is how long a session counts as checked. The program may change a
-// setting at any time, and a connection is not told apart from its successor.
+// trustTime is the time for which a session counts as checked. It is short, because the
+// program may change a setting at any time, and a new connection may have the identity
+// of an old one.
 const trustTime = time.Second
 
-// newHostPool refuses a pool whose session does not fit.
+// newHostPool returns an error if a session of the pool is unfit.
 func newHostPool(ctx context.Context, db *sql.DB) (*hostPool, error) {
 	p := &hostPool{db: db, rules: rulesOf("", nil), shared: new(connections), clock: sqlstore.NewClock()}
 	p.checked.at = map[any]time.Time{}
 	conn, err := p.conn(ctx)
 	if unfit, ok := errors.AsType[*sessionError](err); ok {
-		return nil, fmt.Errorf("%s: %w: make the pool with mysql.NewConnector, which sets what a session may set, "+
-			"or set it in the data source name", name, unfit)
-	} else if err != nil {
-		return nil, unanswered(err)
+		return nil, fmt.Errorf("%s: %w: make the pool with mysql.NewConnector, which corrects settings, "+
+			"or correct them in the data source name", name, unfit)
+	}
+	if err != nil {
+		return nil, connectError(err)
 	}
 	defer conn.Close()
 	err = conn.Raw(func(raw any) error {
 		found, err := p.rules.read(ctx, raw)
-		p.shared.packets.saw(found)
-		p.rules = rulesOf(found[defaultDatabase], nil) // later connections must lead to the same one
+		p.shared.packets.remember(found)
+		p.rules = rulesOf(found[defaultDatabase], nil) // later connections must use the same database
 		p.verify = mysqldb.New(conditional{sqlstore.NewPrepared(db), p.rules.condition(found)})
 		return err
 	})
@@ -73,36 +75,25 @@ func (p *hostPool) conn(ctx context.Context) (*sql.Conn, error) {
 		if p.isChecked(raw) {
 			return nil
 		}
-		err := p.rules.check(ctx, raw)
-		if err == nil {
-			p.setChecked(raw)
+		if err := p.rules.check(ctx, raw); err != nil {
+			return err
 		}
-		return err
+		p.setChecked(raw)
+		return nil
 	})
 }
 
-// fitConn returns a connection that check finds no fault with. Others are
-// closed, up to three: a program may have changed the settings of a few.
+// fitConn returns a connection that passes the check. It closes up to three connections
+// that do not, because the program may have changed the settings of some.
 func fitConn(ctx context.Context, db *sql.DB, check func(raw any) error) (conn *sql.Conn, err error) {
 	for range 3 {
 		if conn, err = db.Conn(ctx); err != nil {
 			return nil, err
 		}
-		var failed error
-		err = conn.Raw(func(raw any) error {
-			failed = check(raw)
-			if _, unfit := errors.AsType[*sessionError](failed); unfit {
-				return driver.ErrBadConn // the pool closes it
-			}
-			return failed
-		})
-		if err == nil {
+		if err = checkConn(conn, check); err == nil {
 			return conn, nil
 		}
 		_ = conn.Close()
-		if failed != nil {
-			err = failed
-		}
 		if _, unfit := errors.AsType[*sessionError](err); !unfit {
 			return nil, err
 		}
@@ -110,18 +101,35 @@ func fitConn(ctx context.Context, db *sql.DB, check func(raw any) error) (conn *
 	return nil, err
 }
 
-// checkFor returns a part of [keyfold.Store.Check]: whether a session of the pool
-// is fit. What the pool makes of new connections can change at any time.
+// checkConn calls check with the connection of the driver. The pool closes the connection
+// if it is unfit.
+func checkConn(conn *sql.Conn, check func(raw any) error) error {
+	var checkErr error
+	err := conn.Raw(func(raw any) error {
+		checkErr = check(raw)
+		if _, unfit := errors.AsType[*sessionError](checkErr); unfit {
+			return driver.ErrBadConn
+		}
+		return checkErr
+	})
+	if checkErr != nil {
+		return checkErr
+	}
+	return err
+}
+
+// checkFor returns the part of [keyfold.Store.Check] that checks a session of the pool.
 func checkFor(db *sql.DB, rules rules) func(context.Context) error {
 	return func(ctx context.Context) error {
 		conn, err := fitConn(ctx, db, func(raw any) error { return rules.check(ctx, raw) })
 		if _, unfit := errors.AsType[*sessionError](err); unfit {
 			return fmt.Errorf("%w: %w", keyfold.ErrCheckFailed, err)
 		}
-		if err == nil {
-			_ = conn.Close()
+		if err != nil {
+			return err
 		}
-		return err
+		_ = conn.Close()
+		return nil
 	}
 }
 
@@ -142,14 +150,14 @@ func (p *hostPool) setChecked(conn any) {
 	p.checked.Lock()
 	defer p.checked.Unlock()
 	for other, at := range p.checked.at {
-		if time.Since(at) >= trustTime { // and it may be closed by now
+		if time.Since(at) >= trustTime { // the connection may be closed
 			delete(p.checked.at, other)
 		}
 	}
 	p.checked.at[conn] = time.Now()
 }
 
-// begin is [sqlstore.Engine.Begin].
+// begin implements [sqlstore.Engine.Begin].
 func (p *hostPool) begin(ctx context.Context) (sqlstore.Session, error) {
 	conn, err := p.conn(ctx)
 	if err != nil {
@@ -172,7 +180,8 @@ func (p *hostPool) begin(ctx context.Context) (sqlstore.Session, error) {
 	return session, nil
 }
 
-// read is [sqlstore.Engine.Read]. A verify takes no connection but its own.
+// read implements [sqlstore.Engine.Read]. It acquires a connection only if fn needs one; a
+// verify does not.
 func (p *hostPool) read(ctx context.Context, fn func(*sqlstore.Session) error) error {
 	lazy := &lazyConn{pool: p}
 	prepared := sqlstore.NewPrepared(lazy)
@@ -182,14 +191,14 @@ func (p *hostPool) read(ctx context.Context, fn func(*sqlstore.Session) error) e
 	return fn(&sqlstore.Session{Querier: hostReads{queries, p.verify}, Feed: freshFeed{p.begin}})
 }
 
-// hostReads verifies by a statement of its own.
+// hostReads verifies with the conditional statement.
 type hostReads struct {
 	*mysqldb.Queries
 	verify *mysqldb.Queries
 }
 
-// VerifyRow reads once more, on a session that is checked, where the statement
-// found nothing: the key is unknown, or the session does not see it as it is.
+// VerifyRow reads the row again on a checked session if the conditional statement found
+// nothing. The key may be unknown, or the session may be unfit.
 func (r hostReads) VerifyRow(ctx context.Context, id string) (model.Verify, error) {
 	row, err := r.verify.VerifyRow(ctx, id)
 	if errors.Is(err, sql.ErrNoRows) || number(err) == codeUnknownVariable {
@@ -198,7 +207,7 @@ func (r hostReads) VerifyRow(ctx context.Context, id string) (model.Verify, erro
 	return row, err
 }
 
-// conditional adds a condition to a query that ends with its WHERE.
+// conditional adds a condition to queries that end with a WHERE clause.
 type conditional struct {
 	*sqlstore.Prepared
 	condition string
@@ -208,18 +217,22 @@ func (c conditional) QueryRowContext(ctx context.Context, query string, args ...
 	return c.Prepared.QueryRowContext(ctx, query+c.condition, args...)
 }
 
-// lazyConn takes a connection when the first statement needs one.
+// lazyConn acquires a connection for the first statement.
 type lazyConn struct {
 	pool *hostPool
 	conn *sql.Conn
 }
 
 func (l *lazyConn) get(ctx context.Context) (*sql.Conn, error) {
-	var err error
-	if l.conn == nil {
-		l.conn, err = l.pool.conn(ctx)
+	if l.conn != nil {
+		return l.conn, nil
 	}
-	return l.conn, err
+	conn, err := l.pool.conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.conn = conn
+	return conn, nil
 }
 
 func (l *lazyConn) close() {
@@ -236,9 +249,8 @@ func (l *lazyConn) PrepareContext(ctx context.Context, query string) (*sql.Stmt,
 	return conn.PrepareContext(ctx, query)
 }
 
-// hostTx prepares statements in a transaction of the program, once its session
-// was found fit. What the transaction itself decides, such as autocommit, is
-// the program's business.
+// hostTx prepares statements in a transaction of the program after it has checked the
+// session. It does not check settings that a transaction overrides, such as autocommit.
 type hostTx struct {
 	*sql.Tx
 	fit atomic.Bool
@@ -254,8 +266,7 @@ func (t *hostTx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, e
 	return t.Tx.PrepareContext(ctx, query)
 }
 
-// check reads the settings that every server knows, because one statement is
-// all that it may cost.
+// check reads only settings that every server knows, so that one statement is enough.
 func (t *hostTx) check(ctx context.Context) error {
 	names := []string{"character_set_client", "character_set_connection", "sql_mode", selectLimit, "unique_checks", "sql_log_bin"}
 	var values [6]string
@@ -268,9 +279,8 @@ func (t *hostTx) check(ctx context.Context) error {
 		found[selectLimit] = "0"
 	case err != nil:
 		return err
-	}
-	for i, name := range names {
-		if err == nil {
+	default:
+		for i, name := range names {
 			found[name] = values[i]
 		}
 	}

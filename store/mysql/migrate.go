@@ -9,10 +9,9 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// migrator migrates under a lock that the server keeps for a connection, and on
-// a Galera cluster under a lease as well. Each
-// statement commits by itself, so a crash leaves the first ones behind; they
-// are safe to repeat, and the version is written last.
+// migrator migrates under a lock of the connection, and on a Galera cluster under a lease
+// as well. MySQL commits each statement by itself, so a crash may leave a migration half
+// done. All statements can be repeated, and the version is written last.
 type migrator struct{ db *sql.DB }
 
 func (m migrator) Version(ctx context.Context) (sqlstore.Version, error) { return version(ctx, m.db) }
@@ -22,7 +21,7 @@ type querier interface {
 }
 
 func version(ctx context.Context, db querier) (version sqlstore.Version, err error) {
-	err = again(ctx, func() error {
+	err = retry(ctx, func() error {
 		return db.QueryRowContext(ctx, "SELECT schema_version, oldest_version FROM keyfold_meta WHERE id = 1").
 			Scan(&version.Schema, &version.Oldest)
 	})
@@ -32,7 +31,8 @@ func version(ctx context.Context, db querier) (version sqlstore.Version, err err
 	return version, err
 }
 
-// The name of a lock is the server's, not the database's, and has 64 bytes.
+// Locks belong to the server, so the name contains a hash of the database. It must have
+// at most 64 bytes.
 const lockName = "CONCAT('keyfold.', SHA1(DATABASE()))"
 
 func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
@@ -41,13 +41,14 @@ func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
 		return nil, err
 	}
 	var got sql.NullInt64
-	err = again(ctx, func() error { return conn.QueryRowContext(ctx, "SELECT GET_LOCK("+lockName+", 60)").Scan(&got) })
-	if err == nil && got.Int64 != 1 {
-		err = errors.New("another process holds the lock for migrations, or the data source name names no database")
-	}
+	err = retry(ctx, func() error { return conn.QueryRowContext(ctx, "SELECT GET_LOCK("+lockName+", 60)").Scan(&got) })
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
+	}
+	if got.Int64 != 1 {
+		_ = conn.Close()
+		return nil, errors.New("another process holds the lock for migrations, or the data source name does not name a database")
 	}
 	locked := migration{conn: conn}
 	if err := locked.lockCluster(ctx); err != nil {
@@ -59,7 +60,7 @@ func (m migrator) Lock(ctx context.Context) (sqlstore.Migration, error) {
 
 type migration struct {
 	conn  *sql.Conn
-	lease *lease // nil where there is one server
+	lease *lease // nil unless the server is a Galera node
 }
 
 func (m *migration) lockCluster(ctx context.Context) error {
@@ -68,25 +69,26 @@ func (m *migration) lockCluster(ctx context.Context) error {
 		return err
 	}
 	lease, err := acquire(ctx, m.conn)
-	if err == nil {
-		m.lease = &lease
+	if err != nil {
+		return err
 	}
-	return err
+	m.lease = &lease
+	return nil
 }
 
 func (m migration) Version(ctx context.Context) (sqlstore.Version, error) {
 	return version(ctx, m.conn)
 }
 
-// Exec takes "exists already" of a column or an index for done: MySQL has no IF
-// NOT EXISTS for them, and whatever ran before a crash runs again.
+// Exec ignores errors about columns and indexes that already exist. Statements that ran
+// before a crash run again, and MySQL does not have IF NOT EXISTS for them.
 func (m migration) Exec(ctx context.Context, statement string) error {
 	if m.lease != nil {
 		if err := m.lease.keep(ctx); err != nil {
 			return err
 		}
 	}
-	err := again(ctx, func() error {
+	err := retry(ctx, func() error {
 		_, err := m.conn.ExecContext(ctx, statement)
 		return err
 	})
@@ -103,7 +105,7 @@ func (m migration) Rollback(ctx context.Context) {
 		m.lease.release(ctx)
 	}
 	if _, err := m.conn.ExecContext(ctx, "DO RELEASE_LOCK("+lockName+")"); err != nil {
-		_ = m.conn.Raw(func(any) error { return driver.ErrBadConn }) // the lock ends with the connection
+		_ = m.conn.Raw(func(any) error { return driver.ErrBadConn }) // closing the connection releases the lock
 	}
 	_ = m.conn.Close()
 }

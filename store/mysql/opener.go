@@ -6,7 +6,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Opener opens stores for package fromenv, whose Opener it is.
+// Opener implements fromenv.Opener.
 type Opener struct{}
 
 // Engine returns "mysql".

@@ -11,41 +11,40 @@ import (
 	"strings"
 )
 
-// setting is a variable of a session on whose value a promise depends. A
-// server, an account or a data source name can give it another value, and
-// init_connect does so for every account without privileges.
+// setting is a session variable whose value Keyfold depends on. The server, the account,
+// the data source name or init_connect can set another value.
 type setting struct {
 	name   string
 	wanted string // completes "must be …" in an error
 	// fit reports whether Keyfold can work with the value.
 	fit func(value string, all variables) bool
-	// repair returns the statement that makes the value fit; nil where the
-	// session may not change it.
+	// repair returns the statement that corrects the value. It is nil if a session
+	// cannot change the variable.
 	repair func(value string, all variables) string
-	// current is a condition in SQL that is true where the setting lets a statement
-	// see what is committed now; empty where the setting does not decide that.
+	// current is a condition in SQL that is true if the setting lets statements read the
+	// latest committed state. It is empty if the setting has no influence on that.
 	current string
 }
 
-// variables are those of a session by name, as SHOW VARIABLES has them.
-// A server shows only the variables that it knows.
+// variables are the variables of a session by name, as SHOW VARIABLES returns them. A
+// server returns only the variables that it knows.
 type variables map[string]string
 
-// required returns the settings that a session needs, those first that later
-// repairs depend on.
+// required returns the settings that a session needs. Settings on which repairs of other
+// settings depend come first.
 func required() []setting {
 	return []setting{
-		// Names are escaped by the byte. Under gbk, big5 or sjis the last byte of
-		// a UTF-8 character takes the backslash that follows for a part of itself.
-		// Under every other character set text is stored as other bytes.
+		// The driver escapes text byte by byte. In gbk, big5 or sjis a backslash after
+		// the last byte of a UTF-8 character may become a part of that character, which
+		// allows SQL injection. Other character sets store different bytes.
 		{"character_set_client", "utf8mb4", is("utf8mb4"), always("SET NAMES utf8mb4"), ""},
 		{"character_set_connection", "utf8mb4", is("utf8mb4"), always("SET NAMES utf8mb4"), ""},
-		// Without autocommit all reads come from the snapshot of the first one.
+		// Without autocommit all reads use the snapshot of the first read.
 		{"in_transaction", "0", is("0"), always("ROLLBACK"), "@@in_transaction = 0"},
 		{"autocommit", "ON", is("ON"), always("SET autocommit = 1"), "@@autocommit = 1"},
-		// CHAIN begins a transaction after each COMMIT; RELEASE disconnects.
+		// CHAIN begins a new transaction after each COMMIT, and RELEASE disconnects.
 		{"completion_type", "NO_CHAIN", is("NO_CHAIN"), always("SET completion_type = 0"), ""},
-		// A verify must not see a key or an enabling that is rolled back later.
+		// A verify must not read changes that may be rolled back.
 		{"tx_isolation", "READ-COMMITTED or stricter", isNot("READ-UNCOMMITTED"), always("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"), "@@tx_isolation <> 'READ-UNCOMMITTED'"},
 		{"transaction_isolation", "READ-COMMITTED or stricter", isNot("READ-UNCOMMITTED"), always("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"), "@@transaction_isolation <> 'READ-UNCOMMITTED'"},
 		{"tx_read_only", "OFF", is("OFF"), always("SET SESSION TRANSACTION READ WRITE"), ""},
@@ -53,23 +52,23 @@ func required() []setting {
 		{"sql_mode", modesWanted, func(value string, _ variables) bool { return cleanModes(value) == value }, func(value string, _ variables) string {
 			return "SET sql_mode = '" + cleanModes(value) + "'"
 		}, ""},
-		// A lookup that loses rows takes keys for deleted ones.
+		// With a limit, existing keys may be missing from a result.
 		{selectLimit, unlimited, is(unlimited), always("SET sql_select_limit = " + unlimited), ""},
 		{bigSelects, "ON", is("ON"), always("SET sql_big_selects = 1"), ""},
 		{"sql_safe_updates", "OFF", is("OFF"), always("SET sql_safe_updates = 0"), ""},
-		// Without these checks two users may get one name.
+		// Without these checks two users could get the same name.
 		{"unique_checks", "ON", is("ON"), always("SET unique_checks = 1"), ""},
-		// Each text of a change must fit into a packet.
+		// Each text of a change must fit in a packet.
 		{packetVariable, "at least " + strconv.Itoa(leastPacket), fitsPacket, nil, ""},
 		{"max_statement_time", "0 or at least 30 seconds", noShortLimit(30), always("SET max_statement_time = 0"), ""},
 		{"max_execution_time", "0 or at least 30000 milliseconds", noShortLimit(30_000), always("SET max_execution_time = 0"), ""},
-		// A change that is not in the binary log is lost with a switch-over.
+		// Changes that are not in the binary log are lost after a switch-over.
 		{"sql_log_bin", "ON", is("ON"), always("SET sql_log_bin = 1"), ""},
 		// InnoDB refuses changes under READ COMMITTED with this format.
 		{"binlog_format", "ROW or MIXED", func(value string, all variables) bool {
 			return value != "STATEMENT" || all["log_bin"] != "ON"
 		}, nil, ""},
-		// The next ones let a session read what was true a while ago.
+		// The following settings make a session read an older state.
 		{"system_versioning_asof", "DEFAULT", is("DEFAULT"), always("SET system_versioning_asof = DEFAULT"), "@@system_versioning_asof = 'DEFAULT'"},
 		{"tidb_snapshot", "empty", is(""), always("SET tidb_snapshot = ''"), "@@tidb_snapshot = ''"},
 		{"tidb_read_staleness", "0", func(value string, _ variables) bool { return value == "" || value == "0" }, always("SET tidb_read_staleness = 0"), "@@tidb_read_staleness = 0"},
@@ -96,8 +95,8 @@ func always(statement string) func(string, variables) string {
 	return func(string, variables) string { return statement }
 }
 
-// noShortLimit refuses a limit that would end a statement before Keyfold's own
-// limit does, so that one large batch fails for ever.
+// noShortLimit refuses time limits that are shorter than Keyfold's own. With such a limit
+// a large batch could never be written.
 func noShortLimit(least float64) func(string, variables) bool {
 	return func(value string, _ variables) bool {
 		limit, err := strconv.ParseFloat(value, 64)
@@ -110,9 +109,9 @@ const unlimited = "18446744073709551615" // of sql_select_limit
 const modesWanted = "strict (STRICT_TRANS_TABLES or STRICT_ALL_TABLES), without NO_BACKSLASH_ESCAPES, EMPTY_STRING_IS_NULL, " +
 	"SIMULTANEOUS_ASSIGNMENT and the modes of other databases"
 
-// cleanModes returns the modes without those that change what a statement of
-// Keyfold means. Without a strict mode text that is too long is cut silently.
-// A mode that is not known here may do anything, so it goes.
+// cleanModes returns the modes that do not change the meaning of Keyfold's statements. It
+// adds a strict mode, because otherwise the server silently truncates long text. It
+// removes unknown modes.
 func cleanModes(modes string) string {
 	var kept []string
 	strict := false
@@ -135,11 +134,11 @@ func cleanModes(modes string) string {
 	return strings.Join(kept, ",")
 }
 
-// sessionError says which settings keep Keyfold from using a session.
+// sessionError lists the settings that make a session unfit.
 type sessionError struct{ faults []string }
 
 func (e *sessionError) Error() string {
-	return "the session does not fit: " + strings.Join(e.faults, ", ")
+	return "the session has unsuitable settings: " + strings.Join(e.faults, ", ")
 }
 
 func newSessionError(unfit []setting, found variables) error {
@@ -150,11 +149,11 @@ func newSessionError(unfit []setting, found variables) error {
 	return e
 }
 
-// rules are the settings that one pool expects of its sessions.
+// rules are the settings that the sessions of a pool must have.
 type rules []setting
 
-// rulesOf expects a default database, if one is named, and leaves out the
-// setting that the data source name decides on purpose.
+// rulesOf returns the rules for a default database, which may be empty, and the
+// parameters of a data source name. A parameter may override wsrep_sync_wait.
 func rulesOf(database string, params map[string]string) rules {
 	r := rules(required())
 	if _, set := params[syncWait]; set {
@@ -167,8 +166,8 @@ func rulesOf(database string, params map[string]string) rules {
 	return r
 }
 
-// condition returns what a query can add to its WHERE, so that it finds nothing
-// on a session that may not see what is committed now.
+// condition returns a condition to append to a WHERE clause. The query then finds nothing
+// in a session that may not read the latest committed state.
 func (r rules) condition(found variables) string {
 	var condition string
 	for _, s := range r {
@@ -179,8 +178,7 @@ func (r rules) condition(found variables) string {
 	return condition
 }
 
-// check returns a *sessionError where settings of a connection of the driver are
-// not fit.
+// check returns a *sessionError if a connection of the driver has unfit settings.
 func (r rules) check(ctx context.Context, conn any) error {
 	found, err := r.read(ctx, conn)
 	if err != nil {
@@ -192,9 +190,9 @@ func (r rules) check(ctx context.Context, conn any) error {
 	return nil
 }
 
-// mend changes the settings that are not fit, checks the result and returns it.
-func (r rules) mend(ctx context.Context, conn driverConn) (variables, error) {
-	for range 2 { // the first time some settings may be out of sight
+// repair corrects unfit settings, and returns the variables after another check.
+func (r rules) repair(ctx context.Context, conn driverConn) (variables, error) {
+	for range 2 { // unfit settings may hide others in the first round
 		found, err := r.read(ctx, conn)
 		if err != nil {
 			return nil, err
@@ -231,12 +229,12 @@ const (
 	bigSelects      = "sql_big_selects"
 )
 
-// read asks by SHOW, which leaves out variables that the server does not know.
-// Where a setting keeps SHOW from telling everything, it returns only those.
+// read returns the variables of a connection. It uses SHOW, which omits unknown variables.
+// If a setting would truncate the result of SHOW, read returns only that setting.
 func (r rules) read(ctx context.Context, raw any) (variables, error) {
 	conn, ok := raw.(driver.QueryerContext)
 	if !ok {
-		return nil, errors.New("the driver lacks QueryContext")
+		return nil, errors.New("the connection must implement driver.QueryerContext")
 	}
 	rows, err := texts(ctx, conn, "SELECT DATABASE(), @@"+selectLimit+", @@"+bigSelects)
 	if err != nil {
@@ -261,7 +259,7 @@ func (r rules) read(ctx context.Context, raw any) (variables, error) {
 		found[strings.ToLower(row[0])] = row[1]
 	}
 	if _, known := found["character_set_client"]; !known {
-		return nil, errors.New("the server does not report the settings of the session")
+		return nil, errors.New("the server must report the settings of the session")
 	}
 	return found, nil
 }

@@ -543,11 +543,11 @@ func TestOpenIsRefusedByAServerThatRefusesChanges(t *testing.T) {
 	refusedWith(t, dsn, "binlog_format", "ROW or MIXED")
 	set("binlog_format = MIXED")
 	set("read_only = 1")
-	refusedWith(t, dsn, "read_only = ON", "connect to the server that takes changes") // and the schema is missing
+	refusedWith(t, dsn, "read_only = ON", "connect to the server that accepts changes") // and the schema is missing
 	set("read_only = 0")
 	key := sqltest.Create(t, open(t, dsn))
 	set("read_only = 1")
-	refusedWith(t, dsn, "read_only = ON", "connect to the server that takes changes")
+	refusedWith(t, dsn, "read_only = ON", "connect to the server that accepts changes")
 	for _, rejects := range []bool{false, true} { // the driver then tells nothing
 		_, err := mysql.New(t.Context(), pool(t, dsn, func(config *driver.Config) { config.RejectReadOnly = rejects }))
 		if err == nil || !strings.Contains(err.Error(), "read_only = ON") {

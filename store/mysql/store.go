@@ -1,9 +1,9 @@
-// Package mysql keeps Keyfold's state in MariaDB or MySQL, by
-// go-sql-driver/mysql. It is tested on MariaDB 10.11; MySQL itself is not.
+// Package mysql is a [keyfold.Store] in MariaDB or MySQL. It uses go-sql-driver/mysql. It
+// is tested on MariaDB 10.11, and not on MySQL.
 //
-// On a Galera cluster reads wait for what other nodes have committed
-// (wsrep_sync_wait=1): without that a node answers with what was true a moment
-// ago, and a revoked key would pass.
+// On a Galera cluster, reads wait for the commits of other nodes (wsrep_sync_wait=1).
+// Without that setting a node may return an older state, in which a revoked key is still
+// valid.
 package mysql
 
 import (
@@ -40,32 +40,31 @@ type Store struct {
 
 var _ keyfold.LoggingStore = (*Store)(nil)
 
-// Open connects to the database that dsn names, in the form of the driver,
-// user:password@tcp(host:3306)/database, or as mysql://user:password@host:3306/database,
-// and brings the schema up to date. A role that may not create tables can open
-// a database whose schema is current. Arguments are put into the text of a
-// query by the driver (interpolateParams), which saves two round trips each. On
-// a Galera cluster wsrep_sync_wait is set to 1, unless dsn sets it.
+// Open connects to the database of dsn and migrates the schema. dsn has the form of the
+// driver, user:password@tcp(host:3306)/database, or is a URL,
+// mysql://user:password@host:3306/database. An account without the right to create
+// tables can open a database whose schema is current. The driver inserts arguments into
+// the text of queries (interpolateParams), which saves two round trips for each query.
+// On a Galera cluster Open sets wsrep_sync_wait to 1, unless dsn sets it.
 //
-// The settings of each session are checked, and set where that is possible:
-// see [NewConnector].
+// The settings of each session are checked, and corrected if possible; see
+// [NewConnector].
 //
-// The pool is set by parameters that have the names of pgxpool's:
-// pool_max_conns is the greatest number of connections (default 32),
-// pool_max_conn_lifetime the age at which one is closed (default 5m), and
-// pool_max_conn_idle_time how long one may be idle (default 1m).
+// These parameters of dsn configure the pool: pool_max_conns is the maximum number of
+// connections (default 32), pool_max_conn_lifetime is the age at which a connection is
+// closed (default 5m), and pool_max_conn_idle_time is the idle time after which it is
+// closed (default 1m).
 //
-// With tls=true the certificate must be valid for the host that dsn names.
-// Parameters that would let the server read files, or send the password where
-// it can be read, are refused: allowAllFiles, allowOldPasswords,
-// allowFallbackToPlaintext, multiStatements, and allowCleartextPasswords
-// without a verified certificate.
+// With tls=true the certificate must be valid for the host in dsn. Open refuses
+// parameters that would let the server read files, or that could reveal the password:
+// allowAllFiles, allowOldPasswords, allowFallbackToPlaintext, multiStatements, and
+// allowCleartextPasswords without a verified certificate.
 //
-// In a pool of at least eight connections, three are reserved for the change feed
-// and for changes.
+// In a pool of at least eight connections, three are reserved for the change feed and
+// for changes.
 //
-// Open takes at most ten seconds unless ctx has a deadline of its own. Errors
-// never hold the DSN or the password. The caller must call Close.
+// Open takes at most ten seconds unless ctx has a deadline of its own. Errors never
+// contain the DSN or the password. The caller must call Close.
 func Open(ctx context.Context, dsn string) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -83,17 +82,17 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	closeAll := db.Close
 	shared.setMax = func(n int) { setMax(db, n) }
 	if _, reserved := split(set.pool.maxConns); reserved > 0 {
-		apart := connect(connector, set.pool)
-		access := checkedPool(apart)
+		reserveDB := connect(connector, set.pool)
+		access := checkedPool(reserveDB)
 		reserve = &access
-		closeAll = func() error { return errors.Join(apart.Close(), db.Close()) }
+		closeAll = func() error { return errors.Join(reserveDB.Close(), db.Close()) }
 		shared.setMax = func(n int) {
 			ordinary, reserved := split(n)
-			if reserved == 0 { // the server allows fewer than the pool may open
+			if reserved == 0 { // the server refused connections, so n is small now
 				ordinary, reserved = max(1, n-1), 1
 			}
 			setMax(db, ordinary)
-			setMax(apart, reserved)
+			setMax(reserveDB, reserved)
 		}
 	}
 	shared.setMax(set.pool.maxConns)
@@ -105,8 +104,8 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	return store, nil
 }
 
-// split divides connections between the pool and the reserve that is set apart for
-// the feed and for changes. It sets none apart where there are few.
+// split divides connections between the ordinary pool and the reserve for the feed and
+// for changes. A small pool has no reserve.
 func split(conns int) (ordinary, reserved int) {
 	if conns < leastToSplit {
 		return conns, 0
@@ -115,7 +114,7 @@ func split(conns int) (ordinary, reserved int) {
 }
 
 const (
-	reservedConns = 3 // one for the feed, the others for changes
+	reservedConns = 3 // one for the feed, and two for changes
 	leastToSplit  = 8
 )
 
@@ -131,16 +130,14 @@ func setMax(db *sql.DB, conns int) {
 	db.SetMaxIdleConns(conns)
 }
 
-// New returns a Store in a database that the program has open, by the driver
-// go-sql-driver/mysql, and brings the schema up to date. The pool stays the
-// caller's: Close leaves it open.
+// New returns a Store in an open pool of the driver go-sql-driver/mysql, and migrates the
+// schema. The pool still belongs to the caller; Close does not close it.
 //
 // Make the pool with [NewConnector], which sets and checks the settings of each session.
-// New cannot change the sessions of another pool: it refuses a pool whose session
-// does not fit, with an error that names the setting and the value that it must have. On a
-// Galera cluster wsrep_sync_wait must be 1. On such a pool every statement with
-// arguments is prepared, whatever interpolateParams is, and most calls take
-// another round trip for that.
+// New cannot change the sessions of other pools. It refuses such a pool if a session is
+// unfit, with an error that names the setting and the required value. On a Galera
+// cluster wsrep_sync_wait must be 1. On such a pool all statements with arguments are
+// prepared, even with interpolateParams, so most calls need one more round trip.
 func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -157,17 +154,17 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	return nil, errors.New(name + ": the pool must use the driver github.com/go-sql-driver/mysql")
 }
 
-// access is the ways to a database by one pool.
+// access contains the functions that use one pool.
 type access struct {
 	db     *sql.DB
 	shared *connections
 	pool   sqlstore.Session
-	read   func(ctx context.Context, fn func(*sqlstore.Session) error) error // nil where pool will do
+	read   func(ctx context.Context, fn func(*sqlstore.Session) error) error // nil if reads can use pool
 	begin  func(ctx context.Context) (sqlstore.Session, error)
 	check  func(ctx context.Context) error
 }
 
-// checkedPool returns the access by a pool of [NewConnector].
+// checkedPool returns the access for a pool of [NewConnector].
 func checkedPool(db *sql.DB) access {
 	checked := db.Driver().(checkedDriver)
 	clock := sqlstore.NewClock()
@@ -184,8 +181,8 @@ func checkedPool(db *sql.DB) access {
 	}
 }
 
-// unanswered wraps an error of a connection that could not be made or used.
-func unanswered(err error) error {
+// connectError wraps an error of a connection that could not be made or used.
+func connectError(err error) error {
 	if _, unfit := errors.AsType[*sessionError](err); unfit {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -195,18 +192,12 @@ func unanswered(err error) error {
 	return fmt.Errorf("%s: the server does not answer: %w", name, err)
 }
 
-// start returns a Store. reserve is nil where nothing is set apart.
+// start returns a Store. reserve is nil if there is only one pool.
 func start(ctx context.Context, a access, reserve *access, closeAll func() error) (*Store, error) {
-	if err := again(ctx, func() error { return a.db.PingContext(ctx) }); err != nil {
-		return nil, unanswered(err)
+	if err := retry(ctx, func() error { return a.db.PingContext(ctx) }); err != nil {
+		return nil, connectError(err)
 	}
-	from, to, err := sqlstore.Migrate(ctx, migrator{a.db}, migrations.MySQL())
-	if err == nil {
-		err = transactional(ctx, a.db)
-	}
-	if err == nil {
-		err = probe(ctx, a)
-	}
+	from, to, err := migrate(ctx, a)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, refused(ctx, a.db, err))
 	}
@@ -236,7 +227,19 @@ func start(ctx context.Context, a access, reserve *access, closeAll func() error
 	return &Store{Store: sqlstore.New(engine), db: a.db, shared: a.shared, from: from, to: to}, nil
 }
 
-// pool prepares the query of a verify. The others run too seldom for that.
+// migrate migrates the schema and checks that the database accepts changes.
+func migrate(ctx context.Context, a access) (from, to int64, err error) {
+	from, to, err = sqlstore.Migrate(ctx, migrator{a.db}, migrations.MySQL())
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := checkEngines(ctx, a.db); err != nil {
+		return 0, 0, err
+	}
+	return from, to, probe(ctx, a)
+}
+
+// pool prepares only the query of a verify, because the other queries run rarely.
 type pool struct {
 	*mysqldb.Queries
 	prepared *mysqldb.Queries
@@ -246,38 +249,38 @@ func (p pool) VerifyRow(ctx context.Context, id string) (model.Verify, error) {
 	return p.prepared.VerifyRow(ctx, id)
 }
 
-// Migration returns the version of the schema that was found when the Store was
-// made, 0 where there was none, and the one that it has since then.
+// Migration returns the versions of the schema before and after the Store was opened.
+// The version of a new database is 0.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
 // Probe implements [keyfold.ProbingStore].
 func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
 
-// SetLogger implements [keyfold.LoggingStore]. The messages are those of the driver,
-// and about connections that the server refuses or that are replaced.
+// SetLogger implements [keyfold.LoggingStore]. The messages are those of the driver, and
+// warnings about connections that the server refuses or that are replaced.
 func (s *Store) SetLogger(logger *slog.Logger) { s.shared.log.SetLogger(logger) }
 
-// DB returns the pool of connections, for the program's own tables and for
-// transactions that Keyfold takes part in by [Tx]. It belongs to the Store,
-// unless that was made by [New].
+// DB returns the pool. The program can use it for its own tables and for transactions
+// that it shares with Keyfold by [Tx]. It belongs to the Store, unless the Store was made
+// by [New].
 func (s *Store) DB() *sql.DB { return s.db }
 
-// Tx returns a [keyfold.Tx] for a transaction that the caller began and will
-// end. Every change runs behind a savepoint, so one that fails leaves nothing
-// behind in the caller's work.
+// Tx returns a [keyfold.Tx] for a transaction that the caller begins and ends. Every
+// change runs behind a savepoint, so that a change that fails has no effect on the rest
+// of the transaction.
 //
-// A deadlock ends the whole transaction, and MySQL commits each statement by
-// itself from then on. So after [keyfold.ErrRetry] nothing more reaches the
-// connection, and the caller has to roll back and begin again.
+// A deadlock ends the whole transaction, and MySQL then commits each statement by itself.
+// After [keyfold.ErrRetry] the Store therefore sends no more statements, and the caller
+// must roll back and begin again.
 //
-// Other processes hear of its changes at their first poll after the commit, if
-// that comes within ten minutes of the change. Of a later one they do not hear,
-// and may remember a key as it was for up to Options.CacheMaxAge. A process that
-// starts while the transaction is open looks ten thousand changes back.
+// Other processes learn of the changes at their first poll after the commit, if the
+// transaction commits within ten minutes of the change. They miss changes that are
+// committed later, and may use a cached key for up to Options.CacheMaxAge. A process that
+// starts during the transaction looks back ten thousand changes.
 //
-// The session of tx is the caller's and may have any character set, so every
-// statement with arguments is prepared, and every call fails while the session
-// does not fit: the error names the setting. See [NewConnector].
+// The session belongs to the caller and may have any character set, so every statement
+// with arguments is prepared. Every call fails if the session is unfit; the error names
+// the setting. See [NewConnector].
 func Tx(tx *sql.Tx) keyfold.Tx {
 	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.MySQL(), Class: class},
 		session(tx, sqlstore.NewPrepared(&hostTx{Tx: tx}), sqlstore.NewClock(), smallBatches()))
@@ -294,8 +297,7 @@ func begin(ctx context.Context, db *sql.DB, clock func() int64, shared *connecti
 	return session, nil
 }
 
-// session returns a session in a transaction whose statements with arguments
-// run by db.
+// session returns a session in a transaction. db runs the statements with arguments.
 func session(tx *sql.Tx, db mysqldb.DBTX, clock func() int64, shared *connections) sqlstore.Session {
 	return sqlstore.Session{
 		Querier: mysqldb.New(db),

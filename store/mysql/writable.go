@@ -17,36 +17,36 @@ const (
 	codeInnoDBReadOnly = 1015 // ER_CANT_LOCK, of innodb_read_only
 )
 
-// probe begins a transaction as every change does, and changes no row in it. A
-// server that would refuse every change refuses this one, for whichever reason.
+// probe runs an update that changes no row in a transaction. It fails if the server
+// refuses all changes for any reason.
 func probe(ctx context.Context, a access) error {
 	session, err := a.begin(ctx)
-	if err == nil {
-		err = session.Exec(ctx, "UPDATE keyfold_meta SET pruned_seq = pruned_seq WHERE id = 0")
-		_ = session.Rollback(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
 	}
-	return err
+	defer session.Rollback(context.WithoutCancel(ctx))
+	return session.Exec(ctx, "UPDATE keyfold_meta SET pruned_seq = pruned_seq WHERE id = 0")
 }
 
-// refused adds to the refusal of a change what would help against it.
+// refused adds advice to the error of a change that the server refused.
 func refused(ctx context.Context, db *sql.DB, err error) error {
 	switch code := number(err); {
 	case code == codeTableDenied:
-		return fmt.Errorf("the account may not change the tables of Keyfold; it needs SELECT, INSERT, UPDATE and DELETE on them: %w", err)
+		return fmt.Errorf("the account must have SELECT, INSERT, UPDATE and DELETE on the tables of Keyfold: %w", err)
 	case code == codeNotLogged:
 		return fmt.Errorf("the server refuses changes because binlog_format is STATEMENT; it must be ROW or MIXED: %w", err)
 	case code == codeReadOnly, code == codeReadOnlyTx, code == codeReadOnlyEngine, code == codeInnoDBReadOnly,
-		errors.Is(err, driver.ErrBadConn): // with rejectReadOnly, in a pool of the program's own, the driver does not tell the reason
-		if options, asked := readOnly(ctx, db); asked == nil && len(options) > 0 {
+		errors.Is(err, driver.ErrBadConn): // with rejectReadOnly in the program's pool, the driver hides the reason
+		if options, readErr := readOnly(ctx, db); readErr == nil && len(options) > 0 {
 			return fmt.Errorf("the server refuses changes because of %s; "+
-				"connect to the server that takes changes, or set it to OFF there: %w", strings.Join(options, ", "), err)
+				"connect to the server that accepts changes, or turn the option off: %w", strings.Join(options, ", "), err)
 		}
 	}
 	return err
 }
 
-// readOnly returns the options of the server and the session that are on and
-// forbid changes. An account with the right to may change data all the same.
+// readOnly returns the active options of the server and the session that forbid changes.
+// Privileged accounts may still be able to change data.
 func readOnly(ctx context.Context, db *sql.DB) (on []string, err error) {
 	rows, err := db.QueryContext(ctx, "SHOW VARIABLES WHERE Variable_name IN "+
 		"('read_only', 'super_read_only', 'innodb_read_only', 'tx_read_only', 'transaction_read_only')")
@@ -66,9 +66,9 @@ func readOnly(ctx context.Context, db *sql.DB) (on []string, err error) {
 	return on, rows.Err()
 }
 
-// transactional returns an error where a table of Keyfold is not InnoDB's, which
-// enforce_storage_engine can cause: changes of it could not be undone.
-func transactional(ctx context.Context, db *sql.DB) error {
+// checkEngines returns an error if a table of Keyfold does not use InnoDB, because its
+// changes could not be rolled back. The option enforce_storage_engine can cause that.
+func checkEngines(ctx context.Context, db *sql.DB) error {
 	var table, engine string
 	err := db.QueryRowContext(ctx, "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = DATABASE()"+
 		" AND LEFT(table_name, 8) = 'keyfold_' AND table_type = 'BASE TABLE' AND engine <> 'InnoDB' ORDER BY table_name LIMIT 1").
