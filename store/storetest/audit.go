@@ -12,9 +12,9 @@ func auditCases() []testCase {
 	return []testCase{
 		{name: "entries are listed newest first, page by page, each once", run: auditIsOrdered},
 		{name: "entries are filtered by target", run: auditByTarget},
-		{name: "a walk over entries is not disturbed by newer ones", run: auditWalkIsStable},
-		{name: "an empty log is an empty page", run: emptyAudit, alone: true},
-		{name: "entries of a deleted key stay", run: auditOutlivesKey},
+		{name: "a walk over entries is not affected by newer entries", run: auditWalkIsStable},
+		{name: "an empty log returns an empty page", run: emptyAudit, alone: true},
+		{name: "the entries of a deleted key are kept", run: auditOutlivesKey},
 	}
 }
 
@@ -55,8 +55,8 @@ func auditIsOrdered(t *trial) {
 	want := []string{"key.create"}
 	for n := range 9 {
 		// Times run backwards: the order is that of numbers.
-		want = append(want, t.touch(a.ID, t.now().Add(-time.Duration(n)*time.Hour)))
-		t.touch(b.ID, t.now())
+		want = append(want, t.renew(a.ID, t.now().Add(-time.Duration(n)*time.Hour)))
+		t.renew(b.ID, t.now())
 	}
 	slices.Reverse(want)
 	for _, limit := range []int{1, 3, 10, 200} {
@@ -75,7 +75,7 @@ func auditIsOrdered(t *trial) {
 func auditByTarget(t *trial) {
 	keys := t.createMany(3)
 	for _, key := range keys {
-		t.touch(key.ID, t.now())
+		t.renew(key.ID, t.now())
 	}
 	for _, key := range keys {
 		for _, entry := range t.entries(keyfold.AuditScan{Target: key.ID, Limit: 50}, nil) {
@@ -100,11 +100,11 @@ func auditWalkIsStable(t *trial) {
 	key := t.create()
 	var want []string
 	for range 7 {
-		want = append(want, t.touch(key.ID, t.now()))
+		want = append(want, t.renew(key.ID, t.now()))
 	}
 	want = append([]string{"key.create"}, want...)
 	slices.Reverse(want)
-	got := t.entries(keyfold.AuditScan{Target: key.ID, Limit: 3}, func() { t.touch(key.ID, t.now()) })
+	got := t.entries(keyfold.AuditScan{Target: key.ID, Limit: 3}, func() { t.renew(key.ID, t.now()) })
 	if !slices.Equal(actions(got), want) {
 		t.Errorf("the walk showed %q, want %q", actions(got), want)
 	}

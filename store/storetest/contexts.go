@@ -14,22 +14,23 @@ func contextCases() []testCase {
 	return []testCase{
 		{name: "every method returns an error once its context is done, and changes nothing", run: doneContexts},
 		{name: "a method fails when its deadline has passed", run: passedDeadline},
-		{name: "a transaction whose context is done before the end keeps nothing", run: cancelledTransaction, tx: true},
-		{name: "a method that waits for another's lock gives up with its context", run: lockWaitEnds, tx: true},
-		{name: "a store answers when it is asked whether it works", run: pings},
+		{name: "a transaction whose context ends before the commit is rolled back", run: canceledTransaction, tx: true},
+		{name: "a method that waits for a lock returns when its context is done", run: lockWaitEnds, tx: true},
+		{name: "Ping of a working store succeeds", run: pings},
 		{name: "after Close every method returns an error, and Close may be called again", run: closedStore, alone: true},
 	}
 }
 
-// call is one method with arguments that would make it succeed.
+// call is a call of one method with arguments that are valid.
 type call struct {
 	name string
 	do   func(ctx context.Context) error
 }
 
-// subjects are what the calls of a store are about.
+// subjects are the records that calls read and change. The fields fresh, newcomer,
+// newToken and newSetting are not stored.
 type subjects struct {
-	live, disabled, fresh keyfold.KeyRecord // the last is not stored
+	live, disabled, fresh keyfold.KeyRecord
 	user, off, newcomer   keyfold.UserRecord
 	token, newToken       keyfold.OneTimeTokenRecord // of user
 	throttle              keyfold.Throttle
@@ -51,7 +52,7 @@ func (t *trial) subjects() subjects {
 	return s
 }
 
-// wantUnchanged checks that the subjects are as they were.
+// wantUnchanged checks that the subjects have not changed.
 func (t *trial) wantUnchanged(s subjects) {
 	t.Helper()
 	t.wantEqual("the key that was to change", t.wantKey(s.live.ID), s.live)
@@ -68,9 +69,8 @@ func (t *trial) wantUnchanged(s subjects) {
 	t.wantNoSetting(s.newSetting)
 }
 
-// calls returns every method of a store but Close, on those subjects, and Probe if
-// the store is a [keyfold.ProbingStore]. Called
-// one after the other they would change something each.
+// calls returns a call of every method of a store except Close, and of Probe if the store
+// is a [keyfold.ProbingStore]. Each call would succeed on its own.
 func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 	s, live, disabled, fresh := t.store, on.live, on.disabled, on.fresh
 	rotation := t.rotation(live)
@@ -152,25 +152,24 @@ func (t *trial) calls(on subjects, m keyfold.Mutation) []call {
 	return calls
 }
 
-// wantAllComplete reports methods of a store that are not among the calls.
-func (t *trial) wantAllComplete(calls []call) {
+// wantAllMethods checks that there is a call of every method of a store.
+func (t *trial) wantAllMethods(calls []call) {
 	t.Helper()
 	for method := range reflect.TypeFor[keyfold.Store]().Methods() {
 		if method.Name != "Close" && !slices.ContainsFunc(calls, func(c call) bool { return c.name == method.Name }) {
-			t.Errorf("the suite's own list of calls lacks %s", method.Name)
+			t.Errorf("the list of calls in the suite must contain %s", method.Name)
 		}
 	}
 }
 
-// wantAllRefused checks that every call fails with that context and that nothing of
-// it was kept.
+// wantAllRefused checks that every call with this context fails and changes nothing.
 func (t *trial) wantAllRefused(ctx context.Context) {
 	t.Helper()
 	on := t.subjects()
 	m := t.mutation(t.action(), on.live.ID)
 	cursor := t.cursor()
 	calls := t.calls(on, m)
-	t.wantAllComplete(calls)
+	t.wantAllMethods(calls)
 	for _, call := range calls {
 		if err := call.do(ctx); err == nil {
 			t.Errorf("%s: got no error, want one", call.name)
@@ -192,7 +191,7 @@ func passedDeadline(t *trial) {
 	t.wantAllRefused(ctx)
 }
 
-func cancelledTransaction(t *trial) {
+func canceledTransaction(t *trial) {
 	key := t.record()
 	m := t.mutation(t.action(), key.ID)
 	cursor := t.cursor()
@@ -233,7 +232,7 @@ func lockWaitEnds(t *trial) {
 			return fmt.Errorf("a method waited %v for a lock with a context of 100 ms", t.patience)
 		}
 	}))
-	// A store that does not lock may have made the change, whole.
+	// A store without locks may have made the whole change.
 	if disabled := !t.wantKey(key.ID).DisabledAt.IsZero(); disabled != (waited == nil) {
 		t.Errorf("SetKeyState during a transaction returned %v, and the key is disabled: %t", waited, disabled)
 	}

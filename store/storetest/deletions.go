@@ -9,12 +9,12 @@ import (
 
 func deletionCases() []testCase {
 	return []testCase{
-		{name: "a deletion removes the key from every answer", run: deletionRemovesKey},
+		{name: "a deletion removes the key from every result", run: deletionRemovesKey},
 		{name: "a deletion removes the totals", run: deletionRemovesTotals},
-		{name: "usage events and hours of a deleted key stay", run: deletionLeavesUsage},
-		{name: "a second deletion is not found and writes nothing", run: deletionOfUnknown},
-		{name: "one of eight racing deletions wins", run: racingDeletions},
-		{name: "usage that races with a deletion leaves no totals behind", run: deletionRacesUsage},
+		{name: "usage events and hours of a deleted key are kept", run: deletionLeavesUsage},
+		{name: "a second deletion returns ErrNotFound and writes nothing", run: deletionOfUnknown},
+		{name: "of eight concurrent deletions one succeeds", run: racingDeletions},
+		{name: "usage that is recorded during a deletion leaves no totals behind", run: deletionRacesUsage},
 	}
 }
 

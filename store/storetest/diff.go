@@ -7,10 +7,9 @@ import (
 	"time"
 )
 
-// diff returns a line for every field in which two values of one type differ.
-// Slices and maps that are nil equal empty ones: a database knows no
-// difference. Times are equal when they are the same instant, and got must be
-// in UTC.
+// diff returns a line for every field in which two values of one type differ. Nil slices
+// and maps equal empty ones, because databases do not distinguish them. Times are equal
+// if they are the same instant, but got must be in UTC.
 func diff(got, want any) []string {
 	return diffValues("", reflect.ValueOf(got), reflect.ValueOf(want))
 }
@@ -66,7 +65,7 @@ func diffScalars(path string, got, want reflect.Value) []string {
 	return []string{fmt.Sprintf("%s: got %s, want %s", path, show(got), show(want))}
 }
 
-// show prints a value on one line that stays readable.
+// show formats a value as one line of limited length.
 func show(value reflect.Value) string {
 	text := fmt.Sprintf("%#v", value.Interface())
 	_, isText := value.Interface().(fmt.Stringer)

@@ -13,24 +13,23 @@ import (
 
 func feedCases() []testCase {
 	return []testCase{
-		{name: "an empty cursor stands for now", run: emptyCursor},
+		{name: "an empty cursor returns no changes and the current cursor", run: emptyCursor},
 		{name: "each change after the cursor is returned", run: changesAfterCursor},
-		{name: "a change is returned whatever its time", run: changesOfAnyTime},
+		{name: "a change is returned for any value of its time", run: changesOfAnyTime},
 		{name: "a cursor can be used again", run: cursorIsReusable},
-		{name: "no change passed over, whatever the order of commits", run: nothingPassedOver},
-		{name: "the changes of a transaction that was open when the cursor was taken are returned", run: openTransactionIsTold, tx: true},
-		{name: "changes of one transaction are returned together", run: transactionIsToldWhole, tx: true},
-		{name: "changes that were rolled back are not returned", run: rolledBackIsNotTold, tx: true},
-		{name: "a cursor that means nothing flushes", run: garbageCursor},
-		{name: "a cursor of another store flushes", run: foreignCursor},
-		{name: "a feed that flushed goes on", run: feedGoesOn},
-		{name: "a new store has a feed", run: newFeed, alone: true},
+		{name: "every change is returned, in whatever order transactions commit", run: everyChangeIsReturned},
+		{name: "the changes of a transaction that was open when the cursor was taken are returned", run: openTransactionIsReturned, tx: true},
+		{name: "changes of one transaction are returned together", run: transactionIsReturnedWhole, tx: true},
+		{name: "changes that were rolled back are not returned", run: rolledBackIsNotReturned, tx: true},
+		{name: "a malformed cursor returns a change without a target", run: garbageCursor},
+		{name: "a cursor of another store returns a change without a target", run: foreignCursor},
+		{name: "a feed continues after a change without a target", run: feedGoesOn},
+		{name: "the feed of a new store works", run: newFeed, alone: true},
 	}
 }
 
-// touch changes a key in a small way, at a time of the caller's, and returns
-// the action by which the feed tells it.
-func (t *trial) touch(id string, at time.Time) string {
+// renew changes a key at the given time and returns the action of the mutation.
+func (t *trial) renew(id string, at time.Time) string {
 	t.Helper()
 	m := t.mutation(t.action(), id)
 	m.At = at
@@ -39,8 +38,8 @@ func (t *trial) touch(id string, at time.Time) string {
 	return m.Action
 }
 
-// follow reads the feed once and returns the next cursor.
-func (t *trial) follow(cursor string) string {
+// nextCursor reads the feed once and returns the next cursor.
+func (t *trial) nextCursor(cursor string) string {
 	t.Helper()
 	_, next, err := t.store.Changes(t.ctx, cursor)
 	t.wantNoError("Changes", err)
@@ -50,7 +49,8 @@ func (t *trial) follow(cursor string) string {
 	return next
 }
 
-// feedLost reports whether the cursor gets "anything may have changed".
+// feedLost reports whether the feed returns a change without a target, which means that
+// any key may have changed.
 func (t *trial) feedLost(cursor string) bool {
 	t.Helper()
 	changes, next, err := t.store.Changes(t.ctx, cursor)
@@ -67,7 +67,7 @@ func emptyCursor(t *trial) {
 	if cursor == "" {
 		t.Errorf("Changes of an empty cursor returned an empty cursor")
 	}
-	action := t.touch(key.ID, t.now())
+	action := t.renew(key.ID, t.now())
 	if got := t.changes(cursor, action); len(got) != 1 {
 		t.Errorf("the first change after the cursor was returned %d times, want once", len(got))
 	}
@@ -79,7 +79,7 @@ func changesAfterCursor(t *trial) {
 	for round := range 3 {
 		var actions []string
 		for _, key := range keys {
-			actions = append(actions, t.touch(key.ID, t.now()))
+			actions = append(actions, t.renew(key.ID, t.now()))
 		}
 		changes, next, err := t.store.Changes(t.ctx, cursor)
 		t.wantNoError("Changes", err)
@@ -99,13 +99,13 @@ func changesAfterCursor(t *trial) {
 
 func changesOfAnyTime(t *trial) {
 	key := t.create()
-	for _, late := range []time.Duration{-1000 * time.Hour, -time.Minute, 0, time.Minute, 1000 * time.Hour, -time.Second} {
-		cursor := t.follow(t.cursor())
-		at := t.now().Add(late)
-		action := t.touch(key.ID, at)
+	for _, offset := range []time.Duration{-1000 * time.Hour, -time.Minute, 0, time.Minute, 1000 * time.Hour, -time.Second} {
+		cursor := t.nextCursor(t.cursor())
+		at := t.now().Add(offset)
+		action := t.renew(key.ID, at)
 		got := t.changes(cursor, action)
 		if len(got) != 1 || !got[0].At.Equal(at) {
-			t.Errorf("a change with a time %v from now: got %v, want it returned with that time", late, got)
+			t.Errorf("a change with a time %v from now: got %v, want it returned with that time", offset, got)
 		}
 	}
 }
@@ -113,8 +113,8 @@ func changesOfAnyTime(t *trial) {
 func cursorIsReusable(t *trial) {
 	key := t.create()
 	cursor := t.cursor()
-	first, second := t.touch(key.ID, t.now()), t.touch(key.ID, t.now())
-	t.follow(cursor)
+	first, second := t.renew(key.ID, t.now()), t.renew(key.ID, t.now())
+	t.nextCursor(cursor)
 	for range 2 {
 		if len(t.changes(cursor, first)) != 1 || len(t.changes(cursor, second)) != 1 {
 			t.Errorf("a cursor that was used before passed over a change")
@@ -122,7 +122,7 @@ func cursorIsReusable(t *trial) {
 	}
 }
 
-func nothingPassedOver(t *trial) {
+func everyChangeIsReturned(t *trial) {
 	writers, rounds := 8, t.scale(15)
 	keys := t.createMany(writers)
 	prefix := t.action()
@@ -199,7 +199,7 @@ func (t *trial) writeRound(key keyfold.KeyRecord, writer, round int, at time.Tim
 	})
 }
 
-func openTransactionIsTold(t *trial) {
+func openTransactionIsReturned(t *trial) {
 	key, other := t.create(), t.create()
 	m, overtaking := t.mutation(t.action(), key.ID), t.mutation(t.action(), other.ID)
 	var cursor string
@@ -235,7 +235,7 @@ func (t *trial) wantChange(cursor, action string) {
 	}
 }
 
-func transactionIsToldWhole(t *trial) {
+func transactionIsReturnedWhole(t *trial) {
 	keys := t.createMany(3)
 	cursor := t.cursor()
 	m := t.mutation(t.action(), "")
@@ -251,7 +251,7 @@ func transactionIsToldWhole(t *trial) {
 	t.wantChanges(cursor, m, t.ids(keys)...)
 }
 
-func rolledBackIsNotTold(t *trial) {
+func rolledBackIsNotReturned(t *trial) {
 	key := t.create()
 	cursor := t.cursor()
 	m := t.mutation(t.action(), key.ID)
@@ -262,7 +262,7 @@ func rolledBackIsNotTold(t *trial) {
 	t.wantError("InTx", err, refused)
 	t.wantNoRows(cursor, m)
 	// Nor is it returned later, behind another change.
-	t.touch(key.ID, t.now())
+	t.renew(key.ID, t.now())
 	t.wantNoRows(cursor, m)
 }
 
@@ -298,7 +298,7 @@ func feedGoesOn(t *trial) {
 	if t.feedLost(cursor) {
 		t.Errorf("the cursor that came with a flush flushes again")
 	}
-	action := t.touch(key.ID, t.now())
+	action := t.renew(key.ID, t.now())
 	t.wantChange(cursor, action)
 }
 
@@ -313,6 +313,6 @@ func newFeed(t *trial) {
 		cursor = next
 	}
 	key := t.create()
-	action := t.touch(key.ID, t.now())
+	action := t.renew(key.ID, t.now())
 	t.wantChange(cursor, action)
 }

@@ -8,7 +8,7 @@ import (
 
 func hashCases() []testCase {
 	return []testCase{
-		{name: "a rehash replaces the hash that is still the old one, and no other field", run: rehashReplaces},
+		{name: "a rehash replaces the hash if it is the old one, and no other field", run: rehashReplaces},
 		{name: "a rehash of another hash changes nothing and returns no error", run: rehashComparesWhole},
 		{name: "a rehash of an unknown key returns no error", run: rehashOfUnknown},
 		{name: "a rehash writes neither a change row nor an audit row", run: rehashWritesNoRows},

@@ -11,15 +11,15 @@ import (
 
 func keyCases() []testCase {
 	return []testCase{
-		{name: "a value in every column comes back", run: everyColumnComesBack},
-		{name: "milliseconds are kept exactly, at the epoch, before 1970 and far ahead", run: timesAreExact},
+		{name: "a value in every column is returned", run: everyColumnComesBack},
+		{name: "times are exact to the millisecond, at the epoch, before 1970 and in the far future", run: timesAreExact},
 		{name: "times that are zero stay zero", run: zeroTimesStayZero},
 		{name: "slices and maps may be nil or empty", run: emptyIsNil},
-		{name: "a new key has no uses, whatever is given", run: newKeyHasNoUses},
-		{name: "an id that exists is a conflict, and nothing of the second key is kept", run: duplicateIsConflict},
-		{name: "one of eight racing creations of an id wins", run: racingCreations},
-		{name: "an unknown id is not found", run: unknownIsNotFound},
-		{name: "a store keeps no hold of what it was given or returned", run: memoryIsNotShared},
+		{name: "a new key has no uses, even if the record contains some", run: newKeyHasNoUses},
+		{name: "an existing ID is a conflict, and nothing of the second key is stored", run: duplicateIsConflict},
+		{name: "of eight concurrent creations of an ID one succeeds", run: racingCreations},
+		{name: "an unknown ID returns ErrNotFound", run: unknownIsNotFound},
+		{name: "a store shares no memory with its arguments and results", run: memoryIsNotShared},
 	}
 }
 
@@ -64,7 +64,7 @@ func live(key keyfold.KeyRecord) keyfold.KeyRecord {
 func everyColumnComesBack(t *trial) {
 	key := t.full()
 	checked := key
-	checked.UserDisabled = true // not a column: see keysTellUser
+	checked.UserDisabled = true // not a column: see keysReturnUserState
 	for _, field := range zeroFields("KeyRecord", reflect.ValueOf(checked)) {
 		t.Errorf("the suite's own key has nothing in %s: give it a value in full", field)
 	}

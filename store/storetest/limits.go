@@ -17,8 +17,8 @@ func limitCases() []testCase {
 		{name: "the longest values of a user and a one-time token survive byte for byte", run: longestUser},
 		{name: "the longest values of an event survive byte for byte", run: longestEvent},
 		{name: "the longest values of a mutation survive byte for byte", run: longestMutation},
-		{name: "the largest counts survive", run: largestCounts},
-		{name: "a page of two hundred of the largest keys comes back", run: largestPage},
+		{name: "the largest counts are returned exactly", run: largestCounts},
+		{name: "a page of two hundred of the largest keys is returned", run: largestPage},
 	}
 }
 

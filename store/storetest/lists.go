@@ -11,13 +11,13 @@ import (
 
 func listCases() []testCase {
 	return []testCase{
-		{name: "keys are listed newest first, by time and then id, page by page", run: listsAreOrdered},
-		{name: "keys of one millisecond are ordered by the bytes of their ids", run: listsOrderByBytes},
-		{name: "a list of all keys shows every key", run: listOfAll, alone: true},
-		{name: "a list by owner or tenant shows theirs only", run: listsByLabel},
-		{name: "a list of expiring keys has an inclusive begin and an exclusive end", run: listOfExpiring},
-		{name: "a list of nothing is empty", run: listOfNothing},
-		{name: "a walk shows every key that stays exactly once, whatever comes and goes", run: walkIsStable},
+		{name: "keys are listed newest first, by time and then ID, page by page", run: listsAreOrdered},
+		{name: "keys of the same millisecond are ordered by the bytes of their IDs", run: listsOrderByBytes},
+		{name: "a list of all keys contains every key", run: listOfAll, alone: true},
+		{name: "a list by owner or tenant contains only their keys", run: listsByLabel},
+		{name: "a list of expiring keys has an inclusive start and an exclusive end", run: listOfExpiring},
+		{name: "a list without matches is empty", run: listOfNothing},
+		{name: "a walk returns every remaining key exactly once while other keys are created and deleted", run: walkIsStable},
 	}
 }
 

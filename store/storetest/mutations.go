@@ -8,10 +8,10 @@ import (
 
 func mutationCases() []testCase {
 	return []testCase{
-		{name: "no key committed without its change row: a creation writes both and an audit row", run: creationWritesRows},
+		{name: "a creation commits the key, a change row and an audit row together", run: creationWritesRows},
 		{name: "every change of a key writes one change row and one audit row with every field", run: changesWriteRows},
 		{name: "fields of a mutation may be empty", run: mutationMayBeEmpty},
-		{name: "a change that is refused writes no row", run: refusalsWriteNoRows},
+		{name: "a refused change writes no rows", run: refusalsWriteNoRows},
 	}
 }
 
@@ -23,7 +23,7 @@ func creationWritesRows(t *trial) {
 	t.wantRows(cursor, m, key.ID)
 }
 
-// verb is a method that changes one key.
+// verb is a method that changes a key.
 type verb struct {
 	name string
 	do   func(t *trial, key keyfold.KeyRecord, m keyfold.Mutation) error

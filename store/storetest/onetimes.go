@@ -13,23 +13,23 @@ import (
 
 func oneTimeCases() []testCase {
 	return []testCase{
-		{name: "a value in every column of a token comes back", run: everyTokenColumn},
-		{name: "an unknown token is not found, and sums are compared whole", run: unknownToken},
-		{name: "a new token replaces the user's others for the same purpose, and no more", run: tokenReplaces},
-		{name: "a token of an unknown user is not found before it is a conflict", run: tokenOfUnknownUser},
-		{name: "a sum that exists is a conflict, and nothing of the second token is kept", run: duplicateToken},
-		{name: "a use changes the user as its purpose says, and the token is gone", run: usesByPurpose},
-		{name: "a use writes one change row and one audit row with the user's id", run: useWritesRows},
+		{name: "a value in every column of a token is returned", run: everyTokenColumn},
+		{name: "an unknown token returns ErrNotFound, and whole sums are compared", run: unknownToken},
+		{name: "a new token replaces only the user's token for the same purpose", run: tokenReplaces},
+		{name: "a token of an unknown user returns ErrNotFound even if its sum exists", run: tokenOfUnknownUser},
+		{name: "an existing sum is a conflict, and nothing of the second token is stored", run: duplicateToken},
+		{name: "a use changes the user according to the purpose and deletes the token", run: usesByPurpose},
+		{name: "a use writes one change row and one audit row with the user's ID", run: useWritesRows},
 		{name: "a token works once", run: usedToken},
-		{name: "a token is good until one millisecond before it expires", run: tokenExpires},
+		{name: "a token can be used until one millisecond before it expires", run: tokenExpires},
 		{name: "a token does not work for another purpose, or for a user who changed or is disabled", run: uselessTokens},
-		{name: "a use for an address that another user has is a conflict and leaves the token", run: useOfTakenAddress},
-		{name: "one of fifty racing uses wins", run: racingUses},
-		{name: "of two users who race for one address one gets it", run: racingChangesOfAddress},
-		{name: "a reset that races with a new password never undoes it", run: resetRacesPassword},
-		{name: "a use that races with the deletion of its user leaves no user", run: useRacesDeletion},
-		{name: "tokens that have expired are pruned, and no other", run: pruneTokensBound},
-		{name: "pruning tokens goes in small steps and reports when more is left", run: pruneTokensInSteps},
+		{name: "a use for an address of another user is a conflict and keeps the token", run: useOfTakenAddress},
+		{name: "of fifty concurrent uses one succeeds", run: racingUses},
+		{name: "of two users who change to the same address at the same time one succeeds", run: racingChangesOfAddress},
+		{name: "a reset never overwrites a password that is set at the same time", run: resetRacesPassword},
+		{name: "a use during the deletion of its user leaves no user behind", run: useRacesDeletion},
+		{name: "only expired tokens are pruned", run: pruneTokensBound},
+		{name: "pruning tokens respects the limit and reports whether more remain", run: pruneTokensInSteps},
 	}
 }
 
@@ -259,8 +259,8 @@ func tokenExpires(t *trial) {
 	for _, purpose := range purposes() {
 		user := t.activeUser()
 		token := t.addToken(user, purpose)
-		for _, late := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
-			t.wantUseRefused(fmt.Sprint("that comes ", late, " too late"), use(token), token, token.ExpiresAt.Add(late), keyfold.ErrNotFound)
+		for _, delay := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
+			t.wantUseRefused(fmt.Sprint("that comes ", delay, " after the expiry"), use(token), token, token.ExpiresAt.Add(delay), keyfold.ErrNotFound)
 		}
 		m := t.mutation("user.used", "")
 		m.At = token.ExpiresAt.Add(-time.Millisecond)
@@ -322,7 +322,7 @@ func useOfTakenAddress(t *trial) {
 	token.NewEmailKey = other.EmailKey
 	t.wantNoError("CreateOneTimeToken", t.store.CreateOneTimeToken(t.ctx, token, t.mutation("user.one_time", user.ID)))
 	t.wantUseRefused("for an address that is taken", use(token), token, t.now(), keyfold.ErrConflict)
-	t.wantUseRefused("for an address that is taken, too late", use(token), token, token.ExpiresAt, keyfold.ErrNotFound)
+	t.wantUseRefused("for an address that is taken, after the expiry", use(token), token, token.ExpiresAt, keyfold.ErrNotFound)
 	t.wantUser("who has the address", other)
 	t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, other.ID, t.mutation("user.delete", other.ID)))
 	m := t.mutation("user.used", "")

@@ -10,14 +10,14 @@ import (
 
 func passwordCases() []testCase {
 	return []testCase{
-		{name: "a new password is written whatever the version, and raises both versions", run: passwordIsSet},
-		{name: "a new password in place of another version is stale, and nothing of it is kept", run: passwordCompares},
-		{name: "of racing new passwords in place of one version one wins", run: racingPasswordVersions},
-		{name: "racing changes of a password each raise the versions", run: racingPasswords},
-		{name: "a password of an unknown user is not found", run: passwordOfUnknown},
-		{name: "a rehash of a password replaces the hash alone", run: passwordRehash},
-		{name: "a rehash of a password that was changed changes nothing and returns no error", run: passwordRehashCompares},
-		{name: "a rehash of a password never undoes a change of it that races", run: passwordRehashRaces},
+		{name: "a new password with AnyPassword is always written, and increments both versions", run: passwordIsSet},
+		{name: "a new password for an outdated version returns ErrStale and changes nothing", run: passwordCompares},
+		{name: "of concurrent new passwords for one version one succeeds", run: racingPasswordVersions},
+		{name: "concurrent changes of a password each increment the versions", run: racingPasswords},
+		{name: "a password of an unknown user returns ErrNotFound", run: passwordOfUnknown},
+		{name: "a rehash of a password replaces only the hash", run: passwordRehash},
+		{name: "a rehash of an outdated password changes nothing and returns no error", run: passwordRehashCompares},
+		{name: "a rehash never overwrites a password that is set at the same time", run: passwordRehashRaces},
 	}
 }
 
@@ -106,7 +106,7 @@ func passwordOfUnknown(t *trial) {
 func passwordRehash(t *trial) {
 	user := t.addFullUser()
 	audit := t.entries(keyfold.AuditScan{Target: user.ID, Limit: 50}, nil)
-	cursor := t.follow(t.cursor())
+	cursor := t.nextCursor(t.cursor())
 	t.wantNoError("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
 	user.PasswordHash = "rehashed"
 	t.wantUser("after the rehash", user)

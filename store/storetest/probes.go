@@ -11,9 +11,9 @@ import (
 
 func probeCases() []testCase {
 	return []testCase{
-		{name: "a probe of a store that works succeeds, also while others run", run: probesSucceed, probe: true},
+		{name: "a probe of a working store succeeds, even during other probes", run: probesSucceed, probe: true},
 		{name: "a probe writes neither change rows nor audit rows", run: probeWritesNoRows, alone: true, probe: true},
-		{name: "a probe that waits for a transaction gives up with its context", run: probeGivesUp, tx: true, probe: true},
+		{name: "a probe that waits for a transaction returns when its context is done", run: probeGivesUp, tx: true, probe: true},
 	}
 }
 
@@ -23,7 +23,7 @@ func probesSucceed(t *trial) {
 	t.wantNoError("Probe", t.probe(t.ctx))
 	t.wantNoError("Probe again", t.probe(t.ctx))
 	t.wantNoError("probes at once", errors.Join(race(4, func(int) error { return again(func() error { return t.probe(t.ctx) }) })...))
-	t.create() // changes go on
+	t.create() // changes must still work
 }
 
 func probeWritesNoRows(t *trial) {
@@ -36,7 +36,7 @@ func probeWritesNoRows(t *trial) {
 	}
 }
 
-// probeGivesUp also accepts a probe that does not wait, because it needs no lock.
+// probeGivesUp also accepts a probe that does not wait because it needs no lock.
 func probeGivesUp(t *trial) {
 	t.wantNoError("InTx", t.store.InTx(t.ctx, func(tx keyfold.Store) error {
 		key := t.record()

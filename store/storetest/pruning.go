@@ -20,9 +20,9 @@ func pruningCases() []testCase {
 		{name: "pruning hours deletes hours that are over, and those only", run: pruneHoursBound, alone: true},
 		{name: "pruning hours goes in small steps, oldest first, and says when more is left", run: pruneHoursInSteps, alone: true},
 		{name: "pruning hours keeps those from which events are left", run: pruneHoursKeepsFindable, alone: true},
-		{name: "no pruned newest change: the feed keeps its newest row", run: pruneKeepsNewestChange, alone: true},
-		{name: "pruning the feed deletes changes that are older, and those only", run: pruneChangesBound, alone: true},
-		{name: "pruning the feed goes in small steps and reports when more is left", run: pruneChangesInSteps, alone: true},
+		{name: "pruning the feed keeps the newest row", run: pruneKeepsNewestChange, alone: true},
+		{name: "pruning the feed deletes only older changes", run: pruneChangesBound, alone: true},
+		{name: "pruning the feed respects the limit and reports whether more remain", run: pruneChangesInSteps, alone: true},
 	}
 }
 
@@ -49,10 +49,10 @@ func (t *trial) prune(before time.Time, limit int) int {
 func pruneBound(t *trial) {
 	key, before := t.create(), t.now().Add(-time.Hour)
 	batch := t.batch()
-	for route, late := range map[string]time.Duration{
+	for route, offset := range map[string]time.Duration{
 		"old": -time.Hour, "just old": -time.Millisecond, "at": 0, "young": time.Minute,
 	} {
-		batch.Events = append(batch.Events, keyfold.UsageEvent{At: before.Add(late), KeyID: key.ID, Route: route})
+		batch.Events = append(batch.Events, keyfold.UsageEvent{At: before.Add(offset), KeyID: key.ID, Route: route})
 	}
 	t.recordBatch(batch)
 	if got := t.prune(before, 100); got != 2 {
@@ -299,9 +299,9 @@ func pruneLeavesCounts(t *trial) {
 
 func pruneKeepsNewestChange(t *trial) {
 	key := t.create()
-	cursor := t.follow(t.cursor())
+	cursor := t.nextCursor(t.cursor())
 	for range 3 {
-		t.touch(key.ID, t.now().Add(-48*time.Hour))
+		t.renew(key.ID, t.now().Add(-48*time.Hour))
 	}
 	deleted, _, err := t.store.PruneChanges(t.ctx, t.clock.Add(time.Hour), 100)
 	t.wantNoError("PruneChanges", err)
@@ -318,7 +318,7 @@ func pruneKeepsNewestChange(t *trial) {
 	}
 	// The feed goes on where it was: numbers do not begin anew.
 	cursor = t.cursor()
-	action := t.touch(key.ID, t.now())
+	action := t.renew(key.ID, t.now())
 	if len(t.changes(cursor, action)) != 1 {
 		t.Errorf("after pruning a new change was not returned")
 	}
@@ -329,11 +329,11 @@ func pruneChangesBound(t *trial) {
 	m := t.mutation("key.create", key.ID)
 	m.At = before.Add(-2 * time.Hour)
 	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, m))
-	for _, late := range []time.Duration{-time.Hour, -time.Millisecond} {
-		t.touch(key.ID, before.Add(late))
+	for _, offset := range []time.Duration{-time.Hour, -time.Millisecond} {
+		t.renew(key.ID, before.Add(offset))
 	}
-	cursor := t.follow(t.cursor())
-	young := []string{t.touch(key.ID, before), t.touch(key.ID, before.Add(time.Hour)), t.touch(key.ID, t.now())}
+	cursor := t.nextCursor(t.cursor())
+	young := []string{t.renew(key.ID, before), t.renew(key.ID, before.Add(time.Hour)), t.renew(key.ID, t.now())}
 	deleted, _, err := t.store.PruneChanges(t.ctx, before, 100)
 	t.wantNoError("PruneChanges", err)
 	if deleted != 3 {
@@ -354,9 +354,9 @@ func pruneChangesInSteps(t *trial) {
 	m.At = m.At.Add(-48 * time.Hour)
 	t.wantNoError("CreateKey", t.store.CreateKey(t.ctx, key, m))
 	for range changes {
-		t.touch(key.ID, m.At)
+		t.renew(key.ID, m.At)
 	}
-	t.touch(key.ID, t.now())
+	t.renew(key.ID, t.now())
 	t.wantSteps("PruneChanges", 1+changes, limit, func() (int, bool, error) {
 		return t.store.PruneChanges(t.ctx, m.At.Add(time.Hour), limit)
 	})

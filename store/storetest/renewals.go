@@ -8,15 +8,15 @@ import (
 
 func renewalCases() []testCase {
 	return []testCase{
-		{name: "a renewal sets the deadline, and from when idleness counts, and no other field", run: renewalSetsDeadline},
-		{name: "a renewal may take the deadline away or set it before now", run: renewalToAnyTime},
+		{name: "a renewal sets the expiry and the start of the idle time, and no other field", run: renewalSetsDeadline},
+		{name: "a renewal may remove the expiry or set it in the past", run: renewalToAnyTime},
 		{name: "an expired key can be renewed", run: renewalOfExpired},
 		{name: "a disabled key can be renewed and stays disabled", run: renewalOfDisabled},
 		{name: "a renewal needs the version that was read", run: renewalIsVersioned},
-		{name: "a renewal of an unknown key is not found", run: renewalOfUnknown},
-		{name: "a renewal of a revoked key is a conflict, whatever the version", run: renewalOfRevoked},
-		{name: "a renewal of a key with a successor is a conflict, whatever the version", run: renewalOfRotated},
-		{name: "one of eight racing renewals wins", run: racingRenewals},
+		{name: "a renewal of an unknown key returns ErrNotFound", run: renewalOfUnknown},
+		{name: "a renewal of a revoked key is a conflict for any version", run: renewalOfRevoked},
+		{name: "a renewal of a key with a successor is a conflict for any version", run: renewalOfRotated},
+		{name: "of eight concurrent renewals one succeeds", run: racingRenewals},
 	}
 }
 

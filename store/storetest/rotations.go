@@ -9,17 +9,17 @@ import (
 func rotationCases() []testCase {
 	return []testCase{
 		{name: "a rotation ends the old key and inserts the new one", run: rotationReplaces},
-		{name: "a rotation without an end revokes the old key in the same step", run: rotationRevokes},
+		{name: "a rotation without an end revokes the old key in the same transaction", run: rotationRevokes},
 		{name: "a rotation writes a change row for both keys and one audit row", run: rotationWritesRows},
-		{name: "no half rotation: when the new id exists nothing changes", run: rotationIsWhole},
+		{name: "a rotation to an existing ID changes nothing", run: rotationIsWhole},
 		{name: "a rotation needs the version that was read", run: rotationIsVersioned},
-		{name: "a rotation of an unknown key is not found", run: rotationOfUnknown},
+		{name: "a rotation of an unknown key returns ErrNotFound", run: rotationOfUnknown},
 		{name: "a rotation of a revoked key is a conflict", run: rotationOfRevoked},
 		{name: "a rotation of a disabled key is a conflict", run: rotationOfDisabled},
-		{name: "a rotation of a key with a successor is a conflict, whatever the version", run: rotationOfRotated},
-		{name: "a rotation of a key that expired by then is a conflict", run: rotationOfExpired},
-		{name: "a key can be rotated until one millisecond before its deadline", run: rotationBeforeDeadline},
-		{name: "one of eight racing rotations wins", run: racingRotations},
+		{name: "a rotation of a key with a successor is a conflict for any version", run: rotationOfRotated},
+		{name: "a rotation of an expired key is a conflict", run: rotationOfExpired},
+		{name: "a key can be rotated until one millisecond before it expires", run: rotationBeforeDeadline},
+		{name: "of eight concurrent rotations one succeeds", run: racingRotations},
 	}
 }
 
@@ -153,8 +153,8 @@ func rotationOfRotated(t *trial) {
 func rotationOfExpired(t *trial) {
 	old := t.create()
 	m := t.mutation(t.action(), old.ID)
-	for _, late := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
-		m.At = old.ExpiresAt.Add(late)
+	for _, delay := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
+		m.At = old.ExpiresAt.Add(delay)
 		t.wantRotationRefused(t.rotation(old), m, keyfold.ErrConflict)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// cursor returns a place in the feed that stands for now.
+// cursor returns a cursor for the current end of the feed.
 func (t *trial) cursor() string {
 	t.Helper()
 	changes, cursor, err := t.store.Changes(t.ctx, "")
@@ -17,8 +17,8 @@ func (t *trial) cursor() string {
 	return cursor
 }
 
-// changes returns the changes of one action that were committed since the cursor,
-// each once: a feed may repeat itself.
+// changes returns the changes of one action since the cursor. It drops repetitions, which
+// a feed may contain.
 func (t *trial) changes(cursor, action string) []keyfold.Change {
 	t.Helper()
 	changes, _, err := t.store.Changes(t.ctx, cursor)
@@ -40,8 +40,8 @@ func (t *trial) audited(m keyfold.Mutation) []keyfold.AuditEntry {
 	return slices.DeleteFunc(page, func(entry keyfold.AuditEntry) bool { return entry.Action != m.Action })
 }
 
-// wantRows checks that a mutation wrote a change row for each of the targets and
-// nothing else to the feed, and one audit row that holds all of it.
+// wantRows checks that a mutation wrote exactly one change row for each target, and one
+// audit row with all its fields.
 func (t *trial) wantRows(cursor string, m keyfold.Mutation, targets ...string) {
 	t.Helper()
 	t.wantChanges(cursor, m, targets...)
@@ -56,8 +56,7 @@ func (t *trial) wantRows(cursor string, m keyfold.Mutation, targets ...string) {
 	}
 }
 
-// wantChanges checks that a mutation wrote a change row for each of the targets and
-// nothing else to the feed.
+// wantChanges checks that a mutation wrote exactly one change row for each target.
 func (t *trial) wantChanges(cursor string, m keyfold.Mutation, targets ...string) {
 	t.Helper()
 	var got []string
@@ -74,7 +73,7 @@ func (t *trial) wantChanges(cursor string, m keyfold.Mutation, targets ...string
 	}
 }
 
-// wantNoRows checks that a mutation that failed wrote no row at all.
+// wantNoRows checks that a failed mutation wrote no change row and no audit row.
 func (t *trial) wantNoRows(cursor string, m keyfold.Mutation) {
 	t.Helper()
 	t.wantChanges(cursor, m)
@@ -83,5 +82,5 @@ func (t *trial) wantNoRows(cursor string, m keyfold.Mutation) {
 	}
 }
 
-// action returns a name that no other mutation has.
+// action returns a unique action.
 func (t *trial) action() string { return "test." + t.id() }

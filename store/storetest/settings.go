@@ -10,20 +10,20 @@ import (
 
 func settingCases() []testCase {
 	return []testCase{
-		{name: "an unknown setting is not found", run: unknownSetting},
-		{name: "an added setting comes back, byte by byte, also within a transaction", run: addedSetting},
-		{name: "adding a setting that has a value changes nothing and returns that value", run: settingIsKept},
-		{name: "of racing additions one wins, and all return its value", run: racingAdditions},
+		{name: "an unknown setting returns ErrNotFound", run: unknownSetting},
+		{name: "an added setting is returned byte for byte, also in a transaction", run: addedSetting},
+		{name: "adding an existing setting changes nothing and returns its value", run: settingIsKept},
+		{name: "of concurrent additions one succeeds, and all return its value", run: racingAdditions},
 		{name: "adding a setting writes neither change rows nor audit rows", run: addedSettingWritesNoRows, alone: true},
 		{name: "setting a value replaces it, and writes a change row and an audit row", run: settingIsReplaced},
-		{name: "of racing replacements of a new setting each succeeds, and one stays", run: racingReplacements},
+		{name: "concurrent replacements of a new setting all succeed, and one value is kept", run: racingReplacements},
 		{name: "names of settings are compared byte by byte", run: settingsAreOpaque},
 	}
 }
 
 func checkCases() []testCase {
 	return []testCase{
-		{name: "a store whose schema is the current one passes the check, also within a transaction", run: checkPasses},
+		{name: "a store with the current schema passes the check, also in a transaction", run: checkPasses},
 		{name: "a check writes nothing", run: checkWritesNothing, alone: true},
 	}
 }

@@ -11,14 +11,14 @@ import (
 
 func stateCases() []testCase {
 	return []testCase{
-		{name: "a state change sets its time and reason, raises the version, and leaves the rest", run: stateSetsFields},
-		{name: "a state change applies only where its guard holds", run: stateGuards},
-		{name: "unknown ids are passed over, and what changed is returned in order", run: stateReturnsChanged},
-		{name: "each key that changed has its change row and audit row", run: stateWritesRows},
-		{name: "up to the flush threshold every key is named", run: stateAtThreshold},
-		{name: "above the flush threshold one change row stands for all", run: stateAboveThreshold},
-		{name: "revoking wins against a stream of updates and is never undone", run: revokeWins},
-		{name: "racing state changes change each key once", run: racingStates},
+		{name: "a state change sets its time and reason, increments the version, and changes no other field", run: stateSetsFields},
+		{name: "a state change applies only in the states that allow it", run: stateGuards},
+		{name: "unknown IDs are skipped, and the changed IDs are returned in order", run: stateReturnsChanged},
+		{name: "each changed key has a change row and an audit row", run: stateWritesRows},
+		{name: "up to MaxFeedTargets every key has a change row", run: stateAtThreshold},
+		{name: "above MaxFeedTargets one change row without a target is written", run: stateAboveThreshold},
+		{name: "a revocation succeeds during a stream of updates and is never undone", run: revokeWins},
+		{name: "concurrent state changes change each key once", run: racingStates},
 		{name: "a state change of no keys writes nothing", run: stateOfNothing},
 	}
 }
@@ -188,7 +188,7 @@ func revokeWins(t *trial) {
 			return t.revoke(key.ID, revoke)
 		}
 		for {
-			late := revoked.Load()
+			afterRevocation := revoked.Load()
 			err := t.increment(key.ID, edit)
 			if flowing.Add(1) == editors {
 				close(flows)
@@ -196,7 +196,7 @@ func revokeWins(t *trial) {
 			switch {
 			case err != nil:
 				return err
-			case late:
+			case afterRevocation:
 				return errors.New("an update was accepted after the revocation")
 			}
 		}

@@ -1,5 +1,5 @@
-// Package storetest is the definition of [keyfold.Store] in code: one case for
-// each sentence of the contract.
+// Package storetest is the conformance suite for implementations of [keyfold.Store]. It
+// has one case for each rule of the contract.
 //
 // The author of a store calls [Run] from a test:
 //
@@ -14,10 +14,10 @@
 //		})
 //	}
 //
-// A store that passes can be put under a keyfold.Service; one that fails a case
-// breaks the rule that the case is named after. Cases compare what a store
-// returns, never how it does it, and allow what the contract allows: a feed
-// that repeats itself, locks that make a writer wait, [keyfold.ErrRetry].
+// A store that passes can be used with a keyfold.Service. Each case is named after the
+// rule that it checks. Cases check only results, and accept everything that the contract
+// allows: a feed that repeats changes, writers that wait for locks, and
+// [keyfold.ErrRetry].
 package storetest
 
 import (
@@ -26,18 +26,17 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Run holds the stores that newStore makes against the contract, each case in
-// a sub-test of its own.
+// Run runs all cases on stores that newStore returns, each case in its own subtest.
 //
-// Every call of newStore must return an empty store that shares nothing with
-// any other, and Close of that store must end its use. It is called some fifty
-// times, from several goroutines. The suite does not close what it is given:
-// newStore registers that with t.Cleanup. It may skip where there is no server.
+// Every call of newStore must return a new, empty store that shares no data with other
+// stores. After Close, every call of that store must fail. Run calls newStore about fifty
+// times, from several goroutines. The suite does not close the stores; newStore must
+// register a t.Cleanup that does. newStore may skip the test if there is no server.
 func Run(t *testing.T, newStore func(t *testing.T) keyfold.Store, options ...Option) {
 	for _, g := range groups() {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
-			shared := newStore(t) // here, so that it may skip
+			shared := newStore(t) // before the subtests, so that it can skip all of them
 			for _, c := range g.cases {
 				t.Run(c.name, func(t *testing.T) {
 					another := func() keyfold.Store { return newStore(t) }
@@ -59,15 +58,15 @@ func Run(t *testing.T, newStore func(t *testing.T) keyfold.Store, options ...Opt
 	}
 }
 
-// Option alters how [Run] goes about it, never what a store has to keep.
+// Option changes how [Run] runs the cases. It never changes the rules.
 type Option func(*trial)
 
-// Slow is for a store that takes milliseconds for a call: cases race fewer
-// rounds, and lists and batches are a fifth as long.
+// Slow is meant for stores whose calls take milliseconds. Cases run fewer concurrent
+// rounds, and lists and batches have a fifth of the length.
 func Slow() Option { return func(t *trial) { t.slow = true } }
 
-// group is a list of cases that share a store, one after the other. They keep
-// out of each other's way by using ids, owners and actions of their own.
+// group is a list of cases that run one after the other on the same store. Each case
+// uses its own IDs, owners and actions.
 type group struct {
 	name  string
 	cases []testCase
@@ -77,17 +76,17 @@ type group struct {
 type testCase struct {
 	name string
 	run  func(*trial)
-	// alone gives the case a store of its own: for rules about everything that
-	// a store holds, and for those that harm the store.
+	// alone gives the case its own store. It is set for rules about all data of a store,
+	// and for cases that make the store unusable.
 	alone bool
-	// tx marks a rule about transactions. It is skipped where a store has none.
+	// tx marks a rule about transactions. It is skipped if the store has none.
 	tx bool
-	// probe marks a rule about [keyfold.ProbingStore]. It is skipped where a store
-	// does not implement that.
+	// probe marks a rule about [keyfold.ProbingStore]. It is skipped if the store does
+	// not implement that interface.
 	probe bool
 }
 
-// skips returns why the rule does not apply to the store; empty if it does.
+// skips returns the reason why the rule does not apply to the store, or "".
 func (c testCase) skips(t *trial) string {
 	t.Helper()
 	if _, ok := t.store.(keyfold.ProbingStore); c.probe && !ok {

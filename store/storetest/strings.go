@@ -9,11 +9,11 @@ import (
 
 func stringCases() []testCase {
 	return []testCase{
-		{name: "no wrong collation: key ids are compared byte by byte", run: keyIDsAreOpaque},
-		{name: "owner ids are compared byte by byte: trailing blank, case, normal form", run: ownersAreOpaque},
-		{name: "tenants are compared byte by byte: trailing blank, case, normal form", run: tenantsAreOpaque},
-		{name: "recorder ids are compared byte by byte: trailing blank, case, normal form", run: recordersAreOpaque},
-		{name: "texts come back byte for byte", run: textsAreOpaque},
+		{name: "key IDs are compared byte by byte", run: keyIDsAreOpaque},
+		{name: "owner IDs are compared byte by byte: trailing space, case, normalization", run: ownersAreOpaque},
+		{name: "tenants are compared byte by byte: trailing space, case, normalization", run: tenantsAreOpaque},
+		{name: "recorder IDs are compared byte by byte: trailing space, case, normalization", run: recordersAreOpaque},
+		{name: "texts are returned byte for byte", run: textsAreOpaque},
 	}
 }
 

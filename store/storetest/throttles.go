@@ -12,27 +12,27 @@ import (
 
 func throttleCases() []testCase {
 	return []testCase{
-		{name: "a database has one id, also within a transaction", run: databaseID},
-		{name: "a value in every column of a throttle comes back, also when it has expired", run: everyThrottleColumn},
-		{name: "an unknown throttle is not found", run: unknownThrottle},
+		{name: "a database has one ID, also in a transaction", run: databaseID},
+		{name: "a value in every column of a throttle is returned, even after it has expired", run: everyThrottleColumn},
+		{name: "an unknown throttle returns ErrNotFound", run: unknownThrottle},
 		{name: "names of throttles are compared byte by byte", run: throttlesAreOpaque},
-		{name: "each attempt counts as the rule says", run: attemptsCount},
-		{name: "a throttle that expired counts as absent", run: expiredThrottle},
-		{name: "a bucket regains its attempts one by one", run: bucketDrips},
-		{name: "if one throttle blocks, none counts, and the one that ends last is returned", run: blockedAttempt},
-		{name: "a block ends at its end, and with its throttle", run: blockEnds},
-		{name: "no attempt lost: each of a hundred racing reservations counts", run: racingAttempts},
-		{name: "racing reservations of several names in any order each count", run: racingAttemptsOnNames},
-		{name: "once a name is blocked no racing reservation passes", run: racingAttemptsAreBlocked},
-		{name: "an attempt result clears, refunds and trusts the throttles that it names, and no others", run: attemptResult},
-		{name: "an attempt result skips throttles that do not exist, but writes the trusted ones", run: attemptResultOfAbsent},
-		{name: "racing refunds each count", run: racingRefunds},
+		{name: "each attempt is counted according to the rule", run: attemptsCount},
+		{name: "an expired throttle has no effect", run: expiredThrottle},
+		{name: "a bucket refills one attempt at a time", run: bucketDrips},
+		{name: "if one throttle blocks, no attempt is counted, and the throttle that blocks longest is returned", run: blockedAttempt},
+		{name: "a block ends at its end time, or when its throttle expires", run: blockEnds},
+		{name: "each of a hundred concurrent reservations is counted", run: racingAttempts},
+		{name: "concurrent reservations of several names in any order are all counted", run: racingAttemptsOnNames},
+		{name: "no concurrent reservation succeeds after a name is blocked", run: racingAttemptsAreBlocked},
+		{name: "an attempt result clears, refunds and trusts only the throttles that it names", run: attemptResult},
+		{name: "an attempt result skips missing throttles, but creates the trusted ones", run: attemptResultOfAbsent},
+		{name: "concurrent refunds are all counted", run: racingRefunds},
 		{name: "an unlock applies its result and is audited", run: unlockUser},
 		{name: "an unlock of an unknown user changes nothing", run: unlockUnknownUser},
 		{name: "an empty reservation and an empty result change nothing", run: emptyAttempt},
 		{name: "throttles write neither change rows nor audit rows", run: throttlesWriteNoRows, alone: true},
-		{name: "throttles that have expired are pruned, and no other", run: pruneThrottlesBound},
-		{name: "pruning throttles goes in small steps and reports when more is left", run: pruneThrottlesInSteps},
+		{name: "only expired throttles are pruned", run: pruneThrottlesBound},
+		{name: "pruning throttles respects the limit and reports whether more remain", run: pruneThrottlesInSteps},
 	}
 }
 
@@ -165,11 +165,11 @@ func attemptsCount(t *trial) {
 }
 
 func expiredThrottle(t *trial) {
-	for _, late := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
+	for _, delay := range []time.Duration{0, time.Millisecond, 1000 * time.Hour} {
 		name, at := t.id(), t.now()
 		t.wantReserved(strict, at, name)
 		t.wantReserved(strict, at, name)
-		at = at.Add(strict.ResetAfter + late)
+		at = at.Add(strict.ResetAfter + delay)
 		t.wantReserved(strict, at, name)
 		t.wantThrottles("begun anew", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 	}
@@ -208,16 +208,16 @@ func bucketDrips(t *trial) {
 }
 
 func blockedAttempt(t *trial) {
-	free, soon, late, fresh := "free "+t.id(), "soon "+t.id(), "late "+t.id(), "fresh "+t.id()
+	free, soon, last, fresh := "free "+t.id(), "soon "+t.id(), "last "+t.id(), "fresh "+t.id()
 	at := t.now()
 	t.wantReserved(strict, at, free)
 	for range 2 {
 		t.wantReserved(strict, at, soon)
 	}
 	for range 2 {
-		t.wantReserved(strict, at.Add(time.Second), late)
+		t.wantReserved(strict, at.Add(time.Second), last)
 	}
-	rows := []keyfold.Throttle{t.wantThrottle(free), t.wantThrottle(soon), t.wantThrottle(late)}
+	rows := []keyfold.Throttle{t.wantThrottle(free), t.wantThrottle(soon), t.wantThrottle(last)}
 	at = at.Add(2 * time.Second)
 	for _, row := range []struct {
 		names    []string
@@ -226,9 +226,9 @@ func blockedAttempt(t *trial) {
 		{[]string{soon}, rows[1]},
 		{[]string{free, soon}, rows[1]},
 		{[]string{soon, fresh}, rows[1]},
-		{[]string{fresh, late, free}, rows[2]},
-		{[]string{soon, late}, rows[2]},
-		{[]string{late, free, soon, fresh}, rows[2]},
+		{[]string{fresh, last, free}, rows[2]},
+		{[]string{soon, last}, rows[2]},
+		{[]string{last, free, soon, fresh}, rows[2]},
 	} {
 		t.wantBlocked(strict, at, row.blocking, row.names...)
 		t.wantThrottles("after a blocked attempt", rows...)

@@ -10,21 +10,21 @@ import (
 
 func transactionCases() []testCase {
 	return []testCase{
-		{name: "a store without transactions says so, and calls nothing", run: noTransactions},
-		{name: "when the function returns nil everything is committed", run: txCommits, tx: true},
-		{name: "when the function fails everything is rolled back and its error returned", run: txRollsBack, tx: true},
-		{name: "when the function panics everything is rolled back and the panic goes on", run: txPanics, tx: true},
-		{name: "users, one-time tokens and throttles are rolled back with the rest", run: txRollsUsersBack, tx: true},
-		{name: "users, one-time tokens and throttles are committed with the rest, and seen inside", run: txCommitsUsers, tx: true},
-		{name: "a conflict or refusal of a user leaves the rest of the transaction whole", run: txSurvivesUserRefusals, tx: true},
-		{name: "inside, a transaction sees what it wrote", run: txSeesItself, tx: true},
-		{name: "outside, nothing is seen before the commit", run: txIsIsolated, tx: true},
+		{name: "a store without transactions returns ErrUnsupported and does not call the function", run: noTransactions},
+		{name: "everything is committed if the function returns nil", run: txCommits, tx: true},
+		{name: "everything is rolled back if the function fails, and its error is returned", run: txRollsBack, tx: true},
+		{name: "everything is rolled back if the function panics, and the panic continues", run: txPanics, tx: true},
+		{name: "users, one-time tokens and throttles are rolled back too", run: txRollsUsersBack, tx: true},
+		{name: "users, one-time tokens and throttles are visible inside and committed too", run: txCommitsUsers, tx: true},
+		{name: "a refused change of a user does not affect the rest of the transaction", run: txSurvivesUserRefusals, tx: true},
+		{name: "a transaction reads its own writes", run: txSeesItself, tx: true},
+		{name: "other readers see nothing before the commit", run: txIsIsolated, tx: true},
 		{name: "a bound store calls the function with itself", run: txNests, tx: true},
-		{name: "a conflict leaves the rest of the transaction whole", run: txSurvivesConflict, tx: true},
-		{name: "a refused change inside a transaction leaves nothing of itself", run: txRefusals, tx: true},
-		{name: "racing transactions lose nothing", run: racingTransactions, tx: true},
+		{name: "a conflict does not affect the rest of the transaction", run: txSurvivesConflict, tx: true},
+		{name: "a refused change in a transaction leaves nothing behind", run: txRefusals, tx: true},
+		{name: "concurrent transactions lose no changes", run: racingTransactions, tx: true},
 		{name: "a bound store cannot be used after its transaction", run: txEnds, tx: true},
-		{name: "a transaction that only reads is fine", run: txReads, tx: true},
+		{name: "a transaction may only read", run: txReads, tx: true},
 	}
 }
 

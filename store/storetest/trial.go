@@ -12,8 +12,8 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// tb is the part of *testing.T that cases use, so that the suite itself can be
-// tested: see the broken stores in this package's tests.
+// tb contains the methods of *testing.T that cases use. The tests of this package
+// implement it to check that the suite detects broken stores.
 type tb interface {
 	Helper()
 	Context() context.Context
@@ -22,18 +22,18 @@ type tb interface {
 	Fatalf(format string, args ...any)
 }
 
-// trial is one case at work on one store.
+// trial is one run of a case on a store.
 type trial struct {
 	tb
 	ctx   context.Context
 	store keyfold.Store
-	// another makes a store that has nothing to do with the first.
+	// another returns a new store that shares no data with the first.
 	another func() keyfold.Store
-	// clock is the time of the mutation made last. It moves by a millisecond a
-	// mutation, so no two are alike.
+	// clock is the time of the last mutation. It advances by a millisecond for each
+	// mutation, so that all times are different.
 	clock time.Time
-	slow  bool // by the option Slow
-	// patience is how long a call may go on once its context is done.
+	slow  bool // set by the option Slow
+	// patience is the maximum time that a call may take after its context is done.
 	patience time.Duration
 }
 
@@ -52,7 +52,7 @@ func newTrial(t tb, store keyfold.Store, another func() keyfold.Store) *trial {
 	}
 }
 
-// now returns the next moment of the trial.
+// now advances the clock and returns the time.
 func (t *trial) now() time.Time {
 	t.clock = t.clock.Add(time.Millisecond)
 	return t.clock
@@ -70,7 +70,7 @@ func newID(length int) string {
 	return string(text)
 }
 
-// mutation returns a description of a change with something in every field.
+// mutation returns a mutation with a value in every field.
 func (t *trial) mutation(action, target string) keyfold.Mutation {
 	return keyfold.Mutation{
 		At: t.now(), Actor: "olga@example", IP: netip.MustParseAddr("192.0.2.7"), Action: action, Target: target,
@@ -78,7 +78,7 @@ func (t *trial) mutation(action, target string) keyfold.Mutation {
 	}
 }
 
-// record returns a key with little in it, which is not stored.
+// record returns a key with few values. It does not store the key.
 func (t *trial) record(edits ...func(*keyfold.KeyRecord)) keyfold.KeyRecord {
 	id, at := t.id(), t.now()
 	key := keyfold.KeyRecord{
@@ -95,7 +95,7 @@ func (t *trial) record(edits ...func(*keyfold.KeyRecord)) keyfold.KeyRecord {
 	return key
 }
 
-// create stores a key like record makes them.
+// create stores a key that record returns.
 func (t *trial) create(edits ...func(*keyfold.KeyRecord)) keyfold.KeyRecord {
 	t.Helper()
 	key := t.record(edits...)
@@ -103,11 +103,11 @@ func (t *trial) create(edits ...func(*keyfold.KeyRecord)) keyfold.KeyRecord {
 	return key
 }
 
-// perStep is how many keys createMany stores in one transaction: few enough
-// for a slow machine to keep the limits that a store may set to one.
+// perStep is the number of keys that createMany stores in one transaction. It is small,
+// so that slow machines keep within the time limits of a store.
 const perStep = 100
 
-// createMany stores n keys, many in one transaction.
+// createMany stores n keys in few transactions.
 func (t *trial) createMany(n int, edits ...func(*keyfold.KeyRecord)) []keyfold.KeyRecord {
 	t.Helper()
 	keys := make([]keyfold.KeyRecord, n)
@@ -138,7 +138,7 @@ func (t *trial) hasTx() bool {
 	return true
 }
 
-// inTx runs fn in a transaction, or without one where the store has none.
+// inTx runs fn in a transaction, or without one if the store has no transactions.
 func (t *trial) inTx(fn func(keyfold.Store) error) error {
 	err := t.store.InTx(t.ctx, fn)
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -147,7 +147,7 @@ func (t *trial) inTx(fn func(keyfold.Store) error) error {
 	return err
 }
 
-// wantKey reads a key that must exist.
+// wantKey returns a key, which must exist.
 func (t *trial) wantKey(id string) keyfold.KeyRecord {
 	t.Helper()
 	key, err := t.store.Key(t.ctx, id)
@@ -155,14 +155,14 @@ func (t *trial) wantKey(id string) keyfold.KeyRecord {
 	return key
 }
 
-// wantNoKey checks that no key of that id exists.
+// wantNoKey checks that no key with this ID exists.
 func (t *trial) wantNoKey(id string) {
 	t.Helper()
 	_, err := t.store.Key(t.ctx, id)
 	t.wantError("Key", err, keyfold.ErrNotFound)
 }
 
-// set changes the state of one key, which must apply.
+// set changes the state of one key. The change must apply.
 func (t *trial) set(id string, change keyfold.StateChange) {
 	t.Helper()
 	changed, err := t.store.SetKeyState(t.ctx, []string{id}, change, "because", t.mutation("key.state", id))
@@ -172,7 +172,7 @@ func (t *trial) set(id string, change keyfold.StateChange) {
 	}
 }
 
-// rotate replaces a key, which must succeed, and returns its successor.
+// rotate rotates a key and returns its successor.
 func (t *trial) rotate(old keyfold.KeyRecord) keyfold.KeyRecord {
 	t.Helper()
 	r := t.rotation(old)
@@ -180,7 +180,7 @@ func (t *trial) rotate(old keyfold.KeyRecord) keyfold.KeyRecord {
 	return r.New
 }
 
-// rotation returns a rotation of that key which its state allows.
+// rotation returns a rotation that the state of the key allows.
 func (t *trial) rotation(old keyfold.KeyRecord) keyfold.Rotation {
 	successor := t.record(func(key *keyfold.KeyRecord) {
 		key.LineageID, key.RotatedFrom = old.LineageID, old.ID
@@ -212,8 +212,7 @@ func (t *trial) wantEqual(what string, got, want any) {
 	}
 }
 
-// race calls fn n times at once, each in a goroutine, and returns what each
-// returned.
+// race calls fn n times concurrently and returns the errors.
 func race(n int, fn func(i int) error) []error {
 	errs := make([]error, n)
 	start := make(chan struct{})
@@ -229,8 +228,7 @@ func race(n int, fn func(i int) error) []error {
 	return errs
 }
 
-// again calls fn until the database does not give it up, as a caller would
-// that gets ErrRetry, a bounded number of times.
+// again repeats fn while it returns ErrRetry, but at most 20 times.
 func again(fn func() error) error {
 	var err error
 	for range 20 {
@@ -241,7 +239,7 @@ func again(fn func() error) error {
 	return err
 }
 
-// count returns how many of the errors are want.
+// count returns the number of errors that are want.
 func count(errs []error, want error) int {
 	n := 0
 	for _, err := range errs {

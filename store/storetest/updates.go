@@ -10,11 +10,11 @@ import (
 
 func updateCases() []testCase {
 	return []testCase{
-		{name: "no lost update: an update needs the version that was read", run: updatesAreNotLost},
-		{name: "an update writes the fields of an edit and no other", run: updateWritesItsFields},
-		{name: "an update that changes nothing still raises the version", run: updateWithoutChange},
-		{name: "an update of an unknown key is not found", run: updateOfUnknown},
-		{name: "an update of a revoked key is a conflict, whatever the version", run: updateOfRevoked},
+		{name: "an update needs the version that was read", run: updatesAreNotLost},
+		{name: "an update writes only the editable fields", run: updateWritesItsFields},
+		{name: "an update that changes nothing still increments the version", run: updateWithoutChange},
+		{name: "an update of an unknown key returns ErrNotFound", run: updateOfUnknown},
+		{name: "an update of a revoked key is a conflict for any version", run: updateOfRevoked},
 		{name: "a disabled key can be updated and stays disabled", run: updateOfDisabled},
 	}
 }

@@ -11,23 +11,23 @@ import (
 
 func userKeyCases() []testCase {
 	return []testCase{
-		{name: "a key of an unknown user is not found before it is a conflict, and nothing of it is kept", run: keyOfUnknownUser},
-		{name: "the successor of a key keeps its user, and is a conflict where there is none", run: successorOfUser},
-		{name: "an update of a key leaves its user", run: updateLeavesUser},
-		{name: "no stale read of a user: VerifyKey tells as soon as the user is disabled or enabled", run: verifyTellsUser},
-		{name: "no stale read of a user: Key and every list tell as soon as the user is disabled or enabled", run: keysTellUser},
-		{name: "whether the user of a key is disabled is read and never written", run: userDisabledIsNotWritten},
-		{name: "ids of users are compared byte by byte: trailing blank, case, normal form", run: userIDsAreOpaque},
-		{name: "a list by user shows theirs only, newest first, page by page", run: listByUser},
+		{name: "a key of an unknown user returns ErrNotFound even if its ID exists, and nothing is stored", run: keyOfUnknownUser},
+		{name: "the successor of a key keeps the user, and is a conflict if the user does not exist", run: successorOfUser},
+		{name: "an update of a key does not change its user", run: updateLeavesUser},
+		{name: "VerifyKey returns the state of the user as soon as it is committed", run: verifyReturnsUserState},
+		{name: "Key and every list return the state of the user as soon as it is committed", run: keysReturnUserState},
+		{name: "the field UserDisabled is read and never written", run: userDisabledIsNotWritten},
+		{name: "user IDs are compared byte by byte: trailing space, case, normalization", run: userIDsAreOpaque},
+		{name: "a list by user contains only their keys, newest first, page by page", run: listByUser},
 		{name: "usage by user is that of the keys which are theirs now", run: usageByUser},
-		{name: "no key left behind: a deleted user goes with all keys, totals and one-time tokens", run: userDeletionTakesAll},
+		{name: "the deletion of a user deletes all keys, totals and one-time tokens", run: userDeletionTakesAll},
 		{name: "the deletion of a user writes one change row, and an audit row for each key", run: userDeletionWritesRows},
-		{name: "a user with hundreds of keys is deleted in one step", run: largeUserDeletion},
-		{name: "the names of a deleted user are free", run: deletionFreesNames},
-		{name: "one of eight racing deletions of a user wins", run: racingUserDeletions},
-		{name: "a key that races with the deletion of its user does not verify", run: keysRaceDeletion},
-		{name: "rotations that race with the deletion of their user end with it, and none gives up", run: rotationsRaceDeletion},
-		{name: "a key that races with the disabling of its user is refused with the others", run: keysRaceDisabling},
+		{name: "a user with hundreds of keys is deleted in one transaction", run: largeUserDeletion},
+		{name: "the names of a deleted user can be used again", run: deletionFreesNames},
+		{name: "of eight concurrent deletions of a user one succeeds", run: racingUserDeletions},
+		{name: "a key that is created during the deletion of its user does not verify", run: keysRaceDeletion},
+		{name: "rotations during the deletion of their user succeed, or return ErrNotFound or ErrConflict", run: rotationsRaceDeletion},
+		{name: "a key that is created while its user is disabled is refused like the others", run: keysRaceDisabling},
 	}
 }
 
@@ -89,7 +89,7 @@ func updateLeavesUser(t *trial) {
 	}
 }
 
-func verifyTellsUser(t *trial) {
+func verifyReturnsUserState(t *trial) {
 	user, other := t.addUser(), t.addUser()
 	theirs, others, nobodys := t.create(of(user)), t.create(of(other)), t.create()
 	for _, row := range []struct {
@@ -103,13 +103,13 @@ func verifyTellsUser(t *trial) {
 		t.wantUserOfKey("a key of another user", others.ID, other.ID, false)
 		t.wantUserOfKey("a key of no user", nobodys.ID, "", false)
 	}
-	late := t.create(of(user))
-	t.wantUserOfKey("a key that a disabled user was given", late.ID, user.ID, true)
+	added := t.create(of(user))
+	t.wantUserOfKey("a key that was created for a disabled user", added.ID, user.ID, true)
 	t.setUser(user.ID, keyfold.EnableChange)
-	t.wantUserOfKey("that key once the user is enabled", late.ID, user.ID, false)
+	t.wantUserOfKey("that key after the user was enabled", added.ID, user.ID, false)
 }
 
-func keysTellUser(t *trial) {
+func keysReturnUserState(t *trial) {
 	user, other := t.addUser(), t.addUser()
 	owner, tenant := t.id(), t.id()
 	end := t.now().Add(time.Hour)

@@ -10,8 +10,8 @@ import (
 
 func verifyCases() []testCase {
 	return []testCase{
-		{name: "no stale read: VerifyKey shows a change as soon as it is committed", run: verifyIsNotStale},
-		{name: "the last use is returned for keys with an idle timeout only", run: lastUseForIdleTimeout},
+		{name: "VerifyKey returns a change as soon as it is committed", run: verifyIsNotStale},
+		{name: "the last use is returned only for keys with an idle timeout", run: lastUseForIdleTimeout},
 	}
 }
 
