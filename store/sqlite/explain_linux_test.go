@@ -21,8 +21,8 @@ import (
 const openEnv = "KEYFOLD_TEST_OPEN_PATH"
 
 // openAsOtherUser opens the file in a child process and returns the error text. If the
-// test runs as root, for which permissions have no effect, the child runs as the user
-// nobody. It runs /proc/self/exe, because that user may not be able to enter the
+// test runs as root, for which permissions have no effect, the child has the user ID
+// 65534. It runs /proc/self/exe, because that user may not be able to enter the
 // directory of the test binary.
 func openAsOtherUser(t *testing.T, path string) string {
 	t.Helper()

@@ -223,15 +223,14 @@ type source struct {
 	seen   *dataVersion
 	path   string
 	reopen func()
-	// lookups must read by a pool of its own.
+	// lookups must have a pool of its own.
 	lookups *sqlstore.Lookups
 }
 
-// newLookups returns [sqlstore.Lookups] over a pool of that size. In WAL mode a read
-// waits for no write, and it takes microseconds: its context is looked at before it
-// begins, not while it runs. The few locks that a read can meet, such as that of
-// another process which recovers the log, are waited for in steps of lookupWait; the
-// context is looked at between them.
+// newLookups returns [sqlstore.Lookups] for a pool of the given size. In WAL mode a read
+// does not wait for writes and takes microseconds, so Find checks ctx only before the
+// query. A read can wait for a few locks, such as that of a process that recovers the
+// log. Such a wait ends after lookupWait, and ctx is checked again before the next try.
 func newLookups(db *sql.DB, conns int) *sqlstore.Lookups {
 	queries := sqlitedb.New(sqlstore.NewPrepared(db))
 	return &sqlstore.Lookups{
