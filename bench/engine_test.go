@@ -36,6 +36,8 @@ type database struct {
 	insertEvent func(ctx context.Context, seq int64, keyID string) error
 	// number runs a query of one number.
 	number func(ctx context.Context, query string) (int64, error)
+	exec   func(ctx context.Context, statement string) error
+	byHand func(testing.TB) *byHand
 }
 
 var engines = []struct {
@@ -106,6 +108,22 @@ func openPostgres(t testing.TB, keys *keyset.Set) *database {
 		number: func(ctx context.Context, query string) (n int64, err error) {
 			return n, pool.QueryRow(ctx, query).Scan(&n)
 		},
+		exec: func(ctx context.Context, statement string) error {
+			_, err := pool.Exec(ctx, statement)
+			return err
+		},
+		byHand: func(testing.TB) *byHand {
+			return &byHand{
+				find: func(ctx context.Context, hash []byte) (owner, scopes string, expiresAt int64, err error) {
+					err = pool.QueryRow(ctx, findByHand+"$1", hash).Scan(&owner, &scopes, &expiresAt)
+					return owner, scopes, expiresAt, err
+				},
+				use: func(ctx context.Context, hash []byte, at int64) error {
+					_, err := pool.Exec(ctx, useByHand+"$1 WHERE hash = $2", at, hash)
+					return err
+				},
+			}
+		},
 	}
 }
 
@@ -145,6 +163,11 @@ func (d *database) raw(t testing.TB, driver, reading, writing string) {
 		_, err := write.ExecContext(ctx, time.Now().UnixMilli(), seq, keyID)
 		return err
 	}
+	d.exec = func(ctx context.Context, statement string) error {
+		_, err := writer.ExecContext(ctx, statement)
+		return err
+	}
+	d.byHand = func(t testing.TB) *byHand { return rawByHand(t, readers, writer) }
 	d.number = func(ctx context.Context, query string) (n int64, err error) {
 		return n, readers.QueryRowContext(ctx, query).Scan(&n)
 	}

@@ -74,6 +74,7 @@ func run() error {
 		}
 	}
 	for _, once := range []struct{ pattern, benchtime string }{
+		{"^BenchmarkByHand$", "1s"},
 		{"^Benchmark(UsageIngest|UsagePerRequest)$", "2s"},
 		{"^BenchmarkRejectFlood$", "2s"},
 		{"^Benchmark(CacheMemory|Open)$", "10x"},

@@ -39,21 +39,22 @@ var (
 	alone    = []string{"ns/op", "cpu-ns/op", "allocs/op"}
 	cpu      = []string{"cpu-ns/op", "floor-ns/op", "x-floor-cpu", "flush-cpu-ns/op"}
 	all      = []string{"ns/op", "x-floor", "cpu-ns/op", "x-floor-cpu", "flush-cpu-ns/op"}
+	byHand   = []string{"x-floor", "x-floor-cpu", "ns/op", "floor-ns/op"}
 	uncached = []string{"ns/op", "floor-ns/op", "x-floor-cpu", "allocs/op", "floor-allocs/op"}
 )
 
 var rows = []row{
 	{"", "FloorVerify", nil, alone},
-	{"P1", "VerifyCached/keys=10k/hot", []goal{most("x-floor", 1.7), most("ns/op", 200), most("allocs/op", 0)}, cpu},
-	{"P1", "VerifyCached/keys=10k/zipf", []goal{most("x-floor", 1.7), most("ns/op", 200), most("allocs/op", 0)}, cpu},
-	{"P1", "VerifyCached/keys=10k/uniform", []goal{most("x-floor", 1.7), most("ns/op", 200), most("allocs/op", 0)}, cpu},
-	{"P1", "VerifyCachedParallel", []goal{most("ns/op", 200), most("allocs/op", 0)}, []string{"cpu-ns/op", "late/op"}},
+	{"P1", "VerifyCached/keys=10k/hot", []goal{most("x-floor-cpu", 1.3), most("allocs/op", 0)}, cpu},
+	{"P1", "VerifyCached/keys=10k/zipf", []goal{most("x-floor-cpu", 1.8), most("allocs/op", 0)}, cpu},
+	{"P1", "VerifyCached/keys=10k/uniform", []goal{most("x-floor-cpu", 2), most("allocs/op", 0)}, cpu},
+	{"P1", "VerifyCachedParallel", []goal{most("allocs/op", 0)}, []string{"cpu-ns/op", "late/op"}},
 	{"", "VerifyCached/keys=1k/zipf", nil, all},
 	{"", "VerifyCached/keys=1k/uniform", nil, all},
 	{"", "VerifyCached/keys=100k/zipf", nil, all},
 	{"", "VerifyCached/keys=100k/uniform", nil, all},
-	{"P2", "VerifyCached/keys=1M/zipf", []goal{most("ns/op", 300), most("allocs/op", 0)}, cpu},
-	{"P2", "VerifyCached/keys=1M/uniform", []goal{most("ns/op", 700), most("allocs/op", 0)}, cpu},
+	{"P2", "VerifyCached/keys=1M/zipf", []goal{most("x-floor-cpu", 2.5), most("allocs/op", 0)}, cpu},
+	{"P2", "VerifyCached/keys=1M/uniform", []goal{most("x-floor-cpu", 3), most("allocs/op", 0)}, cpu},
 	{"P3", "Reject/prefix", []goal{most("ns/op", 10), most("allocs/op", 0)}, []string{"cpu-ns/op"}},
 	{"P3", "Reject/length", []goal{most("ns/op", 10), most("allocs/op", 0)}, []string{"cpu-ns/op"}},
 	{"P3", "Reject/crc", []goal{most("ns/op", 50), most("allocs/op", 0)}, []string{"cpu-ns/op"}},
@@ -95,6 +96,12 @@ var rows = []row{
 	{"P12", "LoginFlood/mysql/logins", []goal{least("uncached-%", 95), most("lag-max-ms", 1200)}, []string{"revoke-max-ms", "stale-max-ms", "remembered-%", "admitted/s", "turned-away/s"}},
 	{"P12", "LoginFlood/mysql/mails", []goal{least("uncached-%", 95), most("lag-max-ms", 1200)}, []string{"revoke-max-ms", "stale-max-ms", "remembered-%", "admitted/s", "turned-away/s"}},
 	{"", "Login", nil, []string{"wrong-ms", "right-x-wrong", "unknown-x-wrong", "disabled-x-wrong", "no-password-x-wrong", "absurd-x-wrong"}},
+	{"", "ByHand/sqlite/select", nil, byHand},
+	{"", "ByHand/sqlite/select+update", nil, byHand},
+	{"", "ByHand/postgres/select", nil, byHand},
+	{"", "ByHand/postgres/select+update", nil, byHand},
+	{"", "ByHand/mysql/select", nil, byHand},
+	{"", "ByHand/mysql/select+update", nil, byHand},
 	{"P13", "UsageByDay/events=0.1M/sqlite", nil, []string{"ns/op", "uses"}},
 	{"P13", "UsageByDay/events=1M/sqlite", []goal{most("ns/op", 5e6)}, []string{"uses"}},
 	{"P13", "UsageByDay/events=10M/sqlite", []goal{most("ns/op", 5e6)}, []string{"uses"}},
