@@ -235,7 +235,7 @@ var errBound = invalid("Service", "must not be bound to a transaction, because a
 // Sync returns once this Service acts on everything that was committed before
 // the call. Call it after committing a transaction that [Service.With] worked
 // in; otherwise this process hears of it as every other does, within
-// Options.PollInterval. Errors: ctx's own, [ErrUnavailable].
+// Options.PollInterval at the latest. Errors: ctx's own, [ErrUnavailable].
 func (s *Service) Sync(ctx context.Context) error {
 	if s.watcher == nil {
 		return nil // every verify reads the store

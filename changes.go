@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -26,7 +27,11 @@ type watcher struct {
 	clock   *clock.Clock
 	checker *checker
 
+	pollAfter time.Duration // the age of the last good poll at which a verify asks for the next
+	inline    bool          // whether that verify polls by itself
+
 	heard atomic.Pointer[clock.Instant] // when the last good poll began; nil before the first and while the check fails
+	asked atomic.Pointer[clock.Instant] // the value of heard that a verify found too old last
 
 	polling chan struct{} // holds one token while a poll runs, which owns the cursor
 	cursor  string
@@ -36,6 +41,7 @@ type watcher struct {
 const (
 	pollPause     = 10 * time.Millisecond // between the beginnings of two polls, however many changes there are
 	retryInterval = time.Second           // after a poll that failed, if PollInterval is not shorter
+	inlineTimeout = 50 * time.Millisecond // for a poll that a verify waits for; it takes microseconds
 )
 
 func newWatcher(store Store, opts *Options, c *keycache.Cache, clk *clock.Clock, check *checker) *watcher {
@@ -44,6 +50,15 @@ func newWatcher(store Store, opts *Options, c *keycache.Cache, clk *clock.Clock,
 		polling: make(chan struct{}, 1), wake: wake.New(),
 	}
 	check.refuse = func() { w.heard.Store(nil) }
+	w.pollAfter = opts.PollAfter
+	if polling, ok := store.(PollingStore); ok {
+		policy := polling.PollPolicy()
+		w.inline = policy.Inline
+		orDefault(&w.pollAfter, policy.After)
+	}
+	if w.pollAfter <= 0 {
+		w.pollAfter = math.MaxInt64
+	}
 	return w
 }
 
@@ -56,18 +71,55 @@ func (w *watcher) behind(now clock.Instant) (time.Duration, bool) {
 	return heard.Age(now), true
 }
 
-// fresh reports whether what is remembered may be served. Where it may not, a
-// poll is due: a process that was stopped, or a machine that slept, need not
-// wait for the rest of PollInterval.
+// fresh reports whether what is remembered may be served. A verify that finds the
+// last poll older than pollAfter polls, or asks for a poll. So a process that is in
+// use hears of changes soon, and an idle one polls once per PollInterval.
 func (w *watcher) fresh(now clock.Instant, grace time.Duration) bool {
-	behind, heard := w.behind(now)
+	heard := w.heard.Load()
+	if heard == nil {
+		return false
+	}
+	behind := heard.Age(now)
+	if behind > w.pollAfter && w.asked.Load() != heard && w.refresh(heard) {
+		if heard = w.heard.Load(); heard == nil {
+			return false
+		}
+		behind = heard.Age(now)
+	}
 	if behind > w.opts.MaxStaleness {
+		// A poll is due: a process that was stopped, or a machine that slept, need not
+		// wait for the rest of PollInterval.
 		w.wake.Send()
 	}
-	return heard && behind <= w.opts.MaxStaleness+grace
+	return behind <= w.opts.MaxStaleness+grace
 }
 
-// poll runs the check, reads the feed once and acts on it.
+// refresh polls, or wakes follow for a poll, if the caller is the first to find that
+// value of heard too old. It reports whether it polled. All other verifies go on with
+// what was heard before: none waits for the poll of another one. After a poll that
+// failed the value is the same, so that verifies leave the next one to follow.
+func (w *watcher) refresh(heard *clock.Instant) bool {
+	if last := w.asked.Load(); last == heard || !w.asked.CompareAndSwap(last, heard) {
+		return false
+	}
+	if w.inline {
+		select {
+		case w.polling <- struct{}{}:
+			defer func() { <-w.polling }()
+			// The poll is for all verifies, so the caller's context must not end it.
+			ctx, cancel := context.WithTimeout(context.Background(), inlineTimeout)
+			defer cancel()
+			if w.pollOnce(ctx) == nil {
+				return true
+			}
+		default: // a poll is under way
+		}
+	}
+	w.wake.Send()
+	return false
+}
+
+// poll waits for a poll that is under way, and polls.
 func (w *watcher) poll(ctx context.Context) error {
 	select {
 	case w.polling <- struct{}{}:
@@ -75,6 +127,12 @@ func (w *watcher) poll(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer func() { <-w.polling }()
+	return w.pollOnce(ctx)
+}
+
+// pollOnce runs the check, reads the feed once and acts on it. The caller holds the
+// token of polling.
+func (w *watcher) pollOnce(ctx context.Context) error {
 	began := w.clock.Read()
 	if err := w.checker.run(ctx); err != nil {
 		if errors.Is(err, ErrCheckFailed) {

@@ -20,6 +20,7 @@ type feed struct {
 	began  []time.Time                            // when each poll did
 	poll   func(ctx context.Context, n int) error // comes before the n-th poll, from 1
 	listen func(ctx context.Context, wake func())
+	policy keyfold.PollPolicy
 	inside atomic.Int64 // polls under way
 	most   atomic.Int64
 }
@@ -46,6 +47,8 @@ func (f *feed) Listen(ctx context.Context, wake func()) {
 		f.listen(ctx, wake)
 	}
 }
+
+func (f *feed) PollPolicy() keyfold.PollPolicy { return f.policy }
 
 func (f *feed) polls() []time.Time {
 	f.mu.Lock()

@@ -30,6 +30,8 @@ func TestNoVerifyIsAllowedLaterThanAPollAfterARevocation(t *testing.T) {
 	// Mutations tried: a poll that evicts nothing, a snapshot whose xmin is two
 	// too high.
 	t.Parallel()
+	// One process polls by its timer only. The others verify all the time, so that
+	// their verifies cause polls; on PostgreSQL they are notified.
 	const poll, promise = 50 * time.Millisecond, 200 * time.Millisecond
 	hunt := 5 * time.Second
 	if testing.Short() {
@@ -37,8 +39,12 @@ func TestNoVerifyIsAllowedLaterThanAPollAfterARevocation(t *testing.T) {
 	}
 	onEveryEngine(t, func(t *testing.T, e *engine) {
 		var services []*keyfold.Service
-		for range 3 {
-			services = append(services, e.service(t, keyfold.Options{PollInterval: poll}))
+		for i := range 3 {
+			opts := keyfold.Options{PollInterval: poll, PollAfter: keyfold.Never}
+			if i > 0 && e.name != "postgres" {
+				opts = keyfold.Options{} // PollAfter is at most poll
+			}
+			services = append(services, e.service(t, opts))
 		}
 		var mu sync.RWMutex
 		var keys []*hunted
@@ -189,7 +195,7 @@ func TestManyKeysRevokedAtOnceAreRefusedAfterOnePollAndStallNobody(t *testing.T)
 		if os.Getenv(manyKeys) != "" {
 			count *= 10
 		}
-		opts := keyfold.Options{PollInterval: time.Minute, MaxStaleness: time.Hour, CacheMaxAge: time.Hour, FlushInterval: time.Minute, CacheEntries: 2 * count, CacheBytes: 1 << 30}
+		opts := keyfold.Options{PollInterval: time.Minute, PollAfter: keyfold.Never, MaxStaleness: time.Hour, CacheMaxAge: time.Hour, FlushInterval: time.Minute, CacheEntries: 2 * count, CacheBytes: 1 << 30}
 		here, there, _, others := remembered(t, e, opts, 100)
 		tokens := clones(t, e, count, "many")
 		for _, token := range tokens {

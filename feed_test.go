@@ -128,7 +128,7 @@ func (e *engine) begin(t testing.TB, svc *keyfold.Service) (*sql.Tx, *keyfold.Se
 }
 
 // rarely polls so seldom that only Sync, or the store itself, makes it hear.
-var rarely = keyfold.Options{PollInterval: time.Minute, MaxStaleness: time.Hour, CacheMaxAge: time.Hour, FlushInterval: time.Minute}
+var rarely = keyfold.Options{PollInterval: time.Minute, PollAfter: keyfold.Never, MaxStaleness: time.Hour, CacheMaxAge: time.Hour, FlushInterval: time.Minute}
 
 // remembered makes keys and a Service that serves them from memory.
 func remembered(t testing.TB, e *engine, opts keyfold.Options, n int) (here, there *keyfold.Service, keys []keyfold.Key, tokens []string) {

@@ -63,10 +63,25 @@ type Options struct {
 	// 1 minute.
 	CacheMaxAge time.Duration
 
-	// PollInterval is the time between two polls of the change feed, and so the
-	// delay with which this process learns of a revocation elsewhere: 10 ms to
-	// 1 minute. The default is 1 second.
+	// PollInterval is the time between two polls of the change feed while no key is
+	// verified, and so the longest delay with which this process learns of a
+	// revocation elsewhere: 10 ms to 1 minute. The default is 1 second.
 	PollInterval time.Duration
+
+	// PollAfter is the age of the last poll at which a verify makes the next one
+	// begin: 1 ms to 1 minute. It is the delay with which a process that verifies keys
+	// all the time learns of a revocation elsewhere; the time of a poll is added to it.
+	// At most one poll begins in 10 ms, except on SQLite.
+	//
+	// On SQLite the verify itself polls, which takes microseconds, so the delay holds
+	// for the first verify after a pause, too. On every other store the poll runs in
+	// the background, and no verify waits for it.
+	//
+	// The default depends on the store, see [PollingStore]: 20 ms on SQLite, and 50 ms
+	// on MariaDB, MySQL, MongoDB and a SQLite pool of the program's own. PostgreSQL
+	// reports changes by itself, so that verifies cause no polls. Use [Never] to poll
+	// once per PollInterval only.
+	PollAfter time.Duration
 
 	// MaxStaleness is how long keys are served from memory while the change feed
 	// cannot be read: PollInterval to 1 hour. After that, every Verify reads the
@@ -78,9 +93,10 @@ type Options struct {
 	// are not served. The default is 0: Verify returns an [ErrUnavailable].
 	StaleGrace time.Duration
 
-	// OnPoll, if set, is called after every poll of the change feed. behind is how
-	// long ago the last successful poll began; err is the error of this one. OnPoll
-	// must return quickly.
+	// OnPoll, if set, is called after every poll of the change feed in the background.
+	// behind is how long ago the last successful poll began; err is the error of this
+	// one. It is not called for polls that a verify or [Service.Sync] makes itself.
+	// OnPoll must return quickly.
 	OnPoll func(behind time.Duration, err error)
 
 	// EventRetention is how long usage events are kept: 1 hour to 100 years. A
@@ -272,6 +288,8 @@ func (o *Options) check() error {
 		return invalid("Options.CacheMaxAge", "must be between 1 s and 1 hour")
 	case o.PollInterval < minFlush || o.PollInterval > time.Minute:
 		return invalid("Options.PollInterval", "must be between 10 ms and 1 minute")
+	case o.PollAfter != 0 && o.PollAfter != Never && (o.PollAfter < time.Millisecond || o.PollAfter > time.Minute):
+		return invalid("Options.PollAfter", "must be between 1 ms and 1 minute, or Never")
 	case o.MaxStaleness < o.PollInterval || o.MaxStaleness > time.Hour:
 		return invalid("Options.MaxStaleness", "must be between Options.PollInterval and 1 hour")
 	case o.StaleGrace < 0 || o.StaleGrace > time.Hour:

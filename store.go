@@ -196,6 +196,25 @@ type FeedListener interface {
 	Listen(ctx context.Context, wake func())
 }
 
+// PollingStore is an optional interface of a Store whose change feed should be polled
+// more often than once per Options.PollInterval while keys are verified, usually
+// because the Store is not a [FeedListener].
+type PollingStore interface {
+	// PollPolicy returns how to poll. It must always return the same.
+	PollPolicy() PollPolicy
+}
+
+// PollPolicy says how verifies poll the change feed of a Store.
+type PollPolicy struct {
+	// After is the default of Options.PollAfter. Zero means that verifies do not poll.
+	After time.Duration
+	// Inline makes a verify poll by itself instead of waking the background task. In
+	// a Store that sets it, Check and Changes must take microseconds if nothing has
+	// changed, must wait neither for a lock nor for a connection that other calls
+	// use, and must not use a network.
+	Inline bool
+}
+
 // LoggingStore is an optional interface of a Store that has log messages of its
 // own, such as those of its database driver.
 type LoggingStore interface {

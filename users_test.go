@@ -290,7 +290,7 @@ func remembers(t *testing.T, svc *keyfold.Service, token string) {
 
 // seldom polls so rarely that only Sync makes it hear.
 func seldom() keyfold.Options {
-	return keyfold.Options{PollInterval: time.Minute, MaxStaleness: time.Hour, CacheMaxAge: time.Hour}
+	return keyfold.Options{PollInterval: time.Minute, PollAfter: keyfold.Never, MaxStaleness: time.Hour, CacheMaxAge: time.Hour}
 }
 
 func TestDisabledUsersKeysStopHereAtOnceAndElsewhereWithTheNextPoll(t *testing.T) {

@@ -70,6 +70,7 @@ var accepted = []struct {
 	{"KEYFOLD_CACHE_BYTES", "4096", nil, func(c *fromenv.Config) any { return c.Options().CacheBytes }, 4096},
 	{"KEYFOLD_CACHE_BYTES", "1GiB", nil, func(c *fromenv.Config) any { return c.Options().CacheBytes }, 1 << 30},
 	{"KEYFOLD_CACHE_MAX_AGE", "30s", nil, func(c *fromenv.Config) any { return c.Options().CacheMaxAge }, 30 * time.Second},
+	{"KEYFOLD_POLL_AFTER", "200ms", nil, func(c *fromenv.Config) any { return c.Options().PollAfter }, 200 * time.Millisecond},
 	{"KEYFOLD_POLL_INTERVAL", "100ms", nil, func(c *fromenv.Config) any { return c.Options().PollInterval }, 100 * time.Millisecond},
 	{"KEYFOLD_MAX_STALENESS", "10s", nil, func(c *fromenv.Config) any { return c.Options().MaxStaleness }, 10 * time.Second},
 	{"KEYFOLD_STALE_GRACE", "5m", nil, func(c *fromenv.Config) any { return c.Options().StaleGrace }, 5 * time.Minute},
@@ -120,7 +121,7 @@ func TestEveryOptionHasAVariable(t *testing.T) {
 	t.Parallel()
 	config := mustRead(t, "KEYFOLD_PREFIX=a", "KEYFOLD_ENVIRONMENT=a", "KEYFOLD_KEY_TTL=2d", "KEYFOLD_MAX_OVERLAP=2d", "KEYFOLD_SCOPES=a:b",
 		"KEYFOLD_PEPPERS=a:"+goodSecret, "KEYFOLD_CURRENT_PEPPER=a", "KEYFOLD_REQUIRE_PEPPER=true", "KEYFOLD_VERIFY_TIMEOUT=2s", "KEYFOLD_DISABLE_CACHE=true",
-		"KEYFOLD_PASSWORD_MIN_LENGTH=12", "KEYFOLD_SINGLE_SCRIPT_USERNAMES=true", "KEYFOLD_CACHE_ENTRIES=2", "KEYFOLD_CACHE_BYTES=2MiB", "KEYFOLD_CACHE_MAX_AGE=2s", "KEYFOLD_POLL_INTERVAL=2s", "KEYFOLD_MAX_STALENESS=3s",
+		"KEYFOLD_PASSWORD_MIN_LENGTH=12", "KEYFOLD_SINGLE_SCRIPT_USERNAMES=true", "KEYFOLD_CACHE_ENTRIES=2", "KEYFOLD_CACHE_BYTES=2MiB", "KEYFOLD_CACHE_MAX_AGE=2s", "KEYFOLD_POLL_INTERVAL=2s", "KEYFOLD_POLL_AFTER=2s", "KEYFOLD_MAX_STALENESS=3s",
 		"KEYFOLD_STALE_GRACE=2s", "KEYFOLD_USAGE=sync", "KEYFOLD_FLUSH_INTERVAL=2s", "KEYFOLD_DISABLE_EVENTS=true", "KEYFOLD_MAX_PENDING_EVENTS=2", "KEYFOLD_MAX_PENDING_BYTES=2",
 		"KEYFOLD_EVENT_RETENTION=2d", "KEYFOLD_HOUR_RETENTION=2d", "KEYFOLD_RECORD_REQUEST_ID=true", "KEYFOLD_RECORD_USER_AGENT=true")
 	options := reflect.ValueOf(*config.Options())

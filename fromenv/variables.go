@@ -167,8 +167,12 @@ func variables() []variable {
 			option:   "CacheMaxAge", read: asPeriod(func(c *Config) *time.Duration { return &c.options.CacheMaxAge }),
 		},
 		{
-			Variable: Variable{Name: "KEYFOLD_POLL_INTERVAL", Default: "1s", Meaning: "how often the change feed is read for changes by other processes"},
+			Variable: Variable{Name: "KEYFOLD_POLL_INTERVAL", Default: "1s", Meaning: "how often the change feed is read for changes by other processes while no key is verified"},
 			option:   "PollInterval", read: asPeriod(func(c *Config) *time.Duration { return &c.options.PollInterval }),
+		},
+		{
+			Variable: Variable{Name: "KEYFOLD_POLL_AFTER", Meaning: "the age of the last read of the change feed at which a verify causes the next one; by default 20ms on SQLite, 50ms on MariaDB, MySQL and MongoDB, and never on PostgreSQL, which reports changes by itself"},
+			option:   "PollAfter", read: asPeriodOrNever(func(c *Config) *time.Duration { return &c.options.PollAfter }),
 		},
 		{
 			Variable: Variable{Name: "KEYFOLD_MAX_STALENESS", Default: "5s", Meaning: "how long cached keys are used while the change feed cannot be read"},

@@ -57,7 +57,7 @@ func subjects() []subject {
 		of[keyfold.KeyFilter](), of[keyfold.KeyIndex](), of[keyfold.KeyPage](), of[keyfold.KeyRecord](), of[keyfold.Rules](), of[keyfold.KeyScan](),
 		of[keyfold.KeyState](), of[keyfold.KeyUpdate](), of[keyfold.KeyQuery](), of[keyfold.Credentials](), of[keyfold.Mutation](), of[keyfold.NewKey](),
 		of[keyfold.NewUser](), of[keyfold.NotReadyError](), of[keyfold.IssuedOneTimeToken](), of[keyfold.OneTimePurpose](), of[keyfold.OneTimeTokenRecord](), of[keyfold.OneTimeToken](),
-		of[keyfold.OneTimeTokenUse](), of[keyfold.Options](), of[keyfold.PasswordPolicy](), of[keyfold.Position](), of[keyfold.ReadyPart](),
+		of[keyfold.OneTimeTokenUse](), of[keyfold.Options](), of[keyfold.PasswordPolicy](), of[keyfold.PollPolicy](), of[keyfold.Position](), of[keyfold.ReadyPart](),
 		of[keyfold.RenewOptions](), of[keyfold.Request](), of[keyfold.ResetOptions](), of[keyfold.RotateOptions](), of[keyfold.Rotation](),
 		of[keyfold.SecretHash](), of[keyfold.Service](), of[keyfold.ThrottleReservation](), of[keyfold.AttemptResult](), of[keyfold.StateChange](), of[keyfold.Throttle](),
 		of[keyfold.ThrottleRule](), of[keyfold.Token](), of[keyfold.Tx](), of[keyfold.UsageBatch](), of[keyfold.UsageEvent](),

@@ -32,6 +32,13 @@ type mark struct{ seq, at int64 }
 // derived from the number of the change and the index of the target.
 const maxTargets = 256
 
+// PollPolicy implements [keyfold.PollingStore]. Change streams need a replica set, which
+// not every server has, so that the feed is polled: while keys are verified, in the
+// background, once the last poll is 50 ms old.
+func (s *Store) PollPolicy() keyfold.PollPolicy {
+	return keyfold.PollPolicy{After: 50 * time.Millisecond}
+}
+
 // Changes implements keyfold.FeedStore.
 func (s *Store) Changes(ctx context.Context, text string) ([]keyfold.Change, string, error) {
 	s.sweepIfDue(ctx)

@@ -60,7 +60,10 @@ type Store struct {
 	intercept func(command string, run func() error) error // set by tests
 }
 
-var _ keyfold.Store = (*Store)(nil)
+var (
+	_ keyfold.Store        = (*Store)(nil)
+	_ keyfold.PollingStore = (*Store)(nil)
+)
 
 // collections are the collections of Keyfold.
 type collections struct {

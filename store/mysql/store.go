@@ -38,7 +38,10 @@ type Store struct {
 	from, to int64 // versions of the schema
 }
 
-var _ keyfold.LoggingStore = (*Store)(nil)
+var (
+	_ keyfold.LoggingStore = (*Store)(nil)
+	_ keyfold.PollingStore = (*Store)(nil)
+)
 
 // Open connects to the database of dsn and migrates the schema. dsn has the form of the
 // driver, user:password@tcp(host:3306)/database, or is a URL,
@@ -255,6 +258,12 @@ func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
 // Probe implements [keyfold.ProbingStore].
 func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
+
+// PollPolicy implements [keyfold.PollingStore]. While keys are verified, the feed is
+// polled in the background once the last poll is 50 ms old.
+func (s *Store) PollPolicy() keyfold.PollPolicy {
+	return keyfold.PollPolicy{After: 50 * time.Millisecond}
+}
 
 // SetLogger implements [keyfold.LoggingStore]. The messages are those of the driver, and
 // warnings about connections that the server refuses or that are replaced.

@@ -41,7 +41,10 @@ type Store struct {
 	keyfold.Store
 	writer   *sql.DB
 	from, to int64 // versions of the schema
+	watched  bool  // whether the feed has connections of its own
 }
+
+var _ keyfold.PollingStore = (*Store)(nil)
 
 // Open opens the file at path and migrates the schema. It creates a missing file with
 // mode 0600; an existing file keeps its mode. SQLite creates two files with the same
@@ -283,7 +286,7 @@ func start(ctx context.Context, from source, closeAll func() error) (*Store, err
 	} else {
 		engine.Attempts = sqlstore.Share(writer.Stats().MaxOpenConnections)
 	}
-	return &Store{Store: sqlstore.New(engine), writer: writer, from: found, to: to}, nil
+	return &Store{Store: sqlstore.New(engine), writer: writer, from: found, to: to, watched: seen != nil}, nil
 }
 
 // Migration returns the versions of the schema before and after the Store was opened.
@@ -292,6 +295,17 @@ func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 
 // Probe implements [keyfold.ProbingStore].
 func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
+
+// PollPolicy implements [keyfold.PollingStore]. With a Store from [Open] a verify polls
+// by itself once the last poll is 20 ms old: it reads a counter in shared memory on a
+// connection of its own. In a pool from [New] it could wait for a connection, so polls
+// are made in the background there, once the last one is 50 ms old.
+func (s *Store) PollPolicy() keyfold.PollPolicy {
+	if s.watched {
+		return keyfold.PollPolicy{After: 20 * time.Millisecond, Inline: true}
+	}
+	return keyfold.PollPolicy{After: 50 * time.Millisecond}
+}
 
 // DB returns the pool for writes. The program can use it for its own tables and for
 // transactions that it shares with Keyfold by [Tx]. It has one connection: an open

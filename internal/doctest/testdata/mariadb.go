@@ -28,7 +28,7 @@ func Run(t *testing.T) {
 		}
 	}
 	// So far between that no poll happens to do what Sync has to.
-	svc, err := keyfold.New(store, &keyfold.Options{PollInterval: time.Minute, MaxStaleness: time.Hour, CacheMaxAge: time.Hour})
+	svc, err := keyfold.New(store, &keyfold.Options{PollInterval: time.Minute, PollAfter: keyfold.Never, MaxStaleness: time.Hour, CacheMaxAge: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
