@@ -32,12 +32,15 @@ func TestNoVerifyIsAllowedLaterThanAPollAfterARevocation(t *testing.T) {
 	t.Parallel()
 	// One process polls by its timer only. The others verify all the time, so that
 	// their verifies cause polls; on PostgreSQL they are notified.
-	const poll, promise = 50 * time.Millisecond, 200 * time.Millisecond
-	hunt := 5 * time.Second
-	if testing.Short() {
-		hunt = time.Second
-	}
+	//
+	// The bound of the promise is tested with a clock of its own in changes_test.go.
+	// Here machines are busy, so a late verify must only be far from CacheMaxAge.
+	const poll, bound = 50 * time.Millisecond, 5 * time.Second
 	onEveryEngine(t, func(t *testing.T, e *engine) {
+		hunt := 5 * time.Second
+		if testing.Short() || e.name == "sqlite" { // SQLite has one transaction at a time
+			hunt = time.Second
+		}
 		var services []*keyfold.Service
 		for i := range 3 {
 			opts := keyfold.Options{PollInterval: poll, PollAfter: keyfold.Never}
@@ -101,7 +104,7 @@ func TestNoVerifyIsAllowedLaterThanAPollAfterARevocation(t *testing.T) {
 					case dead != nil && key.dead.Load() == dead:
 						late := began.Sub(*dead)
 						worst.Store(max(worst.Load(), int64(late)))
-						if late > poll+promise+time.Duration(gap.Load()) {
+						if late > bound+time.Duration(gap.Load()) {
 							wrong.Add(1)
 						}
 					}
@@ -110,6 +113,18 @@ func TestNoVerifyIsAllowedLaterThanAPollAfterARevocation(t *testing.T) {
 			})
 		}
 		group.Wait()
+		end = time.Now().Add(bound)
+		for _, svc := range services {
+			for _, key := range keys {
+				for key.dead.Load() != nil && outcome(svc, key.token) == keyfold.OutcomeAllowed {
+					if time.Now().After(end) { // no poll has reported the change
+						wrong.Add(1)
+						break
+					}
+					time.Sleep(time.Millisecond)
+				}
+			}
+		}
 		t.Logf("%d verifies, %d refused, %d changes; latest allow %v after a revocation, longest gap %v",
 			verifies.Load(), refused.Load(), changes.Load(), time.Duration(worst.Load()), time.Duration(gap.Load()))
 		least := int64(300)

@@ -96,7 +96,12 @@ func newService(t testing.TB, store keyfold.Store, opts *keyfold.Options) *keyfo
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = svc.Close(context.Background()) })
+	t.Cleanup(func() {
+		// A Service that may not use its database tries for ten seconds to store its usage.
+		ctx, cancel := context.WithTimeout(context.Background(), 250*time.Millisecond)
+		defer cancel()
+		_ = svc.Close(ctx)
+	})
 	return svc
 }
 

@@ -293,8 +293,8 @@ func TestPeppersKeyTheHash(t *testing.T) {
 	if err := peppered.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{key.ID, key1.ID} {
-		t.Run(id, func(t *testing.T) {
+	for name, id := range map[string]string{"a hash that was moved": key.ID, "a hash made with it": key1.ID} {
+		t.Run(name, func(t *testing.T) {
 			record, err := store.Key(t.Context(), id)
 			if err != nil || record.Secret.PepperID != "p1" || record.Secret.Alg != "kf2h" {
 				t.Errorf("key %s is stored under %q %q, %v; its use should have moved it to p1", id, record.Secret.Alg, record.Secret.PepperID, err)
