@@ -18,7 +18,7 @@ func auditCases() []testCase {
 	}
 }
 
-// entries walks over all pages of a scan.
+// entries returns the entries of all pages of a scan.
 func (t *trial) entries(scan keyfold.AuditScan, between func()) []keyfold.AuditEntry {
 	t.Helper()
 	var all []keyfold.AuditEntry
@@ -41,7 +41,7 @@ func (t *trial) entries(scan keyfold.AuditScan, between func()) []keyfold.AuditE
 	return nil
 }
 
-// actions names entries by their action, which cases make unique.
+// actions returns the actions of the entries, which are unique in each case.
 func actions(entries []keyfold.AuditEntry) []string {
 	names := make([]string, len(entries))
 	for i, entry := range entries {
@@ -54,7 +54,7 @@ func auditIsOrdered(t *trial) {
 	a, b := t.create(), t.create()
 	want := []string{"key.create"}
 	for n := range 9 {
-		// Times run backwards: the order is that of numbers.
+		// Times run backwards, because entries are ordered by number.
 		want = append(want, t.renew(a.ID, t.now().Add(-time.Duration(n)*time.Hour)))
 		t.renew(b.ID, t.now())
 	}

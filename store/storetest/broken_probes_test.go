@@ -17,7 +17,7 @@ func newProbing() keyfold.Store { return probing{memory.New()} }
 
 func (s probing) Probe(ctx context.Context) error { return s.Ping(ctx) }
 
-// auditedProbe probes by a change.
+// auditedProbe probes with a mutation.
 type auditedProbe struct{ keyfold.Store }
 
 func newAuditedProbe() keyfold.Store { return auditedProbe{memory.New()} }
@@ -50,14 +50,14 @@ func newGloomyProbe() keyfold.Store { return gloomyProbe{memory.New()} }
 
 func (s gloomyProbe) Probe(context.Context) error { return errors.New("the probe failed") }
 
-// timelessProbe goes on when its context is done.
+// timelessProbe ignores its context.
 type timelessProbe struct{ keyfold.Store }
 
 func newTimelessProbe() keyfold.Store { return timelessProbe{memory.New()} }
 
 func (s timelessProbe) Probe(ctx context.Context) error { return s.Ping(context.WithoutCancel(ctx)) }
 
-// patientProbe waits for the end of transactions, whatever its context says.
+// patientProbe waits for transactions even after its context is done.
 type patientProbe struct{ keyfold.Store }
 
 func newPatientProbe() keyfold.Store { return patientProbe{memory.New()} }

@@ -13,10 +13,10 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// The stores in this file break one rule each. What goes through InTx is left
-// whole, which keeps a defect away from the rules about transactions.
+// Each store in this file breaks one rule. Calls in InTx work correctly, so that the
+// defects do not affect the rules about transactions.
 
-// lostUpdate writes whatever version the caller has read.
+// lostUpdate ignores the version that the caller has read.
 type lostUpdate struct{ keyfold.Store }
 
 func newLostUpdate() keyfold.Store { return &lostUpdate{memory.New()} }
@@ -34,7 +34,7 @@ func (s *lostUpdate) UpdateKey(ctx context.Context, key keyfold.KeyRecord, m key
 	}
 }
 
-// staleRead answers from a cache that nothing invalidates.
+// staleRead uses a cache that is never invalidated.
 type staleRead struct {
 	keyfold.Store
 	cache sync.Map
@@ -53,11 +53,11 @@ func (s *staleRead) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRec
 	return record, err
 }
 
-// fold is what a collation makes of a string: case and trailing blanks do not
-// count.
+// fold returns the form of a string that a collation compares, without case and trailing
+// spaces.
 func fold(text string) string { return strings.ToLower(strings.TrimRight(text, " ")) }
 
-// wrongCollation takes ids for one that fold to one.
+// wrongCollation treats IDs with the same fold as equal.
 type wrongCollation struct {
 	keyfold.Store
 	first sync.Map // from the fold of an id to the id that came first
@@ -89,7 +89,7 @@ func (s *wrongCollation) VerifyKey(ctx context.Context, id string) (keyfold.Veri
 	return s.Store.VerifyKey(ctx, s.stored(id))
 }
 
-// ownerCollation lists the keys of every owner whose id folds to the one given.
+// ownerCollation lists the keys of all owners with the same fold.
 type ownerCollation struct{ keyfold.Store }
 
 func newOwnerCollation() keyfold.Store { return &ownerCollation{memory.New()} }
@@ -105,7 +105,7 @@ func (s *ownerCollation) Keys(ctx context.Context, scan keyfold.KeyScan) ([]keyf
 	return keys[:min(len(keys), scan.Limit)], err
 }
 
-// silentCreation commits a key and not its change row.
+// silentCreation commits a key without its change row.
 type silentCreation struct {
 	keyfold.Store
 	actions sync.Map // by the ids of keys that were created
@@ -129,7 +129,7 @@ func (s *silentCreation) Changes(ctx context.Context, cursor string) ([]keyfold.
 	}), next, err
 }
 
-// halfRotation ends the old key before it finds that the new id is taken.
+// halfRotation ends the old key before it finds that the new ID exists.
 type halfRotation struct{ keyfold.Store }
 
 func newHalfRotation() keyfold.Store { return &halfRotation{memory.New()} }
@@ -148,8 +148,8 @@ func (s *halfRotation) RotateKey(ctx context.Context, r keyfold.Rotation, m keyf
 	return s.Store.RotateKey(ctx, r, m)
 }
 
-// deafFeed prunes the newest change row with the others. As memory keeps it,
-// only the count tells.
+// deafFeed prunes the newest change row too. It only changes the count, because memory
+// keeps the row.
 type deafFeed struct{ keyfold.Store }
 
 func newDeafFeed() keyfold.Store { return &deafFeed{memory.New()} }
@@ -186,7 +186,7 @@ func (s hastyPruning) PruneThrottles(ctx context.Context, at time.Time, limit in
 	return deleted, false, err
 }
 
-// doubleCounting applies a batch whenever it comes.
+// doubleCounting applies a repeated batch again.
 type doubleCounting struct {
 	keyfold.Store
 	mu    sync.Mutex
@@ -208,8 +208,8 @@ func (s *doubleCounting) RecordUsage(ctx context.Context, batch keyfold.UsageBat
 	return result, err
 }
 
-// undoneRevocation lets an update write over a revocation, as a store does that
-// guards an update by what the caller has read and writes whole rows.
+// undoneRevocation lets an update overwrite a revocation, like a store that checks the
+// state before an update and then writes the whole row.
 type undoneRevocation struct{ keyfold.Store }
 
 func newUndoneRevocation() keyfold.Store { return &undoneRevocation{memory.New()} }
@@ -255,14 +255,14 @@ func (s *leakyFeed) Changes(ctx context.Context, cursor string) ([]keyfold.Chang
 	return changes, next, err
 }
 
-// usedTwice looks at a token before the step that uses it, and not again.
+// usedTwice checks a token before the step that uses it, and not in that step.
 type usedTwice struct{ keyfold.Store }
 
 func newUsedTwice() keyfold.Store { return &usedTwice{memory.New()} }
 
 func (s *usedTwice) UseOneTimeToken(ctx context.Context, use keyfold.OneTimeTokenUse, m keyfold.Mutation) (keyfold.UserRecord, error) {
 	token, looked := s.OneTimeToken(ctx, use.Sum)
-	time.Sleep(time.Millisecond) // others look too
+	time.Sleep(time.Millisecond) // so that other calls check too
 	user, err := s.Store.UseOneTimeToken(ctx, use, m)
 	if _, gone := s.OneTimeToken(ctx, use.Sum); looked == nil && errors.Is(err, keyfold.ErrNotFound) && gone != nil {
 		return s.User(ctx, token.UserID)
@@ -286,14 +286,14 @@ func (s *tokenOfDisabled) UseOneTimeToken(ctx context.Context, use keyfold.OneTi
 	return s.Store.UseOneTimeToken(ctx, use, m)
 }
 
-// blindRehash writes the hash over whatever is there.
+// blindRehash overwrites any hash.
 type blindRehash struct{ keyfold.Store }
 
 func newBlindRehash() keyfold.Store { return &blindRehash{memory.New()} }
 
 func (s *blindRehash) RehashPassword(ctx context.Context, id, old, new string) error {
 	for range 2 {
-		time.Sleep(time.Millisecond) // so that it comes last
+		time.Sleep(time.Millisecond) // so that it writes last
 		if user, err := s.User(ctx, id); err == nil {
 			old = user.PasswordHash
 		}
@@ -301,8 +301,7 @@ func (s *blindRehash) RehashPassword(ctx context.Context, id, old, new string) e
 	return s.Store.RehashPassword(ctx, id, old, new)
 }
 
-// blindPassword compares the version of the password before it writes, and not
-// with the write.
+// blindPassword compares the version of the password before the write, and not in it.
 type blindPassword struct {
 	keyfold.Store
 	comparing rendezvous
@@ -318,7 +317,7 @@ func (s *blindPassword) SetPassword(ctx context.Context, id, hash string, versio
 	case version != keyfold.AnyPassword && version != user.PasswordVersion:
 		return keyfold.ErrStale
 	}
-	s.comparing.wait() // so that another one compares, too
+	s.comparing.wait() // so that another call compares too
 	return s.Store.SetPassword(ctx, id, hash, keyfold.AnyPassword, m)
 }
 
@@ -331,7 +330,7 @@ func (s anyPassword) SetPassword(ctx context.Context, id, hash string, _ int64, 
 	return s.Store.SetPassword(ctx, id, hash, keyfold.AnyPassword, m)
 }
 
-// lostAttempts writes what it makes of the count that it has read.
+// lostAttempts reads a count and writes the incremented count in separate steps.
 type lostAttempts struct {
 	keyfold.Store
 	racing atomic.Int32
@@ -342,7 +341,7 @@ func newLostAttempts() keyfold.Store { return &lostAttempts{Store: memory.New()}
 func (s *lostAttempts) ReserveAttempt(ctx context.Context, names []keyfold.ThrottleReservation, at time.Time) (keyfold.Throttle, error) {
 	racing := s.racing.Add(1) > 1
 	defer s.racing.Add(-1)
-	time.Sleep(100 * time.Microsecond) // others read too
+	time.Sleep(100 * time.Microsecond) // so that other calls read too
 	if racing && len(names) > 0 && names[0].Rule.Burst > 1<<30 {
 		return keyfold.Throttle{}, ctx.Err() // the count of another is written over this one
 	}
@@ -368,7 +367,7 @@ func (s *halfReservation) ReserveAttempt(ctx context.Context, names []keyfold.Th
 	return latest, nil
 }
 
-// overwritten adds a setting whether it has a value or not.
+// overwritten replaces a setting that exists.
 type overwritten struct{ keyfold.Store }
 
 func newOverwritten() keyfold.Store { return &overwritten{memory.New()} }
@@ -377,7 +376,7 @@ func (s *overwritten) AddSetting(ctx context.Context, name, value string) (strin
 	return value, s.SetSetting(ctx, name, value, keyfold.Mutation{})
 }
 
-// silentUnlock lifts throttles without a trace.
+// silentUnlock clears throttles without a change row and an audit row.
 type silentUnlock struct{ keyfold.Store }
 
 func newSilentUnlock() keyfold.Store { return &silentUnlock{memory.New()} }
@@ -389,7 +388,7 @@ func (s *silentUnlock) UnlockUser(ctx context.Context, id string, settlement key
 	return s.RecordAttemptResult(ctx, settlement)
 }
 
-// forcefulUnlock lifts the throttles of users who do not exist.
+// forcefulUnlock clears throttles of users who do not exist.
 type forcefulUnlock struct{ keyfold.Store }
 
 func newForcefulUnlock() keyfold.Store { return &forcefulUnlock{memory.New()} }
@@ -398,8 +397,8 @@ func (s *forcefulUnlock) UnlockUser(ctx context.Context, id string, settlement k
 	return errors.Join(s.RecordAttemptResult(ctx, settlement), s.Store.UnlockUser(ctx, id, keyfold.AttemptResult{}, m))
 }
 
-// orphans takes the user from the keys and leaves them, as a foreign key does
-// that is set to NULL.
+// orphans keeps the keys of a deleted user without their user, like a foreign key with
+// ON DELETE SET NULL.
 type orphans struct{ keyfold.Store }
 
 func newOrphans() keyfold.Store { return &orphans{memory.New()} }
@@ -421,7 +420,7 @@ func (s *orphans) DeleteUser(ctx context.Context, id string, m keyfold.Mutation)
 	return nil
 }
 
-// usernameCollation finds the first of the users whose names fold to one.
+// usernameCollation treats usernames with the same fold as equal.
 type usernameCollation struct {
 	keyfold.Store
 	first sync.Map // from the fold of a key to the key that came first
@@ -467,7 +466,7 @@ func (s *staleUser) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRec
 	return record, err
 }
 
-// activeKeys does not tell of the users of keys in lists.
+// activeKeys does not report disabled users in lists of keys.
 type activeKeys struct{ keyfold.Store }
 
 func newActiveKeys() keyfold.Store { return activeKeys{memory.New()} }
@@ -480,7 +479,7 @@ func (s activeKeys) Keys(ctx context.Context, scan keyfold.KeyScan) ([]keyfold.K
 	return keys, err
 }
 
-// staleKey does not tell of the user of a key that is read alone.
+// staleKey does not report the disabled user of a single key.
 type staleKey struct{ keyfold.Store }
 
 func newStaleKey() keyfold.Store { return staleKey{memory.New()} }
@@ -491,7 +490,7 @@ func (s staleKey) Key(ctx context.Context, id string) (keyfold.KeyRecord, error)
 	return key, err
 }
 
-// writtenUserState keeps what it is given for the state of a key's user.
+// writtenUserState stores the field UserDisabled of a record.
 type writtenUserState struct {
 	keyfold.Store
 	claimed sync.Map // by the ids of keys
@@ -512,9 +511,8 @@ func (s *writtenUserState) Key(ctx context.Context, id string) (keyfold.KeyRecor
 	return key, err
 }
 
-// rendezvous makes callers wait until two are there at the same time, or for a
-// moment: a fixed pause would be too short on a busy machine, and the defect
-// would not show.
+// rendezvous makes a caller wait for another caller, but only for a limited time. A fixed
+// pause would be too short on a busy machine to show the defect.
 type rendezvous struct{ inside atomic.Int32 }
 
 func (r *rendezvous) wait() {
@@ -522,7 +520,7 @@ func (r *rendezvous) wait() {
 	defer r.inside.Add(-1)
 	for range 50 {
 		if r.inside.Load() > 1 {
-			time.Sleep(time.Millisecond) // let the other one see it
+			time.Sleep(time.Millisecond) // so that the other caller notices
 			return
 		}
 		time.Sleep(time.Millisecond)

@@ -67,7 +67,7 @@ func deletionLeavesUsage(t *trial) {
 	if len(events) != 1 || len(hours) != 1 {
 		t.Errorf("of a deleted key %d events and %d hours are left, want 1 and 1", len(events), len(hours))
 	}
-	// An owner's usage is that of the keys which exist.
+	// The usage of an owner is the usage of existing keys.
 	scan.KeyID, scan.OwnerID = "", key.OwnerID
 	events, err = t.store.UsageEvents(t.ctx, scan)
 	t.wantNoError("UsageEvents", err)

@@ -6,16 +6,16 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// TB is what a case needs of its test.
+// TB contains the methods of a test that a case uses.
 type TB = tb
 
-// Case is one rule, for tests of the suite itself.
+// Case is a rule, for tests of the suite.
 type Case struct {
 	Name string
 	Run  func(t TB, newStore func() keyfold.Store)
 }
 
-// Cases returns every rule, each to be run on a store of its own.
+// Cases returns all rules. Each must run on its own store.
 func Cases() []Case {
 	var cases []Case
 	for _, g := range groups() {
@@ -24,7 +24,7 @@ func Cases() []Case {
 				Name: g.name + "/" + c.name,
 				Run: func(t TB, newStore func() keyfold.Store) {
 					trial := newTrial(t, newStore(), newStore)
-					trial.patience = 5 * time.Second // a defect is waited for as long
+					trial.patience = 5 * time.Second // maximum time until a defect shows
 					if c.skips(trial) == "" {
 						c.run(trial)
 					}

@@ -158,7 +158,7 @@ func everyChangeIsReturned(t *trial) {
 	for done := false; !done && pollErr == nil; {
 		select {
 		case <-written:
-			done = true // all is committed: what this last poll does not tell was passed over
+			done = true // all changes are committed, so this poll is the last
 		default:
 		}
 		pollErr = poll()
@@ -177,8 +177,8 @@ func everyChangeIsReturned(t *trial) {
 	}
 }
 
-// writeRound makes the changes of one round: writers with an odd number make
-// one to three in a transaction, the others one alone.
+// writeRound makes the changes of one round. Writers with an odd number make one to three
+// changes in a transaction, and the others make one change without a transaction.
 func (t *trial) writeRound(key keyfold.KeyRecord, writer, round int, at time.Time,
 	action func(writer, round, part int) string,
 ) error {
@@ -207,8 +207,8 @@ func openTransactionIsReturned(t *trial) {
 		if err := tx.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, m); err != nil {
 			return err
 		}
-		// Where two can write at once, the cursor is taken behind a change that
-		// came later and was committed earlier. Where only one can, this gives up.
+		// If two transactions can write at the same time, the cursor follows a change that
+		// began later and was committed earlier. Otherwise this call times out.
 		ctx, cancel := context.WithTimeout(t.ctx, 250*time.Millisecond)
 		defer cancel()
 		overtaken := make(chan error, 1)
@@ -225,7 +225,7 @@ func openTransactionIsReturned(t *trial) {
 	t.wantChange(cursor, m.Action)
 }
 
-// wantChange reports a change that the cursor does not get.
+// wantChange checks that the feed returns a change after the cursor.
 func (t *trial) wantChange(cursor, action string) {
 	t.Helper()
 	changes, _, err := t.store.Changes(t.ctx, cursor)
@@ -261,7 +261,7 @@ func rolledBackIsNotReturned(t *trial) {
 	})
 	t.wantError("InTx", err, refused)
 	t.wantNoRows(cursor, m)
-	// Nor is it returned later, behind another change.
+	// It must not be returned after another change either.
 	t.renew(key.ID, t.now())
 	t.wantNoRows(cursor, m)
 }

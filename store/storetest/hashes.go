@@ -61,7 +61,7 @@ func rehashWritesNoRows(t *trial) {
 	changes, _, err := t.store.Changes(t.ctx, cursor)
 	t.wantNoError("Changes", err)
 	for _, change := range changes {
-		// Only the creation may be repeated.
+		// Only the creation may be retried.
 		if change.Target == key.ID && change.Action != "key.create" {
 			t.Errorf("the rehash wrote a change row %q, want none", change.Action)
 		}

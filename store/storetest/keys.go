@@ -23,8 +23,8 @@ func keyCases() []testCase {
 	}
 }
 
-// full returns a key with a distinct value in every field. Its user is stored:
-// a key needs one that exists.
+// full returns a key with a distinct value in every field. It stores the user of the key,
+// because a key needs an existing user.
 func (t *trial) full() keyfold.KeyRecord {
 	t.Helper()
 	id, at := t.id(), t.now()
@@ -52,7 +52,7 @@ func (t *trial) full() keyfold.KeyRecord {
 	return key
 }
 
-// live takes the fields from a full key that end its life or count its uses.
+// live clears the fields of a full key that end its life or contain its usage.
 func live(key keyfold.KeyRecord) keyfold.KeyRecord {
 	key.DisabledAt, key.DisabledReason = time.Time{}, ""
 	key.RevokedAt, key.RevokedReason = time.Time{}, ""
@@ -90,7 +90,7 @@ func everyColumnComesBack(t *trial) {
 	t.wantVerifyRecord(key)
 }
 
-// wantVerifyRecord checks what VerifyKey says of a key.
+// wantVerifyRecord checks the result of VerifyKey for a key.
 func (t *trial) wantVerifyRecord(key keyfold.KeyRecord) {
 	t.Helper()
 	got, err := t.store.VerifyKey(t.ctx, key.ID)
@@ -102,7 +102,7 @@ func (t *trial) wantVerifyRecord(key keyfold.KeyRecord) {
 	t.wantEqual("VerifyKey", got, want)
 }
 
-// zeroFields returns the names of the fields that hold nothing.
+// zeroFields returns the names of the fields that are zero.
 func zeroFields(path string, value reflect.Value) []string {
 	isField := value.Kind() != reflect.Struct
 	switch value.Interface().(type) {

@@ -22,12 +22,12 @@ func limitCases() []testCase {
 	}
 }
 
-// fill returns a text of that many bytes, in the widest characters that fit.
+// fill returns a text with the given number of bytes, of the longest possible characters.
 func fill(bytes int) string {
 	return strings.Repeat("\U0001f5dd", bytes/4) + "....."[:bytes%4]
 }
 
-// longest returns a key with the longest values that a Service lets through.
+// longest returns a key with the longest values that a Service accepts.
 func (t *trial) longest() keyfold.KeyRecord {
 	key := live(t.full())
 	key.Prefix, key.Environment = strings.Repeat("p", 16), strings.Repeat("e", 16)
@@ -90,8 +90,8 @@ func longestReasons(t *trial) {
 
 func longestUser(t *trial) {
 	user := t.fullUser()
-	// Of each text the last byte or character decides, and the longest id of a
-	// key is that of a user too.
+	// The texts differ only in the last byte or character. User IDs have the same
+	// maximum length as key IDs.
 	user.Username = strings.Repeat("\U0001f464", 64) // 64 code points of 4 bytes
 	user.UsernameKey = strings.Repeat("\U0001f464", 63-len(user.ID)/4) + user.ID + "\U0001f511"
 	user.Email, user.EmailKey = user.ID+fill(238), user.ID+fill(237)+"e"
@@ -120,7 +120,7 @@ func longestUser(t *trial) {
 	t.wantThrottles("the longest name", keyfold.Throttle{Name: name, ExpiresAt: m.At})
 }
 
-// longIP is as long as text as an IP address can be.
+// longIP has the longest text form of an IP address.
 var longIP = netip.MustParseAddr("2001:1db8:ffff:ffff:ffff:ffff:ffff:ffff")
 
 func longestEvent(t *trial) {
@@ -148,7 +148,7 @@ func longestMutation(t *trial) {
 	m := t.mutation(t.action(), key.ID)
 	m.Actor, m.RequestID = fill(128), fill(128)
 	m.IP = longIP
-	// An edit of every field of the longest key, escaped as JSON may be.
+	// The states of an edit of every field of the longest key, with escaped JSON.
 	m.Before, m.After = fill(40_000), fill(39_999)
 	cursor := t.cursor()
 	t.wantNoError("RenewKey", t.store.RenewKey(t.ctx, key.ID, key.Version, time.Time{}, m))

@@ -48,7 +48,7 @@ func (t *trial) walk(scan keyfold.KeyScan, between func()) []keyfold.KeyRecord {
 	return nil
 }
 
-// newestFirst orders keys as most scans do.
+// newestFirst orders keys like most scans.
 func newestFirst(a, b keyfold.KeyRecord) int {
 	if order := b.CreatedAt.Compare(a.CreatedAt); order != 0 {
 		return order
@@ -59,7 +59,7 @@ func newestFirst(a, b keyfold.KeyRecord) int {
 func listsAreOrdered(t *trial) {
 	owner, begin := t.id(), t.now()
 	keys := t.createMany(13, func(key *keyfold.KeyRecord) {
-		// Three keys share a millisecond, and ids come in no order.
+		// Three keys share each millisecond, and their IDs are random.
 		key.OwnerID, key.Tenant = owner, owner
 		key.CreatedAt = begin.Add(time.Duration(key.ID[0]%4) * time.Millisecond)
 	})
@@ -74,7 +74,7 @@ func listsAreOrdered(t *trial) {
 
 func listsOrderByBytes(t *trial) {
 	owner, base, at := t.id(), newID(8), t.now()
-	// In byte order; no collation orders them like this.
+	// In byte order, which differs from every collation.
 	ids := []string{"", " x", "-a", "0", "B1", "Zb", "_c", "aa", "é", "鍵"}
 	for i := range ids {
 		ids[i] = base + ids[i]
@@ -127,13 +127,13 @@ func listsByLabel(t *trial) {
 }
 
 func listOfExpiring(t *trial) {
-	// A far window keeps the keys of other cases out.
+	// The window is far in the future, so that it contains no keys of other cases.
 	from := time.UnixMilli(9_000_000_000_000).UTC()
 	to := from.Add(10 * time.Millisecond)
 	var want []keyfold.KeyRecord
 	for i, after := range []time.Duration{-1, 0, 0, 1, 5, 5, 5, 9, 10, 11} {
 		key := t.create(func(key *keyfold.KeyRecord) { key.ExpiresAt = from.Add(after * time.Millisecond) })
-		switch i { // whatever its state, a key is shown
+		switch i { // keys in every state are listed
 		case 3:
 			t.set(key.ID, keyfold.RevokeChange)
 		case 4:
@@ -179,7 +179,7 @@ func walkIsStable(t *trial) {
 	}
 	stays, goes := t.createMany(12, mine), t.createMany(12, mine)
 	got := t.walk(keyfold.KeyScan{Index: keyfold.KeysByOwner, Value: owner, Limit: 2}, func() {
-		// Between two pages one key appears somewhere and one disappears.
+		// Between two pages one key is created and one is deleted.
 		if len(goes) > 0 {
 			t.create(mine)
 			t.delete(goes[0].ID)

@@ -33,12 +33,12 @@ func oneTimeCases() []testCase {
 	}
 }
 
-// purposes are all that a token can be good for.
+// purposes returns all purposes of tokens.
 func purposes() []keyfold.OneTimePurpose {
 	return []keyfold.OneTimePurpose{keyfold.PurposeVerifyEmail, keyfold.PurposeResetPassword, keyfold.PurposeChangeEmail}
 }
 
-// token returns a token that is good for a user as given. It is not stored.
+// token returns a token for the current state of a user. It does not store the token.
 func (t *trial) token(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) keyfold.OneTimeTokenRecord {
 	id, at := t.id(), t.now()
 	token := keyfold.OneTimeTokenRecord{
@@ -51,7 +51,7 @@ func (t *trial) token(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) k
 	return token
 }
 
-// addToken stores a token like token makes them.
+// addToken stores a token that token returns.
 func (t *trial) addToken(user keyfold.UserRecord, purpose keyfold.OneTimePurpose) keyfold.OneTimeTokenRecord {
 	t.Helper()
 	token := t.token(user, purpose)
@@ -59,7 +59,7 @@ func (t *trial) addToken(user keyfold.UserRecord, purpose keyfold.OneTimePurpose
 	return token
 }
 
-// wantToken checks that a token is there as it was given.
+// wantToken checks that a token exists unchanged.
 func (t *trial) wantToken(token keyfold.OneTimeTokenRecord) {
 	t.Helper()
 	got, err := t.store.OneTimeToken(t.ctx, token.Sum)
@@ -67,20 +67,20 @@ func (t *trial) wantToken(token keyfold.OneTimeTokenRecord) {
 	t.wantEqual("OneTimeToken", got, token)
 }
 
-// wantNoToken checks that a token is not there.
+// wantNoToken checks that a token does not exist.
 func (t *trial) wantNoToken(token keyfold.OneTimeTokenRecord) {
 	t.Helper()
 	_, err := t.store.OneTimeToken(t.ctx, token.Sum)
 	t.wantError("OneTimeToken", err, keyfold.ErrNotFound)
 }
 
-// use returns the use of a token. The hash of a password is given for every
-// purpose: what does not need it must not look at it.
+// use returns the use of a token. It always contains a password hash, which a store must
+// ignore for the other purposes.
 func use(token keyfold.OneTimeTokenRecord) keyfold.OneTimeTokenUse {
 	return keyfold.OneTimeTokenUse{Sum: token.Sum, Purpose: token.Purpose, PasswordHash: "hash of the new password"}
 }
 
-// became returns a user after the use of a token.
+// became returns the record of a user after the use of a token.
 func became(user keyfold.UserRecord, token keyfold.OneTimeTokenRecord, at time.Time) keyfold.UserRecord {
 	user.EmailVerifiedAt, user.UpdatedAt = at, at
 	user.Version++
@@ -94,7 +94,7 @@ func became(user keyfold.UserRecord, token keyfold.OneTimeTokenRecord, at time.T
 	return user
 }
 
-// activeUser stores a user with something in every field, who is not disabled.
+// activeUser stores a user who is not disabled, with a value in every other field.
 func (t *trial) activeUser() keyfold.UserRecord {
 	t.Helper()
 	return t.addUser(func(user *keyfold.UserRecord) {
@@ -123,7 +123,7 @@ func everyTokenColumn(t *trial) {
 	user := t.activeUser()
 	token := t.token(user, keyfold.PurposeChangeEmail)
 	token.Sum[0], token.Sum[1], token.Sum[2], token.Sum[31] = 0, 255, '\'', '\\'
-	token.PasswordVersion, token.EmailKey = 41, "another@"+user.ID // the store must not compare these yet
+	token.PasswordVersion, token.EmailKey = 41, "another@"+user.ID // a creation must not compare these
 	for _, field := range zeroFields("OneTimeTokenRecord", reflect.ValueOf(token)) {
 		t.Errorf("the suite's own token has nothing in %s: give it a value in token", field)
 	}
@@ -190,7 +190,7 @@ func duplicateToken(t *trial) {
 		t.wantNoRows(cursor, m)
 		t.wantToken(verify)
 		t.wantToken(theirs)
-		t.wantToken(reset) // the user's other for that purpose
+		t.wantToken(reset) // the previous token for that purpose
 	}
 }
 
@@ -211,7 +211,7 @@ func usesByPurpose(t *trial) {
 			t.wantNoName(t.id(), user.EmailKey)
 		}
 	}
-	// An address may change to another form of itself.
+	// An address may change to another spelling of the same address.
 	user := t.activeUser()
 	token := t.token(user, keyfold.PurposeChangeEmail)
 	token.NewEmail, token.NewEmailKey = "ANOTHER FORM", user.EmailKey
@@ -304,7 +304,7 @@ func uselessTokens(t *trial) {
 				t.wantUseRefused("for another purpose", u, token, t.now(), keyfold.ErrNotFound)
 			}
 		}
-		// What comes and goes leaves the token good.
+		// Changes that are undone keep the token usable.
 		t.setUser(user.ID, keyfold.DisableChange)
 		t.setUser(user.ID, keyfold.EnableChange)
 		t.wantNoError("RehashPassword", t.store.RehashPassword(t.ctx, user.ID, user.PasswordHash, "rehashed"))
@@ -438,7 +438,7 @@ func useRacesDeletion(t *trial) {
 	}
 }
 
-// tokensUntil stores tokens that expire at those times, and far from now.
+// tokensUntil stores tokens that expire at the given times.
 func (t *trial) tokensUntil(expire ...time.Time) []keyfold.OneTimeTokenRecord {
 	t.Helper()
 	tokens := make([]keyfold.OneTimeTokenRecord, len(expire))
@@ -481,8 +481,8 @@ func pruneTokensInSteps(t *trial) {
 	t.wantSteps("PruneOneTimeTokens", tokens, limit, func() (int, bool, error) { return t.store.PruneOneTimeTokens(t.ctx, at, limit) })
 }
 
-// wantSteps checks that pruning deletes about limit rows at a time, reports that
-// there is more as long as there is, and deletes all rows in the end.
+// wantSteps checks that pruning deletes about limit rows in each call, reports correctly
+// whether more remain, and finally deletes all rows.
 func (t *trial) wantSteps(what string, rows, limit int, prune func() (int, bool, error)) {
 	t.Helper()
 	sum, more := 0, true

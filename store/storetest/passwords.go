@@ -116,7 +116,7 @@ func passwordRehash(t *trial) {
 	changes, _, err := t.store.Changes(t.ctx, cursor)
 	t.wantNoError("Changes", err)
 	for _, change := range changes {
-		// Only the creation may be repeated.
+		// Only the creation may be retried.
 		if change.Target == user.ID && change.Action != "user.create" {
 			t.Errorf("the rehash wrote a change row %q, want none", change.Action)
 		}

@@ -20,7 +20,7 @@ func renewalCases() []testCase {
 	}
 }
 
-// wantRenewal renews a key, which must succeed, and checks what became of it.
+// wantRenewal renews a key and checks the result.
 func (t *trial) wantRenewal(want keyfold.KeyRecord, expiresAt time.Time) {
 	t.Helper()
 	m := t.mutation("key.renew", want.ID)

@@ -28,7 +28,7 @@ func checkCases() []testCase {
 	}
 }
 
-// wantSetting reads a setting that must exist.
+// wantSetting returns a setting, which must exist.
 func (t *trial) wantSetting(name string) string {
 	t.Helper()
 	value, err := t.store.Setting(t.ctx, name)

@@ -175,9 +175,9 @@ func revokeWins(t *trial) {
 	const editors = 4
 	key := t.create(func(key *keyfold.KeyRecord) { key.Metadata = map[string]string{"count": "0"} })
 	edit, revoke := t.mutation(t.action(), key.ID), t.mutation(t.action(), key.ID)
-	// The revocation starts once the stream flows, and every editor goes on
-	// until it is refused. The stream may be all of one editor: a store need not
-	// be fair, and where one wins every time the others hear of it as stale.
+	// The revocation starts after every editor has tried, and the editors continue until
+	// they are refused. A store need not be fair: one editor may always succeed while the
+	// others get ErrStale.
 	var flowing atomic.Int32
 	var revoked atomic.Bool
 	flows := make(chan struct{})
@@ -212,7 +212,7 @@ func revokeWins(t *trial) {
 	}
 }
 
-// revoke revokes one key, which must apply.
+// revoke revokes one key. The change must apply.
 func (t *trial) revoke(id string, m keyfold.Mutation) error {
 	return again(func() error {
 		changed, err := t.store.SetKeyState(t.ctx, []string{id}, keyfold.RevokeChange, "leaked", m)

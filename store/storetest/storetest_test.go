@@ -30,14 +30,14 @@ func TestCaseNamesAreUnique(t *testing.T) {
 	}
 }
 
-// TestEachDefectFailsItsOwnRule is the proof that the suite can fail: each
-// store breaks one rule, and no case but that rule's may notice.
+// TestEachDefectFailsItsOwnRule proves that the suite can fail. Each store breaks one rule,
+// and only the cases of that rule may fail.
 func TestEachDefectFailsItsOwnRule(t *testing.T) {
 	t.Parallel()
 	for _, defect := range []struct {
 		name     string
 		newStore func() keyfold.Store
-		rules    []string // how the names of the cases that must fail begin
+		rules    []string // prefixes of the names of the cases that must fail
 	}{
 		{"none", func() keyfold.Store { return memory.New() }, nil},
 		{"lost update", newLostUpdate, []string{"updates/an update needs the version that was read"}},
@@ -103,7 +103,7 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 		}},
 		{"probe without a context", newTimelessProbe, []string{"contexts/a method fails when its deadline", "contexts/every method returns an error"}},
 		{"probe that waits without end", newPatientProbe, []string{"probes/a probe that waits for a transaction returns when its context is done"}},
-		{"change passed over", newLeakyFeed, []string{"feed/every change is returned, in whatever order transactions commit"}},
+		{"change not returned", newLeakyFeed, []string{"feed/every change is returned, in whatever order transactions commit"}},
 	} {
 		t.Run(defect.name, func(t *testing.T) {
 			t.Parallel()
@@ -124,13 +124,13 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 	}
 }
 
-// runAlone runs one case on a store of its own and returns what it reported.
+// runAlone runs one case on its own store and returns the errors that it reported.
 func runAlone(ctx context.Context, c storetest.Case, newStore func() keyfold.Store) []string {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	report := &report{ctx: ctx}
 	done := make(chan struct{})
-	go func() { // of its own, because Fatalf ends it
+	go func() { // in a goroutine, because Fatalf ends the goroutine
 		defer close(done)
 		defer report.cleanUp()
 		defer func() {
@@ -173,8 +173,8 @@ func (r *report) cleanUp() {
 	}
 }
 
-// Mutation tried: making the store within the first case, where it ends another
-// test than the one that runs, and panics.
+// Mutation tried: making the store in the first case, which then panics because it ends
+// the wrong test.
 func TestNewStoreMaySkip(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) keyfold.Store {

@@ -17,8 +17,8 @@ func stringCases() []testCase {
 	}
 }
 
-// variants returns strings that are one to a collation and several to a
-// program. They are as short as a key id.
+// variants returns different strings that some collations treat as equal. They are as
+// short as a key ID.
 func variants() []string {
 	base := newID(8)
 	return []string{
@@ -59,8 +59,7 @@ func keyIDsAreOpaque(t *trial) {
 	}
 }
 
-// useEach records as many uses of each key as its place in the list, plus one,
-// and checks that each got its own.
+// useEach records a different number of uses for each key and checks the totals.
 func (t *trial) useEach(ids []string) {
 	t.Helper()
 	batch := keyfold.UsageBatch{RecorderID: t.id(), Number: 1, At: t.now()}
@@ -123,7 +122,7 @@ func recordersAreOpaque(t *trial) {
 	}
 }
 
-// texts are what a store may take for something else than it is.
+// texts are texts that a store might misinterpret.
 func texts() []string {
 	return []string{
 		" blanks around ", `quotes ' " ` + "`", `back\slash \n \0 \' %`, "%_?$1:name@name", "e\u0301 and \u00e9",

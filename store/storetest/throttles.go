@@ -55,13 +55,13 @@ func databaseID(t *trial) {
 	}))
 }
 
-// lax is a rule that does not block within a case.
+// lax is a rule that never blocks in a case.
 var lax = keyfold.ThrottleRule{Burst: 1 << 40, InitialDelay: time.Second, MaxDelay: time.Minute, ResetAfter: time.Hour}
 
-// strict blocks from the second attempt on.
+// strict is a rule that blocks after the first attempt.
 var strict = keyfold.ThrottleRule{Burst: 2, InitialDelay: 10 * time.Second, MaxDelay: time.Minute, ResetAfter: time.Hour}
 
-// reservations are names under one rule.
+// reservations returns reservations of names under one rule.
 func reservations(rule keyfold.ThrottleRule, names ...string) []keyfold.ThrottleReservation {
 	reserved := make([]keyfold.ThrottleReservation, len(names))
 	for i, name := range names {
@@ -70,7 +70,7 @@ func reservations(rule keyfold.ThrottleRule, names ...string) []keyfold.Throttle
 	return reserved
 }
 
-// wantThrottle reads a throttle that must exist.
+// wantThrottle returns a throttle, which must exist.
 func (t *trial) wantThrottle(name string) keyfold.Throttle {
 	t.Helper()
 	row, err := t.store.Throttle(t.ctx, name)
@@ -78,7 +78,7 @@ func (t *trial) wantThrottle(name string) keyfold.Throttle {
 	return row
 }
 
-// wantThrottles checks that the throttles are there as given.
+// wantThrottles checks that the throttles exist unchanged.
 func (t *trial) wantThrottles(what string, rows ...keyfold.Throttle) {
 	t.Helper()
 	for _, row := range rows {
@@ -110,7 +110,7 @@ func (t *trial) wantBlocked(rule keyfold.ThrottleRule, at time.Time, want keyfol
 }
 
 func everyThrottleColumn(t *trial) {
-	at := time.UnixMilli(1_767_225_599_999).UTC() // so that it has long expired
+	at := time.UnixMilli(1_767_225_599_999).UTC() // long ago, so that the throttle has expired
 	row := keyfold.Throttle{Name: "name '\\ " + t.id(), Attempts: 2, BlockedUntil: at.Add(10 * time.Second), ExpiresAt: at.Add(59 * time.Minute)}
 	for _, field := range zeroFields("Throttle", reflect.ValueOf(row)) {
 		t.Errorf("the suite's own throttle has nothing in %s: give it a value", field)
@@ -171,7 +171,7 @@ func expiredThrottle(t *trial) {
 		t.wantReserved(strict, at, name)
 		at = at.Add(strict.ResetAfter + delay)
 		t.wantReserved(strict, at, name)
-		t.wantThrottles("begun anew", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
+		t.wantThrottles("after a new start", keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(strict.ResetAfter)})
 	}
 	name, at := t.id(), t.now()
 	t.wantReserved(lax, at, name)
@@ -251,7 +251,7 @@ func blockEnds(t *trial) {
 	t.wantThrottles("when the block has ended",
 		keyfold.Throttle{Name: name, Attempts: 3, BlockedUntil: end.Add(2 * strict.InitialDelay), ExpiresAt: row.ExpiresAt})
 
-	// No rule leaves a block that outlives its throttle, but a store may find one.
+	// No rule creates a block that ends after its throttle, but a database may contain one.
 	short := keyfold.ThrottleRule{Burst: 1, InitialDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Minute}
 	name = t.id()
 	t.wantReserved(short, at, name)
@@ -261,8 +261,7 @@ func blockEnds(t *trial) {
 		keyfold.Throttle{Name: name, Attempts: 1, ExpiresAt: at.Add(short.ResetAfter + lax.ResetAfter)})
 }
 
-// reserve counts an attempt that nothing blocks, as often as it takes until the
-// database does not give it up.
+// reserve counts an attempt that must not be blocked. It retries after ErrRetry.
 func (t *trial) reserve(at time.Time, names ...string) error {
 	return again(func() error {
 		blocking, err := t.store.ReserveAttempt(t.ctx, reservations(lax, names...), at)
@@ -351,8 +350,8 @@ func attemptResult(t *trial) {
 		Clear: []string{forget.Name}, Refund: reservations(strict, refund.Name, blocked.Name), Trusted: []string{good.Name, fresh}, TrustedUntil: until,
 	}))
 	t.wantNoThrottle(forget.Name)
-	// An attempt that was counted was not blocked, and so neither is one after it
-	// was taken back.
+	// A counted attempt was not blocked, so an attempt after its refund is not blocked
+	// either.
 	refund.Attempts, refund.BlockedUntil = 1, time.Time{}
 	blocked.Attempts, blocked.BlockedUntil = 3, time.Time{}
 	t.wantThrottles("after the result", kept, refund, blocked,
@@ -370,7 +369,7 @@ func attemptResultOfAbsent(t *trial) {
 	t.wantNoThrottle(forget)
 	t.wantNoThrottle(refund)
 	t.wantThrottles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
-	// Nothing has less than no attempts.
+	// The number of attempts is never negative.
 	t.wantNoError("RecordAttemptResult", t.store.RecordAttemptResult(t.ctx, keyfold.AttemptResult{Refund: reservations(strict, good)}))
 	t.wantThrottles("the good one", keyfold.Throttle{Name: good, ExpiresAt: until})
 }
@@ -452,7 +451,7 @@ func throttlesWriteNoRows(t *trial) {
 	}
 }
 
-// throttlesUntil stores throttles that expire at those times.
+// throttlesUntil stores throttles that expire at the given times.
 func (t *trial) throttlesUntil(expire ...time.Time) []string {
 	t.Helper()
 	names := make([]string, len(expire))

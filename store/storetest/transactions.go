@@ -77,7 +77,7 @@ func (t *trial) attempt(tx keyfold.Store, created, old keyfold.KeyRecord, m keyf
 	return err
 }
 
-// wantRolledBack checks that nothing is left of what attempt did.
+// wantRolledBack checks that no change of attempt is left.
 func (t *trial) wantRolledBack(cursor string, created, old keyfold.KeyRecord, m keyfold.Mutation) {
 	t.Helper()
 	t.wantNoKey(created.ID)
@@ -102,8 +102,8 @@ func txRollsBack(t *trial) {
 	t.wantNoError("CreateKey after the rollback", t.store.CreateKey(t.ctx, created, t.mutation("key.create", created.ID)))
 }
 
-// attemptOnUsers makes every change of users, tokens and throttles through tx,
-// and returns on.user as it became.
+// attemptOnUsers makes every kind of change of users, tokens and throttles through tx, and
+// returns the new record of on.user.
 func (t *trial) attemptOnUsers(tx keyfold.Store, on subjects, m keyfold.Mutation) (keyfold.UserRecord, error) {
 	key := on.fresh
 	key.UserID = on.newcomer.ID
@@ -322,7 +322,7 @@ func txNests(t *trial) {
 		if err != nil {
 			return err
 		}
-		// The inner InTx committed nothing: what it did falls with the rest.
+		// The inner InTx must not commit, so its changes are rolled back too.
 		return refused
 	})
 	t.wantError("InTx", err, refused)
@@ -392,7 +392,7 @@ func racingTransactions(t *trial) {
 	m := t.mutation(t.action(), shared.ID)
 	errs := race(racers, func(i int) error {
 		for _, key := range keys[i] {
-			// A new key for each version of the shared one, or neither.
+			// Each transaction creates a key and changes the shared key.
 			for stale := true; stale; {
 				err := again(func() error {
 					return t.store.InTx(t.ctx, func(tx keyfold.Store) error {

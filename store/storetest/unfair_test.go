@@ -11,8 +11,8 @@ import (
 	"github.com/keyfold/keyfold/store/storetest"
 )
 
-// unfair lets the first updates wait for the first state change, and so all
-// but one of the editors who race for a key.
+// unfair blocks the first updates until the first state change, so that only one of the
+// editors of a key makes progress.
 type unfair struct {
 	keyfold.Store
 	updates, changes atomic.Int32

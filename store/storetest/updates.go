@@ -52,8 +52,7 @@ func updatesAreNotLost(t *trial) {
 	t.wantEqual("after stale updates", t.wantKey(key.ID), got)
 }
 
-// increment adds one to the count of a key, as often as it takes until no other writer
-// comes in between.
+// increment increments the count of a key. It tries again if another writer comes first.
 func (t *trial) increment(id string, m keyfold.Mutation) error {
 	for {
 		key, err := t.store.Key(t.ctx, id)

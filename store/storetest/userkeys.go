@@ -31,12 +31,12 @@ func userKeyCases() []testCase {
 	}
 }
 
-// of gives a key to a user.
+// of sets the user of a key.
 func of(user keyfold.UserRecord) func(*keyfold.KeyRecord) {
 	return func(key *keyfold.KeyRecord) { key.UserID = user.ID }
 }
 
-// wantUserOfKey checks what VerifyKey says of the key's user.
+// wantUserOfKey checks the user in the result of VerifyKey.
 func (t *trial) wantUserOfKey(what, keyID, userID string, disabled bool) {
 	t.Helper()
 	record, err := t.store.VerifyKey(t.ctx, keyID)
@@ -378,8 +378,8 @@ func racingUserDeletions(t *trial) {
 	t.wantKeyDeleted(m, key.ID)
 }
 
-// keysRace makes keys of a user, one of them by a rotation, while change is at
-// the user, and returns those that were made and the one that was there.
+// keysRace creates keys of a user, one of them by a rotation, while change changes the
+// user. It returns the new keys and the existing one.
 func (t *trial) keysRace(change func(user keyfold.UserRecord, m keyfold.Mutation) error) (made []keyfold.KeyRecord) {
 	t.Helper()
 	user := t.addUser()

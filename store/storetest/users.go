@@ -36,7 +36,7 @@ func userCases() []testCase {
 	}
 }
 
-// newUser returns a user with little in it, who is not stored.
+// newUser returns a user with few values. It does not store the user.
 func (t *trial) newUser(edits ...func(*keyfold.UserRecord)) keyfold.UserRecord {
 	id, at := t.id(), t.now()
 	user := keyfold.UserRecord{
@@ -50,7 +50,7 @@ func (t *trial) newUser(edits ...func(*keyfold.UserRecord)) keyfold.UserRecord {
 	return user
 }
 
-// addUser stores a user like newUser makes them.
+// addUser stores a user that newUser returns.
 func (t *trial) addUser(edits ...func(*keyfold.UserRecord)) keyfold.UserRecord {
 	t.Helper()
 	user := t.newUser(edits...)
@@ -72,13 +72,13 @@ func (t *trial) fullUser() keyfold.UserRecord {
 	}
 }
 
-// addFullUser stores a user like fullUser makes them.
+// addFullUser stores a user that fullUser returns.
 func (t *trial) addFullUser() keyfold.UserRecord {
 	t.Helper()
 	return t.addUser(func(user *keyfold.UserRecord) { *user = t.fullUser() })
 }
 
-// wantStoredUser reads a user who must exist.
+// wantStoredUser returns a user, who must exist.
 func (t *trial) wantStoredUser(id string) keyfold.UserRecord {
 	t.Helper()
 	user, err := t.store.User(t.ctx, id)
@@ -86,7 +86,7 @@ func (t *trial) wantStoredUser(id string) keyfold.UserRecord {
 	return user
 }
 
-// wantUser checks what every answer says of a user.
+// wantUser checks the user in the result of every method.
 func (t *trial) wantUser(what string, user keyfold.UserRecord) {
 	t.Helper()
 	t.wantEqual(what+": User", t.wantStoredUser(user.ID), user)
@@ -96,13 +96,13 @@ func (t *trial) wantUser(what string, user keyfold.UserRecord) {
 	got, err = t.store.UserByEmail(t.ctx, user.EmailKey)
 	t.wantNoError("UserByEmail", err)
 	t.wantEqual(what+": UserByEmail", got, user)
-	// "~" comes after every character of an id.
+	// "~" sorts after every character of an ID.
 	page, err := t.store.Users(t.ctx, keyfold.UserScan{After: keyfold.Position{At: user.CreatedAt, ID: user.ID + "~"}, Limit: 1})
 	t.wantNoError("Users", err)
 	t.wantEqual(what+": Users", page, []keyfold.UserRecord{user})
 }
 
-// wantNoUser checks that no user is found by the id and the names of a user.
+// wantNoUser checks that no method finds the user by ID or name.
 func (t *trial) wantNoUser(user keyfold.UserRecord) {
 	t.Helper()
 	_, err := t.store.User(t.ctx, user.ID)
@@ -178,7 +178,7 @@ func duplicateUser(t *trial) {
 		t.wantNoUser(free)
 		t.wantUser("the user who was there", user)
 	}
-	// A name is taken among names, and an address among addresses.
+	// A username may equal the address of another user.
 	crossed := t.addUser(func(other *keyfold.UserRecord) { other.UsernameKey, other.EmailKey = user.EmailKey, user.UsernameKey })
 	t.wantUser("a user named by the address of another", crossed)
 }
@@ -305,7 +305,7 @@ func userWalkIsStable(t *trial) {
 	}
 	stay, leave := some(), some()
 	got := t.walkUsers(2, func() {
-		// Between two pages somebody appears somewhere and somebody disappears.
+		// Between two pages one user is created and one is deleted.
 		if len(leave) > 0 {
 			t.addUser(func(user *keyfold.UserRecord) { user.CreatedAt = begin.Add(time.Millisecond) })
 			t.wantNoError("DeleteUser", t.store.DeleteUser(t.ctx, leave[0].ID, t.mutation("user.delete", leave[0].ID)))
@@ -448,7 +448,7 @@ func racingRenames(t *trial) {
 	}
 }
 
-// setUser changes the state of a user, which must apply.
+// setUser changes the state of a user. The change must apply.
 func (t *trial) setUser(id string, change keyfold.StateChange) {
 	t.Helper()
 	changed, err := t.store.SetUserState(t.ctx, id, change, "because", t.mutation("user.state", id))
@@ -538,7 +538,7 @@ func racingUserStates(t *trial) {
 	t.wantRows(cursor, m, user.ID)
 }
 
-// userVerb is a method that changes one user.
+// userVerb is a method that changes a user.
 type userVerb struct {
 	name string
 	do   func(t *trial, user keyfold.UserRecord, m keyfold.Mutation) error

@@ -15,7 +15,7 @@ func verifyCases() []testCase {
 	}
 }
 
-// verifyRecord returns what VerifyKey must say of a key.
+// verifyRecord returns the result that VerifyKey must have for a key.
 func verifyRecord(key keyfold.KeyRecord) keyfold.VerifyRecord {
 	record := keyfold.VerifyRecord{
 		KeyID: key.ID, Secret: key.Secret, Prefix: key.Prefix, Environment: key.Environment, Name: key.Name,
@@ -41,8 +41,7 @@ func verifyRecord(key keyfold.KeyRecord) keyfold.VerifyRecord {
 	return record
 }
 
-// decode reads the metadata of a VerifyRecord. The order of its members is the
-// store's own affair.
+// decode decodes the metadata of a VerifyRecord, whose members may have any order.
 func decode(t *trial, text string) map[string]string {
 	t.Helper()
 	metadata := map[string]string{}
