@@ -22,8 +22,8 @@ import (
 	"github.com/keyfold/keyfold/store/mysql"
 )
 
-// limitedAccount makes an account without privileges of an administrator that may do
-// everything in the database of dsn, and returns a data source name for it.
+// limitedAccount creates an account with all rights in the database of dsn and without
+// administrative privileges, and returns a data source name for it.
 func limitedAccount(t *testing.T, dsn, with string) *driver.Config {
 	t.Helper()
 	config, err := driver.ParseDSN(dsn)
@@ -47,9 +47,9 @@ func exec(t *testing.T, db *sql.DB, statement string) {
 	}
 }
 
-// A server refuses further connections with error 1226 here. Mutation tried: a
-// class that does not know 1226.
-func TestNoVerifyFailsWhereTheAccountMayHaveFewConnections(t *testing.T) {
+// The server refuses more connections with error 1226. Mutation tried: a class without
+// 1226.
+func TestVerifySucceedsWithALimitOnTheConnectionsOfAnAccount(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
 	limited := limitedAccount(t, dsn, "WITH MAX_USER_CONNECTIONS 6").FormatDSN()
@@ -63,7 +63,7 @@ func TestNoVerifyFailsWhereTheAccountMayHaveFewConnections(t *testing.T) {
 			return store
 		},
 	} {
-		t.Run(name, func(t *testing.T) { // one after the other: they share the six
+		t.Run(name, func(t *testing.T) { // not in parallel, because they share six connections
 			store := open(t)
 			defer store.Close()
 			svc, err := keyfold.New(store, &keyfold.Options{DisableCache: true, VerifyTimeout: 30 * time.Second})
@@ -95,8 +95,8 @@ func TestNoVerifyFailsWhereTheAccountMayHaveFewConnections(t *testing.T) {
 	}
 }
 
-// switchable is an address whose connections lead to one of several servers, as
-// that of a load balancer does.
+// switchable is an address that forwards connections to one of several servers, as a load
+// balancer does.
 type switchable struct {
 	net.Listener
 	target atomic.Pointer[string]
@@ -130,9 +130,9 @@ func newSwitchable(t *testing.T, target string) *switchable {
 	return s
 }
 
-// Mutations tried: inspect that returns every error as it is; rejectReadOnly of
-// the driver alone, which replaces one connection and leaves the others.
-func TestThePoolLeavesAServerThatBecameReadOnly(t *testing.T) {
+// Mutations tried: an inspect that returns every error unchanged; only rejectReadOnly of
+// the driver, which replaces one connection and not the others.
+func TestPoolLeavesAServerThatBecameReadOnly(t *testing.T) {
 	t.Parallel()
 	administrator := testdb.PrivateMariaDB(t)
 	newer := testdb.MariaDB(t)
@@ -181,7 +181,7 @@ func TestThePoolLeavesAServerThatBecameReadOnly(t *testing.T) {
 		t.Errorf("CreateKey while only the read-only server is there: got %v, want its error 1290", err)
 	}
 	address.target.Store(&newConfig.Addr)
-	for began := time.Now(); ; { // connections are replaced every five seconds at most
+	for began := time.Now(); ; { // connections are replaced at most every five seconds
 		err := store.CreateKey(t.Context(), key, mutation)
 		if err == nil {
 			break
@@ -198,7 +198,7 @@ func TestThePoolLeavesAServerThatBecameReadOnly(t *testing.T) {
 	}
 }
 
-// lines collects what a logger writes.
+// lines collects the lines that a logger writes.
 type lines struct {
 	sync.Mutex
 	bytes.Buffer
@@ -233,7 +233,7 @@ func TestMessagesOfTheDriverGoToTheLoggerOfTheService(t *testing.T) {
 		t.Fatal(err)
 	}
 	exec(t, engine().SQL(t, dsn), "KILL "+id)
-	for range 500 { // until the connection notices
+	for range 500 { // until the connection fails
 		if _, err := store.DB().ExecContext(t.Context(), "DO 1"); err != nil && strings.Contains(err.Error(), "pass-of-account") {
 			t.Fatalf("an error holds the password")
 		}

@@ -51,7 +51,7 @@ func TestMain(m *testing.M) { sqltest.Main(m, engine()) }
 func TestManyProcesses(t *testing.T)   { t.Parallel(); engine().TestManyProcesses(t) }
 func TestKilledMigration(t *testing.T) { t.Parallel(); engine().TestKilledMigration(t) }
 func TestNewerSchema(t *testing.T)     { t.Parallel(); engine().TestNewerSchema(t) }
-func TestMigrationIsTold(t *testing.T) { t.Parallel(); engine().TestMigrationIsTold(t) }
+func TestMigration(t *testing.T)       { t.Parallel(); engine().TestMigration(t) }
 func TestBrokenFeed(t *testing.T)      { t.Parallel(); engine().TestBrokenFeed(t) }
 
 func begin(store *mysql.Store) sqltest.Begin {
@@ -95,7 +95,7 @@ func TestSwallowedRetry(t *testing.T) {
 	sqltest.TestSwallowedRetry(t, open(t, dsn), engine().Deadlock(dsn))
 }
 
-// A lock timeout ends one statement only, but what is half done cannot go on.
+// A lock timeout ends only one statement, but the mutation cannot continue without it.
 func TestLockTimeoutMustBeRetried(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
@@ -151,7 +151,7 @@ func TestOpenTakesAURL(t *testing.T) {
 	sqltest.Create(t, open(t, testdb.MariaDBURL(t)))
 }
 
-func TestOpenFailsSoonAndKeepsThePassword(t *testing.T) {
+func TestOpenErrorDoesNotContainThePassword(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and never answers
 	if err != nil {
@@ -190,7 +190,7 @@ func TestLargeBatch(t *testing.T) {
 	sqltest.TestLargeBatch(t, open(t, testdb.MariaDB(t)))
 }
 
-// A view that ran with the rights of its maker would fail once that is gone.
+// A view that runs with the rights of its creator fails after that account is deleted.
 func TestViewsOutliveTheAccountThatMigrated(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
@@ -233,8 +233,8 @@ func TestFeedAndChangesNeedNoConnectionOfThePool(t *testing.T) {
 	})
 }
 
-// A pool that has few connections, because the account may have few, gives none
-// away: Open makes no more than the data source name allows.
+// Open must not make more connections than the data source name allows, because the
+// account may be limited.
 func TestReservedConnectionsAreAmongThoseOfThePool(t *testing.T) {
 	t.Parallel()
 	for most, want := range map[int]int{2: 2, 7: 7, 8: 5, 32: 29} {
@@ -250,7 +250,7 @@ func TestReservedConnectionsAreAmongThoseOfThePool(t *testing.T) {
 	}
 }
 
-// Mutation tried: an engine without a bound on attempts.
+// Mutation tried: an engine without a maximum of attempts.
 func TestAttemptsLeaveConnectionsOfAPoolOfTheProgram(t *testing.T) {
 	t.Parallel()
 	dsn, size := testdb.MariaDB(t), 4
@@ -275,9 +275,9 @@ func TestProbe(t *testing.T) {
 	sqltest.TestProbe(t, store, store.DB())
 }
 
-// The pool also replaces its connections after the codes of a read-only server, at
-// most once in five seconds. Probe must return the same error then.
-func TestProbeTellsWhyChangesAreRefused(t *testing.T) {
+// After the error of a read-only server the pool also replaces its connections, at most
+// once in five seconds. Probe must return the same error in both cases.
+func TestProbeReturnsTheReasonOfARefusal(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
 	store := open(t, dsn)
@@ -287,7 +287,7 @@ func TestProbeTellsWhyChangesAreRefused(t *testing.T) {
 		exec(t, db, "CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON keyfold_settings FOR EACH ROW "+
 			"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = "+code+", MESSAGE_TEXT = 'refused'")
 	}
-	sqltest.TestProbeTellsWhyChangesAreRefused(t, store, refuse, map[string]error{
+	sqltest.TestProbeReturnsTheReasonOfARefusal(t, store, refuse, map[string]error{
 		"1021": keyfold.ErrNoSpace, "1114": keyfold.ErrNoSpace,
 		"1015": keyfold.ErrReadOnly, "1290": keyfold.ErrReadOnly, "1792": keyfold.ErrReadOnly, "1836": keyfold.ErrReadOnly,
 		"1036": nil, // ER_OPEN_AS_READONLY, of one table

@@ -11,8 +11,8 @@ import (
 	"github.com/keyfold/keyfold/store/mysql"
 )
 
-// refusal opens a database that no server has, and returns the error. An error
-// of the connection would say that the server does not answer.
+// refusal opens a database on a server that does not exist, and returns the error. An
+// error of the connection would contain "the server does not answer".
 func refusal(t *testing.T, dsn string) string {
 	t.Helper()
 	store, err := mysql.Open(t.Context(), dsn)
@@ -112,7 +112,7 @@ func TestAURLNamesAHost(t *testing.T) {
 	}
 }
 
-// The parameters must not reach the server, which knows no such variable.
+// The parameters must not reach the server, which does not have such variables.
 func TestPoolParametersSetThePool(t *testing.T) {
 	t.Parallel()
 	for _, dsn := range []string{with(testdb.MariaDB(t), "pool_max_conns=3"), with(testdb.MariaDBURL(t), "pool_max_conns=3")} {
@@ -120,7 +120,7 @@ func TestPoolParametersSetThePool(t *testing.T) {
 			t.Errorf("with pool_max_conns=3 the pool has at most %d connections", got)
 		}
 	}
-	// Three of 32 are set apart for the feed and for changes.
+	// Three of 32 connections are reserved for the feed and for changes.
 	if got := open(t, testdb.MariaDB(t)).DB().Stats().MaxOpenConnections; got != 29 {
 		t.Errorf("without parameters the pool has at most %d connections, want 29", got)
 	}
@@ -140,7 +140,7 @@ func TestConnectionsEndAtTheirLifetime(t *testing.T) {
 			ids = append(ids, id)
 			continue
 		}
-		// Fails by the time limit of the test if the connection is kept for ever.
+		// If the connection is never replaced, the test times out.
 		pause(t.Context())
 	}
 }
@@ -153,7 +153,7 @@ func with(dsn, parameters string) string {
 	return dsn + "?" + parameters
 }
 
-// pause waits a moment, or until ctx is done.
+// pause waits for a short time, or until ctx is done.
 func pause(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 	defer cancel()

@@ -9,19 +9,19 @@ import (
 	"github.com/keyfold/keyfold/store/mysql"
 )
 
-// A pool of the program's own, for its tables and for Keyfold.
+// The program and Keyfold share a pool.
 func ExampleNewConnector() {
 	connector, err := mysql.NewConnector("app:password@tcp(127.0.0.1:3306)/app")
 	if err != nil {
 		log.Fatal(err)
 	}
-	db := sql.OpenDB(connector) // connects when it is first used
+	db := sql.OpenDB(connector) // connects at the first use
 	defer db.Close()
 	db.SetMaxOpenConns(16)
 	open := func(ctx context.Context) (*mysql.Store, error) { return mysql.New(ctx, db) }
 	_ = open
 
-	// Under another character set, text could run as SQL.
+	// With another character set, text could be executed as SQL.
 	_, err = mysql.NewConnector("app:password@tcp(127.0.0.1:3306)/app?charset=gbk")
 	fmt.Println(err)
 	// Output:

@@ -9,10 +9,10 @@ import (
 	"github.com/keyfold/keyfold/internal/testdb"
 )
 
-// This test is inside the package because a lease is used on a Galera cluster
-// only, where internal/faulttest migrates from all nodes at once.
+// This test is in the package because leases are used only on Galera clusters. The test
+// of migrations from several nodes is in internal/faulttest.
 
-func TestLeaseIsOneProcesssAndEnds(t *testing.T) {
+func TestLeaseIsExclusiveAndEnds(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("mysql", testdb.MariaDB(t))
 	if err != nil {
@@ -35,27 +35,27 @@ func TestLeaseIsOneProcesssAndEnds(t *testing.T) {
 	impatient, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	if _, err := acquire(impatient, there); err == nil {
-		t.Fatal("two have the lease")
+		t.Fatal("acquire of a lease that another process holds: got no error, want one")
 	}
 	if err := here.keep(t.Context()); err != nil {
-		t.Errorf("while nobody else has it: %v", err)
+		t.Errorf("keep of a lease that is held: %v", err)
 	}
 	if _, err := db.ExecContext(t.Context(), "UPDATE keyfold_leases SET until_at = 1"); err != nil {
 		t.Fatal(err)
 	}
 	other, err := acquire(t.Context(), connection())
 	if err != nil {
-		t.Fatalf("a lease that has ended: %v", err)
+		t.Fatalf("acquire of a lease that has ended: %v", err)
 	}
 	if err := here.keep(t.Context()); err == nil {
-		t.Error("a lease that ended and is another one's was kept")
+		t.Error("keep of a lease that another process has taken: got no error, want one")
 	}
-	here.release(t.Context()) // is not its own any more
+	here.release(t.Context()) // must have no effect
 	if err := other.keep(t.Context()); err != nil {
-		t.Errorf("released by one who does not have it: %v", err)
+		t.Errorf("keep after a release by a former holder: %v", err)
 	}
 	other.release(t.Context())
 	if _, err := acquire(t.Context(), connection()); err != nil {
-		t.Errorf("after its release: %v", err)
+		t.Errorf("acquire after the release: %v", err)
 	}
 }

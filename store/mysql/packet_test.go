@@ -18,7 +18,7 @@ import (
 	"github.com/keyfold/keyfold/store/storetest"
 )
 
-// largeBatch is a batch of usage whose rows are as long as they may be.
+// largeBatch is a batch of usage whose rows have the maximum length.
 func largeBatch(key string) keyfold.UsageBatch {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	batch := keyfold.UsageBatch{
@@ -54,8 +54,8 @@ func newHost(t *testing.T, dsn string, edit func(*driver.Config)) *mysql.Store {
 	return store
 }
 
-// Mutations tried: rowsOf that returns rowsAtOnce, for the pool of the program;
-// client that returns its limit, for the settings of storetest.
+// Mutations tried: a rowsOf that always returns rowsAtOnce, with the pool of the program;
+// a client that always returns limit, with the settings of storetest.
 func TestStatementsFitASmallPacket(t *testing.T) {
 	t.Parallel()
 	config := testdb.PrivateMariaDB(t, "--max-allowed-packet=64K")
@@ -82,8 +82,8 @@ func TestStatementsFitASmallPacket(t *testing.T) {
 	})
 }
 
-// A limit that the session does not tell is that of a proxy, or one that was set
-// after the pool was given to New. Mutation tried: refused that returns err.
+// The session does not report the limit of a proxy, or a limit that was set after New.
+// Mutation tried: a refused that returns err.
 func TestBatchesGetSmallerWhenTheServerRefusesThem(t *testing.T) {
 	t.Parallel()
 	config := testdb.PrivateMariaDB(t)
@@ -98,7 +98,7 @@ func TestBatchesGetSmallerWhenTheServerRefusesThem(t *testing.T) {
 			store := newHost(t, newDatabase(t, admin, config), edit)
 			key := sqltest.Create(t, store)
 			exec(t, admin, "SET GLOBAL max_allowed_packet = 65536")
-			store.DB().SetMaxIdleConns(0) // so that every session is a new one
+			store.DB().SetMaxIdleConns(0) // so that every session is new
 			if _, err := store.RecordUsage(t.Context(), largeBatch(key.ID)); err != nil {
 				t.Errorf("RecordUsage: %v", err)
 			}
@@ -109,7 +109,7 @@ func TestBatchesGetSmallerWhenTheServerRefusesThem(t *testing.T) {
 	}
 }
 
-func TestAServerWithATinyPacketIsRefused(t *testing.T) {
+func TestServerWithATinyPacketIsRefused(t *testing.T) {
 	t.Parallel()
 	config := testdb.PrivateMariaDB(t, "--max-allowed-packet=32K")
 	admin := pool(t, config.FormatDSN(), nil)

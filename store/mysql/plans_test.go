@@ -14,7 +14,7 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqltest"
 )
 
-// explainer asks for the plan of a query instead of running it.
+// explainer reads the plan of a query instead of running the query.
 type explainer struct {
 	*sql.DB
 	plan string
@@ -55,7 +55,7 @@ func (e *explainer) QueryRowContext(ctx context.Context, query string, args ...a
 	return e.DB.QueryRowContext(ctx, "SELECT 1 FROM DUAL WHERE 1 = 0")
 }
 
-// A list that reads its whole table works until the table is large.
+// A list that reads a whole table becomes slow when the table is large.
 func TestEveryQueryUsesAnIndex(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("KEYFOLD_TEST_TIDB") != "" {

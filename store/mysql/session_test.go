@@ -19,15 +19,14 @@ import (
 	"github.com/keyfold/keyfold/store/mysql"
 )
 
-// Under gbk the last byte of 中, 0xAD, and the backslash that should escape the
-// quote are one character, so the quote ends the text.
+// In gbk the last byte of 中, 0xAD, and the backslash that escapes the quote are one
+// character, so the quote ends the text.
 const (
 	stranger = "中'||1#@example.com"
 	sleeper  = "中',sleep(2))#"
 )
 
-// Mutation tried: newConnector without the look at charset, which takes every
-// row that has one.
+// Mutation tried: a newConnector that ignores charset, which accepts every row with one.
 func TestDataSourceNameMustNotAskForAnotherCharacterSet(t *testing.T) {
 	t.Parallel()
 	for _, parameters := range []string{
@@ -60,8 +59,8 @@ func withParameters(dsn, parameters string) string {
 	return dsn + separator + parameters
 }
 
-// oddSettings are what a server, an account or a data source name may give a
-// session, and the setting that an error has to name.
+// oddSettings are settings that a server, an account or a data source name may give a
+// session, with the variable that the error must name.
 var oddSettings = []struct{ parameters, name string }{
 	{"autocommit=0", "autocommit"},
 	{"completion_type=1", "completion_type"},
@@ -85,9 +84,9 @@ var oddSettings = []struct{ parameters, name string }{
 	{"character_set_connection=latin1", "character_set_connection"},
 }
 
-// Mutation tried: no repair of sessions, with which Open is refused; no check
-// in New, with which such pools are taken.
-func TestOddSessionsAreMendedOrRefused(t *testing.T) {
+// Mutations tried: no repair of sessions, with which Open fails; no check in New, which
+// then accepts such pools.
+func TestOddSessionsAreRepairedOrRefused(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
 	open(t, dsn)
@@ -107,8 +106,8 @@ func TestOddSessionsAreMendedOrRefused(t *testing.T) {
 	}
 }
 
-// initConnect is a connector of the program's own, which runs a statement on
-// each new connection, as a server does with init_connect.
+// initConnect is a connector of the program that runs a statement on each new connection,
+// as a server does with init_connect.
 type initConnect struct {
 	sqldriver.Connector
 	statement atomic.Pointer[string]
@@ -122,7 +121,7 @@ func (c *initConnect) Connect(ctx context.Context) (sqldriver.Conn, error) {
 	return conn, err
 }
 
-// victim stores a user that another name finds if it runs as SQL.
+// victim stores a user that another name finds if the name is executed as SQL.
 func victim(t *testing.T, store keyfold.Store) {
 	t.Helper()
 	user := keyfold.UserRecord{User: keyfold.User{ID: "u1", CreatedAt: time.Now()}, UsernameKey: "-u1", EmailKey: "victim@example.com"}
@@ -137,13 +136,11 @@ func revoke(t *testing.T, store keyfold.Store, id string) error {
 	return err
 }
 
-// New sees one session of a pool. What the server makes of later ones is
-// another matter: they are refused with the setting in the error, and nothing
-// reaches them as text before that.
+// New checks one session of a pool. Later sessions may have other settings. They are
+// refused with the setting in the error, before any text is inserted into a statement.
 //
-// Mutations tried: hostPool.conn that checks nothing, with which no error names
-// the setting; hostReads without the condition, with which the revoked key passes
-// under autocommit = 0.
+// Mutations tried: a hostPool.conn without a check, with which no error names the setting;
+// hostReads without the condition, with which a revoked key is valid under autocommit = 0.
 func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
@@ -171,7 +168,7 @@ func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
 				t.Fatal(err)
 			}
 			key := sqltest.Create(t, store)
-			good, err := db.Conn(t.Context()) // keeps the session that New saw
+			good, err := db.Conn(t.Context()) // keeps the session that New checked
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +177,7 @@ func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
 			if _, err := store.UserByEmail(t.Context(), stranger); err == nil || !strings.Contains(err.Error(), setting+" = ") {
 				t.Errorf("the name of a stranger: %v, want an error that names %s", err, setting)
 			}
-			for range 2 { // the second one finds a connection with a snapshot, if any has one
+			for range 2 { // the second round uses a connection with a snapshot, if there is one
 				if row, err := store.VerifyKey(t.Context(), key.ID); err == nil && row.Revoked {
 					t.Errorf("VerifyKey: %v, revoked %v", err, row.Revoked)
 				}
@@ -197,7 +194,7 @@ func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
 			if err := store.Check(t.Context()); !errors.Is(err, keyfold.ErrCheckFailed) || !strings.Contains(err.Error(), setting+" = ") {
 				t.Errorf("Check: %v, want an ErrCheckFailed that names %s", err, setting)
 			}
-			// The connections that were not fit are gone, so a good one serves again.
+			// The unfit connections are closed, so a fit one is used again.
 			connector.statement.Store(nil)
 			if _, err := store.UserByEmail(t.Context(), stranger); !errors.Is(err, keyfold.ErrNotFound) {
 				t.Errorf("once sessions are fit again, the name of a stranger: %v, want ErrNotFound", err)
@@ -212,12 +209,12 @@ func TestLaterSessionsOfAPoolAreNotTrusted(t *testing.T) {
 	}
 }
 
-// A session counts as checked for a second. The feed must not stand still in
-// a snapshot even then.
+// A session counts as checked for a second. Even during that time the feed must not read
+// from an old snapshot.
 //
-// Mutation tried: hostPool.read with a feed that reads outside of a transaction,
-// which does not return the revocation.
-func TestFeedSeesWhatIsCommittedWhateverAutocommitIs(t *testing.T) {
+// Mutation tried: a feed of hostPool.read without a transaction, which does not return the
+// revocation.
+func TestFeedReadsCommittedChangesForAnyAutocommit(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
 	sure := open(t, dsn)
@@ -302,10 +299,10 @@ func TestTransactionOfTheHostNeedsAFitSession(t *testing.T) {
 	}
 }
 
-// A session may be spoiled once it was checked. No text gets into the SQL then.
+// A session may become unfit after it was checked. Text must not be inserted into SQL then.
 //
-// Mutation tried: the queries of Tx run by the transaction itself, with which
-// the stranger is found and the name of the key is a syntax error.
+// Mutation tried: queries of Tx on the transaction itself, with which the wrong user is
+// found and the name of the key is a syntax error.
 func TestTextInATransactionOfTheHostIsPrepared(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
@@ -339,11 +336,11 @@ func TestTextInATransactionOfTheHostIsPrepared(t *testing.T) {
 	}
 }
 
-// A session that a host changed and gave back to the pool, or changed in the
-// middle of its transaction, is one that was not checked.
+// A session that the host has changed counts as unchecked, in its transaction and after
+// its return to the pool.
 //
-// Mutations tried: note that never suspects, with which the log-in name finds
-// the user; ResetSession that does not mend, with which no change is taken after
+// Mutations tried: an inspect that never marks the session, with which the log-in name
+// finds the user; a ResetSession without repair, with which no change succeeds after
 // SET autocommit = 0.
 func TestStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
 	t.Parallel()
@@ -384,11 +381,10 @@ func TestStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
 	}
 }
 
-// A statement that was prepared before the session was checked changes it anew
-// each time that it is executed.
+// A statement that was prepared before the check changes the session each time it runs.
 //
-// Mutation tried: note when it is prepared alone, with which the log-in name finds
-// the user.
+// Mutation tried: marking the session only when the statement is prepared, with which the
+// log-in name finds the user.
 func TestPreparedStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.MariaDB(t))
@@ -420,11 +416,11 @@ func TestPreparedStatementOfTheHostCannotLeaveAnUnfitSession(t *testing.T) {
 	}
 }
 
-// The connector has the driver interpolate, so the text of the program itself
-// is in danger on a session whose character set it changed.
+// The connector lets the driver interpolate, so text of the program itself must be
+// prepared after it has changed the character set of the session.
 //
-// Mutation tried: mustPrepare that is always false, with which the stranger is found.
-func TestTextOfTheHostIsPreparedOnceItChangedTheSession(t *testing.T) {
+// Mutation tried: a mustPrepare that is always false, with which the wrong user is found.
+func TestTextOfTheHostIsPreparedAfterItChangedTheSession(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.MariaDB(t))
 	victim(t, store)
@@ -442,7 +438,7 @@ func TestTextOfTheHostIsPreparedOnceItChangedTheSession(t *testing.T) {
 	}
 }
 
-// The pool of a host that was made by NewConnector is as good as Open's.
+// A pool of NewConnector is checked like the pool of Open.
 func TestPoolOfNewConnectorIsChecked(t *testing.T) {
 	t.Parallel()
 	connector, err := mysql.NewConnector(withParameters(testdb.MariaDB(t), "autocommit=0&sql_mode=%27%27"))
@@ -462,8 +458,8 @@ func TestPoolOfNewConnectorIsChecked(t *testing.T) {
 	}
 }
 
-// account makes an account without privileges of an administrator, which
-// init_connect and read_only spare, and returns its configuration.
+// account creates an account without administrative privileges and returns its
+// configuration. init_connect and read_only do not affect administrators.
 func account(t *testing.T, admin *sql.DB, config *driver.Config, rights string) *driver.Config {
 	t.Helper()
 	config = config.Clone()
@@ -495,8 +491,8 @@ func refusedWith(t *testing.T, dsn string, parts ...string) {
 	}
 }
 
-// Mutation tried: start without probe and transactional.
-func TestOpenIsRefusedWhereChangesWouldBe(t *testing.T) {
+// Mutation tried: migrate without probe and checkEngines.
+func TestOpenFailsIfTheServerRefusesChanges(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDB(t)
 	admin := open(t, dsn).DB()
@@ -511,11 +507,11 @@ func TestOpenIsRefusedWhereChangesWouldBe(t *testing.T) {
 	refusedWith(t, dsn, "keyfold_batches", "MyISAM", "InnoDB")
 }
 
-// Mutation tried: start without probe, which takes a server that is read-only.
-// The format of the binary log is found twice, by the settings and by the probe,
-// so removing one of the two is not noticed here.
-// A server that answers with an error does answer.
-func TestServerThatRefusesTheConnectionIsSaidToRefuseIt(t *testing.T) {
+// Mutation tried: migrate without probe, which accepts a read-only server. Both the
+// settings and the probe detect the format of the binary log, so this test does not
+// notice the removal of one of them.
+// An error of the server must not be reported as a missing answer.
+func TestRefusedConnectionIsReportedAsRefused(t *testing.T) {
 	t.Parallel()
 	config, err := driver.ParseDSN(testdb.MariaDB(t))
 	if err != nil {
@@ -525,7 +521,7 @@ func TestServerThatRefusesTheConnectionIsSaidToRefuseIt(t *testing.T) {
 	refusedWith(t, config.FormatDSN(), "the server refuses the connection", "Unknown database")
 }
 
-func TestOpenIsRefusedByAServerThatRefusesChanges(t *testing.T) {
+func TestOpenFailsOnAReadOnlyServer(t *testing.T) {
 	t.Parallel()
 	config := testdb.PrivateMariaDB(t, "--log-bin", "--binlog-format=STATEMENT")
 	admin := pool(t, config.FormatDSN(), nil)
@@ -543,12 +539,12 @@ func TestOpenIsRefusedByAServerThatRefusesChanges(t *testing.T) {
 	refusedWith(t, dsn, "binlog_format", "ROW or MIXED")
 	set("binlog_format = MIXED")
 	set("read_only = 1")
-	refusedWith(t, dsn, "read_only = ON", "connect to the server that accepts changes") // and the schema is missing
+	refusedWith(t, dsn, "read_only = ON", "connect to the server that accepts changes") // without a schema
 	set("read_only = 0")
 	key := sqltest.Create(t, open(t, dsn))
 	set("read_only = 1")
 	refusedWith(t, dsn, "read_only = ON", "connect to the server that accepts changes")
-	for _, rejects := range []bool{false, true} { // the driver then tells nothing
+	for _, rejects := range []bool{false, true} { // the driver then hides the reason
 		_, err := mysql.New(t.Context(), pool(t, dsn, func(config *driver.Config) { config.RejectReadOnly = rejects }))
 		if err == nil || !strings.Contains(err.Error(), "read_only = ON") {
 			t.Errorf("New with rejectReadOnly=%v: %v, want an error that names read_only", rejects, err)

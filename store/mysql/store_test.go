@@ -27,13 +27,13 @@ func open(t *testing.T, dsn string) *mysql.Store {
 	return store
 }
 
-// pool opens a pool of the program's own, with its data source name edited.
+// pool opens a pool of the program with an edited data source name.
 func pool(t *testing.T, dsn string, edit func(*driver.Config)) *sql.DB {
 	t.Helper()
 	return openDB(t, plainConnector(t, dsn, edit))
 }
 
-// plainConnector is the driver's own.
+// plainConnector is the driver's connector.
 func plainConnector(t *testing.T, dsn string, edit func(*driver.Config)) sqldriver.Connector {
 	t.Helper()
 	config, err := driver.ParseDSN(dsn)

@@ -22,8 +22,8 @@ import (
 	"github.com/keyfold/keyfold/store/mysql"
 )
 
-// certificates makes an authority and a certificate of a server with these
-// names, and returns the files of the server and a pool that holds the authority.
+// certificates creates an authority and a server certificate with these names. It returns
+// the files of the server and a pool with the authority.
 func certificates(t *testing.T, names []string, addresses []net.IP) (certificate, key string, roots *x509.CertPool) {
 	t.Helper()
 	dir := t.TempDir()
@@ -99,12 +99,12 @@ func TestTLSVerifiesTheHostOfTheDataSourceName(t *testing.T) {
 	t.Cleanup(func() { driver.DeregisterTLSConfig(custom) })
 	for _, test := range []struct {
 		host, tls string
-		fault     string // part of the error; empty: it is accepted
+		fault     string // part of the error; empty if the connection succeeds
 	}{
 		{"localhost", custom, ""},
 		{"127.0.0.1", custom, "certificate"},
 		{"[::1]", custom, ""},
-		{"localhost", "true", "certificate"}, // of an authority that the machine does not know
+		{"localhost", "true", "certificate"}, // from an authority that the system does not trust
 		{"127.0.0.1", "skip-verify", ""},
 		{"127.0.0.1", "preferred", ""},
 	} {

@@ -48,10 +48,10 @@ func TestMain(m *testing.M) { sqltest.Main(m, engine()) }
 func TestManyProcesses(t *testing.T)   { t.Parallel(); engine().TestManyProcesses(t) }
 func TestKilledMigration(t *testing.T) { t.Parallel(); engine().TestKilledMigration(t) }
 func TestNewerSchema(t *testing.T)     { t.Parallel(); engine().TestNewerSchema(t) }
-func TestMigrationIsTold(t *testing.T) { t.Parallel(); engine().TestMigrationIsTold(t) }
+func TestMigration(t *testing.T)       { t.Parallel(); engine().TestMigration(t) }
 func TestBrokenFeed(t *testing.T)      { t.Parallel(); engine().TestBrokenFeed(t) }
 
-// begins returns each way to begin a transaction of the caller's own.
+// begins returns the functions that begin a transaction of the host.
 func begins(store *postgres.Store, db *sql.DB) map[string]sqltest.Begin {
 	return map[string]sqltest.Begin{
 		"pgx": func(t testing.TB) sqltest.Host {
@@ -92,7 +92,7 @@ func eachBegin(t *testing.T, run func(*testing.T, *postgres.Store, sqltest.Begin
 			t.Parallel()
 			dsn := testdb.Postgres(t)
 			store := open(t, dsn)
-			// The other one of a deadlock has to be patient, to win.
+			// The other transaction must wait longer to win the deadlock.
 			lose := engine().Deadlock(dsn, "SET LOCAL deadlock_timeout = '1min'")
 			run(t, store, begins(store, engine().SQL(t, dsn))[way], lose)
 		})
@@ -123,7 +123,7 @@ func TestSwallowedRetry(t *testing.T) {
 	sqltest.TestSwallowedRetry(t, open(t, dsn), engine().Deadlock(dsn, "SET LOCAL deadlock_timeout = '1min'"))
 }
 
-// A serialisation failure is the other way in which PostgreSQL gives up.
+// PostgreSQL also ends transactions because of serialization failures.
 func TestSerializationFailureMustBeRetried(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.Postgres(t))
@@ -176,7 +176,7 @@ func TestRoleWithoutCreateUsesACurrentSchema(t *testing.T) {
 	sqltest.Create(t, restricted)
 }
 
-func TestOpenFailsSoonAndKeepsThePassword(t *testing.T) {
+func TestOpenErrorDoesNotContainThePassword(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and never answers
 	if err != nil {
@@ -238,7 +238,7 @@ func TestFeedAndChangesNeedNoConnectionOfThePool(t *testing.T) {
 	})
 }
 
-// Mutation tried: an engine without a bound on attempts.
+// Mutation tried: an engine without a maximum of attempts.
 func TestAttemptsLeaveConnectionsOfAPoolOfTheProgram(t *testing.T) {
 	t.Parallel()
 	dsn, size := testdb.Postgres(t), 4
@@ -271,7 +271,7 @@ func TestProbe(t *testing.T) {
 	sqltest.TestProbe(t, openMode(t, dsn, modes()[0]), db)
 }
 
-func TestProbeTellsWhyChangesAreRefused(t *testing.T) {
+func TestProbeReturnsTheReasonOfARefusal(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.Postgres(t))
 	exec := func(statement string) {
@@ -286,12 +286,12 @@ func TestProbeTellsWhyChangesAreRefused(t *testing.T) {
 	}
 	refuse("53100")
 	exec("CREATE TRIGGER refuse BEFORE INSERT ON keyfold_settings FOR EACH ROW EXECUTE FUNCTION refuse()")
-	sqltest.TestProbeTellsWhyChangesAreRefused(t, store, refuse, map[string]error{
+	sqltest.TestProbeReturnsTheReasonOfARefusal(t, store, refuse, map[string]error{
 		"53100": keyfold.ErrNoSpace, "25006": keyfold.ErrReadOnly, "58030": nil, // the last is io_error
 	})
 }
 
-func TestReadOnlyTransactionOfTheProgramIsSaidToBeOne(t *testing.T) {
+func TestReadOnlyTransactionOfTheProgramReturnsErrReadOnly(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.Postgres(t))
 	tx, err := store.Pool().BeginTx(t.Context(), pgx.TxOptions{AccessMode: pgx.ReadOnly})

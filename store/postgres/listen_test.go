@@ -15,27 +15,27 @@ import (
 	"github.com/keyfold/keyfold/store/postgres"
 )
 
-// ear is what a listener was told.
-type ear struct {
+// wakeCounter counts the wakes of a listener.
+type wakeCounter struct {
 	t     *testing.T
 	woken chan struct{}
 	ended chan struct{}
 }
 
-func listen(t *testing.T, store *postgres.Store) *ear {
+func listen(t *testing.T, store *postgres.Store) *wakeCounter {
 	t.Helper()
-	e := &ear{t, make(chan struct{}, 100), make(chan struct{})}
+	e := &wakeCounter{t, make(chan struct{}, 100), make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(func() { cancel(); <-e.ended })
 	go func() {
 		defer close(e.ended)
 		store.Listen(ctx, func() { e.woken <- struct{}{} })
 	}()
-	e.hears("once it listens")
+	e.wantWake("when it begins to listen")
 	return e
 }
 
-func (e *ear) hears(when string) {
+func (e *wakeCounter) wantWake(when string) {
 	e.t.Helper()
 	select {
 	case <-e.woken:
@@ -44,7 +44,7 @@ func (e *ear) hears(when string) {
 	}
 }
 
-func (e *ear) hearsNothing(when string) {
+func (e *wakeCounter) wantNoWake(when string) {
 	e.t.Helper()
 	select {
 	case <-e.woken:
@@ -53,7 +53,7 @@ func (e *ear) hearsNothing(when string) {
 	}
 }
 
-// sized opens a store on a pool of its own, of so many connections.
+// sized opens a store on a pool with the given number of connections.
 func sized(t *testing.T, dsn string, connections int32, change func(*pgxpool.Config)) *postgres.Store {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(dsn)
@@ -76,8 +76,8 @@ func sized(t *testing.T, dsn string, connections int32, change func(*pgxpool.Con
 	return store
 }
 
-// Mutation tried: a NOTIFY on the pool, outside of the transaction, wakes
-// before there is anything to read.
+// Mutation tried: a NOTIFY on the pool, outside of the transaction, which wakes before the
+// change can be read.
 func TestListenerIsWokenByTheCommitAndNotBefore(t *testing.T) {
 	t.Parallel()
 	for _, mode := range modes() {
@@ -86,24 +86,24 @@ func TestListenerIsWokenByTheCommitAndNotBefore(t *testing.T) {
 			dsn := testdb.Postgres(t)
 			store := sized(t, dsn, 1, func(config *pgxpool.Config) { config.ConnConfig.DefaultQueryExecMode = mode })
 			e := listen(t, store)
-			sqltest.Create(t, store) // the pool's one connection is free
-			e.hears("after a change")
+			sqltest.Create(t, store) // the only connection of the pool must be free
+			e.wantWake("after a change")
 			for way, begin := range begins(store, engine().SQL(t, dsn)) {
 				tx := begin(t)
 				sqltest.Create(t, tx.Store)
 				sqltest.Create(t, tx.Store)
-				e.hearsNothing(way + ": before the commit")
+				e.wantNoWake(way + ": before the commit")
 				if err := tx.Commit(); err != nil {
 					t.Fatal(err)
 				}
-				e.hears(way + ": after the commit")
-				e.hearsNothing(way + ": once more")
+				e.wantWake(way + ": after the commit")
+				e.wantNoWake(way + ": once more")
 				tx = begin(t)
 				sqltest.Create(t, tx.Store)
 				if err := tx.Rollback(); err != nil {
 					t.Fatal(err)
 				}
-				e.hearsNothing(way + ": after a rollback")
+				e.wantNoWake(way + ": after a rollback")
 			}
 		})
 	}
@@ -126,12 +126,12 @@ func TestListenerIsNotWokenByAnotherSchemaOfTheDatabase(t *testing.T) {
 	mine, theirs := in("mine"), in("theirs")
 	e := listen(t, mine)
 	sqltest.Create(t, theirs)
-	e.hearsNothing("after a change in another schema")
+	e.wantNoWake("after a change in another schema")
 	sqltest.Create(t, mine)
-	e.hears("after a change in its own")
+	e.wantWake("after a change in its own")
 }
 
-func TestListenerMendsItsConnection(t *testing.T) {
+func TestListenerReconnects(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.Postgres(t)
 	store := open(t, dsn)
@@ -139,9 +139,9 @@ func TestListenerMendsItsConnection(t *testing.T) {
 	admin := engine().SQL(t, dsn)
 	for range 2 {
 		terminateListeners(t, admin)
-		e.hears("when it is back: what came between may be lost")
+		e.wantWake("after it has reconnected")
 		sqltest.Create(t, store)
-		e.hears("after a change")
+		e.wantWake("after a change")
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqltest"
 )
 
-// explainer asks for the plan of a query instead of running it.
+// explainer reads the plan of a query instead of running the query.
 type explainer struct {
 	conn *pgxpool.Conn
 	plan string
@@ -47,7 +47,7 @@ type failedRow struct{ err error }
 
 func (r failedRow) Scan(...any) error { return r.err }
 
-// A list that reads its whole table works until the table is large.
+// A list that reads a whole table becomes slow when the table is large.
 func TestEveryQueryUsesAnIndex(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.Postgres(t))

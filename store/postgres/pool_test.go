@@ -53,9 +53,8 @@ func TestPoolParametersSetThePool(t *testing.T) {
 	}
 }
 
-// The server refuses further connections with 53300 here. Mutation tried: a class
-// that does not know 53300.
-func TestNoVerifyFailsWhereTheRoleMayHaveFewConnections(t *testing.T) {
+// The server refuses more connections with 53300. Mutation tried: a class without 53300.
+func TestVerifySucceedsWithALimitOnTheConnectionsOfARole(t *testing.T) {
 	t.Parallel()
 	location, err := url.Parse(testdb.Postgres(t))
 	if err != nil {
@@ -123,7 +122,7 @@ func TestNoVerifyFailsWhereTheRoleMayHaveFewConnections(t *testing.T) {
 	}
 }
 
-// lines collects what a logger writes.
+// lines collects the lines that a logger writes.
 type lines struct {
 	sync.Mutex
 	bytes.Buffer
@@ -141,7 +140,7 @@ func (l *lines) text() string {
 	return l.String()
 }
 
-// drop gives what the role owns back and drops it.
+// drop reassigns the objects of the role and drops it.
 func drop(t *testing.T, admin *sql.DB, owner, role string) {
 	t.Helper()
 	for _, statement := range []string{

@@ -23,8 +23,8 @@ import (
 	"github.com/keyfold/keyfold/store/storetest"
 )
 
-// pooler is a PgBouncer in front of the test server, which gives each
-// transaction another connection.
+// pooler is a PgBouncer in front of the test server. It assigns server connections by
+// transaction.
 type pooler struct{ address string }
 
 func startPooler(t *testing.T) pooler {
@@ -42,7 +42,7 @@ func startPooler(t *testing.T) pooler {
 	_, port, _ := net.SplitHostPort(p.address)
 	file := filepath.Join(t.TempDir(), "pgbouncer.ini")
 	password := ""
-	if server.Password != "" { // PgBouncer takes no empty one
+	if server.Password != "" { // PgBouncer does not accept an empty password
 		password = " password='" + strings.ReplaceAll(server.Password, "'", "''") + "'"
 	}
 	if err := os.WriteFile(file, fmt.Appendf(nil, `[databases]
@@ -60,7 +60,7 @@ max_client_conn = 500
 	}
 	cmd := exec.Command("../../scripts/pgbouncer", "run", file)
 	cmd.Stderr = os.Stderr
-	input, err := cmd.StdinPipe() // it ends with this process
+	input, err := cmd.StdinPipe() // closed when this process ends
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ max_client_conn = 500
 	}
 }
 
-// to returns the URL of a database by way of the pooler.
+// to returns the URL of a database behind the pooler.
 func (p pooler) to(t *testing.T, dsn string) string {
 	t.Helper()
 	location, err := url.Parse(dsn)
@@ -104,7 +104,7 @@ func (p pooler) to(t *testing.T, dsn string) string {
 	return location.String()
 }
 
-// useTogether does what a busy process does and returns the first error.
+// useTogether runs concurrent calls and returns the first error.
 func useTogether(t *testing.T, store keyfold.Store) error {
 	var group sync.WaitGroup
 	failed := make(chan error, 8)
@@ -137,7 +137,7 @@ func useTogether(t *testing.T, store keyfold.Store) error {
 	return nil
 }
 
-// Without the change of mode, up to all of these fail.
+// Without the change of the mode, some or all of these calls fail.
 func TestPlainURLWorksThroughATransactionPooler(t *testing.T) {
 	t.Parallel()
 	p := startPooler(t)
@@ -169,7 +169,7 @@ func TestErrorOfATransactionPoolerNamesTheParameterThatHelps(t *testing.T) {
 		if err == nil {
 			t.Cleanup(func() { _ = store.Close() })
 			if err = useTogether(t, store); err == nil {
-				// New connections prepare what the server's connections have already.
+				// New connections prepare statements that the server connections already have.
 				store.Pool().Reset()
 				err = useTogether(t, store)
 			}

@@ -13,9 +13,9 @@ import (
 	"github.com/keyfold/keyfold/store/postgres"
 )
 
-// Two programs keep their keys in two schemas of one database. A statement of the
-// first that leaves its session in the other schema must not let the other's keys
-// in. Mutations tried: statements without the schema, and transactions without.
+// Two programs store their keys in two schemas of one database. If a statement of the
+// first program leaves a session in the other schema, keys of that schema must not be
+// valid. Mutations tried: statements without the schema; transactions without it.
 func TestStatementsStayInTheSchemaThatThePoolBeganWith(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.Postgres(t)

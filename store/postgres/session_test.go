@@ -21,7 +21,7 @@ import (
 	"github.com/keyfold/keyfold/store/storetest"
 )
 
-// role is an account without privileges whose sessions have settings of its own.
+// role is a role without privileges whose sessions have the given settings.
 type role struct{ name string }
 
 func newRole(t *testing.T, settings ...string) role {
@@ -45,7 +45,7 @@ func newRole(t *testing.T, settings ...string) role {
 	return r
 }
 
-// database returns the URL of a new database that the role owns and logs in to.
+// database returns the URL of a new database that the role owns.
 func (r role) database(t *testing.T) string {
 	t.Helper()
 	return r.owner(t, testdb.Postgres(t))
@@ -80,7 +80,7 @@ func with(dsn string, parameters string) string {
 	return dsn + "?" + parameters
 }
 
-// openers are the two ways to a store.
+// openers are the two functions that open a store.
 func openers() map[string]func(context.Context, *testing.T, string) (*postgres.Store, error) {
 	return map[string]func(context.Context, *testing.T, string) (*postgres.Store, error){
 		"Open": func(ctx context.Context, t *testing.T, dsn string) (*postgres.Store, error) {
@@ -97,8 +97,7 @@ func openers() map[string]func(context.Context, *testing.T, string) (*postgres.S
 	}
 }
 
-// The schema is current, so that opening the store writes nothing. Each of these
-// was accepted before sessions were checked.
+// The schema is current, so that opening the store writes nothing.
 func TestUnfitSessionIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ ways, setting, want string }{
@@ -161,12 +160,12 @@ func TestUnfitDataSourceNameIsRefused(t *testing.T) {
 		"pool_max_con=4":                   `the server refuses the connection: `,
 	} {
 		refused(t, openers()["Open"], with(dsn, parameters), want)
-		// The driver tries a single host twice then, with TLS and without.
+		// The driver then tries a single host twice, with TLS and without.
 		refused(t, openers()["Open"], with(strings.Replace(dsn, "sslmode=disable", "sslmode=prefer", 1), parameters), want)
 	}
 	for _, parameters := range []string{
 		"client_encoding=utf-8", "client_encoding=UNICODE&standard_conforming_strings=true",
-		"options=-c%20client_encoding%3DLATIN1", // what Open asks for is stronger
+		"options=-c%20client_encoding%3DLATIN1", // the settings of Open take precedence
 	} {
 		store, err := postgres.Open(t.Context(), with(dsn, parameters))
 		if err != nil {
@@ -198,11 +197,11 @@ func TestDatabaseOfAnotherEncodingIsRefused(t *testing.T) {
 	}
 }
 
-// harmless are settings that change nothing that Keyfold promises, because it
-// asks for what it needs or does not depend on them.
+// harmless are settings with which Keyfold works, because it overrides them or does not
+// depend on them.
 func harmless() []string {
 	return []string{
-		"client_encoding = 'LATIN1'", // Open asks for UTF8
+		"client_encoding = 'LATIN1'", // Open sets UTF8
 		"standard_conforming_strings = off",
 		"bytea_output = 'escape'",
 		"synchronous_commit = off",
@@ -239,7 +238,7 @@ func harmless() []string {
 	}
 }
 
-// together are settings that one role can have at once, and that show most.
+// together are settings that one role can have at the same time.
 func together() []string {
 	return []string{
 		"client_encoding = 'LATIN1'", "standard_conforming_strings = off", "bytea_output = 'escape'",
@@ -254,8 +253,8 @@ func together() []string {
 // TestConformanceUnderOddSettings runs the suite as a role without privileges.
 // `make test-faults` runs it once for each setting.
 //
-// Mutations tried: without client_encoding in the start-up parameters Open fails;
-// without byteaCodec every read of a key does.
+// Mutations tried: start-up parameters without client_encoding, with which Open fails; no
+// byteaCodec, with which every read of a key fails.
 func TestConformanceUnderOddSettings(t *testing.T) {
 	t.Parallel()
 	run := func(mode string, settings ...string) {
@@ -279,9 +278,9 @@ func TestConformanceUnderOddSettings(t *testing.T) {
 	}
 }
 
-// The suite reads what it wrote in a session of the same kind, and so cannot see
-// this. Seen to fail without the start-up parameter.
-func TestNamesAreStoredInUTF8WhateverTheRoleSays(t *testing.T) {
+// The suite cannot detect this, because it reads and writes in sessions of the same kind.
+// Mutation tried: Open without the start-up parameter.
+func TestNamesAreStoredInUTF8ForAnyEncodingOfTheRole(t *testing.T) {
 	t.Parallel()
 	plain := testdb.Postgres(t)
 	odd := open(t, newRole(t, "client_encoding = 'LATIN1'").owner(t, plain))
@@ -305,7 +304,7 @@ func TestBothFormsOfByteaAreRead(t *testing.T) {
 	for _, form := range []string{"hex", "escape"} {
 		for _, mode := range modes() {
 			store := openMode(t, with(testdb.Postgres(t), "bytea_output="+form), mode)
-			if err := store.Ping(t.Context()); err != nil { // the store has met its connection
+			if err := store.Ping(t.Context()); err != nil { // the store has used its connection
 				t.Fatal(err)
 			}
 			var got, none []byte
@@ -325,15 +324,15 @@ func TestBothFormsOfByteaAreRead(t *testing.T) {
 	}
 }
 
-// Mutation tried: with pgx's own BEGIN the changes are written with "off".
+// Mutation tried: pgx's own BEGIN, with which changes are written with "off".
 func TestOwnTransactionsAreDurable(t *testing.T) {
 	t.Parallel()
 	for setting, want := range map[string]string{"off": "on", "local": "local", "remote_apply": "remote_apply"} {
 		store := open(t, newRole(t, "synchronous_commit = "+setting).database(t))
 		if _, err := store.Pool().Exec(t.Context(), `CREATE TABLE seen (setting TEXT);
-			CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+			CREATE FUNCTION record_commit() RETURNS trigger LANGUAGE plpgsql AS
 				$$BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END$$;
-			CREATE TRIGGER note AFTER INSERT ON keyfold_audit FOR EACH ROW EXECUTE FUNCTION note()`); err != nil {
+			CREATE TRIGGER record_commit AFTER INSERT ON keyfold_audit FOR EACH ROW EXECUTE FUNCTION record_commit()`); err != nil {
 			t.Fatal(err)
 		}
 		sqltest.Create(t, store)
@@ -345,8 +344,8 @@ func TestOwnTransactionsAreDurable(t *testing.T) {
 	}
 }
 
-// Each setting is one that a program may leave behind on a connection of the pool.
-func TestConnectionThatTheProgramSpoiledIsReplaced(t *testing.T) {
+// A program may leave each of these settings behind on a connection of the pool.
+func TestConnectionThatTheProgramMadeUnfitIsReplaced(t *testing.T) {
 	t.Parallel()
 	for _, spoil := range []string{
 		"SET client_encoding = 'LATIN1'", "SET standard_conforming_strings = off", "SET default_transaction_read_only = on",
@@ -367,7 +366,7 @@ func TestConnectionThatTheProgramSpoiledIsReplaced(t *testing.T) {
 	}
 }
 
-// A server may become read-only while it serves: reads are as true as before.
+// A server may become read-only while it runs. Its reads are still correct.
 func TestReadOnlySessionStillReads(t *testing.T) {
 	t.Parallel()
 	store := sized(t, testdb.Postgres(t), 1, nil)
@@ -392,7 +391,7 @@ func TestReadOnlySessionStillReads(t *testing.T) {
 	}
 }
 
-// After a switch-over the old server answers with this error for ever.
+// After a switch-over the old server always returns this error.
 func TestReadOnlyErrorClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.Postgres(t))
@@ -432,7 +431,7 @@ func TestHostTransactionInAnUnfitSessionIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the two would wait for each other
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the two would deadlock
 		defer cancel()
 		for way, bound := range map[string]keyfold.Tx{"pgx": postgres.Tx(pgxTx), "database/sql": postgres.SQLTx(tx)} {
 			if _, err := bound.Store.Key(ctx, key.ID); err == nil || !strings.Contains(err.Error(), want) {
@@ -445,8 +444,8 @@ func TestHostTransactionInAnUnfitSessionIsRefused(t *testing.T) {
 	}
 }
 
-// pgx alone reads one form of a bytea, which its transactions are taught; what
-// another driver reads is found out.
+// pgx itself reads one form of a bytea, so Tx registers a codec. For other drivers SQLTx
+// checks the form.
 func TestHostTransactionReadsBothFormsOfBytea(t *testing.T) {
 	t.Parallel()
 	plain := testdb.Postgres(t)
@@ -477,7 +476,7 @@ func TestHostTransactionReadsBothFormsOfBytea(t *testing.T) {
 	}
 }
 
-// A feed whose rows are hidden looks like one without news.
+// A feed with hidden rows looks like a feed without changes.
 func TestHiddenRowsAreRefused(t *testing.T) {
 	t.Parallel()
 	plain := testdb.Postgres(t)
@@ -502,7 +501,7 @@ func TestHiddenRowsAreRefused(t *testing.T) {
 	}
 }
 
-// Mutation tried: without Engine.Check the check passes.
+// Mutation tried: no Engine.Check, with which the check passes.
 func TestRowsThatBecomeHiddenFailTheCheck(t *testing.T) {
 	t.Parallel()
 	dsn := newRole(t).database(t)
@@ -519,8 +518,8 @@ func TestRowsThatBecomeHiddenFailTheCheck(t *testing.T) {
 	}
 }
 
-// Mutation tried: without the check on each acquisition Ping and Check succeed.
-func TestSessionIsCheckedEachTimeItIsTaken(t *testing.T) {
+// Mutation tried: no check on each acquisition, with which Ping and Check succeed.
+func TestSessionIsCheckedAtEachAcquisition(t *testing.T) {
 	t.Parallel()
 	dsn := newRole(t).database(t)
 	store := sized(t, dsn, 1, nil)

@@ -47,7 +47,7 @@ func openMode(t *testing.T, dsn string, mode pgx.QueryExecMode) *postgres.Store 
 	return store
 }
 
-// modes are pgx's own, and those that a pooler leaves.
+// modes are the query modes of pgx, including those that work behind a pooler.
 func modes() []pgx.QueryExecMode {
 	return []pgx.QueryExecMode{
 		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,

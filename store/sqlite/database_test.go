@@ -45,7 +45,7 @@ func TestMain(m *testing.M) { sqltest.Main(m, engine()) }
 func TestManyProcesses(t *testing.T)   { t.Parallel(); engine().TestManyProcesses(t) }
 func TestKilledMigration(t *testing.T) { t.Parallel(); engine().TestKilledMigration(t) }
 func TestNewerSchema(t *testing.T)     { t.Parallel(); engine().TestNewerSchema(t) }
-func TestMigrationIsTold(t *testing.T) { t.Parallel(); engine().TestMigrationIsTold(t) }
+func TestMigration(t *testing.T)       { t.Parallel(); engine().TestMigration(t) }
 func TestBrokenFeed(t *testing.T)      { t.Parallel(); engine().TestBrokenFeed(t) }
 
 func TestHostTransaction(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// TestHostTransaction checks that a store in a transaction of the caller's own
-// neither ends it nor harms it.
+// TestHostTransaction checks that a store in a transaction of the host neither ends the
+// transaction nor damages its other work.
 func TestHostTransaction(t *testing.T, store keyfold.Store, begin Begin) {
 	existing := Create(t, store)
 	tx := begin(t)
@@ -23,7 +23,7 @@ func TestHostTransaction(t *testing.T, store keyfold.Store, begin Begin) {
 		t.Fatalf("CreateKey of an id that exists: got %v, want ErrConflict", err)
 	}
 	key := Create(t, tx.Store)
-	// The rotation gives the old key its end before it finds that the new id is taken.
+	// The rotation changes the old key before it finds that the new ID exists.
 	taken := key
 	taken.ID = existing.ID
 	err := tx.Store.RotateKey(t.Context(), keyfold.Rotation{
@@ -33,7 +33,7 @@ func TestHostTransaction(t *testing.T, store keyfold.Store, begin Begin) {
 		t.Fatalf("RotateKey to an id that exists: got %v, want ErrConflict", err)
 	}
 	if got, err := tx.Store.Key(t.Context(), key.ID); err != nil || got.RotatedTo != "" || got.Version != 1 {
-		t.Errorf("after a rotation that failed the key is %+v (%v), want it as it was", got.Key, err)
+		t.Errorf("after a failed rotation the key is %+v (%v), want it unchanged", got.Key, err)
 	}
 	if _, err := tx.Store.VerifyKey(t.Context(), "no key"); !errors.Is(err, keyfold.ErrNotFound) {
 		t.Errorf("VerifyKey of an unknown id: got %v, want ErrNotFound", err)
@@ -52,7 +52,7 @@ func TestHostTransaction(t *testing.T, store keyfold.Store, begin Begin) {
 	}
 	if err := tx.Store.InTx(t.Context(), func(inner keyfold.Store) error {
 		if inner != tx.Store {
-			t.Error("InTx of a bound store did not call with itself")
+			t.Error("InTx of a bound store must pass that store")
 		}
 		return nil
 	}); err != nil {
@@ -81,13 +81,13 @@ func TestHostTransaction(t *testing.T, store keyfold.Store, begin Begin) {
 	end(t, func() error { return tx.Exec(t.Context(), "DELETE FROM host_rows WHERE n = 1") })
 }
 
-// Deadlock starts another transaction that holds the key keyID and waits for
-// the new key newID. So a process that created that one and changes keyID now is in a
-// deadlock with it, and is the one that is given up.
+// Deadlock starts another transaction that locks the key keyID and waits for the new key
+// newID. A transaction that has created newID and then changes keyID is in a deadlock
+// with it, and is the one that the database ends.
 type Deadlock func(t testing.TB, keyID, newID string)
 
-// Deadlock returns one for a database whose connections run the statements
-// given first, which may make them win.
+// Deadlock returns a Deadlock for a database. The other transaction runs the statements
+// in first, which can make it win.
 func (e Engine) Deadlock(dsn string, first ...string) Deadlock {
 	return func(t testing.TB, keyID, newID string) {
 		t.Helper()
@@ -96,7 +96,7 @@ func (e Engine) Deadlock(dsn string, first ...string) Deadlock {
 			t.Fatal(err)
 		}
 		first := slices.Clone(first)
-		for n := range 300 { // MySQL gives the lighter transaction up
+		for n := range 300 { // MySQL ends the transaction with fewer changes
 			first = append(first, fmt.Sprintf("INSERT INTO keyfold_words (id, word, used_at) VALUES (%d, '', 0)", n))
 		}
 		for _, statement := range append(first, "UPDATE keyfold_keys SET notes = 'held' WHERE id = '"+keyID+"'") {
@@ -114,8 +114,8 @@ func (e Engine) Deadlock(dsn string, first ...string) Deadlock {
 	}
 }
 
-// TestLostTransaction checks that nothing reaches the connection once the
-// database gave the transaction up. On MySQL it would be committed.
+// TestLostTransaction checks that no statement reaches the connection after the database
+// has ended the transaction. MySQL would commit it.
 func TestLostTransaction(t *testing.T, store keyfold.Store, begin Begin, lose Deadlock) {
 	key, other := Create(t, store), Key()
 	tx := begin(t)
@@ -123,34 +123,34 @@ func TestLostTransaction(t *testing.T, store keyfold.Store, begin Begin, lose De
 	lose(t, key.ID, mine.ID)
 	_, err := tx.Store.SetKeyState(t.Context(), []string{key.ID}, keyfold.RevokeChange, "", Mutation("key.revoke", key.ID))
 	if !errors.Is(err, keyfold.ErrRetry) {
-		t.Fatalf("a mutation that the database gave up: got %v, want ErrRetry", err)
+		t.Fatalf("a mutation in a deadlock: got %v, want ErrRetry", err)
 	}
-	refuses(t, tx.Store, other, key.ID)
+	wantRetries(t, tx.Store, other, key.ID)
 	_ = tx.Rollback()
 	for _, id := range []string{mine.ID, other.ID} {
 		if _, err := store.Key(t.Context(), id); !errors.Is(err, keyfold.ErrNotFound) {
-			t.Errorf("a key of the transaction that was lost is there: %v", err)
+			t.Errorf("a key of a lost transaction: got error %v, want ErrNotFound", err)
 		}
 	}
 }
 
-// refuses checks that every call returns ErrRetry.
-func refuses(t testing.TB, tx keyfold.Store, fresh keyfold.KeyRecord, id string) {
+// wantRetries checks that every call returns ErrRetry.
+func wantRetries(t testing.TB, tx keyfold.Store, fresh keyfold.KeyRecord, id string) {
 	t.Helper()
-	for what, call := range map[string]func() error{
+	for name, call := range map[string]func() error{
 		"CreateKey": func() error { return tx.CreateKey(t.Context(), fresh, Mutation("key.create", fresh.ID)) },
 		"Key":       func() error { _, err := tx.Key(t.Context(), id); return err },
 		"Ping":      func() error { return tx.Ping(t.Context()) },
 		"InTx":      func() error { return tx.InTx(t.Context(), func(keyfold.Store) error { return nil }) },
 	} {
 		if err := call(); !errors.Is(err, keyfold.ErrRetry) {
-			t.Errorf("%s after that: got %v, want ErrRetry", what, err)
+			t.Errorf("%s in a lost transaction: got %v, want ErrRetry", name, err)
 		}
 	}
 }
 
-// TestSwallowedRetry checks that InTx does not commit what the database gave
-// up, though the function that it ran hid the error, and runs it again.
+// TestSwallowedRetry checks that InTx runs its function again if the database has ended
+// the transaction, even if the function hides the error.
 func TestSwallowedRetry(t *testing.T, store keyfold.Store, lose Deadlock) {
 	key, mine := Create(t, store), Key()
 	runs := 0
@@ -167,15 +167,15 @@ func TestSwallowedRetry(t *testing.T, store keyfold.Store, lose Deadlock) {
 			return err
 		}
 		if !errors.Is(err, keyfold.ErrRetry) {
-			t.Errorf("a mutation that the database gave up: got %v, want ErrRetry", err)
+			t.Errorf("a mutation in a deadlock: got %v, want ErrRetry", err)
 		}
-		refuses(t, tx, Key(), key.ID)
+		wantRetries(t, tx, Key(), key.ID)
 		return nil
 	})
 	if err != nil || runs != 2 {
 		t.Fatalf("InTx: %v after %d runs, want success at the second", err, runs)
 	}
 	if _, err := store.Key(t.Context(), mine.ID); err != nil {
-		t.Errorf("what the second run did: %v", err)
+		t.Errorf("the key of the second run: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package sqltest
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -9,10 +10,10 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Begin begins a transaction of the caller's own.
+// Begin begins a transaction of the host.
 type Begin func(t testing.TB) Host
 
-// Host is a transaction that the test began.
+// Host is a transaction of the host, and a store that is bound to it.
 type Host struct {
 	Store    keyfold.Store
 	Commit   func() error
@@ -26,12 +27,12 @@ type Listener struct {
 	cursor string
 }
 
-// Listen returns a listener from now on.
+// Listen returns a listener for later changes.
 func Listen(t testing.TB, store keyfold.Store) *Listener {
 	t.Helper()
 	l := &Listener{store: store}
 	if got := l.Poll(t); len(got) != 0 {
-		t.Fatalf("a feed from now on begins with %q", got)
+		t.Fatalf("a new listener: got changes of %q, want none", got)
 	}
 	return l
 }
@@ -51,43 +52,43 @@ func (l *Listener) Poll(t testing.TB) []string {
 	return targets
 }
 
-func (l *Listener) hears(t testing.TB, when string, want ...string) {
+func (l *Listener) wantChanges(t testing.TB, when string, want ...string) {
 	t.Helper()
 	got := l.Poll(t)
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		t.Errorf("%s: heard of %q, want %q", when, got, want)
+		t.Errorf("%s: got changes of %q, want %q", when, got, want)
 	}
 }
 
-// TestCommitOrder commits transactions in another order than they wrote.
+// TestCommitOrder commits transactions in an order other than that of their writes.
 func TestCommitOrder(t *testing.T, store keyfold.Store, begin Begin) {
 	Create(t, store)
 	l := Listen(t, store)
 	first, second, lost := begin(t), begin(t), begin(t)
-	a, gone, b := Create(t, first.Store), Create(t, lost.Store), Create(t, second.Store)
-	late := Listen(t, store) // while both are open
+	a, rolledBack, b := Create(t, first.Store), Create(t, lost.Store), Create(t, second.Store)
+	between := Listen(t, store) // while the transactions are open
 
-	l.hears(t, "before any commit")
+	l.wantChanges(t, "before any commit")
 	end(t, second.Commit)
-	l.hears(t, "after the second commit", b.ID)
-	late.hears(t, "a listener that began between", b.ID)
+	l.wantChanges(t, "after the second commit", b.ID)
+	between.wantChanges(t, "a listener that began between", b.ID)
 	for range 3 {
-		l.hears(t, "while the first is open")
-		late.hears(t, "while the first is open")
+		l.wantChanges(t, "while the first is open")
+		between.wantChanges(t, "while the first is open")
 	}
 	c := Create(t, store)
-	l.hears(t, "a change after both", c.ID)
+	l.wantChanges(t, "a change after both", c.ID)
 	end(t, lost.Rollback)
-	l.hears(t, "after a rollback")
+	l.wantChanges(t, "after a rollback")
 	end(t, first.Commit)
-	l.hears(t, "after the first commit, which wrote first", a.ID)
-	late.hears(t, "after the first commit, which wrote first", a.ID, c.ID)
-	l.hears(t, "at the end")
-	late.hears(t, "at the end")
-	if _, err := store.Key(t.Context(), gone.ID); err == nil {
-		t.Error("a key outlived the rollback of its transaction")
+	l.wantChanges(t, "after the first commit, which wrote first", a.ID)
+	between.wantChanges(t, "after the first commit, which wrote first", a.ID, c.ID)
+	l.wantChanges(t, "at the end")
+	between.wantChanges(t, "at the end")
+	if _, err := store.Key(t.Context(), rolledBack.ID); !errors.Is(err, keyfold.ErrNotFound) {
+		t.Errorf("a key of a transaction that was rolled back: got error %v, want ErrNotFound", err)
 	}
 }
 
@@ -98,8 +99,8 @@ func end(t testing.TB, fn func() error) {
 	}
 }
 
-// TestBrokenFeed checks that a poll which cannot know what it missed says so
-// once, and goes on.
+// TestBrokenFeed checks that a poll which may miss changes returns a change without a
+// target once, and that later polls work.
 func (e Engine) TestBrokenFeed(t *testing.T) {
 	for name, harm := range map[string]func(t *testing.T, dsn string, store keyfold.Store){
 		"pruned past the cursor": func(t *testing.T, _ string, store keyfold.Store) {
@@ -133,10 +134,10 @@ func (e Engine) TestBrokenFeed(t *testing.T) {
 			}
 			l := Listen(t, store)
 			harm(t, dsn, store)
-			l.hears(t, "after the harm", "")
-			l.hears(t, "after that")
+			l.wantChanges(t, "the first poll", "")
+			l.wantChanges(t, "the second poll")
 			key := Create(t, store)
-			l.hears(t, "the next change", key.ID)
+			l.wantChanges(t, "the next change", key.ID)
 		})
 	}
 	t.Run("pruning behind the cursor does no harm", func(t *testing.T) {
@@ -150,11 +151,11 @@ func (e Engine) TestBrokenFeed(t *testing.T) {
 			t.Fatalf("PruneChanges: %d, %v, want 2", n, err)
 		}
 		if got := l.Poll(t); len(got) > 0 && !(e.Cautious && slices.Equal(got, []string{""})) {
-			t.Errorf("after the pruning: heard of %q, want nothing", got)
+			t.Errorf("after the pruning: got changes of %q, want none", got)
 		}
-		l.hears(t, "after that")
+		l.wantChanges(t, "the second poll")
 		key := Create(t, store)
-		l.hears(t, "the next change", key.ID)
-		Listen(t, store).hears(t, "a new listener")
+		l.wantChanges(t, "the next change", key.ID)
+		Listen(t, store).wantChanges(t, "a new listener")
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// TestFeedAndChangesNeedNoConnectionOfThePool takes every connection that
-// verifies and log-ins use.
+// TestFeedAndChangesNeedNoConnectionOfThePool checks that the feed and changes work while
+// all connections for verifies and log-ins are in use.
 func TestFeedAndChangesNeedNoConnectionOfThePool(t *testing.T, store keyfold.Store, exhaust func(testing.TB)) {
 	key := Create(t, store)
 	l := Listen(t, store)
@@ -37,9 +37,9 @@ func TestFeedAndChangesNeedNoConnectionOfThePool(t *testing.T, store keyfold.Sto
 	}
 }
 
-// TestAttemptsLeaveConnectionsToOthers has many attempts wait for one row, which
-// lock keeps locked until the function that it returns is called. held returns
-// how many connections of the pool are in use, of size.
+// TestAttemptsLeaveConnectionsToOthers checks that attempts that wait for a locked row do
+// not use up the pool. lock locks a row until unlock is called, held returns the number
+// of connections in use, and size is the size of the pool.
 func TestAttemptsLeaveConnectionsToOthers(t *testing.T, store keyfold.Store, size int, held func() int, lock func(name string) (unlock func())) {
 	key := Create(t, store)
 	l := Listen(t, store)
@@ -53,7 +53,7 @@ func TestAttemptsLeaveConnectionsToOthers(t *testing.T, store keyfold.Store, siz
 	if err := reserve(); err != nil {
 		t.Fatal(err)
 	}
-	unlock := lock(name) // with another pool
+	unlock := lock(name) // on another pool
 	var attempts sync.WaitGroup
 	for range 4 * size {
 		attempts.Go(func() {

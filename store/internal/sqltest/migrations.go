@@ -17,15 +17,14 @@ import (
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
 )
 
-// The variables by which a test binary that was started by a test knows what
-// it is there for.
+// Environment variables that tell a child process what to do.
 const (
 	childDSN  = "KEYFOLD_TEST_CHILD_DSN"
 	childStep = "KEYFOLD_TEST_CHILD_KILL_BEFORE_STEP"
 )
 
-// Main is the TestMain of a store's tests. In a child process it opens the
-// store, which migrates, and kills itself on the way if it is asked to.
+// Main is the TestMain of a store's tests. In a child process it opens the store, which
+// migrates the schema, and kills the process at the requested step.
 func Main(m *testing.M, engine Engine) {
 	dsn := os.Getenv(childDSN)
 	if dsn == "" {
@@ -36,26 +35,37 @@ func Main(m *testing.M, engine Engine) {
 	if step, err := strconv.Atoi(os.Getenv(childStep)); err == nil {
 		ctx = sqlstore.WithStep(ctx, func(n int) {
 			if n == step {
-				if self, err := os.FindProcess(os.Getpid()); err == nil {
-					_ = self.Kill()
-				}
-				time.Sleep(time.Minute) // until the signal arrives
+				killSelf()
 			}
 		})
 	}
-	store, err := engine.Open(ctx, dsn)
-	if err == nil {
-		err = errors.Join(store.Ping(ctx), store.Close())
-	}
-	if err != nil {
+	if err := openAndClose(ctx, engine, dsn); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-// child runs the test binary as a process that opens the store. killed is true
-// when it killed itself.
+// killSelf kills this process.
+func killSelf() {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		panic(err)
+	}
+	_ = self.Kill()
+	time.Sleep(time.Minute) // until the signal arrives
+}
+
+func openAndClose(ctx context.Context, engine Engine, dsn string) error {
+	store, err := engine.Open(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	return errors.Join(store.Ping(ctx), store.Close())
+}
+
+// child starts the test binary as a process that opens the store. killed reports whether
+// the process killed itself.
 func child(dsn string, step int) (killed bool, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -79,7 +89,7 @@ func child(dsn string, step int) (killed bool, err error) {
 	return false, nil
 }
 
-// schema reads what the engine says of its tables.
+// schema returns the description of the schema.
 func (e Engine) schema(t testing.TB, dsn string) string {
 	t.Helper()
 	rows, err := e.SQL(t, dsn).QueryContext(t.Context(), e.Schema)
@@ -104,8 +114,8 @@ func (e Engine) schema(t testing.TB, dsn string) string {
 	return text.String()
 }
 
-// TestManyProcesses starts 20 processes at once on a fresh database, each of
-// which must find or make the schema.
+// TestManyProcesses starts 20 processes together on a new database. Each must find or
+// create the schema.
 func (e Engine) TestManyProcesses(t *testing.T) {
 	const processes = 20
 	rounds := e.Rounds
@@ -127,20 +137,19 @@ func (e Engine) TestManyProcesses(t *testing.T) {
 	}
 }
 
-// TestKilledMigration kills a process before each statement of the migrations.
-// The next process must end up with the same schema as if nothing had happened,
-// and a key that an older build had made must be there.
+// TestKilledMigration kills a process before each statement of the migrations. The next
+// process must complete the schema, and a key that an older build created must exist.
 func (e Engine) TestKilledMigration(t *testing.T) {
 	clean := e.New(t)
 	e.open(t, clean)
 	want := e.schema(t, clean)
 	killed := true
 	for step := 1; killed && !t.Failed(); step++ {
-		// A test of its own, so that its connections are closed before the next.
+		// A subtest, so that its connections are closed before the next step.
 		t.Run(fmt.Sprintf("before step %d", step), func(t *testing.T) {
 			killed = e.killedBefore(t, step, want)
 			if !killed && step < 20 {
-				t.Errorf("the migrations have %d steps only", step-1)
+				t.Errorf("the migrations have only %d steps", step-1)
 			}
 		})
 	}
@@ -175,13 +184,13 @@ func (e Engine) killedBefore(t *testing.T, step int, schema string) bool {
 
 const oldKey = "OldKeyOfVersion1"
 
-// oldKey inserts a key as a build of version 1 does, where that is the version.
+// oldKey inserts a key as a build of version 1 does, if the schema has that version.
 func (e Engine) oldKey(t *testing.T, dsn string) bool {
 	t.Helper()
 	db := e.SQL(t, dsn)
 	var version int
 	if err := db.QueryRowContext(t.Context(), "SELECT schema_version FROM keyfold_meta").Scan(&version); err != nil || version != 1 {
-		return false // there is no table yet, or nothing in it
+		return false // the table does not exist yet, or is empty
 	}
 	const insert = "INSERT INTO keyfold_keys (id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, " +
 		"owner_id, tenant, scopes, networks, metadata, created_at, updated_at, idle_timeout, active_at, disabled_reason, " +
@@ -189,7 +198,7 @@ func (e Engine) oldKey(t *testing.T, dsn string) bool {
 		"'', '', '', '', '', '', 1, 1, 0, 1, '', '', '" + oldKey + "', '', '', 1)"
 	sum := strings.Repeat("0a", 32)
 	_, err := db.ExecContext(t.Context(), fmt.Sprintf(insert, "x'"+sum+"'"))
-	if err != nil { // PostgreSQL takes that for bits
+	if err != nil { // in PostgreSQL the literal is a bit string
 		_, err = db.ExecContext(t.Context(), fmt.Sprintf(insert, `'\x`+sum+"'"))
 	}
 	if err != nil {
@@ -198,10 +207,10 @@ func (e Engine) oldKey(t *testing.T, dsn string) bool {
 	return true
 }
 
-// TestNewerSchema checks that a build leaves a schema alone that it does not know,
-// and decides on it only if the schema says so.
+// TestNewerSchema checks that a build does not change a newer schema, and uses it only if
+// the schema admits the version of the build.
 //
-// Mutation tried: a check that does not look at the oldest version.
+// Mutation tried: a check that ignores the oldest version.
 func (e Engine) TestNewerSchema(t *testing.T) {
 	dsn := e.New(t)
 	running := e.open(t, dsn)
@@ -239,13 +248,13 @@ func (e Engine) TestNewerSchema(t *testing.T) {
 	}
 }
 
-// TestMigrationIsTold checks what a store says of the schema that it found.
-func (e Engine) TestMigrationIsTold(t *testing.T) {
+// TestMigration checks the versions that a store reports.
+func (e Engine) TestMigration(t *testing.T) {
 	dsn := e.New(t)
 	migration := func() (from, to int64) {
 		store, ok := e.open(t, dsn).(interface{ Migration() (from, to int64) })
 		if !ok {
-			t.Fatal("the store does not tell")
+			t.Fatal("the store must have the method Migration")
 		}
 		return store.Migration()
 	}

@@ -1,5 +1,4 @@
-// Package sqltest holds the tests that the SQL stores have in common beyond
-// the contract: what happens to the database itself.
+// Package sqltest contains tests of the SQL stores that go beyond the contract.
 package sqltest
 
 import (
@@ -12,20 +11,22 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// Engine is how the tests reach one database engine.
+// Engine contains the functions by which the tests use a database engine.
 type Engine struct {
 	// New returns the data source name of a fresh database.
 	New func(t testing.TB) string
 	// Open opens a store.
 	Open func(ctx context.Context, dsn string) (keyfold.Store, error)
-	// SQL opens a pool for statements of the test's own.
+	// SQL opens a pool for statements of the test.
 	SQL func(t testing.TB, dsn string) *sql.DB
-	// Schema returns a description of the schema that is equal for equal schemas.
+	// Schema is a query that returns a description of the schema. Equal schemas have
+	// equal descriptions.
 	Schema string
-	// Cautious is set where pruning changes so young that transactions of their
-	// time are still open, be it in another database of the server, may flush.
+	// Cautious is true if a poll may return a change without a target after recent
+	// changes were pruned while a transaction was open, even in another database of the
+	// server.
 	Cautious bool
-	// Rounds is how often 20 processes are started at once.
+	// Rounds is the number of times that 20 processes are started together.
 	Rounds int
 }
 
@@ -67,7 +68,7 @@ func (e Engine) open(t testing.TB, dsn string) keyfold.Store {
 	return store
 }
 
-// mustExec runs statements and ends the test when one fails.
+// mustExec runs statements. It ends the test if one fails.
 func mustExec(t testing.TB, db *sql.DB, statements ...string) {
 	t.Helper()
 	for _, statement := range statements {

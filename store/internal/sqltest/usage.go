@@ -82,11 +82,11 @@ func TestProbe(t *testing.T, store keyfold.Store, db *sql.DB) {
 	}
 }
 
-// TestProbeTellsWhyChangesAreRefused wants Probe to return keyfold.ErrNoSpace or
+// TestProbeReturnsTheReasonOfARefusal wants Probe to return keyfold.ErrNoSpace or
 // keyfold.ErrReadOnly for each code of the server, as want says. For a code whose
 // error is nil, Probe must return an error that is neither. After refuse(code), the
 // database must answer every insert into keyfold_settings with that code.
-func TestProbeTellsWhyChangesAreRefused(t *testing.T, store keyfold.ProbingStore, refuse func(code string), want map[string]error) {
+func TestProbeReturnsTheReasonOfARefusal(t *testing.T, store keyfold.ProbingStore, refuse func(code string), want map[string]error) {
 	t.Helper()
 	for code, cause := range want {
 		refuse(code)
