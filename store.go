@@ -80,7 +80,9 @@ type KeyStore interface {
 	Key(ctx context.Context, id string) (KeyRecord, error)
 
 	// VerifyKey must return the record that a verify needs, or ErrNotFound, in one
-	// query on the newest committed state.
+	// query on the newest committed state. If ctx is canceled during the query, it may
+	// return as late as the deadline of ctx, because noticing a cancellation can cost more
+	// than the query.
 	VerifyKey(ctx context.Context, id string) (VerifyRecord, error)
 
 	// Keys must return at most scan.Limit keys, each as Key does, in the order of the

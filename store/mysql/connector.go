@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"net"
 	"strings"
 	"time"
 
@@ -112,7 +113,8 @@ func (c connector) connect(ctx context.Context) (*checkedConn, error) {
 }
 
 func (c connector) connectOnce(ctx context.Context) (*checkedConn, error) {
-	inner, err := c.Connector.Connect(ctx)
+	var dialed net.Conn
+	inner, err := c.Connector.Connect(context.WithValue(ctx, dialedKey{}, &dialed))
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +129,7 @@ func (c connector) connectOnce(ctx context.Context) (*checkedConn, error) {
 		return nil, err
 	}
 	c.shared.packets.remember(found)
-	return &checkedConn{driverConn: conn, rules: c.rules}, nil
+	return &checkedConn{driverConn: conn, rules: c.rules, network: dialed}, nil
 }
 
 // Driver implements driver.Connector. New recognizes a pool with checked sessions by the
@@ -162,6 +164,10 @@ type checkedConn struct {
 	rules   rules
 	suspect bool
 
+	network net.Conn   // nil unless it was made by dial
+	limited bool       // whether network has a deadline
+	verify  driverStmt // of lookups; nil before the first
+
 	shared     *connections
 	generation int
 	end        time.Time // the pool must not use the connection after it; zero for no limit
@@ -173,12 +179,13 @@ func (c *checkedConn) IsValid() bool { return c.shared.isValid(c) && c.driverCon
 // Close implements driver.Conn.
 func (c *checkedConn) Close() error {
 	c.shared.count.Add(-1)
+	_ = c.unlimit() // the driver says goodbye to the server
 	return c.driverConn.Close()
 }
 
 // ResetSession implements driver.SessionResetter.
 func (c *checkedConn) ResetSession(ctx context.Context) error {
-	if !c.shared.isValid(c) {
+	if !c.shared.isValid(c) || c.unlimit() != nil {
 		return driver.ErrBadConn
 	}
 	if err := c.driverConn.ResetSession(ctx); err != nil || !c.suspect {
@@ -202,6 +209,9 @@ func (c *checkedConn) ExecContext(ctx context.Context, query string, args []driv
 
 // QueryContext implements driver.QueryerContext.
 func (c *checkedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if ctx, ok := ctx.(lookup); ok && c.network != nil {
+		return c.queryLookup(ctx, query, args)
+	}
 	if c.mustPrepare(query, args) {
 		return nil, driver.ErrSkip
 	}

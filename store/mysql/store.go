@@ -76,6 +76,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		return nil, err
 	}
 	shared := &connections{pool: set.pool}
+	looksUp := canLookUp(set.config)
 	connector, err := newConnector(set.config, shared)
 	if err != nil {
 		return nil, err
@@ -99,7 +100,11 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		}
 	}
 	shared.setMax(set.pool.maxConns)
-	store, err := start(ctx, checkedPool(db), reserve, closeAll)
+	ordinary := checkedPool(db)
+	if looksUp {
+		ordinary.lookups = &sqlstore.Lookups{Find: lookups(db, ordinary.pool.Querier)}
+	}
+	store, err := start(ctx, ordinary, reserve, closeAll)
 	if err != nil {
 		_ = closeAll()
 		return nil, err
@@ -165,6 +170,8 @@ type access struct {
 	read   func(ctx context.Context, fn func(*sqlstore.Session) error) error // nil if reads can use pool
 	begin  func(ctx context.Context) (sqlstore.Session, error)
 	check  func(ctx context.Context) error
+	// lookups is nil if verifies run as other reads do.
+	lookups *sqlstore.Lookups
 }
 
 // checkedPool returns the access for a pool of [NewConnector].
@@ -210,6 +217,7 @@ func start(ctx context.Context, a access, reserve *access, closeAll func() error
 		Pool:       a.pool,
 		Read:       a.read,
 		Begin:      a.begin,
+		Lookups:    a.lookups,
 		Attempts:   sqlstore.Share(a.db.Stats().MaxOpenConnections),
 		Check:      a.check,
 		Class:      class,

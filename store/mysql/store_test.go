@@ -1,9 +1,11 @@
 package mysql_test
 
 import (
+	"context"
 	"database/sql"
 	sqldriver "database/sql/driver"
 	"testing"
+	"time"
 
 	driver "github.com/go-sql-driver/mysql"
 
@@ -86,4 +88,18 @@ func TestConformance(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Verifies of a Service have a deadline, so a Store of Open reads keys by lookups.
+func TestConformanceOfOpen(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) keyfold.Store { return hurried{open(t, testdb.MariaDB(t))} })
+}
+
+// hurried gives every verify a deadline.
+type hurried struct{ *mysql.Store }
+
+func (h hurried) VerifyKey(ctx context.Context, id string) (keyfold.VerifyRecord, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return h.Store.VerifyKey(ctx, id)
 }

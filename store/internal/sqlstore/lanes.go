@@ -34,16 +34,18 @@ type Reserve struct {
 	Idle func() bool
 }
 
-// Lookups is a small pool that only reads the keys of verifies. A cancelable context
-// makes such a short query slower, because the driver starts a goroutine for it, so Find
-// may ignore cancellation. A verify uses the pool only if a connection is idle, so Find
-// never waits for one.
+// Lookups reads the keys of verifies. A cancelable context makes such a short query
+// slower, because database/sql and the driver start a goroutine for it. So Find may
+// ignore cancellation.
 type Lookups struct {
 	// Find must return the error of ctx if ctx is done when it is called. Later it may
 	// continue until the deadline of ctx, or without a limit if nothing can block the
 	// query.
 	Find func(ctx context.Context, id string) (model.Verify, error)
-	// Conns is the size of the pool.
+	// Conns is the maximum number of calls of Find at a time, which is the size of a pool
+	// that only they use: they never wait for a connection there. Verifies above that
+	// number use the ordinary pool. Zero means that Find uses the ordinary pool itself, in
+	// which it waits for a connection until ctx is done.
 	Conns int
 }
 
@@ -77,13 +79,16 @@ func (t tokens) take(ctx context.Context) error {
 	}
 }
 
-// try takes a token if that needs no wait.
+// try takes a token if one is free.
 func (t tokens) try() bool {
+	if t == nil {
+		return true
+	}
 	select {
 	case t <- struct{}{}:
 		return true
 	default:
-		return false // a nil one has none to give
+		return false
 	}
 }
 
@@ -107,14 +112,14 @@ func newTraffic(e *Engine) *traffic {
 	return t
 }
 
-// verifyRow reads the row of a verify. If all connections of Lookups are in use, it uses
-// the ordinary pool, where a wait ends with ctx.
+// verifyRow reads the record of a verify. It uses the ordinary pool while all connections
+// of Lookups are in use, because there the wait for a connection ends with ctx.
 func (s *Store) verifyRow(ctx context.Context, session *Session, id string) (model.Verify, error) {
-	if s.bound == nil && s.engine.traffic.lookups.try() {
-		defer s.engine.traffic.lookups.give()
-		return s.engine.Lookups.Find(ctx, id)
+	if s.bound != nil || s.engine.Lookups == nil || !s.engine.traffic.lookups.try() {
+		return session.Querier.VerifyRow(ctx, id)
 	}
-	return session.Querier.VerifyRow(ctx, id)
+	defer s.engine.traffic.lookups.give()
+	return s.engine.Lookups.Find(ctx, id)
 }
 
 // enter waits until a transaction in the lane may begin. The caller must call leave
