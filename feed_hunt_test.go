@@ -282,11 +282,11 @@ func clones(t *testing.T, e *engine, count int, owner string) (tokens []string) 
 				keys.WriteByte(',')
 				totals.WriteByte(',')
 			}
-			fmt.Fprintf(&keys, "('%s','kf2','',"+hash+",'h','kf','','','','%s','','','','',%d,%d,0,%d,'','','%s','','',1)", id, sum, owner, now, now, now, id)
+			fmt.Fprintf(&keys, "('%s','kf2','',"+hash+",'h','kf','','','','%s','','','','','',%d,%d,0,%d,'','','%s','','',1)", id, sum, owner, now, now, now, id)
 			fmt.Fprintf(&totals, "('%s',0,0)", id)
 		}
 		e.exec(t, "INSERT INTO keyfold_keys (id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id,"+
-			" tenant, scopes, networks, metadata, created_at, updated_at, idle_timeout, active_at, disabled_reason, revoked_reason,"+
+			" user_id, tenant, scopes, networks, metadata, created_at, updated_at, idle_timeout, active_at, disabled_reason, revoked_reason,"+
 			" lineage_id, rotated_from, rotated_to, version) VALUES "+keys.String(),
 			"INSERT INTO keyfold_key_totals (key_id, uses, last_used_at) VALUES "+totals.String())
 	}

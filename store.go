@@ -159,10 +159,12 @@ type UsageStore interface {
 	UsageHours(ctx context.Context, scan UsageScan) ([]UsageHour, error)
 
 	// PruneUsage must delete events that are older than before, oldest first, at
-	// most about limit in one call. It must return the number of deleted events
-	// and whether there is more to delete. It must also delete claims of batches
-	// that are older than both before and one day, claims that are older than 30
-	// days whatever before is, and data that only deleted events referred to.
+	// most about limit rows in one call. It may keep events that are older by less than
+	// one hour if they are stored in one row with an event that is not. It must return
+	// the number of deleted events and whether there is more to delete. It must also
+	// delete claims of batches that are older than both before and one day, claims that
+	// are older than 30 days whatever before is, and data that only deleted events
+	// referred to.
 	PruneUsage(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
 
 	// PruneHours must delete the counts of hours that had ended at before, oldest

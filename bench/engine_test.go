@@ -53,7 +53,10 @@ const verifyColumns = "SELECT id, secret_alg, secret_pepper, secret_sum, prefix,
 	"networks, metadata, expires_at, idle_timeout, active_at, disabled_at, revoked_at, last_used_at FROM keyfold_verify WHERE id = "
 
 const (
-	eventColumns = "INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id) VALUES "
+	eventTable = "CREATE TABLE bench_usage_events (at BIGINT NOT NULL, seq BIGINT NOT NULL, route_id BIGINT NOT NULL, " +
+		"agent_id BIGINT NOT NULL, outcome BIGINT NOT NULL, key_id VARCHAR(64) NOT NULL, ip VARCHAR(64) NOT NULL, " +
+		"request_id VARCHAR(256) NOT NULL, PRIMARY KEY (at, seq))"
+	eventColumns = "INSERT INTO bench_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id) VALUES "
 	eventMarks   = "(?, ?, 1, 0, 0, ?, '192.0.2.17', '')"
 )
 
@@ -94,6 +97,8 @@ func openPostgres(t testing.TB, keys *keyset.Set) *database {
 	pool, err := pgxpool.New(context.Background(), dsn)
 	must(t, err)
 	t.Cleanup(pool.Close)
+	_, err = pool.Exec(context.Background(), eventTable)
+	must(t, err)
 	return &database{
 		keys: keys, store: store,
 		again: func(ctx context.Context) (keyfold.Store, error) { return kfpostgres.Open(ctx, dsn) },
@@ -151,6 +156,8 @@ func (d *database) raw(t testing.TB, driver, reading, writing string) {
 	must(t, err)
 	t.Cleanup(func() { _ = writer.Close() })
 	writer.SetMaxOpenConns(1)
+	_, err = writer.ExecContext(context.Background(), eventTable)
+	must(t, err)
 	read, err := readers.Prepare(verifyColumns + "?")
 	must(t, err)
 	write, err := writer.Prepare(eventColumns + eventMarks)

@@ -69,7 +69,7 @@ func ingest(b *testing.B, d *database) {
 }
 
 var countQueries = [...]string{
-	"SELECT COUNT(*) FROM keyfold_usage_events",
+	"SELECT CAST(COALESCE(SUM(events), 0) AS DECIMAL(20)) FROM keyfold_usage_blocks",
 	"SELECT CAST(COALESCE(SUM(uses), 0) AS DECIMAL(20)) FROM keyfold_key_totals",
 	"SELECT CAST(COALESCE(SUM(uses), 0) AS DECIMAL(20)) FROM keyfold_usage_hours WHERE key_id <> ''",
 	"SELECT CAST(COALESCE(SUM(uses), 0) AS DECIMAL(20)) FROM keyfold_usage_hours WHERE key_id = ''",

@@ -30,17 +30,6 @@ type Change struct {
 	Target string
 }
 
-type EventRow struct {
-	At        int64
-	Seq       int64
-	Outcome   int64
-	KeyID     string
-	IP        string
-	RequestID string
-	Route     string
-	Agent     string
-}
-
 type Key struct {
 	ID             string
 	SecretAlg      string
@@ -52,6 +41,7 @@ type Key struct {
 	Name           string
 	Notes          string
 	OwnerID        string
+	UserID         string
 	Tenant         string
 	Scopes         string
 	Networks       string
@@ -69,7 +59,6 @@ type Key struct {
 	RotatedFrom    string
 	RotatedTo      string
 	Version        int64
-	UserID         string
 }
 
 type KeyRow struct {
@@ -83,6 +72,7 @@ type KeyRow struct {
 	Name           string
 	Notes          string
 	OwnerID        string
+	UserID         string
 	Tenant         string
 	Scopes         string
 	Networks       string
@@ -100,7 +90,6 @@ type KeyRow struct {
 	RotatedFrom    string
 	RotatedTo      string
 	Version        int64
-	UserID         string
 	Uses           int64
 	LastUsedAt     int64
 	UserEnabled    *int64
@@ -146,15 +135,17 @@ type Throttle struct {
 	Version      int64
 }
 
-type UsageEvent struct {
-	At        int64
-	Seq       int64
-	RouteID   int64
-	AgentID   int64
-	Outcome   int64
-	KeyID     string
-	IP        string
-	RequestID string
+type UsageBlock struct {
+	ID     int64
+	Span   int64
+	Events int64
+	Body   []byte
+}
+
+type UsageBlockHead struct {
+	ID     int64
+	Span   int64
+	Events int64
 }
 
 type UsageHour struct {

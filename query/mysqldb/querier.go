@@ -16,6 +16,7 @@ type Querier interface {
 	AddKey(ctx context.Context, iD string, secretAlg string, secretPepper string, secretSum []byte, hint string, prefix string, environment string, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, createdAt int64, updatedAt int64, expiresAt *int64, idleTimeout int64, activeAt int64, disabledAt *int64, disabledReason string, revokedAt *int64, revokedReason string, lineageID string, rotatedFrom string, rotatedTo string, version int64, userID string) error
 	AddOneTime(ctx context.Context, tokenSum []byte, purpose int64, userID string, passwordVersion int64, emailKey string, newEmail string, newEmailKey string, createdAt int64, expiresAt int64) error
 	AddTotal(ctx context.Context, keyID string) error
+	AddUsageBlock(ctx context.Context, iD int64, span int64, events int64, body []byte) error
 	AddUser(ctx context.Context, iD string, username string, usernameKey string, email string, emailKey string, emailVerifiedAt *int64, passwordHash string, passwordVersion int64, passwordChangedAt *int64, createdAt int64, updatedAt int64, disabledAt *int64, disabledReason string, version int64) error
 	AuditAll(ctx context.Context, beforeSeq int64, maxRows int64) ([]models.Audit, error)
 	AuditByTarget(ctx context.Context, target string, beforeSeq int64, maxRows int64) ([]models.Audit, error)
@@ -28,7 +29,6 @@ type Querier interface {
 	CountChanges(ctx context.Context, firstSeq int64, lastSeq int64) (int64, error)
 	DeleteBatches(ctx context.Context, before int64) (int64, error)
 	DeleteChanges(ctx context.Context, upto int64, before int64, uptoSeq int64, lastSeq int64) (int64, error)
-	DeleteEvents(ctx context.Context, upto int64, before int64, beforeSeq int64) (int64, error)
 	DeleteExpiredThrottle(ctx context.Context, name string, at int64) (int64, error)
 	DeleteHours(ctx context.Context, upto int64, before int64, beforeKey string) (int64, error)
 	DeleteKey(ctx context.Context, id string) (int64, error)
@@ -40,6 +40,9 @@ type Querier interface {
 	DeleteTotal(ctx context.Context, keyID string) error
 	// With a subquery, MariaDB would read and lock the totals of all keys.
 	DeleteTotalsOfUser(ctx context.Context, userID string) error
+	// Unused arguments repeat an id.
+	DeleteUsageBlocks(ctx context.Context, id0 int64, id1 int64, id2 int64, id3 int64, id4 int64, id5 int64, id6 int64, id7 int64, id8 int64, id9 int64, id10 int64, id11 int64, id12 int64, id13 int64, id14 int64, id15 int64) (int64, error)
+	DeleteUsageBlocksBefore(ctx context.Context, before int64) (int64, error)
 	DeleteUser(ctx context.Context, id string) (int64, error)
 	DeleteWords(ctx context.Context, upto int64, before int64, beforeID int64) (int64, error)
 	DisableKey(ctx context.Context, disabledAt *int64, reason string, updatedAt int64, iD string) (int64, error)
@@ -49,11 +52,6 @@ type Querier interface {
 	EndKey(ctx context.Context, expiresAt *int64, rotatedTo string, updatedAt int64, iD string, version int64, nowAt *int64) (int64, error)
 	// EnsureThrottle locks the row, which it makes where there is none.
 	EnsureThrottle(ctx context.Context, name string) error
-	EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, maxRows int64) ([]models.EventRow, error)
-	EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, outcomes string, maxRows int64) ([]models.EventRow, error)
-	// An EXISTS could be made a join that sorts all events of the time.
-	EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, ownerID string, maxRows int64) ([]models.EventRow, error)
-	EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, userID string, maxRows int64) ([]models.EventRow, error)
 	// Locks the row until the end of the transaction, before a key is added to the user.
 	HoldUser(ctx context.Context, id string) (int64, error)
 	HoursOfKey(ctx context.Context, keyID string, startAt int64, endAt int64) ([]models.UsageHour, error)
@@ -68,15 +66,15 @@ type Querier interface {
 	KeysByTenant(ctx context.Context, tenant string, upto int64, before int64, beforeID string, maxRows int64) ([]models.KeyRow, error)
 	KeysByUser(ctx context.Context, userID string, upto int64, before int64, beforeID string, maxRows int64) ([]models.KeyRow, error)
 	KeysExpiring(ctx context.Context, startAt *int64, endAt *int64, after *int64, afterID string, maxRows int64) ([]models.KeyRow, error)
-	// The queries that differ between engines by no more than how a text is cast.
+	// The queries that differ between engines by no more than how a value is cast.
 	// The character of outcomes at place n, from 0, is 1 where the outcome with number
 	// n is wanted.
 	LatestHour(ctx context.Context, keyID string, startAt int64, upto int64, outcomes string) (int64, error)
 	LockThrottle(ctx context.Context, name string) (int64, error)
 	Meta(ctx context.Context) (models.Meta, error)
 	NthBatchAt(ctx context.Context, before int64, nth int64) (int64, error)
-	NthEvent(ctx context.Context, before int64, nth int64) (models.UsageEvent, error)
 	NthHour(ctx context.Context, before int64, nth int64) (models.UsageHour, error)
+	NthUsageBlock(ctx context.Context, lowest int64, before int64, nth int64) (models.UsageBlockHead, error)
 	NthWord(ctx context.Context, before int64, nth int64) (models.Word, error)
 	OneTimeRow(ctx context.Context, tokenSum []byte) (models.OneTime, error)
 	OneTimesExpired(ctx context.Context, at int64, maxRows int64) ([]models.OneTime, error)
@@ -95,11 +93,17 @@ type Querier interface {
 	UpdateKey(ctx context.Context, name string, notes string, ownerID string, tenant string, scopes string, networks string, metadata string, idleTimeout int64, updatedAt int64, iD string, version int64) (int64, error)
 	UpdateSetting(ctx context.Context, value string, name string) error
 	UpdateUser(ctx context.Context, username string, usernameKey string, email string, emailKey string, emailVerifiedAt *int64, updatedAt int64, iD string, version int64) (int64, error)
+	UsageBlockHeads(ctx context.Context, lowest int64, before int64, maxRows int64) ([]models.UsageBlockHead, error)
+	// The blocks that have an id in the range and begin early enough, newest first.
+	UsageBlocks(ctx context.Context, lowest int64, highest int64, beginsUpto int64, maxRows int64) ([]models.UsageBlock, error)
+	UsageBlocksAscending(ctx context.Context, lowest int64, before int64, maxRows int64) ([]models.UsageBlock, error)
 	UserByEmail(ctx context.Context, emailKey string) (models.User, error)
 	UserByUsername(ctx context.Context, usernameKey string) (models.User, error)
 	UserRow(ctx context.Context, id string) (models.User, error)
 	UsersAll(ctx context.Context, upto int64, before int64, beforeID string, maxRows int64) ([]models.User, error)
 	VerifyRow(ctx context.Context, id string) (models.Verify, error)
+	// Unused arguments repeat an id.
+	WordsByID(ctx context.Context, id0 int64, id1 int64, id2 int64, id3 int64, id4 int64, id5 int64, id6 int64, id7 int64, id8 int64, id9 int64, id10 int64, id11 int64, id12 int64, id13 int64, id14 int64, id15 int64) ([]models.Word, error)
 }
 
 var _ Querier = (*Queries)(nil)

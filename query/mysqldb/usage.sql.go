@@ -11,24 +11,27 @@ import (
 	models "github.com/keyfold/keyfold/query/model"
 )
 
+const addUsageBlock = `-- name: AddUsageBlock :exec
+INSERT INTO keyfold_usage_blocks (id, span, events, body)
+VALUES (?, ?, ?, ?)
+`
+
+func (q *Queries) AddUsageBlock(ctx context.Context, iD int64, span int64, events int64, body []byte) error {
+	_, err := q.db.ExecContext(ctx, addUsageBlock,
+		iD,
+		span,
+		events,
+		body,
+	)
+	return err
+}
+
 const deleteBatches = `-- name: DeleteBatches :execrows
 DELETE FROM keyfold_batches WHERE at < ?
 `
 
 func (q *Queries) DeleteBatches(ctx context.Context, before int64) (int64, error) {
 	result, err := q.db.ExecContext(ctx, deleteBatches, before)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-const deleteEvents = `-- name: DeleteEvents :execrows
-DELETE FROM keyfold_usage_events WHERE at <= ? AND (at < ? OR seq < ?)
-`
-
-func (q *Queries) DeleteEvents(ctx context.Context, upto int64, before int64, beforeSeq int64) (int64, error) {
-	result, err := q.db.ExecContext(ctx, deleteEvents, upto, before, beforeSeq)
 	if err != nil {
 		return 0, err
 	}
@@ -48,6 +51,51 @@ func (q *Queries) DeleteHours(ctx context.Context, upto int64, before int64, bef
 	return result.RowsAffected()
 }
 
+const deleteUsageBlocks = `-- name: DeleteUsageBlocks :execrows
+DELETE FROM keyfold_usage_blocks WHERE id IN (
+    ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?
+)
+`
+
+// Unused arguments repeat an id.
+func (q *Queries) DeleteUsageBlocks(ctx context.Context, id0 int64, id1 int64, id2 int64, id3 int64, id4 int64, id5 int64, id6 int64, id7 int64, id8 int64, id9 int64, id10 int64, id11 int64, id12 int64, id13 int64, id14 int64, id15 int64) (int64, error) {
+	result, err := q.db.ExecContext(ctx, deleteUsageBlocks,
+		id0,
+		id1,
+		id2,
+		id3,
+		id4,
+		id5,
+		id6,
+		id7,
+		id8,
+		id9,
+		id10,
+		id11,
+		id12,
+		id13,
+		id14,
+		id15,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const deleteUsageBlocksBefore = `-- name: DeleteUsageBlocksBefore :execrows
+DELETE FROM keyfold_usage_blocks WHERE id < ?
+`
+
+func (q *Queries) DeleteUsageBlocksBefore(ctx context.Context, before int64) (int64, error) {
+	result, err := q.db.ExecContext(ctx, deleteUsageBlocksBefore, before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const deleteWords = `-- name: DeleteWords :execrows
 DELETE FROM keyfold_words WHERE used_at <= ? AND (used_at < ? OR id < ?)
 `
@@ -58,196 +106,6 @@ func (q *Queries) DeleteWords(ctx context.Context, upto int64, before int64, bef
 		return 0, err
 	}
 	return result.RowsAffected()
-}
-
-const eventsAll = `-- name: EventsAll :many
-SELECT at, seq, outcome, key_id, ip, request_id, route, agent FROM keyfold_event_rows
-WHERE at >= ? AND at <= ? AND (at < ? OR seq < ?)
-  AND SUBSTR(CAST(? AS CHAR), outcome + 1, 1) = '1'
-ORDER BY at DESC, seq DESC LIMIT ?
-`
-
-func (q *Queries) EventsAll(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, maxRows int64) ([]models.EventRow, error) {
-	rows, err := q.db.QueryContext(ctx, eventsAll,
-		startAt,
-		upto,
-		before,
-		beforeSeq,
-		outcomes,
-		maxRows,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []models.EventRow
-	for rows.Next() {
-		var i models.EventRow
-		if err := rows.Scan(
-			&i.At,
-			&i.Seq,
-			&i.Outcome,
-			&i.KeyID,
-			&i.IP,
-			&i.RequestID,
-			&i.Route,
-			&i.Agent,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const eventsOfKey = `-- name: EventsOfKey :many
-SELECT at, seq, outcome, key_id, ip, request_id, route, agent FROM keyfold_event_rows
-WHERE at >= ? AND at <= ? AND (at < ? OR seq < ?)
-  AND key_id = ? AND SUBSTR(CAST(? AS CHAR), outcome + 1, 1) = '1'
-ORDER BY at DESC, seq DESC LIMIT ?
-`
-
-func (q *Queries) EventsOfKey(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, keyID string, outcomes string, maxRows int64) ([]models.EventRow, error) {
-	rows, err := q.db.QueryContext(ctx, eventsOfKey,
-		startAt,
-		upto,
-		before,
-		beforeSeq,
-		keyID,
-		outcomes,
-		maxRows,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []models.EventRow
-	for rows.Next() {
-		var i models.EventRow
-		if err := rows.Scan(
-			&i.At,
-			&i.Seq,
-			&i.Outcome,
-			&i.KeyID,
-			&i.IP,
-			&i.RequestID,
-			&i.Route,
-			&i.Agent,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const eventsOfOwner = `-- name: EventsOfOwner :many
-SELECT at, seq, outcome, key_id, ip, request_id, route, agent FROM keyfold_event_rows e
-WHERE at >= ? AND at <= ? AND (at < ? OR seq < ?)
-  AND SUBSTR(CAST(? AS CHAR), outcome + 1, 1) = '1'
-  AND (SELECT k.owner_id FROM keyfold_keys k WHERE k.id = e.key_id) = ?
-ORDER BY at DESC, seq DESC LIMIT ?
-`
-
-// An EXISTS could be made a join that sorts all events of the time.
-func (q *Queries) EventsOfOwner(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, ownerID string, maxRows int64) ([]models.EventRow, error) {
-	rows, err := q.db.QueryContext(ctx, eventsOfOwner,
-		startAt,
-		upto,
-		before,
-		beforeSeq,
-		outcomes,
-		ownerID,
-		maxRows,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []models.EventRow
-	for rows.Next() {
-		var i models.EventRow
-		if err := rows.Scan(
-			&i.At,
-			&i.Seq,
-			&i.Outcome,
-			&i.KeyID,
-			&i.IP,
-			&i.RequestID,
-			&i.Route,
-			&i.Agent,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const eventsOfUser = `-- name: EventsOfUser :many
-SELECT at, seq, outcome, key_id, ip, request_id, route, agent FROM keyfold_event_rows e
-WHERE at >= ? AND at <= ? AND (at < ? OR seq < ?)
-  AND SUBSTR(CAST(? AS CHAR), outcome + 1, 1) = '1'
-  AND (SELECT k.user_id FROM keyfold_keys k WHERE k.id = e.key_id) = ?
-ORDER BY at DESC, seq DESC LIMIT ?
-`
-
-func (q *Queries) EventsOfUser(ctx context.Context, startAt int64, upto int64, before int64, beforeSeq int64, outcomes string, userID string, maxRows int64) ([]models.EventRow, error) {
-	rows, err := q.db.QueryContext(ctx, eventsOfUser,
-		startAt,
-		upto,
-		before,
-		beforeSeq,
-		outcomes,
-		userID,
-		maxRows,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []models.EventRow
-	for rows.Next() {
-		var i models.EventRow
-		if err := rows.Scan(
-			&i.At,
-			&i.Seq,
-			&i.Outcome,
-			&i.KeyID,
-			&i.IP,
-			&i.RequestID,
-			&i.Route,
-			&i.Agent,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const hoursOfKey = `-- name: HoursOfKey :many
@@ -358,7 +216,7 @@ WHERE key_id = ? AND hour_at >= ? AND hour_at <= ?
 ORDER BY hour_at DESC LIMIT 1
 `
 
-// The queries that differ between engines by no more than how a text is cast.
+// The queries that differ between engines by no more than how a value is cast.
 // The character of outcomes at place n, from 0, is 1 where the outcome with number
 // n is wanted.
 func (q *Queries) LatestHour(ctx context.Context, keyID string, startAt int64, upto int64, outcomes string) (int64, error) {
@@ -384,26 +242,6 @@ func (q *Queries) NthBatchAt(ctx context.Context, before int64, nth int64) (int6
 	return at, err
 }
 
-const nthEvent = `-- name: NthEvent :one
-SELECT at, seq, route_id, agent_id, outcome, key_id, ip, request_id FROM keyfold_usage_events WHERE at < ? ORDER BY at, seq LIMIT 1 OFFSET ?
-`
-
-func (q *Queries) NthEvent(ctx context.Context, before int64, nth int64) (models.UsageEvent, error) {
-	row := q.db.QueryRowContext(ctx, nthEvent, before, nth)
-	var i models.UsageEvent
-	err := row.Scan(
-		&i.At,
-		&i.Seq,
-		&i.RouteID,
-		&i.AgentID,
-		&i.Outcome,
-		&i.KeyID,
-		&i.IP,
-		&i.RequestID,
-	)
-	return i, err
-}
-
 const nthHour = `-- name: NthHour :one
 SELECT key_id, hour_at, outcome, uses FROM keyfold_usage_hours WHERE hour_at < ?
 ORDER BY hour_at, key_id LIMIT 1 OFFSET ?
@@ -421,6 +259,18 @@ func (q *Queries) NthHour(ctx context.Context, before int64, nth int64) (models.
 	return i, err
 }
 
+const nthUsageBlock = `-- name: NthUsageBlock :one
+SELECT id, span, events FROM keyfold_usage_block_heads WHERE id >= ? AND id < ?
+ORDER BY id LIMIT 1 OFFSET ?
+`
+
+func (q *Queries) NthUsageBlock(ctx context.Context, lowest int64, before int64, nth int64) (models.UsageBlockHead, error) {
+	row := q.db.QueryRowContext(ctx, nthUsageBlock, lowest, before, nth)
+	var i models.UsageBlockHead
+	err := row.Scan(&i.ID, &i.Span, &i.Events)
+	return i, err
+}
+
 const nthWord = `-- name: NthWord :one
 SELECT id, word, used_at FROM keyfold_words WHERE used_at < ? ORDER BY used_at, id LIMIT 1 OFFSET ?
 `
@@ -430,4 +280,153 @@ func (q *Queries) NthWord(ctx context.Context, before int64, nth int64) (models.
 	var i models.Word
 	err := row.Scan(&i.ID, &i.Word, &i.UsedAt)
 	return i, err
+}
+
+const usageBlockHeads = `-- name: UsageBlockHeads :many
+SELECT id, span, events FROM keyfold_usage_block_heads WHERE id >= ? AND id < ?
+ORDER BY id LIMIT ?
+`
+
+func (q *Queries) UsageBlockHeads(ctx context.Context, lowest int64, before int64, maxRows int64) ([]models.UsageBlockHead, error) {
+	rows, err := q.db.QueryContext(ctx, usageBlockHeads, lowest, before, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []models.UsageBlockHead
+	for rows.Next() {
+		var i models.UsageBlockHead
+		if err := rows.Scan(&i.ID, &i.Span, &i.Events); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const usageBlocks = `-- name: UsageBlocks :many
+SELECT id, span, events, body FROM keyfold_usage_blocks
+WHERE id >= ? AND id <= ? AND id - span * 32768 <= CAST(? AS SIGNED)
+ORDER BY id DESC LIMIT ?
+`
+
+// The blocks that have an id in the range and begin early enough, newest first.
+func (q *Queries) UsageBlocks(ctx context.Context, lowest int64, highest int64, beginsUpto int64, maxRows int64) ([]models.UsageBlock, error) {
+	rows, err := q.db.QueryContext(ctx, usageBlocks,
+		lowest,
+		highest,
+		beginsUpto,
+		maxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []models.UsageBlock
+	for rows.Next() {
+		var i models.UsageBlock
+		if err := rows.Scan(
+			&i.ID,
+			&i.Span,
+			&i.Events,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const usageBlocksAscending = `-- name: UsageBlocksAscending :many
+SELECT id, span, events, body FROM keyfold_usage_blocks WHERE id >= ? AND id < ?
+ORDER BY id LIMIT ?
+`
+
+func (q *Queries) UsageBlocksAscending(ctx context.Context, lowest int64, before int64, maxRows int64) ([]models.UsageBlock, error) {
+	rows, err := q.db.QueryContext(ctx, usageBlocksAscending, lowest, before, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []models.UsageBlock
+	for rows.Next() {
+		var i models.UsageBlock
+		if err := rows.Scan(
+			&i.ID,
+			&i.Span,
+			&i.Events,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const wordsByID = `-- name: WordsByID :many
+SELECT id, word, used_at FROM keyfold_words WHERE id IN (
+    ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?
+)
+`
+
+// Unused arguments repeat an id.
+func (q *Queries) WordsByID(ctx context.Context, id0 int64, id1 int64, id2 int64, id3 int64, id4 int64, id5 int64, id6 int64, id7 int64, id8 int64, id9 int64, id10 int64, id11 int64, id12 int64, id13 int64, id14 int64, id15 int64) ([]models.Word, error) {
+	rows, err := q.db.QueryContext(ctx, wordsByID,
+		id0,
+		id1,
+		id2,
+		id3,
+		id4,
+		id5,
+		id6,
+		id7,
+		id8,
+		id9,
+		id10,
+		id11,
+		id12,
+		id13,
+		id14,
+		id15,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []models.Word
+	for rows.Next() {
+		var i models.Word
+		if err := rows.Scan(&i.ID, &i.Word, &i.UsedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

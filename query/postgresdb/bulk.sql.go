@@ -9,27 +9,6 @@ import (
 	"context"
 )
 
-const addEvents = `-- name: AddEvents :exec
-INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id)
-SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]),
-       unnest($4::bigint[]), unnest($5::bigint[]), unnest($6::text[]),
-       unnest($7::text[]), unnest($8::text[])
-`
-
-func (q *Queries) AddEvents(ctx context.Context, ats []int64, seqs []int64, routeIds []int64, agentIds []int64, outcomes []int64, keyIds []string, ips []string, requestIds []string) error {
-	_, err := q.db.Exec(ctx, addEvents,
-		ats,
-		seqs,
-		routeIds,
-		agentIds,
-		outcomes,
-		keyIds,
-		ips,
-		requestIds,
-	)
-	return err
-}
-
 const addHours = `-- name: AddHours :exec
 INSERT INTO keyfold_usage_hours AS h (key_id, hour_at, outcome, uses)
 SELECT unnest($1::text[]), unnest($2::bigint[]), unnest($3::bigint[]),

@@ -197,7 +197,7 @@ func (q *Queries) KeyIDsByUser(ctx context.Context, userID string) ([]string, er
 }
 
 const keyRow = `-- name: KeyRow :one
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows WHERE id = $1
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows WHERE id = $1
 `
 
 func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) {
@@ -214,6 +214,7 @@ func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) 
 		&i.Name,
 		&i.Notes,
 		&i.OwnerID,
+		&i.UserID,
 		&i.Tenant,
 		&i.Scopes,
 		&i.Networks,
@@ -231,7 +232,6 @@ func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) 
 		&i.RotatedFrom,
 		&i.RotatedTo,
 		&i.Version,
-		&i.UserID,
 		&i.Uses,
 		&i.LastUsedAt,
 		&i.UserEnabled,
@@ -240,7 +240,7 @@ func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) 
 }
 
 const keysAll = `-- name: KeysAll :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE created_at <= $1 AND (created_at < $2 OR id < $3)
 ORDER BY created_at DESC, id DESC LIMIT $4
 `
@@ -270,6 +270,7 @@ func (q *Queries) KeysAll(ctx context.Context, upto int64, before int64, beforeI
 			&i.Name,
 			&i.Notes,
 			&i.OwnerID,
+			&i.UserID,
 			&i.Tenant,
 			&i.Scopes,
 			&i.Networks,
@@ -287,7 +288,6 @@ func (q *Queries) KeysAll(ctx context.Context, upto int64, before int64, beforeI
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
-			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 			&i.UserEnabled,
@@ -303,7 +303,7 @@ func (q *Queries) KeysAll(ctx context.Context, upto int64, before int64, beforeI
 }
 
 const keysByOwner = `-- name: KeysByOwner :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE owner_id = $1
   AND created_at <= $2 AND (created_at < $3 OR id < $4)
 ORDER BY created_at DESC, id DESC LIMIT $5
@@ -335,6 +335,7 @@ func (q *Queries) KeysByOwner(ctx context.Context, ownerID string, upto int64, b
 			&i.Name,
 			&i.Notes,
 			&i.OwnerID,
+			&i.UserID,
 			&i.Tenant,
 			&i.Scopes,
 			&i.Networks,
@@ -352,7 +353,6 @@ func (q *Queries) KeysByOwner(ctx context.Context, ownerID string, upto int64, b
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
-			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 			&i.UserEnabled,
@@ -368,7 +368,7 @@ func (q *Queries) KeysByOwner(ctx context.Context, ownerID string, upto int64, b
 }
 
 const keysByTenant = `-- name: KeysByTenant :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE tenant = $1
   AND created_at <= $2 AND (created_at < $3 OR id < $4)
 ORDER BY created_at DESC, id DESC LIMIT $5
@@ -400,6 +400,7 @@ func (q *Queries) KeysByTenant(ctx context.Context, tenant string, upto int64, b
 			&i.Name,
 			&i.Notes,
 			&i.OwnerID,
+			&i.UserID,
 			&i.Tenant,
 			&i.Scopes,
 			&i.Networks,
@@ -417,7 +418,6 @@ func (q *Queries) KeysByTenant(ctx context.Context, tenant string, upto int64, b
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
-			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 			&i.UserEnabled,
@@ -433,7 +433,7 @@ func (q *Queries) KeysByTenant(ctx context.Context, tenant string, upto int64, b
 }
 
 const keysByUser = `-- name: KeysByUser :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE user_id = $1
   AND created_at <= $2 AND (created_at < $3 OR id < $4)
 ORDER BY created_at DESC, id DESC LIMIT $5
@@ -465,6 +465,7 @@ func (q *Queries) KeysByUser(ctx context.Context, userID string, upto int64, bef
 			&i.Name,
 			&i.Notes,
 			&i.OwnerID,
+			&i.UserID,
 			&i.Tenant,
 			&i.Scopes,
 			&i.Networks,
@@ -482,7 +483,6 @@ func (q *Queries) KeysByUser(ctx context.Context, userID string, upto int64, bef
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
-			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 			&i.UserEnabled,
@@ -498,7 +498,7 @@ func (q *Queries) KeysByUser(ctx context.Context, userID string, upto int64, bef
 }
 
 const keysExpiring = `-- name: KeysExpiring :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE expires_at >= $1 AND expires_at < $2
   AND (expires_at > $3 OR id > $4)
 ORDER BY expires_at, id LIMIT $5
@@ -530,6 +530,7 @@ func (q *Queries) KeysExpiring(ctx context.Context, startAt *int64, endAt *int64
 			&i.Name,
 			&i.Notes,
 			&i.OwnerID,
+			&i.UserID,
 			&i.Tenant,
 			&i.Scopes,
 			&i.Networks,
@@ -547,7 +548,6 @@ func (q *Queries) KeysExpiring(ctx context.Context, startAt *int64, endAt *int64
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
-			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 			&i.UserEnabled,

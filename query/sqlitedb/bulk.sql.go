@@ -9,28 +9,6 @@ import (
 	"context"
 )
 
-const addEvent = `-- name: AddEvent :exec
-INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id)
-VALUES (
-    ?1, ?2, ?3, ?4, ?5, ?6,
-    ?7, ?8
-)
-`
-
-func (q *Queries) AddEvent(ctx context.Context, at int64, seq int64, routeID int64, agentID int64, outcome int64, keyID string, iP string, requestID string) error {
-	_, err := q.db.ExecContext(ctx, addEvent,
-		at,
-		seq,
-		routeID,
-		agentID,
-		outcome,
-		keyID,
-		iP,
-		requestID,
-	)
-	return err
-}
-
 const addHour = `-- name: AddHour :exec
 INSERT INTO keyfold_usage_hours (key_id, hour_at, outcome, uses)
 VALUES (?1, ?2, ?3, ?4)

@@ -203,7 +203,7 @@ func (q *Queries) KeyIDsByUser(ctx context.Context, userID string) ([]string, er
 }
 
 const keyRow = `-- name: KeyRow :one
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows WHERE id = ?1
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows WHERE id = ?1
 `
 
 func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) {
@@ -220,6 +220,7 @@ func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) 
 		&i.Name,
 		&i.Notes,
 		&i.OwnerID,
+		&i.UserID,
 		&i.Tenant,
 		&i.Scopes,
 		&i.Networks,
@@ -237,7 +238,6 @@ func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) 
 		&i.RotatedFrom,
 		&i.RotatedTo,
 		&i.Version,
-		&i.UserID,
 		&i.Uses,
 		&i.LastUsedAt,
 		&i.UserEnabled,
@@ -246,7 +246,7 @@ func (q *Queries) KeyRow(ctx context.Context, id string) (models.KeyRow, error) 
 }
 
 const keysAll = `-- name: KeysAll :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE created_at <= ?1 AND (created_at < ?2 OR id < ?3)
 ORDER BY created_at DESC, id DESC LIMIT ?4
 `
@@ -276,6 +276,7 @@ func (q *Queries) KeysAll(ctx context.Context, upto int64, before int64, beforeI
 			&i.Name,
 			&i.Notes,
 			&i.OwnerID,
+			&i.UserID,
 			&i.Tenant,
 			&i.Scopes,
 			&i.Networks,
@@ -293,7 +294,6 @@ func (q *Queries) KeysAll(ctx context.Context, upto int64, before int64, beforeI
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
-			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 			&i.UserEnabled,
@@ -312,7 +312,7 @@ func (q *Queries) KeysAll(ctx context.Context, upto int64, before int64, beforeI
 }
 
 const keysByOwner = `-- name: KeysByOwner :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE owner_id = ?1
   AND created_at <= ?2 AND (created_at < ?3 OR id < ?4)
 ORDER BY created_at DESC, id DESC LIMIT ?5
@@ -344,6 +344,7 @@ func (q *Queries) KeysByOwner(ctx context.Context, ownerID string, upto int64, b
 			&i.Name,
 			&i.Notes,
 			&i.OwnerID,
+			&i.UserID,
 			&i.Tenant,
 			&i.Scopes,
 			&i.Networks,
@@ -361,7 +362,6 @@ func (q *Queries) KeysByOwner(ctx context.Context, ownerID string, upto int64, b
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
-			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 			&i.UserEnabled,
@@ -380,7 +380,7 @@ func (q *Queries) KeysByOwner(ctx context.Context, ownerID string, upto int64, b
 }
 
 const keysByTenant = `-- name: KeysByTenant :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE tenant = ?1
   AND created_at <= ?2 AND (created_at < ?3 OR id < ?4)
 ORDER BY created_at DESC, id DESC LIMIT ?5
@@ -412,6 +412,7 @@ func (q *Queries) KeysByTenant(ctx context.Context, tenant string, upto int64, b
 			&i.Name,
 			&i.Notes,
 			&i.OwnerID,
+			&i.UserID,
 			&i.Tenant,
 			&i.Scopes,
 			&i.Networks,
@@ -429,7 +430,6 @@ func (q *Queries) KeysByTenant(ctx context.Context, tenant string, upto int64, b
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
-			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 			&i.UserEnabled,
@@ -448,7 +448,7 @@ func (q *Queries) KeysByTenant(ctx context.Context, tenant string, upto int64, b
 }
 
 const keysByUser = `-- name: KeysByUser :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE user_id = ?1
   AND created_at <= ?2 AND (created_at < ?3 OR id < ?4)
 ORDER BY created_at DESC, id DESC LIMIT ?5
@@ -480,6 +480,7 @@ func (q *Queries) KeysByUser(ctx context.Context, userID string, upto int64, bef
 			&i.Name,
 			&i.Notes,
 			&i.OwnerID,
+			&i.UserID,
 			&i.Tenant,
 			&i.Scopes,
 			&i.Networks,
@@ -497,7 +498,6 @@ func (q *Queries) KeysByUser(ctx context.Context, userID string, upto int64, bef
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
-			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 			&i.UserEnabled,
@@ -516,7 +516,7 @@ func (q *Queries) KeysByUser(ctx context.Context, userID string, upto int64, bef
 }
 
 const keysExpiring = `-- name: KeysExpiring :many
-SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, user_id, uses, last_used_at, user_enabled FROM keyfold_key_rows
+SELECT id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, expires_at, idle_timeout, active_at, disabled_at, disabled_reason, revoked_at, revoked_reason, lineage_id, rotated_from, rotated_to, version, uses, last_used_at, user_enabled FROM keyfold_key_rows
 WHERE expires_at >= ?1 AND expires_at < ?2
   AND (expires_at > ?3 OR id > ?4)
 ORDER BY expires_at, id LIMIT ?5
@@ -548,6 +548,7 @@ func (q *Queries) KeysExpiring(ctx context.Context, startAt *int64, endAt *int64
 			&i.Name,
 			&i.Notes,
 			&i.OwnerID,
+			&i.UserID,
 			&i.Tenant,
 			&i.Scopes,
 			&i.Networks,
@@ -565,7 +566,6 @@ func (q *Queries) KeysExpiring(ctx context.Context, startAt *int64, endAt *int64
 			&i.RotatedFrom,
 			&i.RotatedTo,
 			&i.Version,
-			&i.UserID,
 			&i.Uses,
 			&i.LastUsedAt,
 			&i.UserEnabled,

@@ -8,6 +8,7 @@ import (
 	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/query/mysqldb"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
+	"github.com/keyfold/keyfold/store/internal/usageblock"
 )
 
 // bulk writes many rows in one statement. sqlc cannot generate such statements, because
@@ -102,10 +103,10 @@ func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 		rows, func(row *model.Word, args []any) []any { return append(args, row.ID, row.Word, row.UsedAt) })
 }
 
-func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
-	return each(ctx, b,
-		"INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id) VALUES ",
-		"(?,?,?,?,?,?,?,?)", "", rows, func(row *model.UsageEvent, args []any) []any {
-			return append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Outcome, row.KeyID, row.IP, row.RequestID)
-		})
+// MaxBody implements [sqlstore.Bulk].
+func (b bulk) MaxBody() int { return min(usageblock.MaxBody, int(b.shared.packets.batch())) }
+
+func (b bulk) AddBlock(ctx context.Context, row model.UsageBlock) error {
+	err := mysqldb.New(b.tx).AddUsageBlock(ctx, row.ID, row.Span, row.Events, row.Body)
+	return b.shared.refused(err)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/go-sql-driver/mysql"
@@ -95,7 +96,7 @@ func smallBatches() *connections {
 // refused makes later batches smaller if a statement was too large for the server or for
 // a proxy in between, which then closes the connection.
 func (c *connections) refused(err error) error {
-	if number(err) != codeTooLarge && !errors.Is(err, mysql.ErrPktTooLarge) {
+	if !tooLarge(err) {
 		return err
 	}
 	tried := c.packets.batch()
@@ -106,4 +107,12 @@ func (c *connections) refused(err error) error {
 	c.log.Warn("keyfold: a batch of usage is larger than the database server accepts in one packet; it is written in smaller parts",
 		slog.Int64("bytes", tried/2), slog.Any("error", err))
 	return &retryError{err}
+}
+
+// tooLarge reports whether a statement, or one argument of a prepared statement, was
+// too large. The server has no number of its own for the latter.
+func tooLarge(err error) bool {
+	var refused *mysql.MySQLError
+	return number(err) == codeTooLarge || errors.Is(err, mysql.ErrPktTooLarge) ||
+		errors.As(err, &refused) && refused.Number == codeUnknown && strings.Contains(refused.Message, packetVariable)
 }

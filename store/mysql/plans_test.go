@@ -64,7 +64,7 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 	store := open(t, testdb.MariaDB(t))
 	began := sqltest.Seed(t, store)
 	for _, table := range []string{
-		"keys", "key_totals", "usage_events", "usage_hours", "batches", "changes", "audit", "words",
+		"keys", "key_totals", "usage_blocks", "usage_hours", "batches", "changes", "audit", "words",
 	} {
 		rows, err := store.DB().QueryContext(t.Context(), "ANALYZE TABLE keyfold_"+table)
 		if err != nil {

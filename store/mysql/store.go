@@ -221,6 +221,7 @@ func start(ctx context.Context, a access, reserve *access, closeAll func() error
 		Attempts:   sqlstore.Share(a.db.Stats().MaxOpenConnections),
 		Check:      a.check,
 		Class:      class,
+		Warn:       a.shared.log.Warn,
 		Close:      closeAll,
 	}
 	if reserve != nil {
@@ -274,7 +275,8 @@ func (s *Store) PollPolicy() keyfold.PollPolicy {
 }
 
 // SetLogger implements [keyfold.LoggingStore]. The messages are those of the driver, and
-// warnings about connections that the server refuses or that are replaced.
+// warnings about connections that the server refuses or that are replaced and about usage
+// events that cannot be read.
 func (s *Store) SetLogger(logger *slog.Logger) { s.shared.log.SetLogger(logger) }
 
 // DB returns the pool. The program can use it for its own tables and for transactions
@@ -337,7 +339,7 @@ const (
 	codeIndexExists   = 1061 // ER_DUP_KEYNAME
 	codeLockTimeout   = 1205 // ER_LOCK_WAIT_TIMEOUT
 	codeDeadlock      = 1213 // ER_LOCK_DEADLOCK, and certification failures of Galera
-	codeUnknown       = 1105 // ER_UNKNOWN_ERROR: of TiDB, after too many tries to lock a row
+	codeUnknown       = 1105 // ER_UNKNOWN_ERROR: of TiDB, after too many tries to lock a row; see tooLarge
 	codeConflictLate  = 8002 // of TiDB, and the next two as well
 	codeRolledBack    = 8022
 	codeWriteConflict = 9007

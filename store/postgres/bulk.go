@@ -3,23 +3,14 @@ package postgres
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/query/postgresdb"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
+	"github.com/keyfold/keyfold/store/internal/usageblock"
 )
 
-// bulk writes all rows of a kind in one statement, as arrays. Events, of which
-// there are many, are copied where the driver can.
-type bulk struct {
-	q    *postgresdb.Queries
-	copy copier // nil where there is none
-}
-
-type copier interface {
-	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, source pgx.CopyFromSource) (int64, error)
-}
+// bulk writes all rows of a kind in one statement, as arrays.
+type bulk struct{ q *postgresdb.Queries }
 
 var _ sqlstore.Bulk = bulk{}
 
@@ -48,42 +39,12 @@ func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 		column(rows, func(row *model.Word) string { return row.Word }))
 }
 
-func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
-	if b.copy != nil && len(rows) >= minCopy {
-		_, err := b.copy.CopyFrom(ctx, pgx.Identifier{"keyfold_usage_events"},
-			[]string{"at", "seq", "route_id", "agent_id", "outcome", "key_id", "ip", "request_id"}, &eventSource{rows: rows})
-		return err
-	}
-	return b.q.AddEvents(ctx,
-		column(rows, func(row *model.UsageEvent) int64 { return row.At }),
-		column(rows, func(row *model.UsageEvent) int64 { return row.Seq }),
-		column(rows, func(row *model.UsageEvent) int64 { return row.RouteID }),
-		column(rows, func(row *model.UsageEvent) int64 { return row.AgentID }),
-		column(rows, func(row *model.UsageEvent) int64 { return row.Outcome }),
-		column(rows, func(row *model.UsageEvent) string { return row.KeyID }),
-		column(rows, func(row *model.UsageEvent) string { return row.IP }),
-		column(rows, func(row *model.UsageEvent) string { return row.RequestID }))
+// MaxBody implements [sqlstore.Bulk].
+func (b bulk) MaxBody() int { return usageblock.MaxBody }
+
+func (b bulk) AddBlock(ctx context.Context, row model.UsageBlock) error {
+	return b.q.AddUsageBlock(ctx, row.ID, row.Span, row.Events, row.Body)
 }
-
-// minCopy is the number of events from which COPY is worth its own round trips.
-const minCopy = 100
-
-// eventSource hands events to COPY, one at a time in the same slice.
-type eventSource struct {
-	rows   []model.UsageEvent
-	values []any
-}
-
-func (s *eventSource) Next() bool { return len(s.rows) > 0 }
-
-func (s *eventSource) Values() ([]any, error) {
-	row := &s.rows[0]
-	s.rows = s.rows[1:]
-	s.values = append(s.values[:0], row.At, row.Seq, row.RouteID, row.AgentID, row.Outcome, row.KeyID, row.IP, row.RequestID)
-	return s.values, nil
-}
-
-func (s *eventSource) Err() error { return nil }
 
 func column[R, T any](rows []R, field func(*R) T) []T {
 	values := make([]T, len(rows))

@@ -256,6 +256,7 @@ func start(ctx context.Context, pool, reserve *pgxpool.Pool, closePools func()) 
 		Check:      db.Check,
 		Class:      func(err error) sqlstore.Class { return logged(log, err) },
 		Hint:       hint,
+		Warn:       log.Warn,
 		Close:      func() error { close(closed); closePools(); return nil },
 	}
 	if reserve != nil {
@@ -281,7 +282,7 @@ func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
 
 // SetLogger implements [keyfold.LoggingStore]. The messages are about connections
-// that the server refuses.
+// that the server refuses, and usage events that cannot be read.
 func (s *Store) SetLogger(logger *slog.Logger) { s.log.SetLogger(logger) }
 
 // Pool returns the pool. The program can use it for its own tables and for transactions
@@ -301,17 +302,17 @@ func Tx(tx pgx.Tx) keyfold.Tx {
 		readBothForms(conn.TypeMap())
 		return fit(ctx, conn.PgConn(), false)
 	}}
-	return bind(db, tx)
+	return bind(db)
 }
 
 // SQLTx is [Tx] for a transaction of database/sql on any PostgreSQL driver. It runs one
 // more query in each transaction, which checks the session.
 func SQLTx(tx *sql.Tx) keyfold.Tx {
-	return bind(&checkedTx{DBTX: sqlTx{tx}, check: func(ctx context.Context) error { return checkSQL(ctx, tx) }}, nil)
+	return bind(&checkedTx{DBTX: sqlTx{tx}, check: func(ctx context.Context) error { return checkSQL(ctx, tx) }})
 }
 
-func bind(db *checkedTx, copier copier) keyfold.Tx {
-	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.Postgres(), Class: class, Hint: hint}, session(db, copier))
+func bind(db *checkedTx) keyfold.Tx {
+	return sqlstore.Bind(sqlstore.Engine{Name: name, Migrations: migrations.Postgres(), Class: class, Hint: hint}, session(db))
 }
 
 func begin(ctx context.Context, db sessions) (sqlstore.Session, error) {
@@ -319,15 +320,15 @@ func begin(ctx context.Context, db sessions) (sqlstore.Session, error) {
 	if err != nil {
 		return sqlstore.Session{}, err
 	}
-	session := session(tx, tx)
+	session := session(tx)
 	session.Commit, session.Rollback = tx.Commit, tx.Rollback
 	return session, nil
 }
 
-func session(db postgresdb.DBTX, copier copier) sqlstore.Session {
+func session(db postgresdb.DBTX) sqlstore.Session {
 	queries := postgresdb.New(db)
 	return sqlstore.Session{
-		Querier: queries, Bulk: bulk{queries, copier}, Feed: feed{queries},
+		Querier: queries, Bulk: bulk{queries}, Feed: feed{queries},
 		Exec: func(ctx context.Context, statement string) error {
 			_, err := db.Exec(ctx, statement)
 			return err

@@ -8,6 +8,7 @@ import (
 	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/query/sqlitedb"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
+	"github.com/keyfold/keyfold/store/internal/usageblock"
 )
 
 // bulk writes 100 rows with each prepared statement, because a statement costs more than
@@ -115,15 +116,9 @@ func (b bulk) AddWords(ctx context.Context, rows []model.Word) error {
 	return nil
 }
 
-func (b bulk) AddEvents(ctx context.Context, rows []model.UsageEvent) error {
-	rows, err := insertGroups(ctx, b.db, func() string {
-		return "INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id) VALUES " + groups("(?,?,?,?,?,?,?,?)")
-	}, rows, func(row *model.UsageEvent, args []any) []any {
-		return append(args, row.At, row.Seq, row.RouteID, row.AgentID, row.Outcome, row.KeyID, row.IP, row.RequestID)
-	})
-	for i := 0; err == nil && i < len(rows); i++ {
-		row := &rows[i]
-		err = b.q.AddEvent(ctx, row.At, row.Seq, row.RouteID, row.AgentID, row.Outcome, row.KeyID, row.IP, row.RequestID)
-	}
-	return err
+// MaxBody implements [sqlstore.Bulk].
+func (b bulk) MaxBody() int { return usageblock.MaxBody }
+
+func (b bulk) AddBlock(ctx context.Context, row model.UsageBlock) error {
+	return b.q.AddUsageBlock(ctx, row.ID, row.Span, row.Events, row.Body)
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ import (
 	"github.com/keyfold/keyfold/query/sqlitedb"
 	migrations "github.com/keyfold/keyfold/sql"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
+	"github.com/keyfold/keyfold/store/internal/storelog"
 )
 
 const (
@@ -40,11 +42,15 @@ const (
 type Store struct {
 	keyfold.Store
 	writer   *sql.DB
+	log      *storelog.Log
 	from, to int64 // versions of the schema
 	watched  bool  // whether the feed has connections of its own
 }
 
-var _ keyfold.PollingStore = (*Store)(nil)
+var (
+	_ keyfold.PollingStore = (*Store)(nil)
+	_ keyfold.LoggingStore = (*Store)(nil)
+)
 
 // Open opens the file at path and migrates the schema. It creates a missing file with
 // mode 0600; an existing file keeps its mode. SQLite creates two files with the same
@@ -266,6 +272,7 @@ func start(ctx context.Context, from source, closeAll func() error) (*Store, err
 	}
 	keeper := newLogKeeper(writer, guard.path)
 	pool := sqlitedb.New(sqlstore.NewPrepared(from.readers))
+	log := new(storelog.Log)
 	engine := sqlstore.Engine{
 		Name:       name,
 		Migrations: migrations.SQLite(),
@@ -277,6 +284,7 @@ func start(ctx context.Context, from source, closeAll func() error) (*Store, err
 		Lookups:   from.lookups,
 		OneWriter: true,
 		Class:     class,
+		Warn:      log.Warn,
 		Close:     closeAll,
 	}
 	if seen != nil {
@@ -286,12 +294,16 @@ func start(ctx context.Context, from source, closeAll func() error) (*Store, err
 	} else {
 		engine.Attempts = sqlstore.Share(writer.Stats().MaxOpenConnections)
 	}
-	return &Store{Store: sqlstore.New(engine), writer: writer, from: found, to: to, watched: seen != nil}, nil
+	return &Store{Store: sqlstore.New(engine), writer: writer, log: log, from: found, to: to, watched: seen != nil}, nil
 }
 
 // Migration returns the versions of the schema before and after the Store was opened.
 // The version of a new database is 0.
 func (s *Store) Migration() (from, to int64) { return s.from, s.to }
+
+// SetLogger implements [keyfold.LoggingStore]. The messages are about usage events
+// that cannot be read.
+func (s *Store) SetLogger(logger *slog.Logger) { s.log.SetLogger(logger) }
 
 // Probe implements [keyfold.ProbingStore].
 func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }

@@ -11,6 +11,7 @@ import (
 func pruningCases() []testCase {
 	return []testCase{
 		{name: "pruning deletes events that are older, and those only", run: pruneBound, alone: true},
+		{name: "pruning deletes events of hours that had ended, though newer ones came with them", run: pruneMixedBatch, alone: true},
 		{name: "pruning goes in small steps, oldest first, and says when more is left", run: pruneInSteps, alone: true},
 		{name: "pruning forgets batches that are older than a day, and those only", run: pruneClaims, alone: true},
 		{name: "pruning says that more is left until every old batch is forgotten", run: pruneManyClaims, alone: true},
@@ -48,13 +49,14 @@ func (t *trial) prune(before time.Time, limit int) int {
 
 func pruneBound(t *trial) {
 	key, before := t.create(), t.now().Add(-time.Hour)
-	batch := t.batch()
 	for route, offset := range map[string]time.Duration{
 		"old": -time.Hour, "just old": -time.Millisecond, "at": 0, "young": time.Minute,
 	} {
-		batch.Events = append(batch.Events, keyfold.UsageEvent{At: before.Add(offset), KeyID: key.ID, Route: route})
+		// Separate batches, because a Store may keep the events of one batch and hour in one row.
+		batch := t.batch()
+		batch.Events = []keyfold.UsageEvent{{At: before.Add(offset), KeyID: key.ID, Route: route}}
+		t.recordBatch(batch)
 	}
-	t.recordBatch(batch)
 	if got := t.prune(before, 100); got != 2 {
 		t.Errorf("PruneUsage deleted %d events, want 2", got)
 	}
@@ -67,14 +69,36 @@ func pruneBound(t *trial) {
 	}
 }
 
+func pruneMixedBatch(t *trial) {
+	key, hour := t.create(), t.now().Truncate(time.Hour)
+	batch := t.batch()
+	want := []string{}
+	for n := range 5 {
+		route := fmt.Sprint("hour ", n)
+		batch.Events = append(batch.Events, keyfold.UsageEvent{At: hour.Add(-time.Duration(n) * time.Hour), KeyID: key.ID, Route: route})
+		if n <= 2 {
+			want = append(want, route)
+		}
+	}
+	t.recordBatch(batch)
+	before := hour.Add(-2 * time.Hour)
+	if got := t.prune(before, 100); got != 2 {
+		t.Errorf("PruneUsage deleted %d events, want 2", got)
+	}
+	scan := keyfold.UsageScan{KeyID: key.ID, From: before.Add(-24 * time.Hour), To: hour.Add(time.Hour), Limit: 10}
+	if got := routes(t.events(scan, nil)); !slices.Equal(got, want) {
+		t.Errorf("left are %q, want %q", got, want)
+	}
+}
+
 func pruneInSteps(t *trial) {
 	const events, limit = 25, 10
 	key, before := t.create(), t.now().Add(-time.Hour)
-	batch := t.batch()
 	for n := range events {
-		batch.Events = append(batch.Events, keyfold.UsageEvent{At: before.Add(-time.Duration(n+1) * time.Second), KeyID: key.ID})
+		batch := t.batch()
+		batch.Events = []keyfold.UsageEvent{{At: before.Add(-time.Duration(n+1) * time.Second), KeyID: key.ID}}
+		t.recordBatch(batch)
 	}
-	t.recordBatch(batch)
 	scan := keyfold.UsageScan{KeyID: key.ID, From: before.Add(-24 * time.Hour), To: before, Limit: 100}
 	all := t.events(scan, nil)
 

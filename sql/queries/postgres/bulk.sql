@@ -29,9 +29,3 @@ WITH newer AS (
 INSERT INTO keyfold_words (id, word, used_at)
 SELECT unnest(sqlc.arg(ids)::bigint[]), unnest(sqlc.arg(words)::text[]), sqlc.arg(used_at)::bigint
 ON CONFLICT (id) DO NOTHING;
-
--- name: AddEvents :exec
-INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id)
-SELECT unnest(sqlc.arg(ats)::bigint[]), unnest(sqlc.arg(seqs)::bigint[]), unnest(sqlc.arg(route_ids)::bigint[]),
-       unnest(sqlc.arg(agent_ids)::bigint[]), unnest(sqlc.arg(outcomes)::bigint[]), unnest(sqlc.arg(key_ids)::text[]),
-       unnest(sqlc.arg(ips)::text[]), unnest(sqlc.arg(request_ids)::text[]);

@@ -14,10 +14,3 @@ ON CONFLICT (key_id, hour_at, outcome) DO UPDATE SET uses = keyfold_usage_hours.
 -- name: AddWord :exec
 INSERT INTO keyfold_words (id, word, used_at) VALUES (sqlc.arg(id), sqlc.arg(word), sqlc.arg(used_at))
 ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at WHERE keyfold_words.used_at < excluded.used_at;
-
--- name: AddEvent :exec
-INSERT INTO keyfold_usage_events (at, seq, route_id, agent_id, outcome, key_id, ip, request_id)
-VALUES (
-    sqlc.arg(at), sqlc.arg(seq), sqlc.arg(route_id), sqlc.arg(agent_id), sqlc.arg(outcome), sqlc.arg(key_id),
-    sqlc.arg(ip), sqlc.arg(request_id)
-);

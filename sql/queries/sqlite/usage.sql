@@ -1,4 +1,4 @@
--- The queries that differ between engines by no more than how a text is cast.
+-- The queries that differ between engines by no more than how a value is cast.
 -- The character of outcomes at place n, from 0, is 1 where the outcome with number
 -- n is wanted.
 
@@ -8,28 +8,8 @@ WHERE key_id = sqlc.arg(key_id) AND hour_at >= sqlc.arg(start_at) AND hour_at <=
   AND SUBSTR(CAST(sqlc.arg(outcomes) AS TEXT), outcome + 1, 1) = '1'
 ORDER BY hour_at DESC LIMIT 1;
 
--- name: EventsAll :many
-SELECT * FROM keyfold_event_rows
-WHERE at >= sqlc.arg(start_at) AND at <= sqlc.arg(upto) AND (at < sqlc.arg(before) OR seq < sqlc.arg(before_seq))
-  AND SUBSTR(CAST(sqlc.arg(outcomes) AS TEXT), outcome + 1, 1) = '1'
-ORDER BY at DESC, seq DESC LIMIT sqlc.arg(max_rows);
-
--- name: EventsOfKey :many
-SELECT * FROM keyfold_event_rows
-WHERE at >= sqlc.arg(start_at) AND at <= sqlc.arg(upto) AND (at < sqlc.arg(before) OR seq < sqlc.arg(before_seq))
-  AND key_id = sqlc.arg(key_id) AND SUBSTR(CAST(sqlc.arg(outcomes) AS TEXT), outcome + 1, 1) = '1'
-ORDER BY at DESC, seq DESC LIMIT sqlc.arg(max_rows);
-
--- name: EventsOfOwner :many
-SELECT * FROM keyfold_event_rows e
-WHERE at >= sqlc.arg(start_at) AND at <= sqlc.arg(upto) AND (at < sqlc.arg(before) OR seq < sqlc.arg(before_seq))
-  AND SUBSTR(CAST(sqlc.arg(outcomes) AS TEXT), outcome + 1, 1) = '1'
-  AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.owner_id = sqlc.arg(owner_id))
-ORDER BY at DESC, seq DESC LIMIT sqlc.arg(max_rows);
-
--- name: EventsOfUser :many
-SELECT * FROM keyfold_event_rows e
-WHERE at >= sqlc.arg(start_at) AND at <= sqlc.arg(upto) AND (at < sqlc.arg(before) OR seq < sqlc.arg(before_seq))
-  AND SUBSTR(CAST(sqlc.arg(outcomes) AS TEXT), outcome + 1, 1) = '1'
-  AND EXISTS (SELECT 1 FROM keyfold_keys k WHERE k.id = e.key_id AND k.user_id = sqlc.arg(user_id))
-ORDER BY at DESC, seq DESC LIMIT sqlc.arg(max_rows);
+-- name: UsageBlocks :many
+-- The blocks that have an id in the range and begin early enough, newest first.
+SELECT * FROM keyfold_usage_blocks
+WHERE id >= sqlc.arg(lowest) AND id <= sqlc.arg(highest) AND id - span * 32768 <= CAST(sqlc.arg(begins_upto) AS INTEGER)
+ORDER BY id DESC LIMIT sqlc.arg(max_rows);

@@ -5,6 +5,7 @@ package sqlstore
 import (
 	"context"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"github.com/keyfold/keyfold"
@@ -66,10 +67,15 @@ type Engine struct {
 	// Hint, if not nil, returns advice for the administrator about a driver error, or
 	// "" if there is none.
 	Hint func(err error) string
+	// Warn, if not nil, writes a message to the log.
+	Warn func(message string, attributes ...slog.Attr)
 	// Close, if not nil, releases the resources that the store opened.
 	Close func() error
 
-	traffic *traffic // nil for a bound store
+	// These are nil for a bound store.
+	traffic    *traffic
+	words      *wordMemory
+	unreadable *unreadable
 }
 
 // Session runs statements on a pool or in one transaction.
@@ -93,7 +99,9 @@ type Bulk interface {
 	AddUses(ctx context.Context, rows []model.KeyTotal) error
 	AddHours(ctx context.Context, rows []model.UsageHour) error
 	AddWords(ctx context.Context, rows []model.Word) error
-	AddEvents(ctx context.Context, rows []model.UsageEvent) error
+	// MaxBody is the approximate limit of the body of a block, in bytes.
+	MaxBody() int
+	AddBlock(ctx context.Context, row model.UsageBlock) error
 }
 
 // Feed reads the change feed.

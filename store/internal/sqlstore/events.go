@@ -13,82 +13,203 @@ import (
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/store/internal/column"
+	"github.com/keyfold/keyfold/store/internal/usageblock"
 )
 
 // UsageEvents implements keyfold.UsageStore.
-func (s *Store) UsageEvents(ctx context.Context, scan keyfold.UsageScan) ([]keyfold.UsageEvent, error) {
-	var rows []model.EventRow
-	err := s.read(ctx, "list usage events", func(session *Session) (err error) {
-		rows, err = eventRows(ctx, session.Querier, scan)
+func (s *Store) UsageEvents(ctx context.Context, scan keyfold.UsageScan) (events []keyfold.UsageEvent, err error) {
+	err = s.read(ctx, "list usage events", func(session *Session) (err error) {
+		events, err = s.engine.usageEvents(ctx, session.Querier, &scan)
 		return err
 	})
+	return events, err
+}
+
+func (e *Engine) usageEvents(ctx context.Context, q Querier, scan *keyfold.UsageScan) ([]keyfold.UsageEvent, error) {
+	found, err := e.findEvents(ctx, q, scan)
 	if err != nil {
 		return nil, err
 	}
-	events := make([]keyfold.UsageEvent, 0, len(rows))
-	for _, row := range rows {
-		events = append(events, keyfold.UsageEvent{
-			At: column.Moment(row.At), Seq: row.Seq, KeyID: row.KeyID, Outcome: keyfold.Outcome(row.Outcome), Route: row.Route,
-			IP: column.ParseIP(row.IP), RequestID: row.RequestID, UserAgent: row.Agent,
-		})
+	var ids []int64
+	for i := range found {
+		ids = append(ids, found[i].Route, found[i].Agent)
+	}
+	slices.Sort(ids)
+	ids = slices.DeleteFunc(slices.Compact(ids), func(id int64) bool { return id == 0 })
+	texts, err := e.texts(ctx, q, ids)
+	if err != nil {
+		return nil, err
+	}
+	events := make([]keyfold.UsageEvent, len(found))
+	for i := range found {
+		event := &found[i]
+		events[i] = keyfold.UsageEvent{
+			At: column.Moment(event.At), Seq: event.Seq, KeyID: event.Key.String(), Outcome: keyfold.Outcome(event.Outcome),
+			Route: texts[event.Route], IP: event.IP, RequestID: event.RequestID, UserAgent: texts[event.Agent],
+		}
 	}
 	return events, nil
 }
 
-// eventPage is the range of events that is still to be read, newest first.
-type eventPage struct {
-	from, upto int64 // both inclusive
-	before     int64 // events of this time count only below beforeSeq
-	beforeSeq  int64
-	outcomes   string // as outcomeSet returns it
-	limit      int
-}
+// maxScans bounds how often a page is read again because blocks were merged
+// meanwhile.
+const maxScans = 10
 
-func eventRows(ctx context.Context, q Querier, scan keyfold.UsageScan) ([]model.EventRow, error) {
-	page := eventPage{
-		from: scan.From.UnixMilli(), upto: scan.To.UnixMilli() - 1, before: math.MaxInt64, outcomes: outcomeSet(scan.Outcomes),
-		limit: scan.Limit,
-	}
-	if scan.After != (keyfold.EventPosition{}) {
-		page.before, page.beforeSeq = scan.After.At.UnixMilli(), scan.After.Seq
-		page.upto = min(page.upto, page.before)
-	}
-	var keyIDs []string
-	switch {
-	case scan.KeyID != "":
-		keyIDs = []string{scan.KeyID}
-	case scan.OwnerID != "":
-		var err error
-		if keyIDs, err = q.KeyIDsByOwner(ctx, scan.OwnerID); err != nil {
-			return nil, err
-		}
-	case scan.UserID != "":
-		var err error
-		if keyIDs, err = q.KeyIDsByUser(ctx, scan.UserID); err != nil {
-			return nil, err
-		}
-	default:
-		return q.EventsAll(ctx, page.from, page.upto, page.before, page.beforeSeq, page.outcomes, int64(page.limit))
-	}
-	// Hours outlive events. Nothing is older than the oldest event.
-	oldest, err := q.NthEvent(ctx, math.MaxInt64, 0)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
+func (e *Engine) findEvents(ctx context.Context, q Querier, scan *keyfold.UsageScan) ([]usageblock.Event, error) {
+	keyIDs, err := scannedKeys(ctx, q, scan)
 	if err != nil {
 		return nil, err
 	}
-	page.from = max(page.from, oldest.At)
-	return walkHours(ctx, q, scan, keyIDs, page)
+	for try := 1; ; try++ {
+		page := usageblock.NewPage(scan.Limit)
+		r := &eventReader{Querier: q, page: page, query: eventQuery(scan, keyIDs), unreadable: e.unreadable}
+		if scan.KeyID == "" && scan.OwnerID == "" && scan.UserID == "" {
+			err = r.read(ctx, r.query.From, r.query.Upto)
+		} else {
+			err = r.walkHours(ctx, keyIDs, outcomeSet(scan.Outcomes))
+		}
+		if !errors.Is(err, errMerged) || try == maxScans {
+			return page.Events(), err
+		}
+	}
 }
 
-// walkHours reads the events of the hours in which the keys have counts, newest
-// hour first: events have no index by key.
-func walkHours(ctx context.Context, q Querier, scan keyfold.UsageScan, keyIDs []string, page eventPage) ([]model.EventRow, error) {
-	first := hourOf(page.from)
+// scannedKeys returns the ids of the keys that a scan names.
+func scannedKeys(ctx context.Context, q Querier, scan *keyfold.UsageScan) ([]string, error) {
+	switch {
+	case scan.KeyID != "":
+		return []string{scan.KeyID}, nil
+	case scan.OwnerID != "":
+		return q.KeyIDsByOwner(ctx, scan.OwnerID)
+	case scan.UserID != "":
+		return q.KeyIDsByUser(ctx, scan.UserID)
+	}
+	return nil, nil
+}
+
+// eventQuery returns which events of a block a scan asks for.
+func eventQuery(scan *keyfold.UsageScan, keyIDs []string) usageblock.Query {
+	query := usageblock.Query{
+		From: usageblock.Clamp(scan.From.UnixMilli()), Upto: usageblock.Clamp(scan.To.UnixMilli()) - 1, Before: usageblock.End, Limit: scan.Limit,
+	}
+	if scan.After != (keyfold.EventPosition{}) {
+		query.Before = usageblock.Position{At: scan.After.At.UnixMilli(), Seq: scan.After.Seq}
+		query.Upto = min(query.Upto, query.Before.At)
+	}
+	if scan.KeyID != "" || scan.OwnerID != "" || scan.UserID != "" {
+		query.Keys = make(map[usageblock.Key]struct{}, len(keyIDs))
+		for _, id := range keyIDs {
+			query.Keys[usageblock.KeyOf(id)] = struct{}{}
+		}
+	}
+	if len(scan.Outcomes) > 0 {
+		query.Outcomes = new([math.MaxUint8 + 1]bool)
+		for _, outcome := range scan.Outcomes {
+			query.Outcomes[outcome] = true
+		}
+	}
+	return query
+}
+
+// eventReader reads one page of events.
+type eventReader struct {
+	Querier
+	page       *usageblock.Page
+	query      usageblock.Query
+	block      usageblock.Block
+	unreadable *unreadable
+}
+
+// Blocks are read some at a time: a driver reads all rows of a query, even of one
+// that is closed early.
+const (
+	firstBlocks    = 4  // of all keys
+	firstKeyBlocks = 16 // of one key, of which most blocks have nothing
+	maxBlocks      = 512
+	maxBlockBytes  = 4 << 20
+)
+
+// errMerged means that blocks were merged while a page was read: events may have
+// moved from blocks that were still to be read into one that was not there before.
+var errMerged = errors.New("blocks were merged")
+
+// read adds the events from a time to another, both inclusive, to the page.
+func (r *eventReader) read(ctx context.Context, from, upto int64) error {
+	if from > upto {
+		return nil
+	}
+	rows := int64(firstBlocks)
+	if r.query.Keys != nil {
+		rows = firstKeyBlocks
+	}
+	lowest, highest := usageblock.FirstID(from), usageblock.LastID(usageblock.HourOf(upto)+time.Hour.Milliseconds()-1)
+	var last *model.UsageBlock
+	for {
+		blocks, err := r.UsageBlocks(ctx, lowest, highest, usageblock.LastID(upto), rows)
+		if err != nil {
+			return err
+		}
+		if err := r.unmoved(ctx, last); err != nil {
+			return err
+		}
+		size := 0
+		for i := range blocks {
+			if r.page.Complete(usageblock.Time(blocks[i].ID)) {
+				return nil
+			}
+			size += len(blocks[i].Body)
+			r.add(&blocks[i])
+		}
+		if int64(len(blocks)) < rows {
+			return nil
+		}
+		last = &blocks[len(blocks)-1]
+		highest = last.ID - 1
+		rows = min(4*rows, maxBlocks, max(1, int64(maxBlockBytes/(1+size/len(blocks)))))
+	}
+}
+
+// unmoved returns errMerged if a block that was read last is not there any more. A
+// merge replaces blocks that follow each other, so one that moved events across this
+// place has deleted the block.
+func (r *eventReader) unmoved(ctx context.Context, last *model.UsageBlock) error {
+	if last == nil {
+		return nil
+	}
+	_, err := r.NthUsageBlock(ctx, last.ID, last.ID+1, 0)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errMerged
+	}
+	return err
+}
+
+// add adds the events of a block. A block that cannot be read must not hide the
+// others.
+func (r *eventReader) add(row *model.UsageBlock) {
+	err := r.block.Open(row.ID, row.Span, row.Events, row.Body)
+	if err == nil {
+		err = r.page.Add(&r.block, &r.query)
+	}
+	if err != nil {
+		r.unreadable.found(row.ID, err)
+	}
+}
+
+// walkHours reads the hours in which the keys have counts, newest hour first: blocks
+// have no index by key.
+func (r *eventReader) walkHours(ctx context.Context, keyIDs []string, outcomes string) error {
+	oldest, err := r.NthUsageBlock(ctx, math.MinInt64, math.MaxInt64, 0)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// Hours outlive events. No event is from an earlier hour than the oldest block.
+	first := max(hourOf(r.query.From), hourOf(usageblock.Time(oldest.ID)))
 	latest := make(map[string]int64, len(keyIDs)) // of each key that has hours left
 	advance := func(id string, upto int64) error {
-		hour, err := q.LatestHour(ctx, id, first, upto, page.outcomes)
+		hour, err := r.LatestHour(ctx, id, first, upto, outcomes)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			delete(latest, id)
@@ -99,41 +220,27 @@ func walkHours(ctx context.Context, q Querier, scan keyfold.UsageScan, keyIDs []
 		return err
 	}
 	for _, id := range keyIDs {
-		if err := advance(id, page.upto); err != nil {
-			return nil, err
+		if err := advance(id, r.query.Upto); err != nil {
+			return err
 		}
 	}
-	var rows []model.EventRow
-	for len(latest) > 0 && len(rows) < page.limit {
+	for len(latest) > 0 && !r.page.Full() {
 		hour := int64(math.MinInt64)
 		for _, at := range latest {
 			hour = max(hour, at)
 		}
-		start, upto := max(hour, page.from), min(hour+time.Hour.Milliseconds()-1, page.upto)
-		left := int64(page.limit - len(rows))
-		var more []model.EventRow
-		var err error
-		switch {
-		case scan.KeyID != "":
-			more, err = q.EventsOfKey(ctx, start, upto, page.before, page.beforeSeq, scan.KeyID, page.outcomes, left)
-		case scan.OwnerID != "":
-			more, err = q.EventsOfOwner(ctx, start, upto, page.before, page.beforeSeq, page.outcomes, scan.OwnerID, left)
-		default:
-			more, err = q.EventsOfUser(ctx, start, upto, page.before, page.beforeSeq, page.outcomes, scan.UserID, left)
+		if err := r.read(ctx, max(hour, r.query.From), min(hour+time.Hour.Milliseconds()-1, r.query.Upto)); err != nil {
+			return err
 		}
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, more...)
 		for id, at := range latest {
 			if at == hour {
 				if err := advance(id, hour-1); err != nil {
-					return nil, err
+					return err
 				}
 			}
 		}
 	}
-	return rows, nil
+	return nil
 }
 
 // outcomeSet returns a text whose byte n is '1' for every outcome n that is wanted;

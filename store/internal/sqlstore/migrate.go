@@ -54,6 +54,9 @@ func (v Version) admits(known int64) error {
 // open the database. A newer schema is an error, unless it admits processes of this
 // version. Under a context from [existing.Only] Migrate does not create a schema.
 func Migrate(ctx context.Context, migrator Migrator, files fs.FS) (from, to int64, err error) {
+	if more, ok := ctx.Value(moreSteps{}).(func(fs.FS) fs.FS); ok {
+		files = more(files)
+	}
 	steps, err := load(files)
 	if err != nil {
 		return 0, 0, err
@@ -150,6 +153,15 @@ type stepHook struct{}
 // migration.
 func WithStep(ctx context.Context, hook func(step int)) context.Context {
 	return context.WithValue(ctx, stepHook{}, hook)
+}
+
+type moreSteps struct{}
+
+// WithMigrations returns a context under which Migrate applies the migrations that
+// change returns for its own. It is for tests, which upgrade a schema that has had no
+// second version yet.
+func WithMigrations(ctx context.Context, change func(fs.FS) fs.FS) context.Context {
+	return context.WithValue(ctx, moreSteps{}, change)
 }
 
 // latest returns the version of the last migration.

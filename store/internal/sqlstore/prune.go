@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
+	"github.com/keyfold/keyfold/store/internal/usageblock"
 )
 
 var _ keyfold.UsageStore = (*Store)(nil)
@@ -26,7 +27,7 @@ func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (de
 	claims := max(min(before.UnixMilli(), now.Add(-minClaimAge).UnixMilli()), now.Add(-maxClaimAge).UnixMilli())
 	var moreEvents, moreClaims, moreWords bool
 	err = s.writeIn(ctx, laneWork, "prune usage events", usageDeadline, func(ctx context.Context, session *Session) (err error) {
-		deleted, moreEvents, err = pruneEvents(ctx, session.Querier, before.UnixMilli(), limit)
+		deleted, moreEvents, err = pruneBlocks(ctx, session.Querier, before.UnixMilli(), limit)
 		return err
 	})
 	if err != nil {
@@ -43,6 +44,7 @@ func (s *Store) PruneUsage(ctx context.Context, before time.Time, limit int) (de
 		moreWords, err = pruneWords(ctx, session.Querier, before.UnixMilli(), limit)
 		return err
 	})
+	s.engine.words.forget()
 	return deleted, moreClaims || moreWords, err
 }
 
@@ -62,31 +64,39 @@ func (s *Store) PruneHours(ctx context.Context, before time.Time, limit int) (de
 	return deleted, more, nil
 }
 
-// oldestEvent returns the time of the oldest event, or end if there is none before.
+// oldestEvent returns a time in the hour of the oldest event, or end if there is no
+// event before.
 func oldestEvent(ctx context.Context, q Querier, end int64) (int64, error) {
-	oldest, err := q.NthEvent(ctx, end, 0)
+	oldest, err := q.NthUsageBlock(ctx, math.MinInt64, usageblock.FirstID(end), 0)
 	if errors.Is(err, sql.ErrNoRows) {
 		return end, nil
 	}
-	return oldest.At, err
+	return usageblock.Time(oldest.ID), err
 }
 
 // None of the engines can delete the first rows of an order. So the first row
 // that stays is looked up, and everything before it deleted.
 
-func pruneEvents(ctx context.Context, q Querier, before int64, limit int) (deleted int, more bool, err error) {
-	kept, err := q.NthEvent(ctx, before, int64(limit))
-	upto := kept.At
-	if errors.Is(err, sql.ErrNoRows) {
-		upto, kept, err = before-1, model.UsageEvent{At: math.MaxInt64}, nil
-	} else {
-		more = true
-	}
-	if err != nil {
+// maxPrunedEvents bounds the events, and so the bytes, that one step deletes.
+const maxPrunedEvents = 50_000_000
+
+// pruneBlocks deletes the first blocks that end before a time, at most limit of
+// them, and returns how many events they had.
+func pruneBlocks(ctx context.Context, q Querier, before int64, limit int) (deleted int, more bool, err error) {
+	end := usageblock.FirstID(before)
+	heads, err := q.UsageBlockHeads(ctx, math.MinInt64, end, int64(limit)+1)
+	if err != nil || len(heads) == 0 {
 		return 0, false, err
 	}
-	n, err := q.DeleteEvents(ctx, upto, kept.At, kept.Seq)
-	return int(n), more, err
+	for i, head := range heads {
+		if i == limit || i > 0 && deleted+int(head.Events) > maxPrunedEvents {
+			end, more = head.ID, true
+			break
+		}
+		deleted += int(head.Events)
+	}
+	_, err = q.DeleteUsageBlocksBefore(ctx, end)
+	return deleted, more, err
 }
 
 func pruneHours(ctx context.Context, q Querier, before int64, limit int) (deleted int, more bool, err error) {

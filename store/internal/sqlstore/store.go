@@ -32,7 +32,8 @@ type transaction struct {
 
 // New returns a Store that begins and ends its own transactions.
 func New(engine Engine) *Store {
-	engine.traffic = newTraffic(&engine)
+	engine.traffic, engine.words = newTraffic(&engine), newWordMemory()
+	engine.unreadable = &unreadable{ids: map[int64]struct{}{}, report: engine.Warn}
 	return &Store{engine: &engine}
 }
 

@@ -6,38 +6,36 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/query/model"
 	"github.com/keyfold/keyfold/store/internal/column"
+	"github.com/keyfold/keyfold/store/internal/usageblock"
 )
 
-// errSeqTaken means that an event of the batch has the place of another one.
-var errSeqTaken = errors.New("an event of this time and number exists")
+// errIDTaken means that a block of the batch has the id of another one.
+var errIDTaken = errors.New("a block of usage events with this id exists")
 
-// RecordUsage implements keyfold.UsageStore. The number of an event has no
-// meaning beyond its order, so when two recorders chose the same one, the
-// events of this batch get others.
-func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyfold.UsageResult, error) {
-	result, err := s.recordUsage(ctx, batch, func(event *keyfold.UsageEvent, fresh int64) int64 {
-		if event.Seq == 0 {
-			return fresh
+// maxBlockTries is how often ids are drawn for the blocks of one batch.
+const maxBlockTries = 10
+
+// RecordUsage implements keyfold.UsageStore.
+func (s *Store) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (result keyfold.UsageResult, err error) {
+	for range maxBlockTries {
+		if result, err = s.recordUsage(ctx, batch); !errors.Is(err, errIDTaken) {
+			break
 		}
-		return event.Seq
-	})
-	if errors.Is(err, errSeqTaken) {
-		return s.recordUsage(ctx, batch, func(_ *keyfold.UsageEvent, fresh int64) int64 { return fresh })
 	}
 	return result, err
 }
 
-func (s *Store) recordUsage(ctx context.Context, batch keyfold.UsageBatch, seq func(*keyfold.UsageEvent, int64) int64) (keyfold.UsageResult, error) {
+func (s *Store) recordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyfold.UsageResult, error) {
 	var result keyfold.UsageResult
+	var rows usageRows
 	err := s.writeIn(ctx, laneWork, "record usage", usageDeadline, func(ctx context.Context, session *Session) error {
-		result = keyfold.UsageResult{}
+		result, rows = keyfold.UsageResult{}, usageRows{}
 		n, err := session.Querier.ClaimBatch(ctx, batch.RecorderID, batch.Number, batch.At.UnixMilli())
 		if err == nil && n == 0 || s.engine.class(err) == Conflict {
 			result.Duplicate = true
@@ -50,12 +48,16 @@ func (s *Store) recordUsage(ctx context.Context, batch keyfold.UsageBatch, seq f
 		if err != nil {
 			return err
 		}
-		rows := rowsOf(&batch, existing, seq)
+		rows = rowsOf(&batch, existing, session.Bulk.MaxBody())
+		rows.words = s.engine.words.unknown(rows.words)
 		result.LostUses = rows.lost
-		return s.engine.addUsage(ctx, session.Bulk, rows)
+		return s.engine.addUsage(ctx, session, &rows)
 	})
 	if err != nil {
 		return keyfold.UsageResult{}, err
+	}
+	if s.bound == nil { // another transaction may be rolled back yet
+		s.engine.words.wrote(rows.words)
 	}
 	return result, nil
 }
@@ -63,7 +65,8 @@ func (s *Store) recordUsage(ctx context.Context, batch keyfold.UsageBatch, seq f
 // addUsage writes in the same order always, so that two batches never wait for
 // each other. The rows that every batch writes to come last, to be held for the
 // shortest time.
-func (e *Engine) addUsage(ctx context.Context, bulk Bulk, rows usageRows) error {
+func (e *Engine) addUsage(ctx context.Context, session *Session, rows *usageRows) error {
+	bulk := session.Bulk
 	if err := addIfAny(ctx, bulk.AddUses, rows.totals); err != nil {
 		return err
 	}
@@ -73,13 +76,20 @@ func (e *Engine) addUsage(ctx context.Context, bulk Bulk, rows usageRows) error 
 	if err := addIfAny(ctx, bulk.AddWords, rows.words); err != nil {
 		return err
 	}
-	if err := addIfAny(ctx, bulk.AddEvents, rows.events); err != nil {
-		if e.class(err) == Conflict {
-			return errSeqTaken
+	for _, block := range rows.blocks {
+		if err := e.addBlock(ctx, bulk, block); err != nil {
+			return err
 		}
-		return err
 	}
 	return addIfAny(ctx, bulk.AddHours, rows.sums)
+}
+
+func (e *Engine) addBlock(ctx context.Context, bulk Bulk, block usageblock.Encoded) error {
+	err := bulk.AddBlock(ctx, model.UsageBlock{ID: block.ID, Span: block.Span, Events: int64(block.Events), Body: block.Body})
+	if e.class(err) == Conflict {
+		return errIDTaken
+	}
+	return err
 }
 
 func addIfAny[T any](ctx context.Context, add func(context.Context, []T) error, rows []T) error {
@@ -119,11 +129,11 @@ type usageRows struct {
 	hours  []model.UsageHour
 	sums   []model.UsageHour // over all keys and refusals, under the key ''
 	words  []model.Word
-	events []model.UsageEvent
+	blocks []usageblock.Encoded
 	lost   int64
 }
 
-func rowsOf(batch *keyfold.UsageBatch, existing []string, seq func(*keyfold.UsageEvent, int64) int64) usageRows {
+func rowsOf(batch *keyfold.UsageBatch, existing []string, maxBody int) usageRows {
 	exists := make(map[string]bool, len(existing))
 	for _, id := range existing {
 		exists[id] = true
@@ -131,7 +141,7 @@ func rowsOf(batch *keyfold.UsageBatch, existing []string, seq func(*keyfold.Usag
 	var rows usageRows
 	rows.addTotals(batch.Keys, exists)
 	rows.addHours(batch, exists)
-	rows.addEvents(batch.Events, exists, seq)
+	rows.addEvents(batch.Events, exists, maxBody)
 	return rows
 }
 
@@ -195,39 +205,78 @@ func mergeHours(rows []model.UsageHour) []model.UsageHour {
 		func(into *model.UsageHour, row model.UsageHour) { into.Uses += row.Uses })
 }
 
-func (r *usageRows) addEvents(events []keyfold.UsageEvent, exists map[string]bool, seq func(*keyfold.UsageEvent, int64) int64) {
-	r.events = make([]model.UsageEvent, 0, len(events))
-	words := make(map[string]int64)
-	fresh := rand.Int64N(1 << 62)
-	for i := range events {
-		event := &events[i]
-		if event.KeyID != "" && !exists[event.KeyID] {
-			continue
+func (r *usageRows) addEvents(all []keyfold.UsageEvent, exists map[string]bool, maxBody int) {
+	events := make([]*keyfold.UsageEvent, 0, len(all))
+	for i := range all {
+		if id := all[i].KeyID; id == "" || exists[id] {
+			events = append(events, &all[i])
 		}
-		r.events = append(r.events, model.UsageEvent{
-			At: event.At.UnixMilli(), Seq: seq(event, fresh+int64(i)), RouteID: wordID(words, event.Route),
-			AgentID: wordID(words, event.UserAgent), Outcome: int64(event.Outcome), KeyID: event.KeyID,
-			IP: column.FormatIP(event.IP), RequestID: column.Clean(event.RequestID, 256),
+	}
+	if len(events) == 0 {
+		return
+	}
+	earlier := func(a, b *keyfold.UsageEvent) int { return a.At.Compare(b.At) }
+	if !slices.IsSortedFunc(events, earlier) {
+		slices.SortStableFunc(events, earlier)
+	}
+	encoder := eventEncoder{words: map[string]int64{}, builder: usageblock.NewBuilder(), maxBody: maxBody}
+	defer encoder.builder.Free()
+	base := usageblock.NewBase(len(events))
+	_ = usageblock.Split(len(events), maxBody,
+		func(i int) int64 { return millis(events[i]) },
+		func(i int) int { return len(events[i].RequestID) },
+		func(begin, end int) error {
+			encoder.encode(events[begin:end], base+int64(begin))
+			return nil
 		})
-	}
-	// Rows that arrive in the order of the primary key are appended to its end.
-	slices.SortFunc(r.events, func(a, b model.UsageEvent) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Seq, b.Seq))
-	})
-	usedAt := int64(0)
-	if last := len(r.events) - 1; last >= 0 {
-		// The next midnight: so a word is written to once a day, not with each batch.
-		usedAt = column.Moment(r.events[last].At).Truncate(day).Add(day).UnixMilli()
-	}
-	for word, id := range words {
+	r.blocks = encoder.blocks
+	// The next midnight: so a word is written to once a day, not with each batch.
+	usedAt := column.Moment(millis(events[len(events)-1])).Truncate(day).Add(day).UnixMilli()
+	for word, id := range encoder.words {
 		r.words = append(r.words, model.Word{ID: id, Word: column.Clean(word, maxWord), UsedAt: usedAt})
 	}
 	r.words = column.Merge(r.words, func(a, b model.Word) int { return cmp.Compare(a.ID, b.ID) }, func(*model.Word, model.Word) {})
 }
 
+// millis is the time of an event as it is stored.
+func millis(event *keyfold.UsageEvent) int64 { return usageblock.Clamp(event.At.UnixMilli()) }
+
+// eventEncoder makes blocks of events.
+type eventEncoder struct {
+	words   map[string]int64
+	route   string // of the last event, with its id
+	routeID int64
+	builder *usageblock.Builder
+	maxBody int
+	blocks  []usageblock.Encoded
+}
+
+// encode makes one block of the events, or more where it would be too large for the
+// database server.
+func (c *eventEncoder) encode(events []*keyfold.UsageEvent, seq int64) {
+	for i, event := range events {
+		if event.Route != c.route {
+			c.route, c.routeID = event.Route, wordID(c.words, event.Route)
+		}
+		c.builder.Add(&usageblock.Event{
+			At: millis(event), Seq: seq + int64(i), Key: usageblock.KeyOf(event.KeyID), Outcome: uint8(event.Outcome), Route: c.routeID,
+			Agent: wordID(c.words, event.UserAgent), IP: event.IP.WithZone(""), RequestID: column.Clean(event.RequestID, maxRequestID),
+		})
+	}
+	block := c.builder.Encode(false)
+	if half := len(events) / 2; len(block.Body) > c.maxBody && half > 0 {
+		c.encode(events[:half], seq)
+		c.encode(events[half:], seq+int64(half))
+		return
+	}
+	c.blocks = append(c.blocks, block)
+}
+
 const (
 	day     = 24 * time.Hour
 	maxWord = 1024 // bytes that the column holds
+
+	maxRequestID = 256
 )
 
 // wordID returns the number of a route or user agent: the first eight bytes of

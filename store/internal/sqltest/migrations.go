@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/keyfold/keyfold"
@@ -32,6 +34,7 @@ func Main(m *testing.M, engine Engine) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	ctx = sqlstore.WithMigrations(ctx, func(files fs.FS) fs.FS { return upgrade{files} })
 	if step, err := strconv.Atoi(os.Getenv(childStep)); err == nil {
 		ctx = sqlstore.WithStep(ctx, func(n int) {
 			if n == step {
@@ -44,6 +47,33 @@ func Main(m *testing.M, engine Engine) {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// upgrade contains the migrations of this build and one for tests.
+type upgrade struct{ fs.FS }
+
+const (
+	upgradeName = "0002_test.sql"
+	upgradeText = `-- oldest-version: 1
+CREATE TABLE IF NOT EXISTS keyfold_test (id INTEGER NOT NULL PRIMARY KEY);
+ALTER TABLE keyfold_keys ADD COLUMN test INTEGER NOT NULL DEFAULT 7;
+CREATE INDEX keyfold_keys_test ON keyfold_keys (test, id);
+`
+)
+
+// Open implements [fs.FS].
+func (u upgrade) Open(name string) (fs.File, error) {
+	if name == upgradeName {
+		return fstest.MapFS{name: {Data: []byte(upgradeText)}}.Open(name)
+	}
+	return u.FS.Open(name)
+}
+
+// ReadDir implements [fs.ReadDirFS].
+func (u upgrade) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(u.FS, name)
+	more, moreErr := fstest.MapFS{upgradeName: {Data: []byte(upgradeText)}}.ReadDir(name)
+	return append(entries, more...), errors.Join(err, moreErr)
 }
 
 // killSelf kills this process.
@@ -141,7 +171,9 @@ func (e Engine) TestManyProcesses(t *testing.T) {
 // process must complete the schema, and a key that an older build created must exist.
 func (e Engine) TestKilledMigration(t *testing.T) {
 	clean := e.New(t)
-	e.open(t, clean)
+	if _, err := child(clean, 0); err != nil {
+		t.Fatal(err)
+	}
 	want := e.schema(t, clean)
 	killed := true
 	for step := 1; killed && !t.Failed(); step++ {
@@ -175,8 +207,13 @@ func (e Engine) killedBefore(t *testing.T, step int, schema string) bool {
 	Create(t, store)
 	if old {
 		key, err := store.Key(t.Context(), oldKey)
-		if err != nil || key.Name != "old" || key.UserID != "" {
+		if err != nil || key.Name != "old" {
 			t.Fatalf("the key of the older build is %+v, %v", key.Key, err)
+		}
+		var added int
+		row := e.SQL(t, dsn).QueryRowContext(t.Context(), "SELECT test FROM keyfold_keys WHERE id = '"+oldKey+"'")
+		if err := row.Scan(&added); err != nil || added != 7 {
+			t.Fatalf("the key of the older build has %d in the column that was added (%v), want 7", added, err)
 		}
 	}
 	return true
@@ -193,9 +230,9 @@ func (e Engine) oldKey(t *testing.T, dsn string) bool {
 		return false // the table does not exist yet, or is empty
 	}
 	const insert = "INSERT INTO keyfold_keys (id, secret_alg, secret_pepper, secret_sum, hint, prefix, environment, name, notes, " +
-		"owner_id, tenant, scopes, networks, metadata, created_at, updated_at, idle_timeout, active_at, disabled_reason, " +
+		"owner_id, user_id, tenant, scopes, networks, metadata, created_at, updated_at, idle_timeout, active_at, disabled_reason, " +
 		"revoked_reason, lineage_id, rotated_from, rotated_to, version) VALUES ('" + oldKey + "', 'kf2', '', %s, '', 'kf', '', 'old', " +
-		"'', '', '', '', '', '', 1, 1, 0, 1, '', '', '" + oldKey + "', '', '', 1)"
+		"'', '', '', '', '', '', '', 1, 1, 0, 1, '', '', '" + oldKey + "', '', '', 1)"
 	sum := strings.Repeat("0a", 32)
 	_, err := db.ExecContext(t.Context(), fmt.Sprintf(insert, "x'"+sum+"'"))
 	if err != nil { // in PostgreSQL the literal is a bit string
@@ -216,7 +253,7 @@ func (e Engine) TestNewerSchema(t *testing.T) {
 	running := e.open(t, dsn)
 	db := e.SQL(t, dsn)
 	before := e.schema(t, dsn)
-	mustExec(t, db, "UPDATE keyfold_meta SET schema_version = 99, oldest_version = 2 WHERE id = 1")
+	mustExec(t, db, "UPDATE keyfold_meta SET schema_version = 99, oldest_version = 1 WHERE id = 1")
 	if err := running.Check(t.Context()); err != nil {
 		t.Errorf("Check of a newer schema that this build may use: %v", err)
 	}
@@ -225,9 +262,9 @@ func (e Engine) TestNewerSchema(t *testing.T) {
 		t.Errorf("a newer schema that this build may use: from %d to %d, want 99 both", from, to)
 	}
 	for version, reason := range map[string]string{
-		"schema_version = 99, oldest_version = 99": "schema version 99 is newer than this build (2) and needs version 99 or later",
-		"schema_version = 2, oldest_version = 3":   "the schema is being migrated from version 2 to 3, which is newer than this build (2)",
-		"schema_version = 1, oldest_version = 1":   "schema version 1 is older than this build needs (2)",
+		"schema_version = 99, oldest_version = 99": "schema version 99 is newer than this build (1) and needs version 99 or later",
+		"schema_version = 1, oldest_version = 2":   "the schema is being migrated from version 1 to 2, which is newer than this build (1)",
+		"schema_version = 0, oldest_version = 0":   "schema version 0 is older than this build needs (1)",
 	} {
 		mustExec(t, db, "UPDATE keyfold_meta SET "+version+" WHERE id = 1")
 		if err := running.Check(t.Context()); !errors.Is(err, keyfold.ErrCheckFailed) || !strings.Contains(err.Error(), reason) {
@@ -236,7 +273,7 @@ func (e Engine) TestNewerSchema(t *testing.T) {
 	}
 	mustExec(t, db, "UPDATE keyfold_meta SET schema_version = 99, oldest_version = 99 WHERE id = 1")
 	_, err := e.Open(t.Context(), dsn)
-	if err == nil || !strings.Contains(err.Error(), "schema version 99 is newer than this build (2)") {
+	if err == nil || !strings.Contains(err.Error(), "schema version 99 is newer than this build (1)") {
 		t.Fatalf("Open of a newer schema: got %v", err)
 	}
 	if after := e.schema(t, dsn); after != before {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyfold/keyfold"
 	"github.com/keyfold/keyfold/store/internal/sqlstore"
+	"github.com/keyfold/keyfold/store/internal/usageblock"
 )
 
 // ErrExplained is what a connection that only explains returns instead of rows.
@@ -115,6 +116,7 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 	middle, hour := at(80*time.Minute), at(time.Hour)
 	from, to, after := at(2*time.Hour), at(3*time.Hour), at(130*time.Minute)
 	outcomes, user := "1", fmt.Sprintf("u%015d", seedKeys+10)
+	block := usageblock.FirstID
 	return map[string]func() error{
 		"KeysAll":        func() error { _, err := q.KeysAll(ctx, middle, middle, "m", 50); return err },
 		"KeysAll, first": func() error { _, err := q.KeysAll(ctx, math.MaxInt64, math.MaxInt64, "", 50); return err },
@@ -134,11 +136,20 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 		"HoursOfKey":     func() error { _, err := q.HoursOfKey(ctx, "k", hour, to); return err },
 		"HoursOfOwner":   func() error { _, err := q.HoursOfOwner(ctx, "owner7", hour, to); return err },
 		"LatestHour":     func() error { _, err := q.LatestHour(ctx, "k", hour, to, outcomes); return err },
-		"EventsAll":      func() error { _, err := q.EventsAll(ctx, hour, to, to, 5, outcomes, 50); return err },
-		"EventsOfKey":    func() error { _, err := q.EventsOfKey(ctx, hour, to, to, 5, "k", outcomes, 50); return err },
-		"EventsOfOwner":  func() error { _, err := q.EventsOfOwner(ctx, hour, to, to, 5, outcomes, "owner7", 50); return err },
-		"NthEvent":       func() error { _, err := q.NthEvent(ctx, to, 50); return err },
-		"DeleteEvents":   func() error { _, err := q.DeleteEvents(ctx, at(time.Minute), at(time.Minute), 5); return err },
+		"UsageBlocks":    func() error { _, err := q.UsageBlocks(ctx, block(hour), block(to), block(to), 4); return err },
+		"NthUsageBlock":  func() error { _, err := q.NthUsageBlock(ctx, block(hour), block(to), 1); return err },
+		"WordsByID": func() error {
+			_, err := q.WordsByID(ctx, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+			return err
+		},
+		"UsageBlockHeads":      func() error { _, err := q.UsageBlockHeads(ctx, block(hour), block(to), 20); return err },
+		"UsageBlocksAscending": func() error { _, err := q.UsageBlocksAscending(ctx, block(hour), block(to), 20); return err },
+		"DeleteUsageBlocks": func() error {
+			_, err := q.DeleteUsageBlocks(ctx, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+			return err
+		},
+		"DeleteUsageBlocksBefore": func() error { _, err := q.DeleteUsageBlocksBefore(ctx, block(at(time.Minute))); return err },
+
 		"NthBatchAt":     func() error { _, err := q.NthBatchAt(ctx, at(time.Minute), 20); return err },
 		"NthHour":        func() error { _, err := q.NthHour(ctx, to, 50); return err },
 		"DeleteHours":    func() error { _, err := q.DeleteHours(ctx, hour, hour, "k"); return err },
@@ -148,7 +159,6 @@ func Queries(ctx context.Context, q sqlstore.Querier, began time.Time) map[strin
 		"KeysByUser":     func() error { _, err := q.KeysByUser(ctx, user, middle, middle, "m", 50); return err },
 		"KeyIDsByUser":   func() error { _, err := q.KeyIDsByUser(ctx, user); return err },
 		"HoursOfUser":    func() error { _, err := q.HoursOfUser(ctx, user, hour, to); return err },
-		"EventsOfUser":   func() error { _, err := q.EventsOfUser(ctx, hour, to, to, 5, outcomes, user, 50); return err },
 		"UserRow":        func() error { _, err := q.UserRow(ctx, user); return err },
 		"UserByUsername": func() error { _, err := q.UserByUsername(ctx, "name10"); return err },
 		"UserByEmail":    func() error { _, err := q.UserByEmail(ctx, "mail10@example.com"); return err },

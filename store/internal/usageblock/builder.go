@@ -471,8 +471,11 @@ func (b *Builder) compact() {
 		numbers []uint32
 		kind    uint32
 	}{
-		{&b.keyDict, b.keys, 0}, {&b.routeDict, b.routes, 0}, {&b.agentDict, b.agents, 0},
-		{&b.ip4, b.addresses, kind4}, {&b.ip6, b.addresses, kind6},
+		{&b.keyDict, b.keys, 0},
+		{&b.routeDict, b.routes, 0},
+		{&b.agentDict, b.agents, 0},
+		{&b.ip4, b.addresses, kind4},
+		{&b.ip6, b.addresses, kind6},
 	} {
 		entries := slices.Clone(column.dict.entries)
 		column.dict.reset()

@@ -9,7 +9,7 @@ type Key struct {
 	text   string // of other ids
 }
 
-// noHalf is no number of eight base62 digits.
+// noHalf is greater than every number of eight base62 digits.
 const noHalf = 1<<48 - 1
 
 var noKey = Key{hi: noHalf, lo: noHalf}

@@ -292,7 +292,7 @@ func TestBlocksEndWithTheHourAndWithinTheLimits(t *testing.T) {
 		{"a text that is too long for any block", 2, 0, 2 << 20, []int{1, 1}},
 	} {
 		var got []int
-		err := usageblock.Split(row.n, func(i int) int64 { return begin + int64(i)*row.step }, func(int) int { return row.text },
+		err := usageblock.Split(row.n, usageblock.MaxBody, func(i int) int64 { return begin + int64(i)*row.step }, func(int) int { return row.text },
 			func(from, to int) error {
 				got = append(got, to-from)
 				return nil
