@@ -18,8 +18,8 @@ import (
 	"github.com/keyfold/keyfold/internal/token"
 )
 
-// NewKey is what a key is created with. The zero NewKey is a nameless key
-// without scopes that lives for Options.KeyTTL.
+// NewKey describes a key to create. The zero NewKey creates a key without a name and
+// without scopes that expires after Options.KeyTTL.
 type NewKey struct {
 	Name        string            // at most 128 characters
 	Notes       string            // at most 2 KiB
@@ -29,8 +29,8 @@ type NewKey struct {
 	Scopes      []string          // at most 64, each at most 128 bytes
 	Networks    []netip.Prefix    // at most 64
 	Metadata    map[string]string // at most 32 entries, 4 KiB as JSON
-	TTL         time.Duration     // zero = Options.KeyTTL; [Never] = no end
-	ExpiresAt   time.Time         // instead of TTL: an exact time to come, up to the year 9999
+	TTL         time.Duration     // zero = Options.KeyTTL; [Never] = does not expire
+	ExpiresAt   time.Time         // instead of TTL: an exact time in the future, up to the year 9999
 	IdleTimeout time.Duration     // zero = none; otherwise at least a minute
 	Environment string            // zero = Options.Environment
 }
@@ -76,7 +76,8 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, Token, error) {
 	return record.Key, token, nil
 }
 
-// unknownUser names the field where the store did not find the user of a new key.
+// unknownUser returns the error of a creation. If the store did not find the user of
+// the new key, the error is about the field "user_id".
 func unknownUser(ctx context.Context, err error) error {
 	if errors.Is(err, ErrNotFound) {
 		return invalid("user_id", "must be the id of an existing user")
@@ -92,7 +93,7 @@ func (s *Service) issue(key Key, now time.Time) (KeyRecord, Token) {
 	return KeyRecord{Key: key, Secret: s.secrets.hash(parts), ActiveAt: now}, Token{text: &text}
 }
 
-// hint is how a token begins. It is made of the public part alone.
+// hint returns the beginning of a token. It contains nothing secret.
 func hint(parts token.Parts) string { return parts.Head + "_" + parts.ID[:4] + "…" }
 
 // keyFields holds the fields of a key that the audit log records, in the form of
@@ -122,10 +123,10 @@ func (s *Service) key(ctx context.Context, id string) (KeyRecord, error) {
 	return record, storeError(ctx, err)
 }
 
-// KeyUpdate changes what a key is labelled with and what it may do. A nil
-// field stays as it is.
+// KeyUpdate changes the fields of a key. A nil field is left unchanged. An empty value
+// removes the old one.
 type KeyUpdate struct {
-	Version     int64 // required: Key.Version as it was read
+	Version     int64 // required: the Key.Version that was read
 	Name        *string
 	Notes       *string
 	OwnerID     *string
@@ -169,7 +170,8 @@ func (s *Service) UpdateKey(ctx context.Context, id string, u KeyUpdate) (Key, e
 	return record.Key, nil
 }
 
-// checkEdit returns the [ErrConflict] that forbids other changes, or nil.
+// checkEdit returns an [ErrConflict] if the state of the key forbids an update, a
+// disabling or an enabling.
 func (k *Key) checkEdit() error {
 	if !k.RevokedAt.IsZero() {
 		return conflict("revoked_at", "key %s is revoked", k.ID)
@@ -208,10 +210,10 @@ type KeyQuery struct {
 	UserID  Filter
 	Tenant  Filter
 	State   KeyState // empty = any
-	// ExpiringBefore lists the keys whose deadline is still to come and before
-	// that time, soonest first; otherwise the newest key comes first.
+	// ExpiringBefore, if set, lists the keys that expire after now and before that
+	// time, soonest first. Otherwise the newest key comes first.
 	ExpiringBefore time.Time
-	Cursor         string // KeyPage.Next of the page before; empty starts
+	Cursor         string // KeyPage.Next of the previous page; empty = the first page
 	Limit          int    // 1 to 200; zero = 50
 }
 
@@ -220,7 +222,7 @@ type KeyQuery struct {
 // the list at a time.
 type KeyPage struct {
 	Keys []Key
-	Next string // Cursor of the next page; empty when there is none
+	Next string // cursor of the next page; empty on the last page
 }
 
 // Keys returns a page of keys. Errors: [InvalidError], [ErrUnavailable].
@@ -262,10 +264,10 @@ func (s *Service) Keys(ctx context.Context, q KeyQuery) (KeyPage, error) {
 	return page, err
 }
 
-// AllKeys yields every key that matches, in the order of [Service.Keys], which it
-// reads page by page: q.Limit is the length of a page, 200 by default, and q.Cursor
-// is where to start. After an error, which comes with the zero Key, it ends. Errors
-// are those of Service.Keys.
+// AllKeys yields every key that matches the query, in the order of [Service.Keys]. It
+// reads the list in pages of q.Limit keys, 200 by default, and starts at q.Cursor. It
+// ends after the first error, which it yields with the zero Key. Errors are those of
+// Service.Keys.
 func (s *Service) AllKeys(ctx context.Context, q KeyQuery) iter.Seq2[Key, error] {
 	return everyPage(q.Cursor, func(cursor string) ([]Key, string, error) {
 		q.Cursor, q.Limit = cursor, pageLength(q.Limit)
@@ -293,7 +295,8 @@ func (q *KeyQuery) conditions() *keyConditions {
 	return &keyConditions{owner: q.OwnerID, user: q.UserID, tenant: q.Tenant}
 }
 
-// scan picks the index that leads; matches decides the rest.
+// scan returns the scan over the most selective index. The caller filters its rows with
+// matches.
 func (q *KeyQuery) scan(now time.Time) KeyScan {
 	if !q.ExpiringBefore.IsZero() {
 		return KeyScan{Index: KeysExpiring, From: now.Add(time.Millisecond), To: q.ExpiringBefore}
@@ -301,7 +304,7 @@ func (q *KeyQuery) scan(now time.Time) KeyScan {
 	return q.conditions().scan()
 }
 
-// leadsAlone reports whether the index decides everything.
+// leadsAlone reports whether every row of the scan matches the query.
 func (q *KeyQuery) leadsAlone() bool {
 	filters := 0
 	for _, set := range []bool{q.OwnerID.set, q.UserID.set, q.Tenant.set, q.State != "", !q.ExpiringBefore.IsZero()} {
@@ -326,8 +329,8 @@ const (
 	maxMetadata  = 4 << 10 // as JSON
 )
 
-// checkKey refuses a key whose fields break their limits, and cuts its times to
-// the millisecond that is stored.
+// checkKey returns an [InvalidError] for the first field that exceeds its limits. It
+// truncates the idle timeout to the millisecond, as it is stored.
 func checkKey(k *Key, allowedScopes []string) error {
 	if err := checkCharacters("name", k.Name, maxName); err != nil {
 		return err
@@ -384,8 +387,8 @@ func checkMetadata(metadata map[string]string) error {
 	return nil
 }
 
-// deadline turns a time to live or an exact time into an ExpiresAt. Zero and
-// zero mean the fallback; both set is an error, as is a life below 1 ms.
+// deadline returns the ExpiresAt for a time to live or an exact time. If both are zero,
+// the fallback applies. If both are set, it returns an error.
 func deadline(now time.Time, ttl time.Duration, at time.Time, fallback time.Duration) (time.Time, error) {
 	if ttl != 0 && !at.IsZero() {
 		return time.Time{}, invalid("ttl", "must not be set together with expires_at")
@@ -406,8 +409,8 @@ func deadline(now time.Time, ttl time.Duration, at time.Time, fallback time.Dura
 	return now.Add(ttl), nil
 }
 
-// newDeadline is [deadline] for a key that does not exist yet: an end that is
-// past would make a key that cannot be used.
+// newDeadline is [deadline] for a new key. It refuses a time in the past, because such
+// a key could not be used.
 func newDeadline(now time.Time, ttl time.Duration, at time.Time, fallback time.Duration) (time.Time, error) {
 	expires, err := deadline(now, ttl, at, fallback)
 	if err == nil && !expires.IsZero() && !expires.After(now) {
@@ -416,9 +419,9 @@ func newDeadline(now time.Time, ttl time.Duration, at time.Time, fallback time.D
 	return expires, err
 }
 
-// checkScopes checks the scopes of a key. A wildcard in Options.Scopes permits
-// that wildcard and not what it covers: otherwise nothing could be registered
-// that only some keys may hold.
+// checkScopes checks the scopes of a key. A wildcard in Options.Scopes permits that
+// wildcard, not the scopes that it covers. Otherwise Options.Scopes could not permit a
+// wildcard without permitting every scope below it.
 func checkScopes(scopes, allowed []string) error {
 	if len(scopes) > maxScopes {
 		return invalid("scopes", fmt.Sprintf("must contain at most %d scopes", maxScopes))

@@ -11,11 +11,12 @@ import (
 	"github.com/keyfold/keyfold/internal/wire"
 )
 
-// staleTries bounds how often a change that does not depend on a version the
-// caller has seen starts over when another change came between.
+// staleTries is the number of attempts of a change for which the caller gave no version.
+// An attempt fails if another change comes in between.
 const staleTries = 16
 
-// onLatest runs fn on the key as it is now, again when it was stale.
+// onLatest calls fn with the current key. It calls fn again with the newer key if the
+// key changed in the meantime.
 func (s *Service) onLatest(ctx context.Context, id string, fn func(KeyRecord) error) error {
 	for try := 1; ; try++ {
 		record, err := s.key(ctx, id)
@@ -29,11 +30,15 @@ func (s *Service) onLatest(ctx context.Context, id string, fn func(KeyRecord) er
 	}
 }
 
-// RenewOptions says how long a key goes on. The zero value means
-// Options.KeyTTL from now.
+// RenewOptions sets the new expiry time of a key. The zero value means Options.KeyTTL
+// from now.
 type RenewOptions struct {
-	TTL       time.Duration // from now; zero = Options.KeyTTL; [Never] = no end
-	ExpiresAt time.Time     // instead of TTL: an exact time, from 1970 to 9999, which may also be sooner; one that is past ends the key
+	// TTL is the time from now until the key expires. Zero means Options.KeyTTL; with
+	// [Never] the key does not expire.
+	TTL time.Duration
+	// ExpiresAt is an exact expiry time, to use instead of TTL, from 1970 to 9999. It may
+	// be earlier than the old one. A time in the past ends the key.
+	ExpiresAt time.Time
 }
 
 // RenewKey gives a key more time and restarts its idle timeout. A TTL never
@@ -70,12 +75,13 @@ func (s *Service) RenewKey(ctx context.Context, id string, o RenewOptions) (Key,
 	return renewed, err
 }
 
-// replaced reports whether the key has a successor and nothing else ended it.
+// replaced reports whether the key has a successor and was not revoked for another
+// reason.
 func (k *Key) replaced() bool {
 	return k.RotatedTo != "" && (k.RevokedAt.IsZero() || k.RevokedReason == RotatedReason)
 }
 
-// checkRenew returns the [ErrConflict] that forbids to renew the key, or nil.
+// checkRenew returns an [ErrConflict] if the key cannot be renewed.
 func (k *Key) checkRenew() error {
 	switch {
 	case !k.RevokedAt.IsZero() && !k.replaced():
@@ -86,23 +92,24 @@ func (k *Key) checkRenew() error {
 	return nil
 }
 
-// later reports whether deadline a is after b; the zero time is the end of time.
+// later reports whether expiry time a is after b. The zero time means never.
 func later(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.After(b)) }
 
-// RotateOptions says how a key hands over to its successor.
+// RotateOptions sets the overlap of a rotation and the expiry time of the new key. The
+// zero value means an overlap of 24 hours and the expiry time of the old key.
 type RotateOptions struct {
 	// Overlap is how long the old key continues to work next to the new one, at most
 	// Options.MaxOverlap. Zero = 24 hours. With [NoOverlap] the old key is revoked in
 	// the same step, with the reason [RotatedReason].
 	Overlap time.Duration
-	// TTL and ExpiresAt give the new key another deadline than the old one
-	// has; at most one of them, and an exact time has to be to come.
+	// TTL and ExpiresAt set the expiry time of the new key. At most one may be set, and
+	// ExpiresAt must be in the future. By default, the new key expires with the old one.
 	TTL       time.Duration
 	ExpiresAt time.Time
 }
 
-// NoOverlap, as an overlap, revokes the old key at once. Any other overlap ends the
-// old key by a deadline, which a machine with a slow clock reaches later.
+// NoOverlap is the overlap of a rotation that revokes the old key at once. With any other
+// overlap, the old key expires, which happens later on a machine whose clock is slow.
 const NoOverlap = time.Duration(-1)
 
 // RotateKey replaces a key with a new one. The new key has a new id and secret and
@@ -158,8 +165,8 @@ func (s *Service) RotateKey(ctx context.Context, id string, o RotateOptions) (Ke
 	return successor.Key, token, nil
 }
 
-// checkRotate returns the [ErrConflict] that forbids to rotate the key at that time,
-// or nil. A key may be replaced while its user is disabled, as one may be created.
+// checkRotate returns an [ErrConflict] if the key cannot be rotated at that time. A key
+// can be rotated while its user is disabled, as a key can be created then.
 func (k *Key) checkRotate(at time.Time) error {
 	own := *k
 	own.UserDisabled = false
@@ -172,7 +179,7 @@ func (k *Key) checkRotate(at time.Time) error {
 	return nil
 }
 
-// field is the field that puts a key into the state.
+// field returns the JSON name of the field that causes the state.
 func (s KeyState) field() string {
 	switch s {
 	case KeyRevoked:
@@ -196,8 +203,8 @@ func (s *Service) overlap(wanted time.Duration) (time.Duration, error) {
 	return wanted, nil
 }
 
-// daysText writes a duration as adapters read it, in days where there are whole
-// ones: "7d".
+// daysText formats a duration as adapters read it: "7d" for whole days, otherwise the
+// form of [time.Duration.String].
 func daysText(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d >= day && d%day == 0 {
@@ -274,8 +281,8 @@ func (s *Service) DeleteKey(ctx context.Context, id string) error {
 	return storeError(ctx, err)
 }
 
-// KeyFilter names keys for a change in bulk. Keys must match every field that
-// is set, and at least one must be.
+// KeyFilter selects keys for a bulk change. A key must match every field that is set.
+// At least one field must be set.
 type KeyFilter struct {
 	// IDs are at most 1000 key ids; nil for any. A list that is empty but not nil is
 	// refused with an InvalidError, so that it never matches every key of an owner.
@@ -287,7 +294,7 @@ type KeyFilter struct {
 
 const (
 	maxBulkIDs = 1000
-	bulkStep   = 200 // keys per transaction: short enough not to stall verifies, nor to reach its limit on a slow server
+	bulkStep   = 200 // keys per transaction, so that it stays short even on a slow server
 )
 
 // RevokeKeys revokes all keys that match the filter when the call begins, and
@@ -298,8 +305,8 @@ func (s *Service) RevokeKeys(ctx context.Context, filter KeyFilter, reason strin
 	return s.setStates(ctx, filter, RevokeChange, reason)
 }
 
-// DisableKeys disables all keys that match the filter, as [Service.RevokeKeys]
-// revokes them.
+// DisableKeys disables all keys that match the filter, and returns how many it
+// disabled. It works in batches and returns the same errors as [Service.RevokeKeys].
 func (s *Service) DisableKeys(ctx context.Context, filter KeyFilter, reason string) (int, error) {
 	return s.setStates(ctx, filter, DisableChange, reason)
 }
@@ -353,7 +360,7 @@ func (f *KeyFilter) matches(k *Key) bool {
 	return (f.IDs == nil || slices.Contains(f.IDs, k.ID)) && f.conditions().admits(k)
 }
 
-// matching yields the ids of the keys that match, in steps.
+// matching yields the ids of the keys that match, at most bulkStep at a time.
 func (s *Service) matching(ctx context.Context, filter KeyFilter) func(yield func([]string, error) bool) {
 	return func(yield func([]string, error) bool) {
 		if filter.conditions().areNone() {

@@ -28,27 +28,28 @@ func (p OneTimePurpose) life() time.Duration {
 	return verifyLife
 }
 
-// oneTimeSum is what is stored of a token. The purpose is part of it, so that a
-// token for one is nothing for another.
+// oneTimeSum returns the stored hash of a token. It includes the purpose, so that a
+// token for one purpose is invalid for another.
 func oneTimeSum(purpose OneTimePurpose, text string) [sha256.Size]byte {
 	return sha256.Sum256([]byte("kf1t\x00" + purpose.String() + "\x00" + text))
 }
 
-// isOneTime reports whether the text has the shape of a token.
+// isOneTime reports whether the text has the form of a one-time token.
 func isOneTime(text string) bool {
 	body, ok := strings.CutPrefix(text, oneTimePrefix)
 	return ok && len(body) == oneTimeLen && token.IsBase62(body)
 }
 
-// CreateOneTimeToken makes a one-time token for a user, in place of the one that the
-// user may have for the same purpose; give it only to the user, by mail to
-// IssuedOneTimeToken.To. email is the new address for [PurposeChangeEmail] and empty otherwise.
+// CreateOneTimeToken creates a one-time token for a user. It replaces the token that the
+// user may have for the same purpose. Give the token only to the user, by mail to
+// IssuedOneTimeToken.To. email is the new address for [PurposeChangeEmail], and must be
+// empty for other purposes.
 //
-// The token ceases to work when it was used, when it expires, when the user's
-// password changes, while the user's address is another, and while the user is
-// disabled. Errors: [InvalidError], also when the user has no address,
-// [ErrNotFound], [ErrConflict] when the user is disabled or the new address is
-// taken, which tells a user that somebody has it, [ErrUnavailable].
+// The token works once, until it expires or the user's password changes. It does not
+// work while the user is disabled or has a different address. Errors: [InvalidError],
+// also if the user has no address, [ErrNotFound], [ErrConflict] if the user is disabled
+// or the new address is taken, which reveals that another user has it,
+// [ErrUnavailable].
 func (s *Service) CreateOneTimeToken(ctx context.Context, purpose OneTimePurpose, userID, email string) (IssuedOneTimeToken, error) {
 	if purpose.life() == 0 || purpose < PurposeVerifyEmail || purpose > PurposeChangeEmail {
 		return IssuedOneTimeToken{}, invalid("purpose", "must be one of verify_email, reset_password, change_email")
@@ -122,25 +123,25 @@ func (s *Service) ConfirmEmailChange(ctx context.Context, token string, ip netip
 	return s.proveAddress(ctx, PurposeChangeEmail, token, ip)
 }
 
-// ResetOptions says what else happens when a password is reset.
+// ResetOptions are the options of [Service.ResetPassword].
 type ResetOptions struct {
-	// IP is the client's address. It becomes known for the user, as after a log-in,
-	// so that the right password passes from there even while others guess. The
+	// IP is the address of the client. It becomes a known address of the user, as after a
+	// log-in: the correct password is accepted from there even while others guess. The
 	// zero Addr means that the address is unknown.
 	IP netip.Addr
-	// RevokeKeys revokes all keys of the user in the same step, for an account
-	// that may have been in the wrong hands. Where the store has no transactions
-	// they are revoked after that, and an error with a User means that some may
-	// not be: call [Service.RevokeKeys].
+	// RevokeKeys revokes all keys of the user in the same step. Use it if somebody else
+	// may have had access to the account. A store without transactions revokes the keys
+	// afterwards. If ResetPassword then returns a User and an error, some keys may not be
+	// revoked: call [Service.RevokeKeys].
 	RevokeKeys bool
 }
 
-// ResetPassword uses a token for [PurposeResetPassword] up, gives its user the
-// password and returns the user. The user's e-mail address is verified by that, and
-// waits are lifted as [Service.VerifyEmail] does. Errors: [InvalidError] for the
-// password, which leaves the token as it is, and if the Service is bound to a
-// transaction: hashing takes too long to keep one open; as
-// [Service.VerifyEmail]; [ErrRateLimited] when too many passwords are being hashed.
+// ResetPassword uses a token for [PurposeResetPassword], sets the password of its user,
+// and returns the user. It also verifies the user's e-mail address, and ends waits as
+// [Service.VerifyEmail] does. Errors: those of [Service.VerifyEmail]; [InvalidError] if
+// the policy refuses the password, in which case the token remains valid, or if the
+// Service is bound to a transaction, because hashing takes too long to keep one open;
+// [ErrRateLimited] if too many passwords are being hashed.
 func (s *Service) ResetPassword(ctx context.Context, token, password string, o ResetOptions) (User, error) {
 	if s.bound {
 		return User{}, errBoundReset
@@ -179,7 +180,7 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string, o R
 
 var errBoundReset = invalid("Service", "must not be bound to a transaction, because a password is hashed before a transaction begins")
 
-// proveAddress uses a token up that needs nothing but itself.
+// proveAddress uses a token that verifies an address.
 func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, token string, ip netip.Addr) (User, error) {
 	leave, err := s.admitOneTime(ctx, token, ip)
 	if err != nil {
@@ -198,8 +199,7 @@ func (s *Service) proveAddress(ctx context.Context, purpose OneTimePurpose, toke
 	return changed.User, s.proved(ctx, &changed, ip)
 }
 
-// useOneTime uses a token up that was read with its user. The store looks at both
-// again.
+// useOneTime uses a token that was read with its user. The store checks both again.
 func (s *Service) useOneTime(ctx context.Context, record *OneTimeTokenRecord, user *UserRecord, passwordHash string) (UserRecord, error) {
 	now, after := s.now(), user.User
 	after.EmailVerifiedAt = now
@@ -221,7 +221,7 @@ func (s *Service) useOneTime(ctx context.Context, record *OneTimeTokenRecord, us
 	return changed, nil
 }
 
-// admitOneTime takes a place for the use of a token that has the right shape.
+// admitOneTime checks the form of a token and passes the gate for its use.
 func (s *Service) admitOneTime(ctx context.Context, token string, ip netip.Addr) (leave func(), err error) {
 	if !isOneTime(token) {
 		return nil, ErrInvalidOneTimeToken
@@ -229,7 +229,7 @@ func (s *Service) admitOneTime(ctx context.Context, token string, ip netip.Addr)
 	return s.gate.admit(ctx, ip)
 }
 
-// oneTime returns what is stored of a token, and its user.
+// oneTime returns the stored token and its user.
 func (s *Service) oneTime(ctx context.Context, purpose OneTimePurpose, token string) (OneTimeTokenRecord, UserRecord, error) {
 	record, err := s.store.OneTimeToken(ctx, oneTimeSum(purpose, token))
 	if err != nil {
@@ -239,7 +239,7 @@ func (s *Service) oneTime(ctx context.Context, purpose OneTimePurpose, token str
 	return record, user, oneTimeError(ctx, err)
 }
 
-// oneTimeError says no more of a token than that it is not good.
+// oneTimeError hides the reason for which a token is invalid.
 func oneTimeError(ctx context.Context, err error) error {
 	if errors.Is(err, ErrNotFound) {
 		return ErrInvalidOneTimeToken
@@ -247,19 +247,19 @@ func oneTimeError(ctx context.Context, err error) error {
 	return storeError(ctx, err)
 }
 
-// SendPasswordReset mails a token for [PurposeResetPassword] to the user of that
-// name, through Options.Mailer. It answers before anything is looked up, so that
-// neither its answer nor its time tells whether there is such a user; failures
-// after that are logged. ip is the client's address; the zero Addr means that it
-// is unknown. Errors: [InvalidError] without an Options.Mailer or on a Service
-// that is bound to a transaction, [ErrRateLimited] after too many requests from this
-// address, [ErrUnavailable], which is an [ErrRateLimited] too when too many mails are
-// being sent.
+// SendPasswordReset mails a token for [PurposeResetPassword] to the user with that
+// username or address, through Options.Mailer. It returns before it looks up the user,
+// so that neither its result nor its duration reveals whether the user exists. Later
+// failures are logged. ip is the address of the client; the zero Addr means that it is
+// unknown. Errors: [InvalidError] without an Options.Mailer or on a Service that is
+// bound to a transaction, [ErrRateLimited] after too many requests from this address,
+// [ErrUnavailable]. An error is both ErrRateLimited and ErrUnavailable if too many mails
+// are being sent.
 //
-// One user is sent five mails for one purpose, and one more every three hours,
-// whichever client asks and by either name; further requests are answered in the same way
-// and send nothing. Requests from an address where the user logged in before are
-// counted apart, so that strangers cannot use up a user's mails.
+// A user receives at most five mails for one purpose at once, and one more every three
+// hours, whichever client and name the requests come with. Further requests have the
+// same result and send nothing. Requests from a known address of the user are counted
+// separately, so that strangers cannot use up the mails of a user.
 func (s *Service) SendPasswordReset(ctx context.Context, identifier string, ip netip.Addr) error {
 	return s.sendOneTime(ctx, PurposeResetPassword, identifier, ip)
 }
@@ -315,7 +315,7 @@ func (s *Service) sendOneTime(ctx context.Context, purpose OneTimePurpose, name 
 	return nil
 }
 
-// reserveMailFrom counts a mail on the address that asks for it.
+// reserveMailFrom counts a mail for the address that requests it.
 func (s *Service) reserveMailFrom(ctx context.Context, purpose OneTimePurpose, a *attempt) error {
 	if a.from == "" {
 		return nil
@@ -330,8 +330,8 @@ func (s *Service) reserveMailFrom(ctx context.Context, purpose OneTimePurpose, a
 
 const errMailBusy = busy("keyfold: too many mails are being sent")
 
-// mailOneTime looks the user up, makes the token and mails it, unless the user
-// was sent too many. It calls leave before the Mailer, which may take long.
+// mailOneTime looks up the user, creates the token and mails it, unless the user has
+// received too many. It calls leave before it calls the Mailer, which may be slow.
 func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, name string, a *attempt, leave func()) error {
 	user, err := s.userByIdentifier(ctx, name)
 	switch {
@@ -359,7 +359,7 @@ func (s *Service) mailOneTime(ctx context.Context, purpose OneTimePurpose, name 
 	return nil
 }
 
-// reserveMailTo counts a mail to a user, or returns nil when there were too many.
+// reserveMailTo counts a mail to a user. It returns nil if there were too many.
 func (s *Service) reserveMailTo(ctx context.Context, purpose OneTimePurpose, user *UserRecord, a *attempt) ([]ThrottleReservation, error) {
 	now, of := s.now(), purpose.String()+"\x00"+user.ID
 	if a.from != "" {

@@ -1,8 +1,7 @@
 package keyfold
 
-// The records that the Service and its Store exchange. They stand in one file,
-// which refers to errors.go and no other, so that the contract of a Store can be
-// read without the Service.
+// The records that the Service and its Store exchange. This file depends on errors.go
+// only, so that the Store contract can be read without the Service.
 
 import (
 	"context"
@@ -18,16 +17,16 @@ import (
 // Key is an API key without its secret.
 type Key struct {
 	ID          string // 16 base62 characters; public, safe in logs
-	Hint        string // how the token begins, to tell keys apart: "kf_live_8fJ2…"
+	Hint        string // beginning of the token, to recognize the key: "kf_live_8fJ2…"
 	Prefix      string // first part of the token: "kf"
 	Environment string // second part of the token, if any: "live"
 	Name        string
 	Notes       string
-	OwnerID     string         // the program's own id of the owner; opaque to Keyfold
+	OwnerID     string         // id of the owner in the program that uses Keyfold; opaque to Keyfold
 	UserID      string         // the [User] that the key belongs to; empty for none
-	Tenant      string         // a label to list and stop keys by
+	Tenant      string         // a label for listing and revoking keys in bulk
 	Scopes      []string       // "reports:read", see Options.Scopes; empty = none
-	Networks    []netip.Prefix // where the key may be used from; empty = anywhere
+	Networks    []netip.Prefix // addresses that may use the key; empty = all
 	Metadata    map[string]string
 
 	CreatedAt      time.Time
@@ -38,8 +37,8 @@ type Key struct {
 	DisabledReason string
 	RevokedAt      time.Time // zero = not revoked; final otherwise
 	RevokedReason  string
-	// UserDisabled is true while the user of the key is disabled, or no longer exists.
-	// It is read with the key and cannot be set: see [Service.DisableUser].
+	// UserDisabled is true while the user of the key is disabled or does not exist. It
+	// is read with the key and cannot be set: see [Service.DisableUser].
 	UserDisabled bool
 
 	LineageID   string // id of the first key of a chain of rotations; its own id for that one
@@ -54,8 +53,8 @@ type Key struct {
 // KeyState is the state of a key at a point in time.
 type KeyState string
 
-// The states of a key. The first that applies is the state, in this order, which
-// is that of the outcomes of [Service.Verify].
+// The states of a key. If several apply, the first one in this list is the state.
+// [Service.Verify] checks them in the same order.
 const (
 	KeyRevoked      KeyState = "revoked"
 	KeyDisabled     KeyState = "disabled"
@@ -64,8 +63,8 @@ const (
 	KeyActive       KeyState = "active"
 )
 
-// State returns the key's state at that time. It does not tell idleness: that
-// depends on uses which may not have been written yet.
+// State returns the state of the key at that time. It does not take the idle timeout
+// into account, because recent uses may not be stored yet.
 func (k *Key) State(at time.Time) KeyState {
 	switch {
 	case !k.RevokedAt.IsZero():
@@ -80,20 +79,20 @@ func (k *Key) State(at time.Time) KeyState {
 	return KeyActive
 }
 
-// SecretHash is what is stored in place of a secret.
+// SecretHash is the stored hash of a secret.
 type SecretHash struct {
 	Alg      string   // "kf2": SHA-256; "kf2h": HMAC-SHA-256 under a pepper
 	PepperID string   // names the pepper; empty without one
 	Sum      [32]byte // the hash itself
 }
 
-// KeyRecord is a key as it is stored.
+// KeyRecord is a stored key.
 type KeyRecord struct {
 	Key
-	// Secret never leaves the process in any answer.
+	// Secret must never appear in a response.
 	Secret SecretHash
-	// ActiveAt is the time from which idleness counts when there is no later
-	// use: creation, the last renewal or the last enabling.
+	// ActiveAt is the start of the idle timeout if the key was not used since: the time
+	// of the creation, the last renewal or the last enabling.
 	ActiveAt time.Time
 }
 
@@ -125,7 +124,7 @@ type VerifyRecord struct {
 // NoDeadline is the ExpiresAt of a [VerifyRecord] whose key never expires.
 const NoDeadline = int64(1<<63 - 1)
 
-// KeyIndex names the column that leads a scan over keys.
+// KeyIndex selects the index of a scan over keys.
 type KeyIndex uint8
 
 // The scans over keys. All but the last are newest first, by (CreatedAt, ID).
@@ -143,13 +142,14 @@ type KeyScan struct {
 	Value string
 	// From and To bound ExpiresAt for KeysExpiring and are ignored otherwise.
 	From, To time.Time
-	// After is where the page before ended; the zero Position starts.
+	// After is the position of the last row of the previous page. The zero Position
+	// starts at the beginning.
 	After Position
-	// Limit is the greatest number of rows, at least 1.
+	// Limit is the maximum number of rows, at least 1.
 	Limit int
 }
 
-// Position is a place in an ordered scan: the row that was read last.
+// Position is the position of a row in an ordered scan.
 type Position struct {
 	At time.Time
 	ID string
@@ -158,8 +158,8 @@ type Position struct {
 // StateChange is one of the unconditional changes of a key's state.
 type StateChange uint8
 
-// The state changes. Each is guarded by the state alone, never by a version:
-// a versioned revoke could lose to a stream of edits.
+// The state changes. A change depends on the state of the key only, never on a version.
+// Otherwise, frequent edits could keep a key from being revoked.
 const (
 	RevokeChange  StateChange = iota + 1 // applies where the key is not revoked
 	DisableChange                        // applies where it is neither revoked nor disabled
@@ -170,32 +170,32 @@ const (
 type Rotation struct {
 	OldID      string
 	OldVersion int64 // as read
-	// OldEnd is the old key's new ExpiresAt. The zero time means that there is no
-	// overlap: the old key ends by its state, which every clock agrees on.
+	// OldEnd is the new ExpiresAt of the old key. The zero time means that there is no
+	// overlap: the old key is revoked, which does not depend on clocks.
 	OldEnd time.Time
 	New    KeyRecord
 }
 
-// RotatedReason is the RevokedReason of a key that was rotated without an
-// overlap.
+// RotatedReason is the RevokedReason of a key that was rotated without an overlap.
 const RotatedReason = "rotated"
 
-// MaxFeedTargets is the number of keys in one state change above which the
-// feed says "anything may have changed" instead of naming each.
+// MaxFeedTargets is the maximum number of keys that one state change names in the feed.
+// A larger change writes one feed row without a target, after which processes evict all
+// keys.
 const MaxFeedTargets = 100
 
-// rehash is the move of one key to the pepper of new keys.
+// rehash replaces the hash of one key by a hash with the current pepper.
 type rehash struct {
 	keyID    string
 	old, new SecretHash
 }
 
-// User is a person or a program that can log in and can own keys. Programs that
-// have users of their own do not need it: they set [Key.OwnerID] instead.
+// User is a person or a program that can log in and own keys. Programs that manage
+// their users themselves do not need it: they set [Key.OwnerID] instead.
 type User struct {
 	ID                string // 16 base62 characters; public, safe in logs
-	Username          string // as it is shown; empty for none
-	Email             string // as it is shown; empty for none
+	Username          string // display form; empty = none
+	Email             string // display form; empty = none
 	EmailVerifiedAt   time.Time
 	HasPassword       bool
 	PasswordChangedAt time.Time
@@ -215,8 +215,8 @@ const (
 	UserDisabled UserState = "disabled"
 )
 
-// State returns the state of the user at that time. No state of a user depends on
-// the time yet; [Key.State] has the same form.
+// State returns the state of the user at that time. It has the form of [Key.State],
+// although no state of a user depends on the time.
 func (u *User) State(time.Time) UserState {
 	if !u.DisabledAt.IsZero() {
 		return UserDisabled
@@ -224,42 +224,41 @@ func (u *User) State(time.Time) UserState {
 	return UserActive
 }
 
-// UserRecord is a user as it is stored. HasPassword must be whether there is a
-// PasswordHash, whatever is given.
+// UserRecord is a stored user. A store must set HasPassword according to PasswordHash,
+// and ignore the given value.
 type UserRecord struct {
 	User
-	// UsernameKey and EmailKey are what is compared: the canonical form, or "-"
-	// and the id where there is none. Each is unique among all users.
+	// UsernameKey and EmailKey are the comparison keys: the canonical form of the name,
+	// or "-" followed by the user id if there is no name. Each is unique among users.
 	UsernameKey string
 	EmailKey    string
-	// PasswordHash is a PHC string, empty without a password. It never leaves
-	// the process in any answer.
+	// PasswordHash is a PHC string, or empty without a password. It must never appear in
+	// a response.
 	PasswordHash string
-	// PasswordVersion is raised by every change of the password.
+	// PasswordVersion increases by one with every change of the password.
 	PasswordVersion int64
 }
 
-// AnyPassword, as the version that [UserStore] is given for a new password, replaces
-// whatever password there is.
+// AnyPassword is the version to pass to [UserStore] for replacing any current password.
 const AnyPassword = int64(-1)
 
 // UserScan asks for one page of users, newest first by (CreatedAt, ID).
 type UserScan struct {
-	After Position // where the page before ended; the zero Position starts
-	Limit int      // the greatest number of rows, at least 1
+	After Position // position of the last user of the previous page; zero = start
+	Limit int      // maximum number of rows, at least 1
 }
 
-// OneTimePurpose is what a one-time token is good for. Its number is stored.
+// OneTimePurpose is the purpose of a one-time token. Its number is stored.
 type OneTimePurpose uint8
 
 // The purposes of one-time tokens.
 const (
-	PurposeVerifyEmail   OneTimePurpose = 1 // proves that the user reads mail to their address; 24 hours
-	PurposeResetPassword OneTimePurpose = 2 // sets a password without the old one; 15 minutes
-	PurposeChangeEmail   OneTimePurpose = 3 // proves another address and makes it the user's; 24 hours
+	PurposeVerifyEmail   OneTimePurpose = 1 // verifies the address of the user; valid for 24 hours
+	PurposeResetPassword OneTimePurpose = 2 // sets a password without the old one; valid for 15 minutes
+	PurposeChangeEmail   OneTimePurpose = 3 // verifies a new address and sets it; valid for 24 hours
 )
 
-// String returns the stable text of the purpose: "verify_email".
+// String returns the text of the purpose, such as "verify_email". It will not change.
 func (p OneTimePurpose) String() string {
 	switch p {
 	case PurposeVerifyEmail:
@@ -272,8 +271,8 @@ func (p OneTimePurpose) String() string {
 	return fmt.Sprintf("purpose_%d", uint8(p))
 }
 
-// ParseOneTimePurpose returns the purpose of that text, or an [InvalidError]
-// for the field "purpose".
+// ParseOneTimePurpose returns the purpose with that text, or an [InvalidError] for the
+// field "purpose".
 func ParseOneTimePurpose(text string) (OneTimePurpose, error) {
 	for _, p := range []OneTimePurpose{PurposeVerifyEmail, PurposeResetPassword, PurposeChangeEmail} {
 		if p.String() == text {
@@ -283,27 +282,28 @@ func ParseOneTimePurpose(text string) (OneTimePurpose, error) {
 	return 0, invalid("purpose", "must be one of verify_email, reset_password, change_email")
 }
 
-// OneTimeTokenRecord is a one-time token as it is stored.
+// OneTimeTokenRecord is a stored one-time token.
 type OneTimeTokenRecord struct {
-	Sum     [32]byte // of the token and its purpose; the token itself is not kept
+	Sum     [32]byte // hash of the token and its purpose; the token itself is not stored
 	Purpose OneTimePurpose
 	UserID  string
-	// PasswordVersion and EmailKey are the user's when the token was made. A
-	// user who has another since cannot use it.
+	// PasswordVersion and EmailKey are those of the user when the token was created. The
+	// token is invalid once the user has others.
 	PasswordVersion int64
 	EmailKey        string
-	// NewEmail and NewEmailKey are what ChangeEmail changes to, empty otherwise.
+	// NewEmail and NewEmailKey are the new address for PurposeChangeEmail. They are empty
+	// for other purposes.
 	NewEmail    string
 	NewEmailKey string
 	CreatedAt   time.Time
 	ExpiresAt   time.Time // exclusive
 }
 
-// OneTimeTokenUse is what a one-time token is used for.
+// OneTimeTokenUse describes one use of a one-time token.
 type OneTimeTokenUse struct {
 	Sum          [32]byte
 	Purpose      OneTimePurpose
-	PasswordHash string // of the new password, for ResetPassword
+	PasswordHash string // of the new password, for PurposeResetPassword
 }
 
 // UsageEvent is one verify. Every verify whose secret was right leaves one. Of
@@ -381,7 +381,7 @@ type EventPosition struct {
 // change row for the feed, and one audit row.
 type Mutation struct {
 	At        time.Time
-	Actor     string     // who, as told by [WithActor]; empty if unknown
+	Actor     string     // the name from [WithActor]; empty = unknown
 	IP        netip.Addr // the IP address of the actor, without a zone; the zero Addr when unknown
 	Action    string     // "key.create", "key.revoke", …
 	Target    string     // the id of what changed
@@ -390,8 +390,8 @@ type Mutation struct {
 	RequestID string     // the host's id of the request; empty when unknown
 }
 
-// The changes of users that keys depend on. Other actions on users, such as a
-// new password, leave their keys as they are.
+// The changes of users that affect their keys. Other changes, such as a new password, do
+// not.
 const (
 	actionUserDisable = "user.disable"
 	actionUserEnable  = "user.enable"
@@ -404,8 +404,8 @@ type Change struct {
 	Seq    int64
 	At     time.Time
 	Action string
-	// Target is the id of the key, or of the user where Action begins with
-	// "user."; empty: anything may have changed.
+	// Target is the id of the key, or of the user if Action begins with "user.". If it is
+	// empty, anything may have changed.
 	Target string
 }
 
@@ -420,25 +420,25 @@ type AuditEntry struct {
 // AuditScan asks for one page of the audit log, newest first by Seq.
 type AuditScan struct {
 	Target   string // the id of what changed; empty for all
-	AfterSeq int64  // the last Seq of the page before; 0 starts
+	AfterSeq int64  // the last Seq of the previous page; 0 = start
 	Limit    int
 }
 
-// Actor is who changes something, for the audit log.
+// Actor identifies the person or program that makes a change, for the audit log.
 type Actor struct {
-	Name      string     // "admin", "user 42"; the host's own words
+	Name      string     // such as "admin" or "user 42"; chosen by the program
 	IP        netip.Addr // the IP address it came from; the zero Addr when unknown
 	RequestID string     // the host's id of the request
 }
 
 type actorKey struct{}
 
-// maxActorField bounds each field of an Actor in the audit log, in bytes.
+// maxActorField is the maximum length of each field of an Actor, in bytes.
 const maxActorField = 256
 
-// WithActor returns a context whose changes are written to the audit log under
-// that name. Each text is cut at 256 bytes, and what is not plain UTF-8 text
-// is left out: an audit row never fails for the sake of its decoration.
+// WithActor returns a context whose changes are recorded in the audit log with that
+// actor. Each text is cut at 256 bytes, and characters that are not plain UTF-8 text are
+// removed, so that a bad name never makes a change fail.
 func WithActor(ctx context.Context, actor Actor) context.Context {
 	return context.WithValue(ctx, actorKey{}, Actor{
 		Name: text.Plain(actor.Name, maxActorField), IP: actor.IP.Unmap().WithZone(""), RequestID: text.Plain(actor.RequestID, maxActorField),
@@ -449,8 +449,8 @@ func WithActor(ctx context.Context, actor Actor) context.Context {
 // names in the JSON of that record.
 type fieldsOf = map[string]any
 
-// newMutation describes one change by the [Actor] of ctx. If it has fields both
-// before and after the change, it keeps only those that differ.
+// newMutation describes one change by the [Actor] of ctx. If fields are given for both
+// before and after the change, it keeps only the fields that differ.
 func newMutation(ctx context.Context, at time.Time, action, target string, before, after fieldsOf) Mutation {
 	actor, _ := ctx.Value(actorKey{}).(Actor)
 	m := Mutation{At: at, Actor: actor.Name, IP: actor.IP, RequestID: actor.RequestID, Action: action, Target: target}

@@ -390,17 +390,17 @@ type ThrottleStore interface {
 type Throttle struct {
 	Name         string
 	Attempts     int64
-	BlockedUntil time.Time // zero: the throttle never blocked an attempt
+	BlockedUntil time.Time // zero = the throttle has not blocked an attempt
 	ExpiresAt    time.Time // exclusive; an expired throttle counts as absent
 }
 
-// blocks reports whether no attempt may be made at that time.
+// blocks reports whether the throttle refuses attempts at that time.
 func (t *Throttle) blocks(at time.Time) bool {
 	return t.BlockedUntil.After(at) && t.ExpiresAt.After(at)
 }
 
-// ThrottleRule says how many attempts may be made at once and how long the next
-// ones have to wait. There are two kinds of rules. If RefillInterval is zero, the
+// ThrottleRule limits attempts: it sets how many may be made at once and how long later
+// ones must wait. There are two kinds of rules. If RefillInterval is zero, the
 // wait after Burst attempts is InitialDelay, and doubles with each further attempt
 // up to MaxDelay; the count starts again when ResetAfter has passed since the first
 // attempt. If RefillInterval is set, the throttle is a bucket of Burst attempts that
@@ -446,8 +446,8 @@ func (r ThrottleRule) emptyUntil(t Throttle) time.Time {
 	return t.ExpiresAt.Add(-time.Duration(max(r.Burst, 1)-1) * r.RefillInterval)
 }
 
-// Refund returns the throttle as if one attempt had not been made. It does not
-// block: the attempt could not have been made if it had.
+// Refund returns the throttle with one attempt less. The result does not block, because
+// a throttle that blocked would have refused the attempt.
 func (r ThrottleRule) Refund(t Throttle) Throttle {
 	t.Attempts, t.BlockedUntil = max(0, t.Attempts-1), time.Time{}
 	if r.RefillInterval > 0 {
@@ -456,15 +456,15 @@ func (r ThrottleRule) Refund(t Throttle) Throttle {
 	return t
 }
 
-// longest returns the longest wait that the rule imposes.
+// longest returns the longest wait of the rule.
 func (r ThrottleRule) longest() time.Duration { return max(r.MaxDelay, r.RefillInterval) }
 
-// life returns how long a throttle lasts at most from its latest attempt on.
+// life returns the longest time from the latest attempt until the throttle expires.
 func (r ThrottleRule) life() time.Duration {
 	return max(r.ResetAfter, time.Duration(r.Burst)*r.RefillInterval)
 }
 
-// ThrottleReservation is a throttle that an attempt is counted on, with its rule.
+// ThrottleReservation names a throttle that counts an attempt, and its rule.
 type ThrottleReservation struct {
 	Name string
 	Rule ThrottleRule

@@ -12,23 +12,23 @@ import (
 	"github.com/keyfold/keyfold/internal/token"
 )
 
-// NewUser is what a user is created with. It needs a username or an e-mail
-// address. Printing, logging or encoding it hides the password, except in an
-// unexported field of another struct, where fmt calls no methods.
+// NewUser describes a user to create. A username or an e-mail address is required.
+// Printing, logging or encoding a NewUser hides the password, except in an unexported
+// field of another struct, because fmt calls no methods there.
 type NewUser struct {
-	// Username is 1 to 64 letters, digits, ".", "_" and "-" of any script, or of
-	// one script with [Options.SingleScriptUsernames]. Names that differ only in
-	// case or width are one name: they are compared with full case folding, in
-	// NFKC. The case is kept for display (RFC 8265, UsernameCasePreserved).
+	// Username has 1 to 64 letters, digits, ".", "_" and "-" of any script, or of one
+	// script with [Options.SingleScriptUsernames]. Names that differ only in case or
+	// width are the same name: they are compared in NFKC with full case folding. The
+	// case is kept for display (RFC 8265, UsernameCasePreserved).
 	Username string
-	// Email is an address of at most 254 bytes (RFC 5321 section 4.5.3.1.3 less
-	// the brackets). It counts as not verified.
+	// Email is an address of at most 254 bytes (RFC 5321 section 4.5.3.1.3, without the
+	// angle brackets). It is not verified.
 	Email string
-	// Password has to pass Options.PasswordPolicy. Empty: the user cannot log in
-	// until one is set.
+	// Password must pass Options.PasswordPolicy. If it is empty, the user cannot log in
+	// until a password is set.
 	Password string
-	// HashedPassword is the password inside a transaction, in place of Password:
-	// see [Service.HashPassword]. Zero = none.
+	// HashedPassword replaces Password inside a transaction: see [Service.HashPassword].
+	// The zero value means none.
 	HashedPassword HashedPassword
 }
 
@@ -75,7 +75,7 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
 	return record.User, nil
 }
 
-// setUsername sets the name, and what it is compared by.
+// setUsername sets the name and its comparison key.
 func (u *UserRecord) setUsername(name string) error {
 	u.Username, u.UsernameKey = "", "-"+u.ID
 	if name != "" {
@@ -87,7 +87,7 @@ func (u *UserRecord) setUsername(name string) error {
 	return nil
 }
 
-// checkedEmail returns an address as it is shown and as it is compared.
+// checkedEmail returns the display form and the comparison key of an address.
 func checkedEmail(address string) (display, key string, err error) {
 	display, key, ok := identifier.Email(address)
 	if !ok {
@@ -96,8 +96,8 @@ func checkedEmail(address string) (display, key string, err error) {
 	return display, key, err
 }
 
-// checkScript refuses a new username of several scripts, if an option says so.
-// Names that exist already are not asked about, so their users can still log in.
+// checkScript refuses a new username that mixes scripts, if SingleScriptUsernames is
+// set. Existing names are not checked, so that their users can still log in.
 func (s *Service) checkScript(u *User) error {
 	if s.opts.SingleScriptUsernames && !identifier.HasOneScript(u.Username) {
 		return invalid("username", identifier.OneScriptRule)
@@ -105,7 +105,7 @@ func (s *Service) checkScript(u *User) error {
 	return nil
 }
 
-// setEmail sets the address, which is not verified yet, and what it is compared by.
+// setEmail sets the address and its comparison key. A different address is not verified.
 func (u *UserRecord) setEmail(address string) (err error) {
 	key := u.EmailKey
 	u.Email, u.EmailKey = "", "-"+u.ID
@@ -127,10 +127,10 @@ func (s *Service) newPassword(ctx context.Context, password string, of *User) (s
 	return hashed.made.phc, nil
 }
 
-// CheckPassword tells whether a user could have that password, by
-// Options.PasswordPolicy: nil, or an [InvalidError] with all that is wrong with
-// it. names are what the user is called, username and address, where there are
-// any. Nothing is stored or hashed, so a form may ask while somebody types.
+// CheckPassword checks a password against Options.PasswordPolicy. It returns an
+// [InvalidError] with everything that is wrong with the password, or nil. names are the
+// username and the e-mail address of the user, if any. CheckPassword stores and hashes
+// nothing, so a form can call it while the user types.
 func (s *Service) CheckPassword(password string, names ...string) error {
 	return s.opts.PasswordPolicy.check(password, names...)
 }
@@ -147,8 +147,8 @@ func (s *Service) CheckPassword(password string, names ...string) error {
 //		…
 //	})
 //
-// names are the username and the e-mail address of the user, where there are any,
-// because the policy refuses passwords that contain them. Outside of a
+// names are the username and the e-mail address of the user, if any, because the policy
+// refuses passwords that contain them. Outside of a
 // transaction, [Service.CreateUser] and [Service.SetPassword] do both steps.
 //
 // Errors: [InvalidError] with everything that is wrong with the password, or if the
@@ -169,15 +169,16 @@ func (s *Service) HashPassword(ctx context.Context, chosen string, names ...stri
 	return HashedPassword{&hashedPassword{phc, names}}, nil
 }
 
-// errHashFirst refuses to wait for a slot and to hash while a transaction is open:
-// on SQLite every other write would wait as well.
+// errHashFirst is the error of hashing a password while a transaction is open. On SQLite,
+// every other write would wait for it.
 var errHashFirst = invalid("password", "must be hashed before the transaction begins: call HashPassword on the Service that is not bound "+
 	"to the transaction, then pass the result as NewUser.HashedPassword or to SetHashedPassword")
 
-// errNotHashed refuses the zero HashedPassword where a password is needed.
+// errNotHashed is the error for a zero HashedPassword where a password is required.
 var errNotHashed = invalid("password", "must be the result of Service.HashPassword")
 
-// taken says which of a user's names made a conflict, where that can be told.
+// taken returns the error of a change. For an [ErrConflict], it finds out which name of
+// the user is taken, if it can.
 func (s *Service) taken(ctx context.Context, u *UserRecord, err error) error {
 	if !errors.Is(err, ErrConflict) {
 		return storeError(ctx, err)
@@ -227,17 +228,17 @@ func (s *Service) userByIdentifier(ctx context.Context, name string) (UserRecord
 	return record, storeError(ctx, err)
 }
 
-// UserUpdate changes how a user is called. A nil field stays as it is; an
-// empty one is taken away.
+// UserUpdate changes the username or the e-mail address of a user. A nil field is left
+// unchanged. An empty value removes the old one.
 type UserUpdate struct {
-	Version  int64 // required: User.Version as it was read
+	Version  int64 // required: the User.Version that was read
 	Username *string
-	Email    *string // another address counts as not verified; see [PurposeChangeEmail]
+	Email    *string // a different address is not verified; see [PurposeChangeEmail]
 }
 
 // UpdateUser changes a user, unless the user has been changed since u.Version was
-// read. Errors: [InvalidError], also if neither a username nor an address would be
-// left, [ErrNotFound], [ErrStale], [ErrConflict] if a name is taken,
+// read. Errors: [InvalidError], also if the user would have neither a username nor an
+// address, [ErrNotFound], [ErrStale], [ErrConflict] if a name is taken,
 // [ErrUnavailable].
 func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User, error) {
 	if u.Version < 1 {
@@ -282,7 +283,8 @@ func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User
 	return record.User, nil
 }
 
-// check refuses names that no user can have, before the store is asked.
+// check returns an [InvalidError] for names that no user can have, before the store is
+// queried.
 func (u *UserUpdate) check(id string) error {
 	wanted := UserRecord{User: User{ID: id}}
 	if u.Username != nil {
@@ -296,10 +298,9 @@ func (u *UserUpdate) check(id string) error {
 	return nil
 }
 
-// SetPassword gives a user another password, whatever the old one is. It is for
-// administrators; [Service.ChangePassword] asks the user for the old one.
-// Existing one-time tokens stop working; keys continue to work. The waits that failed
-// log-ins have put on the user are lifted. Errors: [InvalidError], also if the
+// SetPassword replaces the password of a user without the old one. It is for
+// administrators; [Service.ChangePassword] requires the old password. The user's one-time
+// tokens stop working, and keys continue to work. Waits caused by failed log-ins end. Errors: [InvalidError], also if the
 // Service is bound to a transaction: use [Service.SetHashedPassword] there;
 // [ErrNotFound], [ErrRateLimited] when too many passwords are being hashed,
 // [ErrUnavailable].
@@ -317,7 +318,7 @@ func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 	return s.setPassword(ctx, &record, password, AnyPassword)
 }
 
-// setPassword replaces the password of that version.
+// setPassword hashes and stores a password, if the current one has the given version.
 func (s *Service) setPassword(ctx context.Context, user *UserRecord, password string, version int64) error {
 	hash, err := s.newPassword(ctx, password, &user.User)
 	if err != nil {
@@ -345,7 +346,7 @@ func (s *Service) SetHashedPassword(ctx context.Context, id string, hashed Hashe
 	return s.storePassword(ctx, &record, hash, AnyPassword)
 }
 
-// storePassword replaces the password of that version by one that is hashed.
+// storePassword stores a hashed password, if the current one has the given version.
 func (s *Service) storePassword(ctx context.Context, user *UserRecord, hash string, version int64) error {
 	m := newMutation(ctx, s.now(), "user.set_password", user.ID, fieldsOf{}, fieldsOf{})
 	if err := s.store.SetPassword(ctx, user.ID, hash, version, m); err != nil {
@@ -354,13 +355,13 @@ func (s *Service) storePassword(ctx context.Context, user *UserRecord, hash stri
 	return s.proved(ctx, user, netip.Addr{})
 }
 
-// ChangePassword gives a user another password if the old one is right. It is for
-// a form of a user who is logged in. Attempts are counted as those of log-ins are,
-// so that the old password cannot be guessed here either. They have a count of
-// their own: strangers who fail to log in keep no user from changing the password.
-// Of several calls at once with the same old password, one succeeds. The others, and
-// a call during which [Service.SetPassword] replaces the password, end with
-// [ErrInvalidCredentials].
+// ChangePassword replaces the password of a user if the old one is correct. It is for
+// a form that logged-in users fill in. Attempts are limited as log-ins are, so that the
+// old password cannot be guessed. They are counted separately from log-ins, so that
+// failed log-ins of strangers do not prevent a user from changing the password. Of
+// concurrent calls with the same old password, one succeeds. The others return
+// [ErrInvalidCredentials], as does a call during which [Service.SetPassword] replaces
+// the password.
 //
 // Errors: [InvalidError] for the new password, [ErrNotFound], [ErrInvalidCredentials] when the old password is
 // incorrect or the user is disabled, [ErrRateLimited] after too many attempts, and
@@ -399,18 +400,18 @@ func userFields(u *User) fieldsOf {
 // UserQuery asks for a page of users, newest first. Every field that is set
 // must match.
 type UserQuery struct {
-	Username Filter    // exact, but for what [NewUser] says of names
-	Email    Filter    // exact, in the same sense
+	Username Filter    // one name, compared as [NewUser] describes
+	Email    Filter    // one address, compared in the same way
 	State    UserState // empty = any
-	Cursor   string    // UserPage.Next of the page before; empty starts
+	Cursor   string    // UserPage.Next of the previous page; empty = the first page
 	Limit    int       // 1 to 200; zero = 50
 }
 
-// UserPage is a page of users. A page may hold fewer users than its limit, even
-// none, and still have a Next, as a [KeyPage] may.
+// UserPage is a page of users. It may contain fewer users than the limit, even none, and
+// still have a Next, as a [KeyPage] may.
 type UserPage struct {
 	Users []User
-	Next  string // Cursor of the next page; empty when there is none
+	Next  string // cursor of the next page; empty on the last page
 }
 
 // Users returns a page of users. Errors: [InvalidError], [ErrUnavailable].
@@ -449,7 +450,7 @@ func (s *Service) Users(ctx context.Context, q UserQuery) (UserPage, error) {
 	return page, err
 }
 
-// AllUsers yields every user that matches, as [Service.AllKeys] does keys.
+// AllUsers yields every user that matches the query, as [Service.AllKeys] yields keys.
 func (s *Service) AllUsers(ctx context.Context, q UserQuery) iter.Seq2[User, error] {
 	return everyPage(q.Cursor, func(cursor string) ([]User, string, error) {
 		q.Cursor, q.Limit = cursor, pageLength(q.Limit)
@@ -458,7 +459,7 @@ func (s *Service) AllUsers(ctx context.Context, q UserQuery) iter.Seq2[User, err
 	})
 }
 
-// namedUser is the page of the one user that has those names, if there is one.
+// namedUser returns the page with the one user who has those names, or an empty page.
 func (s *Service) namedUser(ctx context.Context, q UserQuery) (UserPage, error) {
 	var wanted UserRecord
 	if err := q.Username.check("username", wanted.setUsername); err != nil {
@@ -483,10 +484,10 @@ func (s *Service) namedUser(ctx context.Context, q UserQuery) (UserPage, error) 
 	return UserPage{Users: []User{found.User}}, nil
 }
 
-// UnlockUser lifts the waits that failed log-ins have put on a user, by username
-// and by e-mail address. ip, if valid, is the user's address: it becomes known for
-// the user, as after a log-in, so that the right password passes from there even
-// while others guess. The user does not change. Errors: [InvalidError],
+// UnlockUser ends the waits that failed log-ins caused for a user, by username and by
+// e-mail address. ip, if valid, becomes a known address of the user, as after a log-in:
+// the correct password is accepted from there even while others guess. The user record
+// does not change. Errors: [InvalidError],
 // [ErrNotFound], [ErrUnavailable].
 func (s *Service) UnlockUser(ctx context.Context, id string, ip netip.Addr) error {
 	user, err := s.user(ctx, id)
