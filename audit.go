@@ -44,8 +44,8 @@ func (s *Service) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
 	return page, err
 }
 
-// AllAudit yields every entry of the audit log that matches, as [Service.AllKeys]
-// does keys.
+// AllAudit yields every entry of the audit log that matches the query, as
+// [Service.AllKeys] yields keys.
 func (s *Service) AllAudit(ctx context.Context, q AuditQuery) iter.Seq2[AuditEntry, error] {
 	return everyPage(q.Cursor, func(cursor string) ([]AuditEntry, string, error) {
 		q.Cursor, q.Limit = cursor, pageLength(q.Limit)

@@ -55,8 +55,7 @@ const (
 	feedRetention = 24 * time.Hour
 )
 
-// janitor deletes what has outlived its use, once an hour. All processes do it,
-// at times of their own; what one has deleted the next does not find.
+// janitor deletes expired rows once an hour. Every process does so, at its own times.
 type janitor struct {
 	store Store
 	opts  *Options
@@ -78,7 +77,7 @@ func (j janitor) run(ctx context.Context) {
 	}
 }
 
-// tidy deletes what the options do not keep.
+// tidy deletes the rows that are older than the options allow.
 func (j janitor) tidy(ctx context.Context, now time.Time) error {
 	if _, err := inSteps(ctx, j.store.PruneChanges, now.Add(-feedRetention)); err != nil {
 		return err
@@ -102,8 +101,8 @@ func (j janitor) tidy(ctx context.Context, now time.Time) error {
 // pruneFunc is one of the Prune methods of a Store.
 type pruneFunc func(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
 
-// inSteps prunes as long as there is more to delete, and returns how many rows
-// were deleted.
+// inSteps calls prune until there is nothing more to delete, and returns the number of
+// deleted rows.
 func inSteps(ctx context.Context, prune pruneFunc, before time.Time) (total int, err error) {
 	for {
 		deleted, more, err := prune(ctx, before, pruneStep)
@@ -122,8 +121,8 @@ const (
 	mailGrace   = time.Second // for a Mailer to return when its context is done
 )
 
-// outbox runs what sends mail, a bounded number at a time, and none after it
-// was closed.
+// outbox sends mail in the background. It limits the number of mails at a time, and sends
+// none after it was closed.
 type outbox struct {
 	mu     sync.Mutex
 	group  sync.WaitGroup
@@ -140,8 +139,8 @@ func newOutbox(log *slog.Logger) *outbox {
 	return o
 }
 
-// take takes a place for a mail, before it costs a store call. It reports false
-// when there is none. Each place is used by send or given back.
+// take reserves a place for a mail before the store is called. It returns false if all
+// places are taken. The caller must use the place with send, or give it back.
 func (o *outbox) take() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -160,8 +159,8 @@ func (o *outbox) giveBack() {
 	o.group.Done()
 }
 
-// send runs fn in the background, in a place that was taken. A panic of the
-// host's Mailer does not end the host.
+// send runs fn in the background, in a place from take. It recovers from a panic of the
+// program's Mailer.
 func (o *outbox) send(fn func(context.Context)) {
 	go func() {
 		defer o.giveBack()
@@ -176,8 +175,8 @@ func (o *outbox) send(fn func(context.Context)) {
 	}()
 }
 
-// close lets mails go that are on their way until ctx is done, and then ends
-// them. It does not wait for a Mailer that goes on all the same.
+// close waits for mails that are being sent until ctx is done, and then cancels them. It
+// does not wait for a Mailer that ignores the cancellation.
 func (o *outbox) close(ctx context.Context) {
 	o.mu.Lock()
 	o.closed = true

@@ -17,10 +17,9 @@ import (
 	"github.com/keyfold/keyfold/internal/clock"
 )
 
-// checker runs the check of the database, see [Store.Check], and keeps its last
-// answer. A decision needs an answer of at most the age MaxStaleness. An
-// answer of no stands until a later check passes; while the database does not
-// answer at all, the last answer stands until it is too old.
+// checker runs [Store.Check] and keeps the last result. A decision needs a result that is
+// no older than MaxStaleness. A failed check holds until a later one passes. While the
+// database does not respond, the last result holds until it is too old.
 type checker struct {
 	store Store // outside of every transaction
 	opts  *Options
@@ -33,10 +32,10 @@ type checker struct {
 	remembering sync.Mutex // held to replace last
 }
 
-// checkTimeout bounds a question to the database in the background.
+// checkTimeout limits the time of a check in the background.
 const checkTimeout = 5 * time.Second
 
-// answer is what one check found.
+// answer is the result of one check.
 type answer struct {
 	began clock.Instant
 	err   error // nil, or an ErrCheckFailed
@@ -47,9 +46,9 @@ func newChecker(store Store, opts *Options, clk *clock.Clock) *checker {
 	return &checker{store: store, opts: opts, clock: clk, peppers: newPepperChecks(opts), refuse: func() {}}
 }
 
-// mayDecide returns nil if this process may decide and write now. It asks the
-// database where the last answer is too old, and tx instead of the database if
-// that is not nil: the caller's transaction may hold the only connection.
+// mayDecide returns nil if this process may decide and write now. It checks the database
+// again if the last result is too old. If tx is not nil, it checks through tx, because the
+// caller's transaction may hold the only connection.
 func (c *checker) mayDecide(ctx context.Context, tx Store) error {
 	if last := c.last.Load(); last != nil {
 		lasts := c.opts.MaxStaleness
@@ -68,7 +67,7 @@ func (c *checker) mayDecide(ctx context.Context, tx Store) error {
 	return c.run(bounded)
 }
 
-// run asks the database and keeps the answer.
+// run checks the database and keeps the result.
 func (c *checker) run(ctx context.Context) error {
 	began := c.clock.Read()
 	err := c.ask(ctx, c.store)
@@ -85,8 +84,8 @@ func (c *checker) ask(ctx context.Context, store Store) error {
 	return c.peppers.check(ctx, store, c.clock.Read())
 }
 
-// keep replaces the last answer unless a later check was faster, and logs that
-// this process stops deciding or begins to again.
+// keep stores a result, unless that of a later check is already there. It logs when this
+// process stops or resumes deciding.
 func (c *checker) keep(a *answer) {
 	c.remembering.Lock()
 	defer c.remembering.Unlock()
@@ -108,7 +107,7 @@ func (c *checker) keep(a *answer) {
 	}
 }
 
-// failing reports whether the last answer was no.
+// failing reports whether the last check failed.
 func (c *checker) failing() bool {
 	last := c.last.Load()
 	return last != nil && last.err != nil
@@ -130,11 +129,10 @@ func (c *checker) follow(ctx context.Context) {
 	}
 }
 
-// pepperChecks finds peppers that differ between processes. A pepper with a typo
-// would make keys that no other process accepts, for good:
-// each rehashed key would be lost. So the database holds a check value for each
-// pepper id. The first process that hashes under that id writes it, and a process
-// with another value fails its check.
+// pepperChecks finds peppers that differ between processes. With a mistyped pepper, a
+// process would create and rehash keys that no other process accepts. The database
+// therefore contains a check value for each pepper id. The first process that hashes with
+// the pepper writes it, and a process with a different value fails its check.
 type pepperChecks struct {
 	values map[string]string             // of this process, by the id of the pepper
 	sign   string                        // the id of the pepper that new keys are hashed with
@@ -150,24 +148,24 @@ func newPepperChecks(o *Options) *pepperChecks {
 	return p
 }
 
-// pepperRecheck is how long an agreement is relied on. A check value does not
-// change, unless it is removed by hand or another database is restored.
+// pepperRecheck is the time after which a matching check value is read again. It only
+// changes if somebody removes it or restores another database.
 const pepperRecheck = time.Minute
 
 // pepperSetting is the name of the setting that holds the check value of a pepper.
 func pepperSetting(id string) string { return "pepper." + id }
 
-// pepperCheck returns the check value of a pepper. It says no more about the
-// pepper than the hash of a key does, because it is hashed in the same way. The
-// label is shorter than what keys are hashed as, so it is the hash of none.
+// pepperCheck returns the check value of a pepper. It is hashed in the same way as keys
+// are, so it reveals no more about the pepper than the hash of a key. It cannot equal the
+// hash of a key, because the label is shorter than the hashed part of a token.
 func pepperCheck(id string, pepper []byte) string {
 	mac := hmac.New(sha256.New, pepper)
 	mac.Write([]byte("keyfold pepper\x00" + id))
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// check compares all peppers. A pepper that this process only verifies with has no
-// check value until another process hashes with it, so it is looked for each time.
+// check compares all peppers. A pepper that is used only for verifying has no check value
+// until another process hashes with it, so it is read each time.
 func (p *pepperChecks) check(ctx context.Context, store Store, now clock.Instant) error {
 	if at := p.agreed.Load(); len(p.values) == 0 || at != nil && at.Age(now) < pepperRecheck {
 		return nil
@@ -198,9 +196,8 @@ func (p *pepperChecks) check(ctx context.Context, store Store, now clock.Instant
 	return nil
 }
 
-// checked is a Store that changes nothing unless the check of the database has
-// passed: a process that does not understand the database must not write to it
-// either. Reads pass, except the one of a verify, which [Service.Verify] checks.
+// checked is a Store that refuses changes unless the check of the database has passed.
+// Reads are permitted; [Service.Verify] checks by itself.
 type checked struct {
 	Store
 	checker *checker
@@ -218,8 +215,8 @@ func (c checked) mayDecide(ctx context.Context) error {
 // within returns the Store of a transaction, with the same check.
 func (c checked) within(tx Store) checked { return checked{tx, c.checker, c.changes, true} }
 
-// recheck asks the database, whatever the last answer was. A transaction may hold
-// the only connection, so in one the last answer will do.
+// recheck runs the check again. In a transaction, which may hold the only connection, it
+// uses the last result.
 func (c checked) recheck(ctx context.Context) error {
 	if c.bound {
 		return c.mayDecide(ctx)
@@ -237,14 +234,14 @@ func (c checked) change(ctx context.Context, fn func() error) error {
 	return err
 }
 
-// observe remembers the outcome of a change.
+// observe keeps the result of a change.
 func (c checked) observe(ctx context.Context, err error) {
 	if !c.bound {
 		c.changes.observe(ctx, err)
 	}
 }
 
-// changed is change for a method that returns a value too.
+// changed is change for a method that also returns a value.
 func changed[T any](ctx context.Context, c checked, fn func() (T, error)) (T, error) {
 	if err := c.mayDecide(ctx); err != nil {
 		var zero T
@@ -255,7 +252,8 @@ func changed[T any](ctx context.Context, c checked, fn func() (T, error)) (T, er
 	return value, err
 }
 
-// prune is change for the deletion of old rows, which says nothing about changes.
+// prune is change for the deletion of old rows. Its result is not kept, because deleting
+// can succeed while changes fail.
 func (c checked) prune(ctx context.Context, prune func() (int, bool, error)) (deleted int, more bool, err error) {
 	if err := c.mayDecide(ctx); err != nil {
 		return 0, false, err
@@ -378,14 +376,13 @@ func (c checked) SetSetting(ctx context.Context, name, value string, m Mutation)
 }
 
 const (
-	// A probe writes a little. While changes fail it is made at most once in
-	// probePause; while nothing is known to be wrong, only if no change was tried for
-	// probeAge.
+	// A probe writes a few KiB. While changes fail, there is at most one per probePause.
+	// While they succeed, there is one only if no change was made for probeAge.
 	probePause = 5 * time.Second
 	probeAge   = time.Minute
 )
 
-// changeHealth knows what the last changes say about the next ones.
+// changeHealth keeps the result of the last changes, to report whether changes work.
 type changeHealth struct {
 	store Store // outside of every transaction
 	opts  *Options
@@ -398,8 +395,8 @@ type changeHealth struct {
 	}
 }
 
-// observe remembers the outcome of a change, unless it says nothing about the
-// database: the store decided against the change, or the caller gave up.
+// observe keeps the result of a change. It ignores results that are not about the health
+// of the database: the store refused the change, or the caller canceled it.
 func (c *changeHealth) observe(ctx context.Context, err error) {
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, ErrCheckFailed) || !errors.Is(storeError(ctx, err), ErrUnavailable) {
@@ -425,8 +422,9 @@ func (c *changeHealth) observeTx(ctx context.Context, err error) {
 	}
 }
 
-// failure returns why changes fail, or nil. It probes where the last change says too
-// little. Of several callers one probes, and the others get the last answer.
+// failure returns the reason for which changes fail, or nil. It probes the database if the
+// last change is too old. Of concurrent callers one probes; the others get the last
+// result.
 func (c *changeHealth) failure(ctx context.Context) error {
 	store, probes := c.store.(ProbingStore)
 	c.state.Lock()

@@ -180,7 +180,7 @@ var (
 	errScope       = &refusal{OutcomeScope, ErrForbidden}
 	errIP          = &refusal{OutcomeIP, ErrForbidden}
 
-	// Of log-ins.
+	// The refusals of log-ins.
 	errUnknownLogin  = &refusal{OutcomeUnknown, ErrInvalidCredentials}
 	errWrongPassword = &refusal{OutcomeWrongSecret, ErrInvalidCredentials}
 	errDisabledLogin = &refusal{OutcomeUserDisabled, ErrInvalidCredentials}
@@ -192,9 +192,9 @@ type unavailable struct{ cause error }
 func (u *unavailable) Error() string   { return ErrUnavailable.Error() + ": " + u.cause.Error() }
 func (u *unavailable) Unwrap() []error { return []error{ErrUnavailable, u.cause} }
 
-// storeError turns an error of the store into one of this package. The errors of
-// the Store contract pass, the cancellation of the caller becomes ctx.Err(), and
-// everything else becomes ErrUnavailable.
+// storeError converts an error of the store into one of this package. It returns the
+// errors of the Store contract unchanged, and ctx.Err() after a cancellation. All other
+// errors become ErrUnavailable.
 func storeError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -234,7 +234,7 @@ func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return OutcomeAllowed
 	}
-	if r, ok := err.(*refusal); ok { // as a verify returns it; a flood of them comes through here
+	if r, ok := err.(*refusal); ok { // the common case of a flood of refused verifies
 		return r.code
 	}
 	if r, ok := errors.AsType[*refusal](err); ok {
@@ -274,19 +274,19 @@ var (
 	ErrReadOnly = errors.New("keyfold: the database is read-only")
 )
 
-// ReadyPart is a part of the work of a Service that can fail while others go on.
+// ReadyPart is a part of a Service that can fail on its own.
 type ReadyPart string
 
-// The parts, in the order in which [Service.Ready] looks at them.
+// The parts, in the order in which [Service.Ready] checks them.
 const (
 	PartDatabase ReadyPart = "database" // the database answers
-	PartCheck    ReadyPart = "check"    // the process may decide on the database: see ErrCheckFailed
+	PartCheck    ReadyPart = "check"    // the process may use the database: see ErrCheckFailed
 	PartChanges  ReadyPart = "changes"  // keys, users and settings can be changed
 	PartUsage    ReadyPart = "usage"    // the usage of keys is stored
 )
 
 // NotReadyError is the [ErrUnavailable] of [Service.Ready]. The error of the store
-// can be found in it by errors.Is and errors.As, [ErrNoSpace] and [ErrReadOnly] too.
+// can be found with errors.Is and errors.As, as can [ErrNoSpace] and [ErrReadOnly].
 type NotReadyError struct {
 	// Part is the first part that does not work.
 	Part  ReadyPart

@@ -57,7 +57,7 @@ func shape[W, R any](text []byte, record *R, read func(*W) (R, error)) error {
 	return err
 }
 
-// encode leaves it to the encoder that called MarshalJSON whether "<" is escaped.
+// encode does not escape "<"; the encoder that called MarshalJSON decides.
 func encode(shown any) ([]byte, error) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
@@ -66,8 +66,8 @@ func encode(shown any) ([]byte, error) {
 	return bytes.TrimSuffix(text.Bytes(), []byte{'\n'}), err
 }
 
-// each turns every element of a list into something else. The list for JSON is
-// never nil, so that an empty one is [].
+// each converts every element of a list. The result is never nil, so that an empty list
+// is [] in JSON.
 func each[From, To any](list []From, turn func(*From) To) []To {
 	turned := make([]To, len(list))
 	for i := range list {
@@ -76,8 +76,8 @@ func each[From, To any](list []From, turn func(*From) To) []To {
 	return turned
 }
 
-// eachRead is each for lists that are read, and stops at the first error. An
-// empty list is nil, as the Service returns it.
+// eachRead converts every element of a list that was read from JSON. It stops at the
+// first error. The result for an empty list is nil, as the Service returns it.
 func eachRead[From, To any](list []From, read func(*From) (To, error)) (made []To, err error) {
 	for i := range list {
 		one, err := read(&list[i])
@@ -90,16 +90,16 @@ func eachRead[From, To any](list []From, read func(*From) (To, error)) (made []T
 }
 
 // MarshalJSON returns the key as the admin API shows it: times in RFC 3339 and
-// UTC, durations such as "30d", and null for absent values. It also tells the
-// state of the key at the moment of the call. There is nothing secret in it.
+// UTC, durations such as "30d", and null for absent values. It includes the
+// state of the key at the time of the call. It contains no secrets.
 func (k Key) MarshalJSON() ([]byte, error) { return encode(k.wire()) }
 
-// UnmarshalJSON reads what MarshalJSON wrote. The state is ignored, because it
+// UnmarshalJSON reads the form that MarshalJSON writes. The state is ignored, because it
 // follows from the other fields. Errors: [InvalidError] for "networks[0]" and
 // "idle_timeout", and those of encoding/json.
 func (k *Key) UnmarshalJSON(text []byte) error { return shape(text, k, readKey) }
 
-// wire is the shape of the key. The state is that of the current time.
+// wire returns the JSON form of the key, with its current state.
 func (k *Key) wire() wire.Key {
 	now := time.Now()
 	shown := wire.Key{
@@ -201,7 +201,7 @@ func (c CreatedKey) MarshalJSON() ([]byte, error) {
 	return encode(wire.CreatedKey{Token: c.Token.Reveal(), Key: c.Key.wire()})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. Errors: [InvalidError] for "token",
+// UnmarshalJSON reads the form that MarshalJSON writes. Errors: [InvalidError] for "token",
 // and those of [Key.UnmarshalJSON].
 func (c *CreatedKey) UnmarshalJSON(text []byte) error {
 	return shape(text, c, func(shown *wire.CreatedKey) (created CreatedKey, err error) {
@@ -229,10 +229,10 @@ func (id Identity) MarshalJSON() ([]byte, error) {
 }
 
 // MarshalJSON returns the user as the admin API shows it: times in RFC 3339 and
-// UTC, and null for absent values. There is nothing secret in it.
+// UTC, and null for absent values. It contains no secrets.
 func (u User) MarshalJSON() ([]byte, error) { return encode(u.wire()) }
 
-// UnmarshalJSON reads what MarshalJSON wrote. The state is ignored, because it
+// UnmarshalJSON reads the form that MarshalJSON writes. The state is ignored, because it
 // follows from the other fields.
 func (u *User) UnmarshalJSON(text []byte) error { return shape(text, u, readUser) }
 
@@ -359,7 +359,7 @@ func (t UsageTotals) MarshalJSON() ([]byte, error) {
 	return encode(wire.UsageTotals{From: t.From.UTC(), To: t.To.UTC(), Counts: countsByName(t.Count)})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. Errors: [InvalidError] for an
+// UnmarshalJSON reads the form that MarshalJSON writes. Errors: [InvalidError] for an
 // "outcome" that this version does not know, and those of encoding/json.
 func (t *UsageTotals) UnmarshalJSON(text []byte) error {
 	return shape(text, t, func(shown *wire.UsageTotals) (UsageTotals, error) {
@@ -401,7 +401,7 @@ func (r UsageReport) MarshalJSON() ([]byte, error) {
 	return encode(wire.UsageReport{By: r.By.String(), Intervals: each(r.Intervals, (*UsageInterval).wire)})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. Errors: [InvalidError] for "by" and
+// UnmarshalJSON reads the form that MarshalJSON writes. Errors: [InvalidError] for "by" and
 // for an "outcome" that this version does not know or an "ip" that is not an IP
 // address, and those of encoding/json.
 func (r *UsageReport) UnmarshalJSON(text []byte) error {
@@ -433,7 +433,7 @@ func readUsageInterval(shown *wire.UsageInterval) (UsageInterval, error) {
 // in it as JSON; what is not JSON, because another program wrote it, is null.
 func (e AuditEntry) MarshalJSON() ([]byte, error) { return encode(e.wire()) }
 
-// UnmarshalJSON reads what MarshalJSON wrote. Errors: [InvalidError] for an "ip"
+// UnmarshalJSON reads the form that MarshalJSON writes. Errors: [InvalidError] for an "ip"
 // that is not an IP address, and those of encoding/json.
 func (e *AuditEntry) UnmarshalJSON(text []byte) error { return shape(text, e, readAuditEntry) }
 
@@ -470,7 +470,7 @@ func (p AuditPage) MarshalJSON() ([]byte, error) {
 	return encode(wire.AuditPage{Entries: each(p.Entries, (*AuditEntry).wire), Next: wire.Text(p.Next)})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. Errors: [InvalidError] for an "ip"
+// UnmarshalJSON reads the form that MarshalJSON writes. Errors: [InvalidError] for an "ip"
 // that is not an IP address, and those of encoding/json.
 func (p *AuditPage) UnmarshalJSON(text []byte) error {
 	return shape(text, p, func(shown *wire.AuditPage) (AuditPage, error) {

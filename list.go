@@ -17,7 +17,7 @@ import (
 	"github.com/keyfold/keyfold/internal/token"
 )
 
-// The bounds of what lists are read by.
+// The limits of queries.
 const (
 	maxOwnerID  = 128
 	maxTenant   = 128
@@ -29,16 +29,16 @@ const (
 // Filter is a condition on one field in a query or a [KeyFilter]. The zero Filter
 // admits every value; [Only] returns a Filter for one value.
 //
-// It is a type of its own, and not a string whose empty value means "all", so that
-// a value which turns out to be empty can never widen a query: Only("") is refused.
+// It is not a string whose empty value means "all", so that a value that happens to be
+// empty never widens a query: Only("") is refused.
 type Filter struct {
 	value string
 	set   bool
 }
 
-// Only returns the Filter that admits exactly this value. The call that is given
-// Only("") fails with an [InvalidError] that names the field: an identity that has
-// no such value must not list or revoke everything.
+// Only returns a Filter that admits exactly this value. A method that is called with
+// Only("") returns an [InvalidError] for the field, so that an identity without the value
+// cannot list or revoke everything.
 func Only(value string) Filter { return Filter{value: value, set: true} }
 
 // IsZero reports whether f admits every value.
@@ -50,7 +50,8 @@ func (f Filter) Value() string { return f.value }
 // admits reports whether a field with that value meets the condition.
 func (f Filter) admits(value string) bool { return !f.set || f.value == value }
 
-// check refuses an empty value, and what valid refuses. It accepts the zero Filter.
+// check returns an error for an empty value and for values that valid refuses. It accepts
+// the zero Filter.
 func (f Filter) check(field string, valid func(value string) error) error {
 	switch {
 	case !f.set:
@@ -76,10 +77,10 @@ func (f Filter) checkText(field string, max int) error {
 	return f.check(field, func(value string) error { return checkBytes(field, value, max) })
 }
 
-// cursor is a place in a list. It is opaque to callers, bound to the filter it was
-// made under, because with another filter it would pass over rows, and
-// authenticated: one that was edited is refused. Its key comes from the id of the
-// database, so that every process takes the cursors of every other.
+// cursor is a position in a list. It is opaque to callers. It is valid only with the
+// filters that it was created for, because it would skip rows with others, and it is
+// authenticated, so that an edited cursor is refused. The key is derived from the id of
+// the database, so that all processes accept it.
 type cursor struct {
 	At  int64  `json:"t,omitempty"`
 	ID  string `json:"i,omitempty"`
@@ -153,7 +154,7 @@ func (c cursor) position() Position {
 	return Position{At: time.UnixMilli(c.At).UTC(), ID: c.ID}
 }
 
-// pageLength is the limit of the query, or the longest page there is.
+// pageLength returns the limit of the query; the default is the longest page.
 func pageLength(limit int) int {
 	if limit == 0 {
 		return maxPage
@@ -161,7 +162,7 @@ func pageLength(limit int) int {
 	return limit
 }
 
-// everyPage yields what the pages hold, from a cursor on.
+// everyPage yields the items of all pages, starting at a cursor.
 func everyPage[T any](cursor string, page func(cursor string) (items []T, next string, err error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for at := cursor; ; {
@@ -184,7 +185,7 @@ func everyPage[T any](cursor string, page func(cursor string) (items []T, next s
 	}
 }
 
-// maxStretch bounds how many stored records one page looks at.
+// maxStretch is the maximum number of stored records that are read for one page.
 const maxStretch = 2000
 
 // walk collects a page of the records that match, at most limit. It reads step
@@ -232,7 +233,8 @@ func (c *keyConditions) check() error {
 
 func (c *keyConditions) areNone() bool { return !c.owner.set && !c.user.set && !c.tenant.set }
 
-// scan picks the index that leads; admits decides the rest.
+// scan returns the scan over the most selective index. The caller filters its rows with
+// admits.
 func (c *keyConditions) scan() KeyScan {
 	switch {
 	case c.user.set:
@@ -265,7 +267,7 @@ func checkBytes(field, value string, limit int) error {
 
 func checkReason(reason string) error { return checkCharacters("reason", reason, maxReason) }
 
-// checkID refuses what cannot be an id, before a store is asked.
+// checkID returns an error for a text that cannot be an id, before the store is queried.
 func checkID(id string) error {
 	if !token.IsID(id) {
 		return invalid("id", idRule)

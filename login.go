@@ -16,41 +16,42 @@ import (
 	"github.com/keyfold/keyfold/internal/ipblock"
 )
 
-// Credentials is an attempt to log in. Printing, logging or encoding it hides the
-// password, except in an unexported field of another struct, where fmt calls no
-// methods.
+// Credentials are the identifier and the password of a log-in. Printing, logging or
+// encoding them hides the password, except in an unexported field of another struct,
+// because fmt calls no methods there.
 type Credentials struct {
 	// Identifier is a username or an e-mail address: a text that contains an "@"
 	// is an address.
 	Identifier string
 	Password   string
-	// IP is the client's address. Attempts are counted by account and by address.
-	// The zero Addr means that the address is unknown: only the account counts.
+	// IP is the address of the client. Attempts are counted by account and by address.
+	// The zero Addr means that the address is unknown; attempts are then counted by
+	// account only.
 	IP netip.Addr
 }
 
-// Authenticate returns the user that name and password belong to. It returns
-//   - an [ErrUnauthenticated]: no such user, a wrong password, or a user who is
-//     disabled; tell the caller no more than that ([OutcomeOf] is for the log). All
-//     of them cost one hash of a password, but for names that no user can have;
-//   - an [ErrRateLimited]: too many attempts failed, on this account or from this
-//     address; [RetryAfter] says how long to wait. The right password may pass
-//     earlier, from an address where the user logged in before;
-//   - an error that is both [ErrRateLimited] and [ErrUnavailable]: this process has
-//     too many log-ins to do, and turned this one away without asking the store.
-//     Addresses from which users logged in go first, and those of recent failures
-//     last;
-//   - an [ErrUnavailable]: the store could not answer.
+// Authenticate checks the credentials and returns the user. Errors:
+//   - [ErrInvalidCredentials]: the user does not exist, the password is incorrect, or
+//     the user is disabled. Do not tell the client which; [OutcomeOf] is for the log.
+//     All three take the time of hashing one password, except for names that no user can
+//     have.
+//   - [ErrRateLimited]: too many attempts failed for this account or from this address.
+//     [RetryAfter] returns how long to wait. From a known address of the user, the
+//     correct password may be accepted earlier.
+//   - both [ErrRateLimited] and [ErrUnavailable]: this process is overloaded with
+//     log-ins, and refused this one without reading the store. Addresses with successful
+//     log-ins have priority, and addresses with recent failures come last.
+//   - [ErrUnavailable]: the store did not respond.
 //
-// Attempts are counted in the store, for all processes, before the password is
-// looked at, so that racing guesses count one by one. Strangers who fail on the
-// account do not lock its user out: from an address where the user logged in
-// before the right password passes, and a network that did not try the account
-// yet has a few attempts. An attempt is counted by the name that was given: one
-// count for both names of a user would tell that they belong together.
+// Attempts are counted in the store, for all processes, before the password is checked,
+// so that concurrent guesses are all counted. Failed attempts of strangers do not lock
+// out the user: the correct password is accepted from a known address of the user, and
+// every network has a few attempts for each account. Attempts are counted by the
+// identifier that was given. A common count for the username and the address of a user
+// would reveal that they belong together.
 //
-// A Service of [Service.InTx] or [Service.With] refuses with an [InvalidError]:
-// attempts that a transaction takes back would not be counted.
+// On a Service from [Service.InTx] or [Service.With], Authenticate returns an
+// [InvalidError], because a rollback would undo the count.
 func (s *Service) Authenticate(ctx context.Context, l Credentials) (User, error) {
 	if s.bound {
 		return User{}, errBound
@@ -69,7 +70,7 @@ func (s *Service) Authenticate(ctx context.Context, l Credentials) (User, error)
 	return user, err
 }
 
-// authenticate is [Service.Authenticate] past the gate.
+// authenticate is [Service.Authenticate] behind the gate.
 func (s *Service) authenticate(ctx context.Context, l Credentials, key string) (User, error) {
 	attempt, err := s.newAttempt(ctx, key, l.IP)
 	if err != nil {
@@ -104,8 +105,8 @@ func (s *Service) authenticate(ctx context.Context, l Credentials, key string) (
 	return user.User, nil
 }
 
-// refuseLogin logs a refusal, without the name: what is typed there may be a
-// password. An administrator who knows a name finds it by its hash.
+// refuseLogin logs a refusal. The log contains a hash of the name, because users
+// sometimes type a password there. Administrators can compute the hash of a name.
 func (s *Service) refuseLogin(a *attempt, reason error) error {
 	if s.loginLog.Take(s.now()) {
 		sum := sha256.Sum256([]byte(a.account))
@@ -118,8 +119,8 @@ func (s *Service) refuseLogin(a *attempt, reason error) error {
 	return reason
 }
 
-// rehashPassword moves a password that was right to the current parameters,
-// unless it was changed meanwhile. The log-in does not depend on it.
+// rehashPassword hashes a correct password again with the current parameters, unless it
+// has been changed. The log-in succeeds even if this fails.
 func (s *Service) rehashPassword(ctx context.Context, user *UserRecord, password string) {
 	rehash := func() error {
 		hash, err := s.passwords.Hash(ctx, password)
@@ -174,7 +175,7 @@ const (
 	userBytes      = 16 // of throttles that need an account
 )
 
-// attempt is one log-in, or one request for mail, as the throttles see it.
+// attempt identifies one log-in or one request for mail to the throttles.
 type attempt struct {
 	secret  []byte // of the database
 	account string // the name as it is compared
@@ -182,8 +183,8 @@ type attempt struct {
 	network string // the network around it: /24 or /48
 
 	reserved []ThrottleReservation // the throttles that the attempt counts on
-	// blocked is the refusal where the throttles that strangers share block. Only
-	// the right password passes then, and only from an address that is known.
+	// blocked is the refusal of the shared throttles, or nil. If it is set, only the
+	// correct password from a known address is accepted.
 	blocked error
 	known   bool
 }
@@ -205,9 +206,8 @@ func (s *Service) newAttempt(ctx context.Context, account string, ip netip.Addr)
 	return a, nil
 }
 
-// name returns the name of a throttle. The hash is keyed: a stranger who could
-// find an account of their own that shares the throttle of another could clear
-// that throttle.
+// name returns the name of a throttle. The hash is keyed, so that strangers cannot choose
+// an account name with the same throttle as another account and clear it by logging in.
 func (a *attempt) name(kind, of string, bytes int) string {
 	mac := hmac.New(sha256.New, a.secret)
 	mac.Write([]byte(kind + "\x00" + of))
@@ -220,8 +220,8 @@ func (a *attempt) accountName(account string) string {
 
 func (a *attempt) freshName(account string) string { return a.name("fresh", account, anonymousBytes) }
 
-// knownName and ownName are of an account at the address: the mark that its user
-// logged in there, and the count of the attempts that the mark allows.
+// knownName and ownName are the names for an account at the address: the mark that its
+// user logged in from there, and the count of the attempts that the mark permits.
 func (a *attempt) knownName(account string) string {
 	return a.name("known", account+"\x00"+a.from, userBytes)
 }
@@ -230,15 +230,15 @@ func (a *attempt) ownName(account string) string {
 	return a.name("own", account+"\x00"+a.from, userBytes)
 }
 
-// oldPasswordName is of the attempts to change a password by the old one.
+// oldPasswordName counts attempts to change a password with the old one.
 func (a *attempt) oldPasswordName(user *UserRecord) string {
 	return a.name("change", user.ID, userBytes)
 }
 
-// usedName is the mark that some user logged in from the address.
+// usedName is the mark that any user logged in from the address.
 func (a *attempt) usedName() string { return a.name("used", a.from, userBytes) }
 
-// shared returns the throttles that all strangers share.
+// shared returns the throttles that count the attempts of all clients.
 func (a *attempt) shared() []ThrottleReservation {
 	names := []ThrottleReservation{{a.accountName(a.account), loginRule}}
 	if a.from != "" {
@@ -251,8 +251,8 @@ func (a *attempt) address() ThrottleReservation {
 	return ThrottleReservation{a.name("address", a.from, anonymousBytes), loginRule}
 }
 
-// fresh returns the throttles of a network from which few attempts were made on
-// the account.
+// fresh returns the throttles for a network from which few attempts were made on the
+// account.
 func (a *attempt) fresh() []ThrottleReservation {
 	return []ThrottleReservation{
 		{a.freshName(a.account), freshRule},
@@ -263,11 +263,10 @@ func (a *attempt) fresh() []ThrottleReservation {
 
 // reserve counts the attempt before it is made, or refuses it.
 //
-// Whatever a caller without the right password can see depends only on throttles
-// that treat all names alike. So an account that exists cannot be told from one
-// that does not: an attempt from a known address counts on the shared throttles,
-// too, and where these block, its refusal is theirs. A name that is not known at
-// the address is then treated in the same way, with the same work.
+// The result for a client without the correct password depends only on throttles that
+// treat all names alike, so that it does not reveal whether an account exists. An attempt
+// from a known address therefore also counts on the shared throttles and, if they block,
+// gets their refusal. A name that is not known at the address takes the same steps.
 func (s *Service) reserve(ctx context.Context, a *attempt) error {
 	now := s.now()
 	shared := a.shared()
@@ -319,7 +318,7 @@ func (s *Service) reserveBlocked(ctx context.Context, a *attempt, refusal error,
 	return nil
 }
 
-// marked reports whether a mark is set.
+// marked reports whether a mark exists and has not expired.
 func (s *Service) marked(ctx context.Context, name string, now time.Time) (bool, error) {
 	mark, err := s.store.Throttle(ctx, name)
 	if errors.Is(err, ErrNotFound) {
@@ -328,8 +327,8 @@ func (s *Service) marked(ctx context.Context, name string, now time.Time) (bool,
 	return mark.ExpiresAt.After(now), storeError(ctx, err)
 }
 
-// reserveAll counts one attempt on all names, or on none and returns how long
-// to wait and for which of them.
+// reserveAll counts one attempt on all throttles. If one of them blocks, it counts on none,
+// and returns the wait and the name of that throttle.
 func (s *Service) reserveAll(ctx context.Context, a *attempt, names []ThrottleReservation, now time.Time) (wait time.Duration, name string, err error) {
 	for range 2 {
 		var blocking Throttle
@@ -351,12 +350,11 @@ func (s *Service) reserveAll(ctx context.Context, a *attempt, names []ThrottleRe
 	return wait, names[0].Name, nil
 }
 
-// outwait removes a throttle that no right clock can have written. Whether the
-// clock of its writer is wrong or that of this process cannot be told, so the
-// throttle is respected for as long as the longest wait of its rule, counted from
-// when it was first seen. A process whose clock is behind then removes the
-// throttles of others once an hour and not at once. outwait returns how long the
-// throttle is still respected.
+// outwait removes a throttle that a process with a correct clock cannot have written. It
+// is unknown which clock is wrong: that of the writer or that of this process. The throttle
+// is therefore respected for the longest wait of its rule, counted from when it was first
+// seen, so that a process with a slow clock removes throttles of others only once an hour.
+// outwait returns how long the throttle is still respected.
 func (s *Service) outwait(ctx context.Context, a *attempt, wrong *Throttle, rule ThrottleRule, now time.Time) (time.Duration, error) {
 	seen := a.name("seen", fmt.Sprint(wrong.Name, wrong.BlockedUntil.UnixMilli(), wrong.ExpiresAt.UnixMilli()), userBytes)
 	mark, err := s.store.Throttle(ctx, seen)
@@ -376,11 +374,10 @@ func (s *Service) outwait(ctx context.Context, a *attempt, wrong *Throttle, rule
 	return 0, storeError(ctx, s.store.RecordAttemptResult(ctx, AttemptResult{Clear: []string{wrong.Name, seen}}))
 }
 
-// success returns what becomes of the throttles when the password was right. The
-// attempt is taken back, and no other: strangers would see by their count that
-// the user logged in, and a stranger with an account of their own could clear the
-// count of their address. Without an address clients cannot be told apart, and
-// the count of the account starts again.
+// success returns the changes of the throttles after a correct password. Only this attempt
+// is refunded. Clearing all attempts would show strangers that the user logged in, and
+// would let a stranger with an account clear the count of their address. Without an
+// address, clients cannot be distinguished, so the count of the account is cleared.
 func (s *Service) success(ctx context.Context, a *attempt, user *UserRecord) AttemptResult {
 	if a.from == "" {
 		return AttemptResult{Clear: []string{a.reserved[0].Name}}
@@ -411,8 +408,8 @@ func (a *attempt) marks(user *UserRecord) []string {
 	return []string{a.knownName(user.UsernameKey), a.knownName(user.EmailKey), a.usedName()}
 }
 
-// cleared returns the result that clears the throttles of a user, by both
-// names, and makes the address known where there is one.
+// cleared returns the result that clears the throttles of a user, for both names. If the
+// address is set, the result also makes it known.
 func (a *attempt) cleared(user *UserRecord, now time.Time) AttemptResult {
 	result := AttemptResult{Clear: []string{a.oldPasswordName(user)}}
 	for _, account := range []string{user.UsernameKey, user.EmailKey} {
@@ -448,8 +445,7 @@ func (s *Service) proved(ctx context.Context, user *UserRecord, ip netip.Addr) e
 	return nil
 }
 
-// proof returns what becomes of the throttles of a user who has proved their
-// identity.
+// proof returns the changes of the throttles of a user who has proved their identity.
 func (s *Service) proof(ctx context.Context, user *UserRecord, ip netip.Addr) (AttemptResult, error) {
 	now := s.now()
 	a, err := s.newAttempt(ctx, "", ip)
@@ -463,7 +459,7 @@ func (s *Service) proof(ctx context.Context, user *UserRecord, ip netip.Addr) (A
 	return result, nil
 }
 
-// checkOldPassword counts an attempt on the user before the password is looked at.
+// checkOldPassword counts an attempt for the user before it checks the password.
 func (s *Service) checkOldPassword(ctx context.Context, user *UserRecord, old string) error {
 	leave, err := s.gate.admit(ctx, netip.Addr{})
 	if err != nil {
@@ -496,8 +492,8 @@ func (s *Service) checkOldPassword(ctx context.Context, user *UserRecord, old st
 	return nil
 }
 
-// settle closes an attempt. If that fails, the attempt stays counted, which
-// does not lock the user out: it is one of several.
+// settle records the result of an attempt. If that fails, the attempt stays counted, which
+// does not lock out the user, because several attempts are permitted.
 func (s *Service) settle(ctx context.Context, result AttemptResult) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()

@@ -229,7 +229,7 @@ const (
 	maxVerifyWait = time.Minute
 )
 
-// withDefaults checks the options and fills in what is not set.
+// withDefaults returns the checked options, with defaults for zero fields.
 func (o *Options) withDefaults() (Options, error) {
 	var opts Options
 	if o != nil {
@@ -243,7 +243,7 @@ func (o *Options) withDefaults() (Options, error) {
 	return opts, opts.check()
 }
 
-// fill sets the fields that are not set to their defaults.
+// fill sets zero fields to their defaults.
 func (o *Options) fill() {
 	orDefault(&o.Prefix, defaultPrefix)
 	orDefault(&o.KeyTTL, defaultKeyTTL)
@@ -365,17 +365,17 @@ func isPepperID(s string) bool {
 	return true
 }
 
-// IssuedOneTimeToken is a one-time token with what to do with it.
+// IssuedOneTimeToken is a one-time token to send to its user.
 type IssuedOneTimeToken struct {
 	Token     OneTimeToken
 	Purpose   OneTimePurpose
 	User      User
-	To        string    // the address to send it to, as it is shown
+	To        string    // the address to send it to
 	ExpiresAt time.Time // exclusive
 }
 
 // Mailer delivers one-time tokens. It is called in the background and must return
-// when ctx is done. Its error is logged, so it must not hold the token.
+// when ctx is done. Its error is logged, so it must not contain the token.
 type Mailer interface {
 	SendOneTimeToken(ctx context.Context, mail IssuedOneTimeToken) error
 }
@@ -388,16 +388,16 @@ func (o Options) shown() redact.Fields { return redact.Of(o, "Peppers") }
 // peppers, for every verb and flag.
 func (o Options) Format(state fmt.State, verb rune) { o.shown().Format(state, verb) }
 
-// LogValue is a group of what Format writes.
+// LogValue returns the fields that Format writes, as a group.
 func (o Options) LogValue() slog.Value { return o.shown().LogValue() }
 
-// MarshalJSON is an object of what Format writes.
+// MarshalJSON returns the fields that Format writes, as an object.
 func (o Options) MarshalJSON() ([]byte, error) { return o.shown().MarshalJSON() }
 
-// MarshalText is what Format writes.
+// MarshalText returns the text that Format writes.
 func (o Options) MarshalText() ([]byte, error) { return o.shown().MarshalText() }
 
-// scopeList names the scopes of Options.Scopes in an error.
+// scopeList lists the scopes of Options.Scopes for an error.
 func scopeList(allowed []string) string {
 	if len(allowed) == 0 {
 		return "one of Options.Scopes, which lists none"
