@@ -25,13 +25,13 @@ func (s Source) shown() redact.Fields { return redact.Of(s, "Environ") }
 // every verb and flag.
 func (s Source) Format(state fmt.State, verb rune) { s.shown().Format(state, verb) }
 
-// LogValue is a group of what Format writes.
+// LogValue returns the fields that Format writes, as a group.
 func (s Source) LogValue() slog.Value { return s.shown().LogValue() }
 
-// MarshalJSON is an object of what Format writes.
+// MarshalJSON returns the fields that Format writes, as an object.
 func (s Source) MarshalJSON() ([]byte, error) { return s.shown().MarshalJSON() }
 
-// MarshalText is what Format writes.
+// MarshalText returns the text that Format writes.
 func (s Source) MarshalText() ([]byte, error) { return s.shown().MarshalText() }
 
 func (s Setting) shown() redact.Fields { return redact.Of(s, "Value") }
@@ -40,11 +40,11 @@ func (s Setting) shown() redact.Fields { return redact.Of(s, "Value") }
 // flag.
 func (s Setting) Format(state fmt.State, verb rune) { s.shown().Format(state, verb) }
 
-// LogValue is a group of what Format writes.
+// LogValue returns the fields that Format writes, as a group.
 func (s Setting) LogValue() slog.Value { return s.shown().LogValue() }
 
-// MarshalJSON is an object of what Format writes.
+// MarshalJSON returns the fields that Format writes, as an object.
 func (s Setting) MarshalJSON() ([]byte, error) { return s.shown().MarshalJSON() }
 
-// MarshalText is what Format writes.
+// MarshalText returns the text that Format writes.
 func (s Setting) MarshalText() ([]byte, error) { return s.shown().MarshalText() }

@@ -22,11 +22,11 @@ func (o Options) shown() redact.Fields { return redact.Of(o, "Secret", "Previous
 // flag.
 func (o Options) Format(state fmt.State, verb rune) { o.shown().Format(state, verb) }
 
-// LogValue is a group of what Format writes.
+// LogValue returns the fields that Format writes, as a group.
 func (o Options) LogValue() slog.Value { return o.shown().LogValue() }
 
-// MarshalJSON is an object of what Format writes.
+// MarshalJSON returns the fields that Format writes, as an object.
 func (o Options) MarshalJSON() ([]byte, error) { return o.shown().MarshalJSON() }
 
-// MarshalText is what Format writes.
+// MarshalText returns the text that Format writes.
 func (o Options) MarshalText() ([]byte, error) { return o.shown().MarshalText() }

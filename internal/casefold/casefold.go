@@ -1,4 +1,4 @@
-// Package casefold compares texts that people type without regard to case.
+// Package casefold compares text that people type, regardless of case.
 package casefold
 
 import (
@@ -9,29 +9,29 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// String returns the form by which texts are compared: with full case folding
-// and in NFKC, so that "ΣΊΣΥΦΟΣ", "Σίσυφος" and "σίσυφοσ" have one form, and so
-// do "Straße" and "STRASSE". Folding a folded text changes nothing.
+// String returns the comparison form of a text: NFKC with full case folding. "ΣΊΣΥΦΟΣ",
+// "Σίσυφος" and "σίσυφοσ" have the same form, as do "Straße" and "STRASSE". Folding a
+// folded text does not change it.
 //
-// Lower case, as RFC 8265 has it, is not enough: the two lower-case sigmas stay
-// different, and so do "ß" and the "SS" that it becomes in capitals.
+// Lower case, which RFC 8265 uses, is not sufficient: it keeps the two lower-case sigmas
+// different, and "ß" different from its capital form "SS".
 //
-// Unicode's folding is changed in one point: a dotless "ı" becomes "i". Its
-// capital is "I", which folds to "i", so a text in capitals would otherwise have
-// another form. "İ" stays different: it folds to an "i" with a second dot.
+// String differs from the folding of Unicode in one point: a dotless "ı" becomes "i". Its
+// capital is "I", which folds to "i", so the form of a text would otherwise change with
+// its case. "İ" stays different: it folds to an "i" with a second dot.
 func String(s string) string {
-	// Folding needs composed letters, and takes some of them apart.
+	// Folding needs composed letters, and decomposes some of them.
 	return norm.NFKC.String(strings.Map(correct, cases.Fold().String(norm.NFKC.String(s))))
 }
 
-// correct replaces the characters that cases.Fold leaves as they should not be.
+// correct replaces the characters that cases.Fold does not fold correctly.
 func correct(r rune) rune {
 	switch {
 	case r == 'ı':
 		return 'i'
 	case unicode.Is(unicode.Cherokee, r):
-		// Cherokee folds to its capitals, which are older than its small letters.
-		// cases.Fold swaps the two instead.
+		// Cherokee folds to its capitals, which are older than its small letters, but
+		// cases.Fold exchanges the two.
 		return unicode.ToUpper(r)
 	}
 	return r

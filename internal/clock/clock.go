@@ -1,5 +1,5 @@
-// Package clock reads the time in a way that is cheap, never goes back, and
-// notices when the machine slept or its clock was set.
+// Package clock provides a cheap clock that never goes backwards, and that notices when
+// the machine slept or its clock was set.
 package clock
 
 import (
@@ -13,19 +13,18 @@ type Instant struct {
 	Mono time.Duration // since the clock was made, by the monotonic clock if there is one
 }
 
-// Age returns how long ago the instant was, by the clock that advanced further:
-// one stands still while a machine sleeps, the other can be set back.
+// Age returns the time since the instant, according to the clock that advanced further:
+// the monotonic clock stops while a machine sleeps, and the wall clock can be set back.
 func (at Instant) Age(now Instant) time.Duration {
 	return max(time.Duration(now.Wall-at.Wall)*time.Millisecond, now.Mono-at.Mono)
 }
 
-// Clock never goes back, so that a key found expired stays expired in this
-// process whatever happens to the system's clock. It is safe for concurrent use.
+// Clock never goes backwards, so that an expired key stays expired in this process even if
+// the clock of the system is set back. It is safe for concurrent use.
 //
-// The system has two clocks, and reading one costs half of reading both. So
-// each reading takes the monotonic clock, and the difference between the two is
-// measured again every 10 ms: a clock that was set, or a machine that slept, is
-// noticed with that delay.
+// The system has two clocks, and reading both takes twice as long as reading one. Clock
+// therefore reads the monotonic clock, and measures the difference to the wall clock every
+// 10 ms. It notices with that delay that the clock was set or the machine slept.
 type Clock struct {
 	both    func() (wall time.Time, mono time.Duration)
 	mono    func() time.Duration // nil: each reading takes both clocks
@@ -37,7 +36,7 @@ type Clock struct {
 // resync is the longest time between two readings of both clocks.
 const resync = 10 * time.Millisecond
 
-// New returns a Clock that reads now, or the system's clocks if now is nil.
+// New returns a Clock that reads now, or the clocks of the system if now is nil.
 func New(now func() time.Time) *Clock {
 	if now == nil {
 		start := time.Now()

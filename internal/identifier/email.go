@@ -18,26 +18,25 @@ const (
 	maxLabel     = 63  // bytes; RFC 1035 section 2.3.4
 )
 
-// AllowedEmail is what an address may be, for errors.
+// EmailRule describes a valid address, for errors.
 const EmailRule = "must be an address like user@example.com of at most 254 bytes, 64 before the @, without quotes and comments"
 
-// Email returns an address in two forms: display is for sending to, with the
-// local part in the case that was given, key must be unique. In both, the domain
-// is in lower-case ASCII; the local part of display is in NFC.
+// Email returns the display form and the comparison key of an address. Mail is sent to
+// the display form, whose local part has the original case, in NFC. The key must be unique
+// among users. In both forms, the domain is in lower-case ASCII.
 //
-// The key's local part is folded. RFC 5321 leaves its meaning to the receiving
-// host, but hosts that distinguish "Ann" from "ann" are hardly found any more,
-// while phones write the first letter as a capital: one person would have two
-// accounts. Dots and "+tags" are kept, since they do make different mailboxes.
+// The local part of the key is case-folded. RFC 5321 leaves its meaning to the receiving
+// host, but few hosts still distinguish "Ann" from "ann", and phones capitalize the first
+// letter, so that one person could get two accounts. Dots and "+tags" are kept, because
+// they can name different mailboxes.
 //
-// Refused although some mail systems take them: quoted local parts and comments
-// (which are hardly used, and hide spaces and second "@"s), address literals, and
-// domains of one label, "user@localhost", which no mail reaches from outside
-// (RFC 7085) and which mostly are slips.
+// Some mail systems accept addresses that Email refuses: quoted local parts and comments,
+// which are rare and can hide spaces and a second "@"; address literals; and domains with
+// a single label, such as "user@localhost", which are not reachable from outside
+// (RFC 7085) and usually are mistakes.
 //
-// A key always contains an "@". So it is never a username, nor the "-" and id
-// that the store writes for a user without an address, although an address may
-// begin with "-".
+// A key always contains an "@". It is therefore never equal to a username, or to the "-"
+// and user id that the store writes for a user without an address.
 func Email(s string) (display, key string, ok bool) {
 	if len(s) > maxEmail || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 		return "", "", false
@@ -63,9 +62,9 @@ func Email(s string) (display, key string, ok bool) {
 	return display, key, true
 }
 
-// isLocalPart reports whether s is a dot-atom (RFC 5322, section 3.2.3), in
-// which letters, marks and digits of any script may stand (RFC 6531): nothing
-// invisible, and no symbols that look like others.
+// isLocalPart reports whether s is a dot-atom (RFC 5322, section 3.2.3) with letters,
+// marks and digits of any script (RFC 6531). Invisible characters and other symbols are
+// not permitted.
 func isLocalPart(s string) bool {
 	if len(s) > maxLocalPart {
 		return false
@@ -89,8 +88,8 @@ func isLocalPart(s string) bool {
 	return true
 }
 
-// isMailDomain reports whether a domain in ASCII is one that mail is sent to:
-// of two labels or more, the last not a number, or it would be an IP address.
+// isMailDomain reports whether an ASCII domain has at least two labels, the last of which
+// is not a number, so that it is not an IP address.
 func isMailDomain(domain string) bool {
 	labels := strings.Split(domain, ".")
 	for _, label := range labels {

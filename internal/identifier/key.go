@@ -1,5 +1,5 @@
-// Package identifier defines what users are called: which usernames and e-mail
-// addresses there may be, and which of them are the same.
+// Package identifier defines which usernames and e-mail addresses are valid, and which of
+// them are equal.
 package identifier
 
 import (
@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// Key returns the key of the user that a log-in text means: the key of an
-// e-mail address if it contains an "@", of a username otherwise. It returns false
-// for a text that is neither.
+// Key returns the comparison key of the identifier in a log-in: of an e-mail address if it
+// contains an "@", otherwise of a username. ok is false if the identifier is not valid.
 func Key(name string) (isEmail bool, key string, ok bool) {
 	if isEmail = strings.Contains(name, "@"); isEmail {
 		_, key, ok = Email(name)

@@ -5,13 +5,12 @@ import (
 	"unicode"
 )
 
-// HasOneScript reports whether the letters and marks of a name are of one script,
-// so that "аdmin" with a Cyrillic "а" is not taken for "admin". It is the level
-// Single Script of UTS #39, section 5.2: characters without a script of their own
-// (digits, punctuation, most marks) go with any, and the scripts of Japanese
-// (Han, Hiragana, Katakana), Korean (Han, Hangul) and Chinese (Han, Bopomofo)
-// count as one each. Script extensions, by which a few characters without a
-// script go only with some, are not looked at.
+// HasOneScript reports whether the letters and marks of a name belong to one script, so
+// that "аdmin" with a Cyrillic "а" is not mistaken for "admin". It implements the level
+// Single Script of UTS #39, section 5.2. Characters without a script (digits, punctuation,
+// most marks) may be combined with any script. The scripts of Japanese (Han, Hiragana,
+// Katakana), Korean (Han, Hangul) and Chinese (Han, Bopomofo) count as one script each.
+// Script extensions, which limit a few characters to some scripts, are ignored.
 func HasOneScript(name string) bool {
 	var possible []string // the writing systems of all characters so far
 	begun := false
@@ -42,8 +41,8 @@ func scriptOf(r rune) string {
 	return ""
 }
 
-// writingSystems returns the script and the systems of several scripts that it
-// is part of, by their codes in ISO 15924 (UTS #39, section 5.1).
+// writingSystems returns the ISO 15924 codes of the script and of the writing systems that
+// include it (UTS #39, section 5.1).
 func writingSystems(script string) []string {
 	switch script {
 	case "Han":

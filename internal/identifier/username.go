@@ -11,24 +11,24 @@ import (
 
 const maxUsername = 64 // code points
 
-// What a username may be, for errors.
+// The rules for usernames, for errors.
 const (
 	UsernameRule  = `must be 1 to 64 letters and digits, with ".", "_" and "-" only between them`
 	OneScriptRule = "must have letters of one script only, such as all Latin or all Cyrillic; Japanese, Korean and Chinese names may use the scripts of their language together"
 )
 
-// Username returns a username in two forms: display keeps its case, key must be
-// unique. display is that of RFC 8265, UsernameCasePreserved: width is mapped and
-// the rest is NFC. The key is the folded display form, so one name has one key
-// however it was typed. Look-alikes of different scripts stay different names.
+// Username returns the display form and the comparison key of a username. The display form
+// is that of the profile UsernameCasePreserved (RFC 8265): it keeps the case, maps the
+// width, and is in NFC. The key is the case-folded display form, and must be unique among
+// users. Similar characters of different scripts stay different.
 //
-// PRECIS alone takes "../x", "user@host" and more, so there is a charset of our
-// own: letters, marks and digits of any script, and ".", "_", "-" inside. There
-// is never an "@", so a name is never an e-mail address, and never a leading "-",
-// which the store puts before the id of a user without a name.
+// PRECIS permits names such as "../x" and "user@host". Username therefore only permits
+// letters, marks and digits of any script, with ".", "_" and "-" between them. A username
+// never contains an "@", which distinguishes it from an address, and never begins with the
+// "-" that the store writes before the id of a user without a name.
 func Username(s string) (display, key string, ok bool) {
-	// PRECIS would make U+FFFD of bytes that are not UTF-8. The second bound
-	// limits the work: at most four code points become one.
+	// PRECIS replaces invalid UTF-8 by U+FFFD. The length limits the work: at most four
+	// code points become one.
 	if !utf8.ValidString(s) || utf8.RuneCountInString(s) > 4*maxUsername {
 		return "", "", false
 	}
@@ -36,7 +36,7 @@ func Username(s string) (display, key string, ok bool) {
 	if err != nil || !isUsername(display) {
 		return "", "", false
 	}
-	// A key is a username too, and its own display form.
+	// A key must be a username with itself as the display form.
 	key = casefold.String(display)
 	if again, err := precis.UsernameCasePreserved.String(key); err != nil || again != key || !isUsername(key) {
 		return "", "", false
@@ -44,8 +44,8 @@ func Username(s string) (display, key string, ok bool) {
 	return display, key, true
 }
 
-// isUsername reports whether s has the length and the charset. A mark belongs
-// to what stands before it, so it may end a name, as vowels do in Hindi, but
+// isUsername reports whether s has a valid length and valid characters. A mark belongs to
+// the preceding character. It may be the last character, as vowels are in Hindi, but must
 // not follow punctuation.
 func isUsername(s string) bool {
 	if s == "" || utf8.RuneCountInString(s) > maxUsername {

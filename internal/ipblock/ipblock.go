@@ -3,10 +3,9 @@ package ipblock
 
 import "net/netip"
 
-// Of returns the addresses that count as one client: an IPv4 address (/32), or the
-// /64 of an IPv6 address, in which a host can choose its own. It is the zero Prefix
-// for an unknown address. An IPv4 address that is mapped into IPv6 is that IPv4
-// address.
+// Of returns the prefix of the addresses that count as one client: the /32 of an IPv4
+// address, or the /64 of an IPv6 address, because a host can choose any address in its
+// /64. It unmaps IPv4-mapped IPv6 addresses. For the zero Addr it returns the zero Prefix.
 func Of(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	bits := 64

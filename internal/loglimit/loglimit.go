@@ -1,4 +1,4 @@
-// Package loglimit bounds how often a message is logged that clients can cause.
+// Package loglimit limits how often messages that clients can cause are logged.
 package loglimit
 
 import (
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Interval lets one message pass in each interval and counts the others. It takes no
-// lock: a flood of messages only reads it and counts.
+// Interval permits one message in each interval and counts the others. It needs no lock,
+// so that a flood of messages costs little.
 type Interval struct {
 	length  time.Duration
 	next    atomic.Int64 // unix milliseconds: no message passes before
@@ -18,8 +18,8 @@ type Interval struct {
 // NewInterval returns an Interval of that length.
 func NewInterval(length time.Duration) *Interval { return &Interval{length: length} }
 
-// Take reports whether a message may pass at that time, in unix milliseconds, and
-// how many were omitted since the last one.
+// Take reports whether a message may be logged at that time, in unix milliseconds, and how
+// many were omitted since the last one.
 func (l *Interval) Take(now int64) (omitted int64, ok bool) {
 	next := l.next.Load()
 	if now < next || !l.next.CompareAndSwap(next, now+l.length.Milliseconds()) {
@@ -29,7 +29,7 @@ func (l *Interval) Take(now int64) (omitted int64, ok bool) {
 	return l.omitted.Swap(0), true
 }
 
-// PerSecond lets a number of messages pass in each second.
+// PerSecond permits a number of messages in each second.
 type PerSecond struct {
 	limit int
 	state struct {
@@ -42,7 +42,7 @@ type PerSecond struct {
 // NewPerSecond returns a PerSecond for that many messages.
 func NewPerSecond(limit int) *PerSecond { return &PerSecond{limit: limit} }
 
-// Take reports whether a message may pass at that time.
+// Take reports whether a message may be logged at that time.
 func (l *PerSecond) Take(now time.Time) bool {
 	l.state.Lock()
 	defer l.state.Unlock()

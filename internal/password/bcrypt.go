@@ -6,12 +6,12 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// maxBcryptCost is about as slow as the slowest argon2id hash within the bounds.
+// maxBcryptCost takes about as long as the slowest permitted argon2id hash.
 const maxBcryptCost = 15
 
-// isBcrypt reports whether text is a bcrypt hash that may be computed: of a
-// revision whose hashes are still computed in the same way ("2x" marks those of
-// a bug), of a bounded cost, and of the right length and alphabet.
+// isBcrypt reports whether text is a bcrypt hash of a supported revision, with a limited
+// cost and the correct length and alphabet. The revision "2x" is not supported, because it
+// marks hashes of an implementation with a bug.
 func isBcrypt(text string) bool {
 	if len(text) != 60 || text[0] != '$' || text[3] != '$' || text[6] != '$' {
 		return false

@@ -11,12 +11,12 @@ import (
 	"github.com/keyfold/keyfold/internal/casefold"
 )
 
-// blocklist holds common passwords, in lower case, as a set of 32-bit hashes:
-// the number of hashes that begin with each of the 65 536 high halves, a byte
-// each, then the low halves in ascending order, two bytes each. It is searched
-// where it lies in the program: nothing is decoded, and no memory is taken.
+// blocklist contains common passwords in lower case, as a set of 32-bit hashes. It begins
+// with the number of hashes for each of the 65 536 high halves, one byte each. The low
+// halves follow in ascending order, two bytes each. It is searched in place, so that it
+// needs no memory on the heap.
 //
-// internal/mkblocklist wrote it and says where the passwords come from.
+// internal/mkblocklist writes the file and documents the source of the passwords.
 //
 //go:generate go run ../mkblocklist -o blocklist.bin 10_million_password_list_top_1M.txt
 //go:embed blocklist.bin
@@ -24,9 +24,9 @@ var blocklist string
 
 const blocklistBuckets = 1 << 16
 
-// isListed reports whether the word is in the blocklist. Another word has the
-// hash of one that is with a probability of 1 in 15 000; its owner is asked for
-// another password. A listed word is never missed.
+// isListed reports whether the word is in the blocklist. It never misses a listed word.
+// A word that is not listed is reported with a probability of 1 in 15 000; its user then
+// has to choose another password.
 func isListed(word string) bool {
 	sum := sha256.Sum256([]byte(word))
 	bucket, low := int(binary.BigEndian.Uint16(sum[:])), string(sum[2:4])
@@ -43,16 +43,16 @@ func isListed(word string) bool {
 	return false
 }
 
-// minRun is the length of the shortest run: four of five steps can easily be a
+// minRun is the length of the shortest run. In shorter words, most steps can be a
 // coincidence.
 const minRun = 6
 
-// maxDecoration is how many digits and symbols around a common password, a
-// date or a year and some exclamation marks, still leave it one.
+// maxDecoration is the number of digits and symbols, such as a date or exclamation marks,
+// that can be added to a common password without making it a good one.
 const maxDecoration = 8
 
-// IsCommon reports whether a password is among those that attackers try first:
-// what the root package says of IsCommonPassword.
+// IsCommon reports whether a password is among those that attackers try first. See
+// IsCommonPassword in the root package.
 func IsCommon(password string) bool {
 	normal, ok := Normalize(password)
 	if !ok {
@@ -67,7 +67,8 @@ func IsCommon(password string) bool {
 	return 2*len(words) >= len(folded) && isGuessed(words)
 }
 
-// isGuessed takes the word apart until it is known or nothing comes off any more.
+// isGuessed removes repetitions and decoration from the word until it is listed, or
+// nothing is left to remove.
 func isGuessed(word string) bool {
 	for utf8.RuneCountInString(word) >= minWord {
 		if isListed(word) || isRun(word) {
@@ -87,9 +88,8 @@ func isGuessed(word string) bool {
 	return false
 }
 
-// repeated returns the shortest beginning of the word that, over and over, makes
-// all of it; the last time may be cut short, but there are two. Otherwise it
-// returns the word.
+// repeated returns the shortest prefix of which the word is a repetition. There must be at
+// least two repetitions, and the last may be incomplete. Otherwise it returns the word.
 func repeated(word string) string {
 	runes := []rune(word)
 	for period := 1; period <= len(runes)/2; period++ {
@@ -104,8 +104,8 @@ func repeated(word string) string {
 	return word
 }
 
-// undecorated returns the word without the digits and symbols at its ends, if
-// they do not make it much harder to guess. Otherwise it returns the word.
+// undecorated returns the word without the digits and symbols at its ends, unless they
+// make it much harder to guess.
 func undecorated(word string) string {
 	isDecoration := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) }
 	rest := strings.TrimLeftFunc(word, isDecoration)
@@ -118,7 +118,7 @@ func undecorated(word string) string {
 	return core
 }
 
-// effort returns how many characters have to be guessed.
+// effort returns the number of characters that an attacker must guess.
 func effort(decoration string) int {
 	if isRun(decoration) {
 		return 0

@@ -1,5 +1,5 @@
-// Package redact shows structs without their secrets, for the methods Format,
-// LogValue, MarshalJSON and MarshalText of types whose exported fields hold some.
+// Package redact formats structs without their secrets. It implements the methods Format,
+// LogValue, MarshalJSON and MarshalText of types whose exported fields contain secrets.
 package redact
 
 import (
@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// Redacted is implemented by the types whose exported fields hold secrets, and by
-// those that hold such a type. The methods show the other fields.
+// Redacted is implemented by types whose exported fields contain secrets, and by types
+// that contain such a type. The methods show the other fields.
 //
-// fmt does not call them for a value in an unexported field, and for the verbs %p
-// and %w, which go vet refuses there. Nor does it for a value inside a struct
-// without methods behind a pointer, for verbs such as %s that pointers do not have:
-// that is why the outer types have them too.
+// fmt does not call these methods for a value in an unexported field, or for the verbs %p
+// and %w, which go vet refuses there. It also does not call them for a value inside a
+// struct without methods behind a pointer, for verbs such as %s. The outer types therefore
+// have the methods as well.
 type Redacted interface {
 	fmt.Formatter
 	slog.LogValuer
@@ -29,20 +29,20 @@ type Redacted interface {
 	encoding.TextMarshaler
 }
 
-// ErrGob refuses to encode a value that must not be stored: sessions are often kept
-// by encoding/gob.
+// ErrGob is the error of encoding a value that must not be stored. Session packages often
+// use encoding/gob.
 var ErrGob = errors.New("keyfold: a value that holds a password or a token must not be encoded")
 
-// Secret is shown in place of a secret.
+// Secret is the text that replaces a secret.
 const Secret = "[secret]"
 
-// Fields is what may be shown of a struct, in the order of its fields.
+// Fields are the fields of a struct that may be shown, in order.
 type Fields []slog.Attr
 
-// Of returns the exported fields of a struct that are not zero. Those named in
-// secret show [Secret] in place of their value, a map its keys as well. Functions
-// show "[set]". Interfaces and pointers show the type of what they hold: it may
-// belong to the program and have secrets of its own.
+// Of returns the exported fields of a struct that are not zero. The value of a field that
+// secret names is replaced by [Secret]; a map keeps its keys. A function is shown as
+// "[set]". Of interfaces and pointers only the dynamic type is shown, because the value
+// may belong to the program and contain secrets.
 func Of(value any, secret ...string) Fields { return of(reflect.ValueOf(value), secret) }
 
 func of(value reflect.Value, secret []string) (fields Fields) {
@@ -123,17 +123,17 @@ func (f Fields) write(w io.Writer) {
 	_, _ = io.WriteString(w, "}")
 }
 
-// LogValue is a group of the fields.
+// LogValue returns the fields as a group.
 func (f Fields) LogValue() slog.Value { return slog.GroupValue(f...) }
 
-// MarshalText is what Format writes.
+// MarshalText returns the text that Format writes.
 func (f Fields) MarshalText() ([]byte, error) {
 	var text bytes.Buffer
 	f.write(&text)
 	return text.Bytes(), nil
 }
 
-// MarshalJSON is an object of the fields.
+// MarshalJSON returns the fields as an object.
 func (f Fields) MarshalJSON() ([]byte, error) {
 	text := []byte{'{'}
 	for i, field := range f {

@@ -22,8 +22,8 @@ const (
 	many = "**"
 )
 
-// What a scope may be, for errors. The first is for scopes that a key holds,
-// the second for scopes that a request asks for.
+// The rules for scopes, for errors: the first for the scopes of a key, the second for the
+// scopes that a request requires.
 const (
 	Rule = `must be 1 to 8 segments separated by ":", each of letters, digits, ".", "_", "-" and "/", or "*", or "**" as the last one; ` +
 		`at most 128 bytes`
@@ -31,7 +31,7 @@ const (
 		`at most 128 bytes`
 )
 
-// IsValid reports whether a key may hold s.
+// IsValid reports whether s is a valid scope of a key.
 func IsValid(s string) bool {
 	if len(s) > MaxLen {
 		return false
@@ -50,8 +50,8 @@ func IsValid(s string) bool {
 	return false
 }
 
-// IsConcrete reports whether s is a scope without a wildcard, which is what a
-// request may ask for.
+// IsConcrete reports whether s is a scope without a wildcard. Requests may only require
+// such scopes.
 func IsConcrete(s string) bool { return strings.IndexByte(s, '*') < 0 && IsValid(s) }
 
 func isWord(s string) bool {
@@ -66,8 +66,8 @@ func isWord(s string) bool {
 	return s != ""
 }
 
-// Covers reports whether a key that holds have may do all that want stands for.
-// It goes by segment:
+// Covers reports whether the scope have permits everything that the scope want permits. It
+// compares segment by segment:
 //
 //	have      covers
 //	a word    the same word
@@ -92,7 +92,7 @@ func Covers(have, want string) bool {
 	}
 }
 
-// Set is a list of scopes separated by single spaces, as stores keep it.
+// Set is a list of scopes separated by single spaces, in the form that stores keep.
 type Set string
 
 // Join returns the Set of those scopes.
@@ -119,8 +119,8 @@ func (set Set) Covers(want string) bool {
 	return false
 }
 
-// CoversAll reports whether the set covers each of the scopes wanted. It is
-// true where none is wanted.
+// CoversAll reports whether the set covers every scope in want. It is true if want is
+// empty.
 func (set Set) CoversAll(want []string) bool {
 	return !slices.ContainsFunc(want, func(scope string) bool { return !set.Covers(scope) })
 }

@@ -1,4 +1,4 @@
-// Package sqliteuri turns the path of a SQLite file into the URI that SQLite opens.
+// Package sqliteuri converts the path of a SQLite file to the URI that SQLite opens.
 package sqliteuri
 
 import (
@@ -19,7 +19,7 @@ func For(path string, windows bool) string {
 	switch {
 	case !windows:
 	case IsVerbatim(path):
-		// Windows reads such a path as it is, and only with backslashes.
+		// Windows does not interpret such a path, and accepts only backslashes in it.
 		return "file:" + url.PathEscape(path)
 	default:
 		path = strings.ReplaceAll(path, `\`, "/")

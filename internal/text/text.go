@@ -1,4 +1,4 @@
-// Package text tells texts that may be stored and shown from those that may not.
+// Package text checks and cleans text that is stored or shown.
 package text
 
 import (
@@ -12,8 +12,8 @@ func IsPlain(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// Plain returns at most the first limit bytes of s, without bytes that are not
-// UTF-8, or "" if control characters are in it.
+// Plain returns at most the first limit bytes of s, without bytes that are not valid
+// UTF-8. If s contains control characters, it returns "".
 func Plain(s string, limit int) string {
 	s = strings.ToValidUTF8(s[:min(len(s), limit)], "")
 	if !IsPlain(s) {

@@ -1,4 +1,4 @@
-// Package timestamp reads times as RFC 3339 section 5.6 writes them.
+// Package timestamp parses times in the form of RFC 3339 section 5.6.
 package timestamp
 
 import (
@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Form says what [Parse] takes.
+// Form describes the texts that [Parse] accepts, for errors.
 const Form = "an RFC 3339 time: 2026-01-31T18:30:00Z"
 
 var errForm = errors.New("keyfold: the text must be " + Form)
 
-// Parse reads a time. It is stricter than [time.Parse] and the decoder for JSON,
-// which also take a comma before the fraction, an hour of one digit, and an offset
+// Parse parses a time. It is stricter than [time.Parse] and encoding/json, which also
+// accept a comma before the fraction, an hour of one digit, and an offset
 // of 24 hours or more. The zero time is refused, because it stands for "not given".
 // The error does not repeat the text.
 func Parse(text string) (time.Time, error) {
@@ -24,7 +24,7 @@ func Parse(text string) (time.Time, error) {
 	return at, nil
 }
 
-// isStrict looks at what time.Parse overlooks.
+// isStrict checks the parts of the form that time.Parse does not check.
 func isStrict(text string) bool {
 	const local = len("2006-01-02T15:04:05")
 	if len(text) <= local || text[len("2006-01-02T15")] != ':' || text[local] == ',' {

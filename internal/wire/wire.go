@@ -206,7 +206,7 @@ func Text(text string) *string {
 	return &text
 }
 
-// ValueOf is the opposite of [Time] and [Text]: null is the zero value.
+// ValueOf is the inverse of [Time] and [Text]: it returns the zero value for null.
 func ValueOf[T any](pointer *T) (value T) {
 	if pointer != nil {
 		value = *pointer
