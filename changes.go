@@ -71,27 +71,25 @@ func (w *watcher) behind(now clock.Instant) (time.Duration, bool) {
 	return heard.Age(now), true
 }
 
-// fresh reports whether what is remembered may be served. A verify that finds the
-// last poll older than pollAfter polls, or asks for a poll. So a process that is in
-// use hears of changes soon, and an idle one polls once per PollInterval.
+// fresh reports whether what is remembered may be served. Where it may not, a
+// poll is due: a process that was stopped, or a machine that slept, need not
+// wait for the rest of PollInterval.
 func (w *watcher) fresh(now clock.Instant, grace time.Duration) bool {
-	heard := w.heard.Load()
-	if heard == nil {
-		return false
-	}
-	behind := heard.Age(now)
-	if behind > w.pollAfter && w.asked.Load() != heard && w.refresh(heard) {
-		if heard = w.heard.Load(); heard == nil {
-			return false
-		}
-		behind = heard.Age(now)
-	}
+	behind, heard := w.behind(now)
 	if behind > w.opts.MaxStaleness {
-		// A poll is due: a process that was stopped, or a machine that slept, need not
-		// wait for the rest of PollInterval.
 		w.wake.Send()
 	}
-	return behind <= w.opts.MaxStaleness+grace
+	return heard && behind <= w.opts.MaxStaleness+grace
+}
+
+// catchUp polls, or asks for a poll, if the last one is older than pollAfter. So a
+// process that is in use hears of changes soon, and an idle one polls once per
+// PollInterval. It is called for well-formed tokens only, because a malformed one must
+// not cost a store call. It reports whether it polled: the caller then has to look
+// again at what is remembered.
+func (w *watcher) catchUp(now clock.Instant) bool {
+	heard := w.heard.Load()
+	return heard != nil && heard.Age(now) > w.pollAfter && w.refresh(heard)
 }
 
 // refresh polls, or wakes follow for a poll, if the caller is the first to find that

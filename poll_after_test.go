@@ -217,6 +217,36 @@ func TestVerifiesDoNotStormAFeedThatIsAway(t *testing.T) {
 	})
 }
 
+func TestMalformedTokenCausesNoPoll(t *testing.T) {
+	// Mutation tried: catchUp before the checksum is compared.
+	t.Parallel()
+	polled(t, func(t *testing.T, store *feed, _ *keyfold.Service) {
+		svc, token := follows(t, store, keyfold.Options{PollInterval: time.Minute, MaxStaleness: time.Minute})
+		time.Sleep(10 * time.Second)
+		before := len(store.polls())
+		for i := range len(token) {
+			other := "0"
+			if token[i] == '0' {
+				other = "1"
+			}
+			for _, malformed := range []string{token[:len(token)-1-i/2], token[:i] + other + token[i+1:]} {
+				if got := outcome(svc, malformed); got != keyfold.OutcomeMalformed {
+					t.Fatalf("token %d: got %v, want malformed", i, got)
+				}
+			}
+			synctest.Wait()
+		}
+		if got := len(store.polls()) - before; got != 0 {
+			t.Errorf("%d polls, want none", got)
+		}
+		outcome(svc, token)
+		synctest.Wait()
+		if got := len(store.polls()) - before; got != 1 {
+			t.Errorf("%d polls for a good token, want 1", got)
+		}
+	})
+}
+
 func TestPollAfterOfTheOptionsComesFirst(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {

@@ -194,6 +194,9 @@ func (s *Service) remembered(parts token.Parts, now clock.Instant) keycache.Key 
 	if match, err := s.secrets.match(key, parts); err != nil || !match {
 		return keycache.Key{}
 	}
+	if s.watcher.catchUp(now) {
+		return s.remembered(parts, now)
+	}
 	return key
 }
 
@@ -229,6 +232,7 @@ func (s *Service) lookUp(ctx context.Context, id string, now clock.Instant) (key
 		defer cancel()
 		return s.read(bounded, id)
 	}
+	s.watcher.catchUp(now)
 	wait := s.opts.VerifyTimeout
 	if s.watcher.fresh(now, 0) {
 		if key := s.cache.Get(id, now.Wall); !key.IsZero() {
