@@ -144,6 +144,7 @@ type config struct {
 	refuse   func(http.ResponseWriter, *http.Request, error)
 	failures *failures.Limiter // nil: failures are not limited
 	now      func() time.Time  // for failures
+	inFlight *inFlight         // nil: requests in progress are not limited
 }
 
 // with returns a copy to which the options are applied.

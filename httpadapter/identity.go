@@ -14,7 +14,8 @@ type identityKey struct{}
 // that a request needs one allocation and not two.
 type identityContext struct {
 	context.Context
-	id keyfold.Identity
+	id      keyfold.Identity
+	counted *inFlight // where the request is counted as in progress
 }
 
 func (c *identityContext) Value(key any) any {

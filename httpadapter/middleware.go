@@ -37,9 +37,26 @@ func (m *middleware) wrap(next http.Handler) http.Handler {
 		case id.IsZero(): // only if the key is optional
 			next.ServeHTTP(w, r)
 		default:
-			next.ServeHTTP(w, r.WithContext(&identityContext{r.Context(), id}))
+			m.serve(next, w, r, id)
 		}
 	})
+}
+
+// serve passes the request on with its Identity, unless too many requests of the key
+// are in progress.
+func (m *middleware) serve(next http.Handler, w http.ResponseWriter, r *http.Request, id keyfold.Identity) {
+	ctx := &identityContext{r.Context(), id, m.inFlight}
+	if m.inFlight != nil {
+		outer, nested := r.Context().Value(identityKey{}).(*identityContext)
+		if !nested || outer.counted != m.inFlight || outer.id.KeyID() != id.KeyID() {
+			if !m.inFlight.enter(id.KeyID()) {
+				m.refuse(w, r, tooManyInFlight{})
+				return
+			}
+			defer m.inFlight.leave(id.KeyID())
+		}
+	}
+	next.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // limit is [Guard.LimitFailures] for a client whose address is looked up only if it
