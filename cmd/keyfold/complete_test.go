@@ -33,7 +33,7 @@ func TestCompletion(t *testing.T) {
 	for line, want := range map[string][]string{
 		"keys r":                       {"renew", "revoke", "rotate"},
 		"keys ":                        {"create", "delete", "disable", "enable", "list", "renew", "revoke", "rotate", "show", "update", "verify"},
-		"usage ":                       {"events", "report", "totals"},
+		"usage ":                       {"events", "export", "report", "totals"},
 		"keys revoke ":                 {},
 		"keys list --state ":           {"active", "expired", "user_disabled", "disabled", "revoked"},
 		"keys list --state d":          {"disabled"},
