@@ -104,7 +104,7 @@ type Options struct {
 	// is 30 days. Use [Never] to keep all events.
 	//
 	// Events include a sample of the requests without a valid key: at most 10 000
-	// per process in 24 hours, which is about 45 MB in 30 days.
+	// per process in 24 hours.
 	EventRetention time.Duration
 
 	// HourRetention is how long hourly counts are kept: 1 hour to 100 years. A
@@ -122,7 +122,7 @@ type Options struct {
 	FlushInterval time.Duration
 
 	// DisableEvents stores totals and hourly counts, but no usage events. Use it if
-	// a row for every request is too much for the database. By default, events are
+	// an event for every request is too much for the database. By default, events are
 	// stored.
 	DisableEvents bool
 
