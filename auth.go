@@ -89,7 +89,7 @@ func New(store Store, options *Options) (*Service, error) {
 	opts.Peppers = nil
 	s.check = checked{store, check, &changeHealth{store: store, opts: s.opts}, false}
 	s.store = s.check
-	s.background.work = append(s.background.work, janitor{s.store, s.opts}.run)
+	s.background.work = append(s.background.work, janitor{s.store, s.opts}.run, merger{s.check, s.opts}.run)
 	s.recorder, s.waitForUse = newRecorder(s.opts), opts.Usage == UsageSync
 	s.delivery = newDelivery(s.store, s.opts, s.recorder)
 	slots := max(1, runtime.GOMAXPROCS(0)-1)

@@ -98,6 +98,43 @@ func (j janitor) tidy(ctx context.Context, now time.Time) error {
 	return err
 }
 
+const (
+	mergeInterval = 5 * time.Minute
+	mergeAge      = 10 * time.Minute // of an hour that has ended; later batches are rare
+)
+
+// merger combines blocks of usage events. All processes do it, at different times.
+type merger struct {
+	store UsageMerger
+	opts  *Options
+}
+
+func (m merger) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(mergeInterval/2 + rand.N(mergeInterval)):
+		}
+		bounded, cancel := context.WithTimeout(ctx, tidyTimeout)
+		err := m.merge(bounded, m.opts.Now())
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			m.opts.Logger.Warn("keyfold: usage events cannot be merged; it is tried again", slog.Any("error", err))
+		}
+	}
+}
+
+// merge combines the blocks of all hours that have ended.
+func (m merger) merge(ctx context.Context, now time.Time) error {
+	for {
+		more, err := m.store.MergeUsage(ctx, now.Add(-mergeAge))
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
 // pruneFunc is one of the Prune methods of a Store.
 type pruneFunc func(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error)
 

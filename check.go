@@ -367,6 +367,18 @@ func (c checked) PruneHours(ctx context.Context, before time.Time, limit int) (d
 	return c.prune(ctx, func() (int, bool, error) { return c.Store.PruneHours(ctx, before, limit) })
 }
 
+// MergeUsage implements [UsageMerger]. It does nothing if the Store does not.
+func (c checked) MergeUsage(ctx context.Context, before time.Time) (more bool, err error) {
+	merger, ok := c.Store.(UsageMerger)
+	if !ok {
+		return false, nil
+	}
+	if err := c.mayDecide(ctx); err != nil {
+		return false, err
+	}
+	return merger.MergeUsage(ctx, before)
+}
+
 func (c checked) PruneChanges(ctx context.Context, before time.Time, limit int) (deleted int, more bool, err error) {
 	return c.prune(ctx, func() (int, bool, error) { return c.Store.PruneChanges(ctx, before, limit) })
 }

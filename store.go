@@ -229,6 +229,15 @@ type LoggingStore interface {
 	SetLogger(logger *slog.Logger)
 }
 
+// UsageMerger is an optional interface of a Store that keeps usage events in blocks.
+type UsageMerger interface {
+	// MergeUsage must combine small blocks of usage events into larger ones, in one of
+	// the hours that ended at before or earlier. It must not change the events or their
+	// order. It must return whether there are more hours to look at. Several processes
+	// may call it at the same time.
+	MergeUsage(ctx context.Context, before time.Time) (more bool, err error)
+}
+
 // AuditStore keeps the audit log.
 type AuditStore interface {
 	// Audit must return at most scan.Limit entries, newest first, strictly below

@@ -275,6 +275,13 @@ func TestProbe(t *testing.T) {
 	sqltest.TestProbe(t, store, store.DB())
 }
 
+func TestMerging(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.MariaDB(t)
+	store := open(t, dsn)
+	sqltest.TestMerging(t, store, open(t, dsn), store.DB())
+}
+
 // After the error of a read-only server the pool also replaces its connections, at most
 // once in five seconds. Probe must return the same error in both cases.
 func TestProbeReturnsTheReasonOfARefusal(t *testing.T) {

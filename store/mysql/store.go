@@ -268,6 +268,11 @@ func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 // Probe implements [keyfold.ProbingStore].
 func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
 
+// MergeUsage implements [keyfold.UsageMerger].
+func (s *Store) MergeUsage(ctx context.Context, before time.Time) (more bool, err error) {
+	return sqlstore.MergeUsage(ctx, s.Store, before)
+}
+
 // PollPolicy implements [keyfold.PollingStore]. While keys are verified, the feed is
 // polled in the background once the last poll is 50 ms old.
 func (s *Store) PollPolicy() keyfold.PollPolicy {

@@ -271,6 +271,17 @@ func TestProbe(t *testing.T) {
 	sqltest.TestProbe(t, openMode(t, dsn, modes()[0]), db)
 }
 
+func TestMerging(t *testing.T) {
+	t.Parallel()
+	dsn := testdb.Postgres(t)
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	sqltest.TestMerging(t, openMode(t, dsn, modes()[0]), openMode(t, dsn, modes()[0]), db)
+}
+
 func TestProbeReturnsTheReasonOfARefusal(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.Postgres(t))

@@ -281,6 +281,11 @@ func (s *Store) Migration() (from, to int64) { return s.from, s.to }
 // Probe implements [keyfold.ProbingStore].
 func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
 
+// MergeUsage implements [keyfold.UsageMerger].
+func (s *Store) MergeUsage(ctx context.Context, before time.Time) (more bool, err error) {
+	return sqlstore.MergeUsage(ctx, s.Store, before)
+}
+
 // SetLogger implements [keyfold.LoggingStore]. The messages are about connections
 // that the server refuses, and usage events that cannot be read.
 func (s *Store) SetLogger(logger *slog.Logger) { s.log.SetLogger(logger) }

@@ -237,6 +237,13 @@ func TestProbe(t *testing.T) {
 	sqltest.TestProbe(t, store, store.DB())
 }
 
+func TestMerging(t *testing.T) {
+	t.Parallel()
+	path := testdb.SQLite(t)
+	store := open(t, path)
+	sqltest.TestMerging(t, store, open(t, path), store.DB())
+}
+
 func TestProbeFailsIfTheDatabaseIsReadOnly(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.SQLite(t))

@@ -308,6 +308,11 @@ func (s *Store) SetLogger(logger *slog.Logger) { s.log.SetLogger(logger) }
 // Probe implements [keyfold.ProbingStore].
 func (s *Store) Probe(ctx context.Context) error { return sqlstore.Probe(ctx, s.Store) }
 
+// MergeUsage implements [keyfold.UsageMerger].
+func (s *Store) MergeUsage(ctx context.Context, before time.Time) (more bool, err error) {
+	return sqlstore.MergeUsage(ctx, s.Store, before)
+}
+
 // PollPolicy implements [keyfold.PollingStore]. With a Store from [Open] a verify polls
 // by itself once the last poll is 20 ms old: it reads a counter in shared memory on a
 // connection of its own. In a pool from [New] it could wait for a connection, so polls

@@ -84,6 +84,9 @@ type testCase struct {
 	// probe marks a rule about [keyfold.ProbingStore]. It is skipped if the store does
 	// not implement that interface.
 	probe bool
+	// merge marks a rule about [keyfold.UsageMerger]. It is skipped if the store does not
+	// implement that interface.
+	merge bool
 }
 
 // skips returns the reason why the rule does not apply to the store, or "".
@@ -91,6 +94,9 @@ func (c testCase) skips(t *trial) string {
 	t.Helper()
 	if _, ok := t.store.(keyfold.ProbingStore); c.probe && !ok {
 		return "the store is not a keyfold.ProbingStore"
+	}
+	if _, ok := t.store.(keyfold.UsageMerger); c.merge && !ok {
+		return "the store is not a keyfold.UsageMerger"
 	}
 	if c.tx && !t.hasTx() {
 		return "the store has no transactions"
@@ -122,6 +128,7 @@ func groups() []group {
 		{"usage", usageCases()},
 		{"usage lists", usageListCases()},
 		{"pruning", pruningCases()},
+		{"merging", mergingCases()},
 		{"feed", feedCases()},
 		{"audit", auditCases()},
 		{"transactions", transactionCases()},

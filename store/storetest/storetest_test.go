@@ -102,6 +102,15 @@ func TestEachDefectFailsItsOwnRule(t *testing.T) {
 			"probes/a probe of a working store succeeds, even during other probes", "probes/a probe that waits for a transaction returns when its context is done", "probes/a probe writes neither",
 		}},
 		{"probe without a context", newTimelessProbe, []string{"contexts/a method fails when its deadline", "contexts/every method returns an error"}},
+		{"none, with merging", newMerging, nil},
+		{"merge that loses an event", newForgetfulMerge, []string{
+			"merging/merging keeps events", "merging/merging at the same time keeps each event once",
+			"merging/events that arrive after a merge", "merging/a merge whose context ends keeps all events",
+		}},
+		{"merge that gives events new numbers", newRenumberedMerge, []string{
+			"merging/merging keeps events", "merging/merging at the same time keeps each event once",
+			"merging/events that arrive after a merge", "merging/a merge whose context ends keeps all events",
+		}},
 		{"probe that waits without end", newPatientProbe, []string{"probes/a probe that waits for a transaction returns when its context is done"}},
 		{"change not returned", newLeakyFeed, []string{"feed/every change is returned, in whatever order transactions commit"}},
 	} {

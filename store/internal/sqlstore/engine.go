@@ -76,6 +76,7 @@ type Engine struct {
 	traffic    *traffic
 	words      *wordMemory
 	unreadable *unreadable
+	merges     *merges
 }
 
 // Session runs statements on a pool or in one transaction.

@@ -33,7 +33,7 @@ type transaction struct {
 // New returns a Store that begins and ends its own transactions.
 func New(engine Engine) *Store {
 	engine.traffic, engine.words = newTraffic(&engine), newWordMemory()
-	engine.unreadable = &unreadable{ids: map[int64]struct{}{}, report: engine.Warn}
+	engine.merges, engine.unreadable = new(merges), &unreadable{ids: map[int64]struct{}{}, report: engine.Warn}
 	return &Store{engine: &engine}
 }
 
