@@ -45,7 +45,7 @@ func verifyFor(t *testing.T, svc *keyfold.Service, token string, d, step time.Du
 }
 
 func TestProcessInUseHearsOfARevocationWithinTwicePollAfter(t *testing.T) {
-	// Mutations tried: a refresh that never polls, refresh without the wake, an asked
+	// Mutations tried: refresh without the wake, an asked
 	// that is never compared.
 	t.Parallel()
 	polled(t, func(t *testing.T, store *feed, other *keyfold.Service) {

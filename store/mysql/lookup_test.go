@@ -114,7 +114,7 @@ func TestVerifyEndsAtItsDeadlineWhileTheServerIsSilent(t *testing.T) {
 	}
 }
 
-// Mutations tried: unlimit that does nothing, and ResetSession without it.
+// Mutation tried: unlimit that does nothing.
 func TestDeadlineOfAVerifyDoesNotEndTheConnection(t *testing.T) {
 	t.Parallel()
 	store := open(t, testdb.MariaDB(t))

@@ -16,7 +16,7 @@ type unreadable struct {
 // maxUnreadable bounds the memory for ids.
 const maxUnreadable = 10_000
 
-// found counts and reports a block, each once.
+// found reports a block, each once.
 func (u *unreadable) found(id int64, err error) {
 	if u == nil {
 		return
@@ -31,10 +31,4 @@ func (u *unreadable) found(id int64, err error) {
 	if !known && u.report != nil {
 		u.report("keyfold: a block of usage events cannot be read; its events are left out", slog.Int64("block", id), slog.Any("error", err))
 	}
-}
-
-func (u *unreadable) count() int64 {
-	u.Lock()
-	defer u.Unlock()
-	return int64(len(u.ids))
 }
