@@ -230,7 +230,7 @@ func (s *Service) With(tx Tx) *Service {
 }
 
 // errBound refuses what must not depend on whether a transaction is committed.
-var errBound = invalid("Service", "must not be bound to a transaction, because a rollback would take back the count of attempts")
+var errBound = invalid("Service", "must not be bound to a transaction, because a rollback would undo the count of attempts")
 
 // Sync returns once this Service acts on everything that was committed before
 // the call. Call it after committing a transaction that [Service.With] worked

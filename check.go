@@ -186,7 +186,7 @@ func (p *pepperChecks) check(ctx context.Context, store Store, now clock.Instant
 		}
 		if !hmac.Equal([]byte(stored), []byte(value)) {
 			p.agreed.Store(nil)
-			return fmt.Errorf("%w: the pepper %q has another value in this process than in the process that used it first",
+			return fmt.Errorf("%w: the pepper %q must have the value that it had when it was first used with this database; this process has a different one",
 				ErrCheckFailed, id)
 		}
 	}

@@ -384,7 +384,7 @@ func (d *delivery) close(ctx context.Context) error {
 	for pause := minFlush; err != nil; pause = min(2*pause, time.Second) {
 		select {
 		case <-ctx.Done():
-			return &unavailable{cause: fmt.Errorf("usage of %d events was not written: %w", d.stats().PendingEvents, err)}
+			return &unavailable{cause: fmt.Errorf("%d usage events were not written: %w", d.stats().PendingEvents, err)}
 		case <-time.After(pause):
 			err = d.flush(ctx)
 		}

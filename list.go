@@ -107,7 +107,7 @@ func (s *Service) readCursor(ctx context.Context, text, filter string) (cursor, 
 	if text == "" {
 		return cursor{}, nil
 	}
-	bad := invalid("cursor", "must be the next value of the previous page, with the same filters")
+	bad := invalid("cursor", "must be the value of next from the previous page, with the same filters")
 	if len(text) > maxCursor || strings.ContainsAny(text, "\r\n") { // the decoder ignores line breaks
 		return cursor{}, bad
 	}

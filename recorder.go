@@ -353,7 +353,7 @@ func newAck(opts *Options) *ack {
 }
 
 // errNotStored is for a caller that waited for its use to be stored.
-var errNotStored = errors.New("the use was not stored in time; it may be counted all the same")
+var errNotStored = errors.New("the usage event was not stored in time, but may still be counted")
 
 // wait returns nil when the uses are stored.
 func (a *ack) wait(ctx context.Context, limit time.Time) error {

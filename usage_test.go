@@ -340,7 +340,7 @@ func TestCloseGivesUpWithinItsBudgetAndSaysWhatIsLost(t *testing.T) {
 		for name, row := range map[string]time.Duration{"no end": 10 * time.Second} {
 			start := time.Now()
 			err := svc.Close(context.Background())
-			if !errors.Is(err, keyfold.ErrUnavailable) || !strings.Contains(err.Error(), "1 events") {
+			if !errors.Is(err, keyfold.ErrUnavailable) || !strings.Contains(err.Error(), "1 usage events were not written") {
 				t.Errorf("%s: %v", name, err)
 			}
 			if took := time.Since(start); took > row {

@@ -40,7 +40,7 @@ type NewUser struct {
 func (s *Service) CreateUser(ctx context.Context, n NewUser) (User, error) {
 	record := UserRecord{User: User{ID: token.Random(token.IDLen), Version: 1}}
 	if n.Username == "" && n.Email == "" {
-		return User{}, invalid("username", "must be set, unless there is an email")
+		return User{}, invalid("username", "must be set if email is empty")
 	}
 	if err := record.setUsername(n.Username); err != nil {
 		return User{}, err
@@ -272,7 +272,7 @@ func (s *Service) UpdateUser(ctx context.Context, id string, u UserUpdate) (User
 		}
 	}
 	if record.Username == "" && record.Email == "" {
-		return User{}, invalid("username", "must be set, unless there is an email")
+		return User{}, invalid("username", "must be set if email is empty")
 	}
 	record.UpdatedAt = s.now()
 	m := newMutation(ctx, record.UpdatedAt, "user.update", id, before, userFields(&record.User))

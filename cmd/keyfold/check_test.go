@@ -34,7 +34,7 @@ func TestEveryCommandRefusesAPepperThatDiffers(t *testing.T) {
 	for _, args := range []string{"keys create --name n", "keys list", "serve --addr 127.0.0.1:0"} {
 		t.Run(args, func(t *testing.T) {
 			got := execute(t, dir, withPepper(db, otherPepper), strings.Fields(args)...)
-			if got.code != exitFailure || !strings.Contains(got.stderr, `the pepper "p" has another value in this process`) {
+			if got.code != exitFailure || !strings.Contains(got.stderr, `the pepper "p" must have the value that it had when it was first used`) {
 				t.Errorf("%s: %+v, want that it names the pepper", args, got)
 			}
 			if strings.Contains(got.stderr, otherPepper[2:]) || strings.Contains(got.stderr, somePepper[2:]) {

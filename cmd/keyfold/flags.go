@@ -119,11 +119,11 @@ func parseIdleTimeout(text string) (time.Duration, error) {
 }
 
 // parseFlag reads the value of a flag with a parser of the admin API. The errors of
-// these parsers do not repeat the value.
+// these parsers begin with "keyfold: the text must be" and do not repeat the value.
 func parseFlag[T any](flag, text string, parse func(string) (T, error)) (T, error) {
 	value, err := parse(text)
 	if err != nil {
-		return value, usage("%s: %s", flag, strings.TrimPrefix(err.Error(), "keyfold: "))
+		return value, usage("%s %s", flag, strings.TrimPrefix(err.Error(), "keyfold: the text "))
 	}
 	return value, nil
 }

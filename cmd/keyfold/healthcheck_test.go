@@ -100,7 +100,7 @@ func TestHealthcheckWantsAKeyfoldServer(t *testing.T) {
 	}
 	for args, says := range map[string]string{
 		"--addr localhost": "--addr must be host:port", "--timeout 0s": "--timeout must be a duration above zero",
-		"--timeout x": "--timeout: the text must be a duration", "here": "takes no arguments", "--addr a/b:80": "--addr must be host:port",
+		"--timeout x": "--timeout must be a duration", "here": "takes no arguments", "--addr a/b:80": "--addr must be host:port",
 	} {
 		t.Run(args, func(t *testing.T) {
 			if got := call(t, nil, append([]string{"healthcheck"}, strings.Fields(args)...)...); got.code != exitUsage || !strings.Contains(got.stderr, says) {

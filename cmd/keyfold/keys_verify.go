@@ -108,7 +108,7 @@ func refusalReason(outcome keyfold.Outcome, key *keyfold.Key) string {
 		keyfold.OutcomeRevoked:      "the key was revoked at " + shortTime(key.RevokedAt) + because(key.RevokedReason),
 		keyfold.OutcomeDisabled:     "the key was disabled at " + shortTime(key.DisabledAt) + because(key.DisabledReason),
 		keyfold.OutcomeExpired:      "the key expired at " + shortTime(key.ExpiresAt),
-		keyfold.OutcomeIdle:         "the key was not used for longer than its idle timeout of " + admin.FormatDuration(key.IdleTimeout),
+		keyfold.OutcomeIdle:         "the key has been unused for longer than its idle timeout of " + admin.FormatDuration(key.IdleTimeout),
 		keyfold.OutcomeUserDisabled: "the user of the key is disabled or was deleted",
 		keyfold.OutcomeScope:        "the key does not have every required scope; its scopes are " + cell(strings.Join(key.Scopes, " ")),
 		keyfold.OutcomeIP:           "the IP address (see --ip) is not in the networks of the key, " + cidr.Join(key.Networks),
