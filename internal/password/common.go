@@ -43,8 +43,8 @@ func isListed(word string) bool {
 	return false
 }
 
-// minRun is the length of the shortest run. In shorter words, most steps can be a
-// coincidence.
+// minRun is the length of the shortest run. In a shorter word, most steps could be
+// coincidences.
 const minRun = 6
 
 // maxDecoration is the number of digits and symbols, such as a date or exclamation marks,
@@ -62,13 +62,14 @@ func IsCommon(password string) bool {
 	if isGuessed(folded) {
 		return true
 	}
-	// Where more stands between the letters, they are not what is guessed.
+	// If other characters make up more than half of the password, an attacker has to
+	// guess those too.
 	words := onlyWords(folded)
 	return 2*len(words) >= len(folded) && isGuessed(words)
 }
 
-// isGuessed removes repetitions and decoration from the word until it is listed, or
-// nothing is left to remove.
+// isGuessed reports whether the word is common. It removes repetitions and decoration
+// until the word is in the blocklist, is a run, or cannot be shortened further.
 func isGuessed(word string) bool {
 	for utf8.RuneCountInString(word) >= minWord {
 		if isListed(word) || isRun(word) {
@@ -88,8 +89,9 @@ func isGuessed(word string) bool {
 	return false
 }
 
-// repeated returns the shortest prefix of which the word is a repetition. There must be at
-// least two repetitions, and the last may be incomplete. Otherwise it returns the word.
+// repeated returns the shortest prefix whose repetition gives the word. The prefix must
+// occur at least twice; a further occurrence may be incomplete. If there is no such prefix,
+// repeated returns the word.
 func repeated(word string) string {
 	runes := []rune(word)
 	for period := 1; period <= len(runes)/2; period++ {
@@ -126,10 +128,10 @@ func effort(decoration string) int {
 	return utf8.RuneCountInString(decoration)
 }
 
-// isRun reports whether three of four steps from one character to the next are
-// to the same, to its neighbour in the alphabet or among the digits, or to a
-// neighbour on a keyboard: "aaaaaaaa", "12344321", "1qaz2wsx3edc". Of English
-// it is about one step in five.
+// isRun reports whether at least three of four steps from one character to the next lead
+// to the same character, to its neighbour in the alphabet or among the digits, or to a
+// neighbour on a keyboard. Examples are "aaaaaaaa", "12344321" and "1qaz2wsx3edc". In
+// English text, about one step in five does.
 func isRun(word string) bool {
 	runes := []rune(word)
 	if len(runes) < minRun {
@@ -144,7 +146,7 @@ func isRun(word string) bool {
 	return 4*steps >= 3*(len(runes)-1)
 }
 
-// areNeighbours reports whether two keys touch on a US keyboard.
+// areNeighbours reports whether two keys are adjacent on a US keyboard.
 func areNeighbours(a, b rune) bool {
 	rowA, leftA, okA := keyPlace(a)
 	rowB, leftB, okB := keyPlace(b)
@@ -161,8 +163,8 @@ func areNeighbours(a, b rune) bool {
 	return false
 }
 
-// keyPlace returns where a key is: its row, and how far to the right in quarters
-// of a key, since each row is set off from the one above.
+// keyPlace returns the row of a key and its distance from the left edge. The distance is
+// in quarters of a key, because the rows are offset by fractions of a key.
 func keyPlace(key rune) (row, left int, ok bool) {
 	if key >= utf8.RuneSelf {
 		return 0, 0, false

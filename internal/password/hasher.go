@@ -1,9 +1,9 @@
-// Package password hashes passwords, verifies them, and tells which are too
-// common. It is the only package of Keyfold that reaches argon2id.
+// Package password hashes and verifies passwords, and reports whether a password
+// is too common. No other package of Keyfold computes password hashes.
 //
-// The hashes are PHC strings, and the library argon2id computes and compares
-// them. Its decoder puts no bounds on the parameters, so every stored hash is
-// parsed and bounded here first: see parsePHC.
+// Hashes are PHC strings, which the library argon2id computes and compares. The
+// decoder of the library does not bound the parameters, so this package parses
+// every stored hash and checks its bounds first: see parsePHC.
 package password
 
 import (
@@ -16,36 +16,37 @@ import (
 )
 
 var (
-	// ErrBusy means that all slots stayed taken for as long as a caller waits.
-	// Nothing is known about the password.
+	// ErrBusy means that no slot became free in time. The password was not
+	// checked.
 	ErrBusy = errors.New("keyfold: too many passwords are being checked")
 
-	// ErrUnknownHash means that a stored hash has a form that is not verified. It
-	// never quotes the hash.
+	// ErrUnknownHash means that the format or the parameters of a stored hash are
+	// not supported. The error never contains the hash.
 	ErrUnknownHash = errors.New("keyfold: the stored password hash has an unknown form")
 
 	// ErrUnusable means that a password is longer than [MaxLength] or is not UTF-8.
 	ErrUnusable = errors.New("keyfold: the password is too long or is not UTF-8")
 )
 
-// Functions are the functions that do the expensive work.
+// Functions are the expensive functions that a Hasher calls.
 type Functions struct {
-	// Create returns the PHC string of a password under a new salt.
+	// Create hashes a password with a new salt and returns the PHC string.
 	Create func(password string, params *argon2id.Params) (phc string, err error)
 
-	// Compare reports whether a password has the hash of a PHC string.
+	// Compare reports whether a password matches a PHC string.
 	Compare func(password, phc string) (match bool, err error)
 
-	// Bcrypt returns nil if the password has the hash.
+	// Bcrypt returns nil if the password matches the hash.
 	Bcrypt func(hash, password []byte) error
 }
 
-// Hasher hashes and verifies a limited number of passwords at a time: each takes
-// 19 MiB and tens of milliseconds of a core, and every client that reaches a
-// log-in form can ask for one. It is safe for concurrent use.
+// Hasher hashes and verifies passwords. It limits how many it computes at the
+// same time, because each computation takes 19 MiB and tens of milliseconds of a
+// core, and any client that can reach a login form can cause one. A Hasher is
+// safe for concurrent use.
 type Hasher struct {
-	// Functions are replaced by tests that count the work, or avoid it, before
-	// the first password.
+	// Tests replace Functions to count or avoid the work. They must do so before
+	// the first call.
 	Functions
 
 	slots chan struct{}
@@ -53,8 +54,8 @@ type Hasher struct {
 	dummy string // see Pretend
 }
 
-// New returns a hasher that works on at most slots passwords at a time, and on
-// one if slots is less than that. A caller waits for a slot for at most wait.
+// New returns a Hasher that computes at most slots hashes at the same time. If
+// slots is less than 1, New uses 1. A caller waits for a slot for at most wait.
 func New(slots int, wait time.Duration) *Hasher {
 	return &Hasher{
 		Functions: Functions{
@@ -71,9 +72,9 @@ func New(slots int, wait time.Duration) *Hasher {
 	}
 }
 
-// Hash returns the PHC string of the password under a new salt. It returns
-// [ErrUnusable] for a password that Verify would not compare, [ErrBusy], or the
-// error of the context.
+// Hash hashes the password with a new salt and returns the PHC string. The error
+// is [ErrUnusable] if Verify would reject the password without comparing it,
+// [ErrBusy], or the error of the context.
 func (h *Hasher) Hash(ctx context.Context, password string) (stored string, err error) {
 	normal, ok := Normalize(password)
 	if !ok {
@@ -89,11 +90,12 @@ func (h *Hasher) Hash(ctx context.Context, password string) (stored string, err 
 	return stored, errors.Join(err, failed)
 }
 
-// Verify reports whether the password is the stored one and, if it is, whether
-// the hash is weaker than a new one. It costs one computation in every case:
-// with nothing stored, or with a password that cannot exist, it computes a
-// dummy. For a hash of an unknown form it returns [ErrUnknownHash] and computes
-// nothing.
+// Verify reports whether the password matches the stored hash. If it does,
+// outdated reports whether the hash is weaker than a new one.
+//
+// Verify computes one hash even if stored is empty or the password is unusable,
+// so that its duration does not reveal either. If it does not support the stored
+// hash, it returns [ErrUnknownHash] without computing anything.
 func (h *Hasher) Verify(ctx context.Context, password, stored string) (match, outdated bool, err error) {
 	normal, ok := Normalize(password)
 	if stored == "" || !ok {
@@ -111,16 +113,16 @@ func (h *Hasher) Verify(ctx context.Context, password, stored string) (match, ou
 	if err := h.run(ctx, func() { match, failed = h.Compare(normal, stored) }); err != nil {
 		return false, false, err
 	}
-	if failed != nil { // the library reads less than parsePHC does
+	if failed != nil { // parsePHC accepted a hash that the library does not support
 		return false, false, ErrUnknownHash
 	}
 	return match, match && parsed.isWeak(), nil
 }
 
-// verifyBcrypt is for passwords that Keyfold's predecessor stored. It compares
-// the bytes as they were typed, because the predecessor normalized nothing, and
-// only the first 72 of them, as every bcrypt does: refusing longer passwords
-// would shut their users out. The hash that replaces it has neither flaw.
+// verifyBcrypt verifies the hashes of Keyfold's predecessor. It does not normalize
+// the password, because the predecessor did not. Like the predecessor, it compares
+// only the first 72 bytes, because refusing longer passwords would lock their users
+// out. The argon2id hash that replaces a bcrypt hash has neither limitation.
 func (h *Hasher) verifyBcrypt(ctx context.Context, password, stored string) (match bool, err error) {
 	var result error
 	err = h.run(ctx, func() { result = h.Bcrypt([]byte(stored), []byte(password)) })
@@ -135,14 +137,14 @@ func (h *Hasher) verifyBcrypt(ctx context.Context, password, stored string) (mat
 	return false, ErrUnknownHash
 }
 
-// Pretend costs as much as Verify, so that the time of an answer does not tell
-// which accounts exist or have a password.
+// Pretend takes as long as Verify. Callers use it so that the response time does
+// not reveal whether an account exists or has a password.
 func (h *Hasher) Pretend(ctx context.Context) error {
 	return h.run(ctx, func() { h.Compare("", h.dummy) })
 }
 
-// run does the work once there is a slot. It does not stop work that has begun,
-// because the functions cannot be interrupted.
+// run waits for a slot and then does the work. It ignores the context once the
+// work has begun, because the hash functions cannot be interrupted.
 func (h *Hasher) run(ctx context.Context, work func()) error {
 	if err := ctx.Err(); err != nil {
 		return err

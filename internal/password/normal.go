@@ -10,19 +10,19 @@ import (
 	"github.com/keyfold/keyfold/internal/casefold"
 )
 
-// MaxLength is the length of the longest password, in code points of its NFC
-// form.
+// MaxLength is the maximum length of a password, in code points of its NFC form.
 const MaxLength = 256
 
-// maxBytes is the most that MaxLength code points can take before they are
-// composed: each comes from at most four, of at most four bytes each.
+// maxBytes is the maximum size of a password before normalization. A code point in
+// NFC is composed of at most four code points, of at most four bytes each.
 const maxBytes = MaxLength * 4 * utf8.UTFMax
 
-// Normalize returns the form in which passwords are counted and compared: NFC,
-// because the same key presses give different code points on different systems
-// (RFC 8265, section 4.2.2). It returns false for bytes that are not UTF-8,
-// whose replacements would make different passwords the same, and for more than
-// [MaxLength] code points.
+// Normalize returns the password in NFC. Passwords are counted and compared in this
+// form, because the same keystrokes produce different code points on different
+// systems (RFC 8265, section 4.2.2).
+//
+// Normalize returns false if the password is longer than [MaxLength] or is not
+// UTF-8. Replacing invalid bytes would make different passwords equal.
 func Normalize(password string) (normal string, ok bool) {
 	if len(password) > maxBytes || !utf8.ValidString(password) {
 		return "", false
@@ -31,14 +31,14 @@ func Normalize(password string) (normal string, ok bool) {
 	return normal, utf8.RuneCountInString(normal) <= MaxLength
 }
 
-// minWord is the length in code points of the shortest word that says anything:
-// shorter ones are part of every password.
+// minWord is the length of the shortest word that is looked for, in code points.
+// Shorter words occur in too many passwords.
 const minWord = 4
 
-// ContainsAny reports whether a password contains one of the user's own names, in
-// any case, also without the separators between words: "John Smith forever"
-// contains "john.smith". Of an address, the part before the "@" is enough. Names
-// shorter than four code points are not looked for.
+// ContainsAny reports whether a password contains one of the names. It ignores case
+// and the separators between words: "John Smith forever" contains "john.smith". For
+// an email address, it also looks for the part before the "@". It ignores names that
+// are shorter than four code points.
 func ContainsAny(password string, names []string) bool {
 	folded := casefold.String(password)
 	words := onlyWords(folded)
@@ -54,7 +54,7 @@ func ContainsAny(password string, names []string) bool {
 	return false
 }
 
-// SameName reports whether [ContainsAny] takes two names for one.
+// SameName reports whether two names differ at most in case.
 func SameName(a, b string) bool { return casefold.String(a) == casefold.String(b) }
 
 func contains(password, name string) bool {

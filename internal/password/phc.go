@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// The parameters of new hashes: the first choice of the OWASP Password Storage
-// Cheat Sheet for argon2id.
+// The parameters of new hashes. The OWASP Password Storage Cheat Sheet recommends
+// them for argon2id.
 const (
 	argonMemory  = 19456 // KiB
 	argonTime    = 2
@@ -18,10 +18,10 @@ const (
 	argonVersion = 19 // 0x13; RFC 9106 section 3.1
 )
 
-// The bounds of a stored hash. A row may have been written by another program,
-// or by an attacker who can write to the database and nothing else: it must not
-// cost the process its memory or its time. Outside the lower bounds, the library
-// panics.
+// The bounds of a stored hash. Another program, or an attacker who can only write
+// to the database, may have stored a hash with extreme parameters. The upper bounds
+// limit the memory and the time that such a hash can cost. The lower bounds prevent
+// panics in the library.
 const (
 	maxArgonMemory = 128 << 10 // KiB
 	maxArgonTime   = 16
@@ -29,7 +29,7 @@ const (
 	maxArgonSalt   = 64
 	minArgonKey    = 16
 	maxArgonKey    = 64
-	maxPHC         = 256 // bytes; the longest within the bounds has 208
+	maxPHC         = 256 // bytes; the longest hash within the bounds has 208
 )
 
 // phc is an argon2id hash with its parameters.
@@ -46,18 +46,17 @@ func (p phc) String() string {
 		argonVersion, p.memory, p.time, p.threads, encode(p.salt), encode(p.key))
 }
 
-// isWeak reports whether the hash is weaker than a new one. More passes do not
-// make up for less memory, which is the resource that an attacker's hardware
-// lacks; more memory makes up for fewer passes, as in the alternatives that
-// OWASP lists.
+// isWeak reports whether the hash is weaker than a new one. More memory makes up
+// for fewer passes, as in the alternatives that OWASP lists. More passes do not make
+// up for less memory, because memory is what limits an attacker's hardware.
 func (p phc) isWeak() bool {
 	return p.memory < argonMemory || p.memory*p.time < argonMemory*argonTime ||
 		len(p.salt) < argonSalt || len(p.key) < argonKey
 }
 
-// parsePHC reads a PHC string. It accepts exactly what String writes, within the
-// bounds above. The library's decoder accepts more: any parameters, text after
-// the version, and line breaks in the base64.
+// parsePHC parses a PHC string. It accepts only the format that String writes, and
+// only parameters within the bounds above. The decoder of the library also accepts
+// any other parameters, text after the version, and line breaks in the base64.
 func parsePHC(text string) (phc, bool) {
 	parts := strings.SplitN(text, "$", 7)
 	if len(text) > maxPHC || len(parts) != 6 {
@@ -83,16 +82,16 @@ func parsePHC(text string) (phc, bool) {
 	var badSalt, badKey error
 	p.salt, badSalt = base64.RawStdEncoding.DecodeString(parts[4])
 	p.key, badKey = base64.RawStdEncoding.DecodeString(parts[5])
-	// The comparison covers the text before the parameters, leading zeros, and the
-	// line breaks and spare bits that the decoder ignores.
+	// The comparison with String refuses a different algorithm or version, leading
+	// zeros, and the line breaks and trailing bits that the base64 decoder ignores.
 	if badSalt != nil || badKey != nil || !p.isBounded() || p.String() != text {
 		return phc{}, false
 	}
 	return p, true
 }
 
-// isBounded reports whether the hash may be computed. Each thread needs at least
-// eight blocks of memory (RFC 9106, section 3.1).
+// isBounded reports whether the parameters are within the bounds. Each thread needs
+// at least eight blocks of 1 KiB (RFC 9106, section 3.1).
 func (p phc) isBounded() bool {
 	return p.threads >= 1 && p.time >= 1 && p.time <= maxArgonTime &&
 		p.memory >= 8*uint32(p.threads) && p.memory <= maxArgonMemory &&
