@@ -30,7 +30,7 @@ func mariadbDatabase(dsn, name string) (string, error) {
 func parseMariaDB(dsn string) (*mysql.Config, error) {
 	config, err := mysql.ParseDSN(dsn)
 	if err != nil {
-		// The driver's error may quote a part of its input.
+		// The error of the driver can contain a part of the connection string.
 		return nil, errors.New("want a data source name like root@tcp(127.0.0.1:3306)/")
 	}
 	return config, nil
@@ -59,7 +59,7 @@ func openMariaDB(ctx context.Context, dsn string) (admin, error) {
 		return nil, err
 	}
 	config.DBName = ""
-	config.Logger = &mysql.NopLogger{} // it would print in addition to the test's own message
+	config.Logger = &mysql.NopLogger{} // the test reports the same errors
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, err
@@ -77,9 +77,9 @@ func (a mariadbAdmin) create(ctx context.Context, name string) error {
 	return err
 }
 
-// drop first ends the connections to the database, because a transaction that a failed
-// test left open would make DROP DATABASE wait for it. It gives up a wait after a second
-// and looks again, for a connection pool may have opened another one meanwhile.
+// drop first ends the connections to the database, because DROP DATABASE would wait for a
+// transaction that a failed test left open. If it still has to wait, it gives up after one
+// second and ends the connections again, because a pool can have opened a new one.
 func (a mariadbAdmin) drop(ctx context.Context, name string) error {
 	conn, err := a.db.Conn(ctx)
 	if err != nil {
@@ -130,7 +130,7 @@ func (a mariadbAdmin) names(ctx context.Context) ([]string, error) {
 
 func (a mariadbAdmin) close() { _ = a.db.Close() }
 
-// queryer is what *sql.DB and *sql.Conn have in common here.
+// queryer is implemented by *sql.DB and *sql.Conn.
 type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }

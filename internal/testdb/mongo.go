@@ -20,8 +20,8 @@ var mongodb = server{
 
 var errMongoForm = errors.New("want a URL like mongodb://user:password@host:27017/?authSource=admin")
 
-// mongoDatabase puts the name between the hosts and the parameters. A list of
-// hosts is not a URL that net/url reads.
+// mongoDatabase inserts the name between the hosts and the parameters. It does not use
+// net/url, which cannot parse a URL with several hosts.
 func mongoDatabase(dsn, name string) (string, error) {
 	scheme, rest, ok := strings.Cut(dsn, "://")
 	if !ok || !strings.HasPrefix(scheme, "mongodb") {
@@ -40,7 +40,7 @@ type mongoAdmin struct{ client *mongo.Client }
 func openMongo(ctx context.Context, dsn string) (admin, error) {
 	config := options.Client().ApplyURI(dsn)
 	if config.Validate() != nil {
-		return nil, errMongoForm // the driver's error may quote a part of its input
+		return nil, errMongoForm // the error of the driver can contain a part of the connection string
 	}
 	client, err := mongo.Connect(config)
 	if err != nil {
@@ -53,7 +53,7 @@ func openMongo(ctx context.Context, dsn string) (admin, error) {
 	return mongoAdmin{client}, nil
 }
 
-// create does nothing: a database exists from the first write on.
+// create does nothing, because the first write creates the database.
 func (a mongoAdmin) create(context.Context, string) error { return nil }
 
 func (a mongoAdmin) drop(ctx context.Context, name string) error {

@@ -18,7 +18,7 @@ var postgres = server{
 
 func postgresDatabase(dsn, name string) (string, error) {
 	u, err := url.Parse(dsn)
-	// The error of url.Parse quotes its input, password included.
+	// The error of url.Parse contains the whole URL, including the password.
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
 		return "", errors.New("want a URL like postgres://user@host:5432/postgres")
 	}
@@ -37,8 +37,8 @@ func openPostgres(ctx context.Context, dsn string) (admin, error) {
 }
 
 func (a postgresAdmin) create(ctx context.Context, name string) error {
-	// Copying template1 fails while anyone is connected to it; no client can connect to
-	// template0.
+	// CREATE DATABASE fails while a client is connected to the template. Clients can
+	// connect to template1, but not to template0.
 	_, err := a.conn.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'UTF8'")
 	return err
 }

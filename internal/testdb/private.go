@@ -12,12 +12,13 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// PrivateMariaDB starts a MariaDB server for one test, with these options of
-// mariadbd, such as "--init-connect=SET autocommit=0". It returns the
-// configuration of an administrator's connection that names no database. The
-// server ends with the test, or with its process.
+// PrivateMariaDB starts a MariaDB server for one test, with the given options of
+// mariadbd, such as "--init-connect=SET autocommit=0". It returns the configuration
+// of an administrator's connection that does not name a database. The server stops
+// when the test or its process ends.
 //
-// It takes some seconds: use MariaDB where a database will do.
+// PrivateMariaDB takes a few seconds. If the test does not need its own server, use
+// [MariaDB].
 func PrivateMariaDB(t testing.TB, options ...string) *mysql.Config {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(moduleRoot(t), "scripts", "services"), "run", "mariadb", "--",
@@ -43,7 +44,7 @@ func PrivateMariaDB(t testing.TB, options ...string) *mysql.Config {
 		t.Fatal(err)
 	}
 	stop := func() {
-		_ = input.Close() // the script ends with its command, which ends with its input
+		_ = input.Close() // ends cat, and with it the script and the server
 		_, _ = io.Copy(io.Discard, output)
 		_ = cmd.Wait()
 	}

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// These tests are inside the package because what they pin has no other face: which
-// databases are dropped that no test of this process made, and what a missing server does.
+// These tests are inside the package because its exported functions do not show which
+// databases of other processes are dropped, and how a missing server is handled.
 
 func TestSweepDropsOnlyAbandonedDatabases(t *testing.T) {
 	t.Parallel()
@@ -19,7 +19,7 @@ func TestSweepDropsOnlyAbandonedDatabases(t *testing.T) {
 			base := address(t, s)
 			now := time.Now()
 			old, young := newName(now.Add(-abandoned-time.Minute)), newName(now.Add(-abandoned+time.Minute))
-			foreign := prefix + "1_mine" // made by a person: not a name of newName
+			foreign := prefix + "1_mine" // created by a person, not by newName
 			err := administer(s, base, func(ctx context.Context, a admin) error {
 				for _, name := range []string{old, young, foreign} {
 					if err := a.drop(ctx, name); err != nil { // from an earlier failure of this test
@@ -78,7 +78,7 @@ func TestCreatedAtReadsOnlyItsOwnNames(t *testing.T) {
 	}
 }
 
-// A recorder is a testing.TB that notes how a test ended instead of ending it.
+// A recorder is a testing.TB that records how the test would have ended.
 type recorder struct {
 	testing.TB
 	fatal, skip string
@@ -91,7 +91,7 @@ func (r *recorder) Skipf(format string, _ ...any)  { r.skip = format }
 func TestMissingServer(t *testing.T) {
 	for _, s := range []*server{&postgres, &mariadb} {
 		nowhere := func() *server {
-			// Port 1 of the loopback address: nothing listens there.
+			// No server listens on port 1 of the loopback address.
 			return &server{
 				name: s.name, variable: "KEYFOLD_TEST_NOWHERE_DSN", open: s.open, database: s.database,
 				usual: strings.NewReplacer(":5432", ":1", ":3306", ":1").Replace(s.usual),
@@ -132,7 +132,7 @@ func TestMissingServer(t *testing.T) {
 	}
 }
 
-func TestErrorsDoNotHoldThePassword(t *testing.T) {
+func TestErrorsDoNotContainThePassword(t *testing.T) {
 	t.Parallel()
 	const password = "hunter-two"
 	for _, test := range []struct {

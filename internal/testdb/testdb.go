@@ -1,12 +1,14 @@
 // Package testdb gives each test a database of its own.
 //
-// SQLite needs nothing. For PostgreSQL, MariaDB and MongoDB a server comes from
-// KEYFOLD_TEST_POSTGRES_DSN, KEYFOLD_TEST_MARIADB_DSN and KEYFOLD_TEST_MONGODB_DSN, which
-// `make test` sets, or else from the usual local address, so that a plain `go test ./...` works where a server runs.
-// Without one the test skips and says so; under CI=true or KEYFOLD_TEST_REQUIRE=1 it fails.
+// SQLite needs no server. For PostgreSQL, MariaDB and MongoDB, the package uses the server
+// that KEYFOLD_TEST_POSTGRES_DSN, KEYFOLD_TEST_MARIADB_DSN or KEYFOLD_TEST_MONGODB_DSN
+// names. `make test` sets these variables. If a variable is not set, the package tries the
+// usual local address, so that `go test ./...` works on a machine with a running server.
+// If it finds no server, the test is skipped. With CI=true or KEYFOLD_TEST_REQUIRE=1, the
+// test fails instead.
 //
-// Every call makes a new, empty database, which goes away when the test ends. Tests and
-// test packages may therefore run side by side on one server.
+// Every call creates a new, empty database, which is dropped when the test ends. Tests and
+// test packages can therefore use one server at the same time.
 package testdb
 
 import (
@@ -23,11 +25,12 @@ import (
 )
 
 const (
-	// prefix starts the name of every database made here; the creation time follows.
+	// prefix begins the name of every database that this package creates. The creation
+	// time follows.
 	prefix = "keyfold_test_"
 
-	// abandoned is the age from which a database counts as left behind by a run that
-	// was killed. It is far above the time limit of a test binary.
+	// abandoned is the age at which a database counts as left over from a run that was
+	// killed. It is far above the time limit of a test binary.
 	abandoned = time.Hour
 
 	// patience bounds each administrative step. A server that is busy with the tests of
@@ -59,7 +62,7 @@ func MariaDB(t testing.TB) string {
 }
 
 // MariaDBURL is MariaDB with the result in the form mysql://user:password@host:port/name.
-// Parameters of KEYFOLD_TEST_MARIADB_DSN have no place in it and are left out.
+// The URL does not have the parameters of KEYFOLD_TEST_MARIADB_DSN.
 func MariaDBURL(t testing.TB) string {
 	t.Helper()
 	url, err := mysqlURL(MariaDB(t))
@@ -69,38 +72,38 @@ func MariaDBURL(t testing.TB) string {
 	return url
 }
 
-// Mongo names a database on the MongoDB server for tests and returns its URL. The
-// database is dropped when the test ends.
+// Mongo returns the URL of a new database on the MongoDB server for tests. The database is
+// dropped when the test ends.
 func Mongo(t testing.TB) string {
 	t.Helper()
 	return create(t, &mongodb)
 }
 
-// A server is what differs between the engines.
+// server describes the server of one engine.
 type server struct {
-	name     string // for people
+	name     string // for messages
 	variable string // environment variable with the connection string
 	usual    string // connection string of the usual local address
 
-	// open connects; the error must not hold the connection string.
+	// open connects to the server. Its error must not contain the connection string.
 	open func(ctx context.Context, dsn string) (admin, error)
 
-	// database returns dsn with the name of a database put in.
+	// database returns dsn with the given database name.
 	database func(dsn, name string) (string, error)
 
 	once  sync.Once
 	found found
 }
 
-// find looks for the server on the first call and remembers the outcome, so that a test
-// binary asks and sweeps once. This memory is why the servers are package variables.
+// find looks for the server on the first call and keeps the result, so that a test binary
+// connects and sweeps only once. For this reason the servers are package variables.
 func (s *server) find() found {
 	s.once.Do(func() { s.found = look(s) })
 	return s.found
 }
 
-// admin is a connection that may create and drop databases. Names are made here from
-// digits and lower-case letters, so they need no quoting.
+// admin is a connection that can create and drop databases. The names do not need quoting,
+// because newName uses only lower-case letters, digits and underscores.
 type admin interface {
 	create(ctx context.Context, name string) error
 	// drop also ends the connections to the database. A database that is gone is not an error.
@@ -129,7 +132,8 @@ func create(t testing.TB, s *server) string {
 	return dsn
 }
 
-// address returns the connection string of a server that answered, or ends the test.
+// address returns the connection string of a server that responds. If there is none, it
+// skips or fails the test.
 func address(t testing.TB, s *server) string {
 	t.Helper()
 	f := s.find()
@@ -148,15 +152,15 @@ func address(t testing.TB, s *server) string {
 	return "" // not reached: both Fatalf and Skipf end the goroutine
 }
 
-// found is the outcome of looking for a server.
+// found is the result of looking for a server.
 type found struct {
 	dsn   string
 	given bool // by the environment
 	err   error
 }
 
-// look tries the address of the environment, or else the usual one, and clears away what
-// killed runs left there.
+// look connects to the server that the environment names, or otherwise to the usual
+// address. It then drops the databases that killed runs left there.
 func look(s *server) found {
 	f := found{dsn: s.usual}
 	if dsn := os.Getenv(s.variable); dsn != "" {
@@ -167,7 +171,7 @@ func look(s *server) found {
 }
 
 func administer(s *server, dsn string, do func(context.Context, admin) error) error {
-	// Not the test's context: that one is cancelled before cleanup functions run.
+	// The context of the test would be cancelled before the cleanup functions run.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	a, err := s.open(ctx, dsn)
@@ -178,9 +182,9 @@ func administer(s *server, dsn string, do func(context.Context, admin) error) er
 	return do(ctx, a)
 }
 
-// sweep drops the databases that were abandoned at now. Several test binaries may sweep at
-// once, and someone else's failure to drop is not this test's concern, so only a failure
-// to list is reported.
+// sweep drops the databases that were abandoned at now. It ignores errors of dropping them,
+// because several test binaries can sweep at the same time. It reports only an error of
+// listing them.
 func sweep(ctx context.Context, a admin, now time.Time) error {
 	names, err := a.names(ctx)
 	if err != nil {
@@ -198,8 +202,8 @@ func newName(now time.Time) string {
 	return prefix + strconv.FormatInt(now.Unix(), 10) + "_" + strings.ToLower(rand.Text()[:16])
 }
 
-// createdAt reads the time out of a name. It accepts nothing that newName cannot have
-// made, because what it accepts is dropped.
+// createdAt returns the creation time in a name. It accepts only names that newName can
+// have created, because sweep drops the databases that it accepts.
 func createdAt(name string) (time.Time, bool) {
 	rest, ok := strings.CutPrefix(name, prefix)
 	if !ok {

@@ -16,7 +16,7 @@ import (
 	"github.com/keyfold/keyfold/internal/testdb"
 )
 
-func TestSQLiteIsAFreshFile(t *testing.T) {
+func TestSQLiteReturnsANewPath(t *testing.T) {
 	t.Parallel()
 	a, b := testdb.SQLite(t), testdb.SQLite(t)
 	if a == b {
@@ -27,13 +27,13 @@ func TestSQLiteIsAFreshFile(t *testing.T) {
 	}
 }
 
-func TestPostgresIsAFreshDatabaseThatGoesAway(t *testing.T) {
+func TestPostgresCreatesAndDropsADatabase(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	var name string
 	t.Run("while the test runs", func(t *testing.T) {
 		dsn := testdb.Postgres(t)
-		conn, err := pgx.Connect(ctx, dsn) // left open: cleanup has to cope
+		conn, err := pgx.Connect(ctx, dsn) // left open, so that the cleanup must end it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func TestPostgresIsAFreshDatabaseThatGoesAway(t *testing.T) {
 	}
 }
 
-func TestMariaDBIsAFreshDatabaseThatGoesAway(t *testing.T) {
+func TestMariaDBCreatesAndDropsADatabase(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	var name string
@@ -81,7 +81,8 @@ func TestMariaDBIsAFreshDatabaseThatGoesAway(t *testing.T) {
 		if err := db.QueryRowContext(ctx, "SELECT DATABASE()").Scan(&name); err != nil {
 			t.Fatal(err)
 		}
-		// Left open, and holding the table: cleanup has to cope. DROP DATABASE would wait.
+		// The connection stays open and holds a lock on the table, so that a plain DROP
+		// DATABASE would wait.
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -104,8 +105,8 @@ func TestMariaDBIsAFreshDatabaseThatGoesAway(t *testing.T) {
 	}
 }
 
-// openMariaDB leaves closing to the end of the test binary: a test's own cleanup would run
-// before the one of testdb, which is to be shown to work without it.
+// openMariaDB does not close the connection when the test ends. The cleanup of the test
+// would run before the cleanup of testdb, which must work with open connections.
 func openMariaDB(t *testing.T, dsn string) *sql.DB {
 	t.Helper()
 	config, err := mysql.ParseDSN(dsn)
