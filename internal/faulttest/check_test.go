@@ -12,29 +12,29 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// promises are what a run is held to.
+// promises are the guarantees that a run must keep.
 type promises struct {
-	heard time.Duration // a verify that begins so long after a revocation was answered for is refused
-	loss  time.Duration // a process that is killed may lose uses that are so old, unless it stores them first
+	heard time.Duration // a verify is refused if it begins this long after the response to the revocation
+	loss  time.Duration // a killed process may lose the uses of this time before its end, unless it stores them first
 }
 
-// stored is what the database has of a key after a run.
+// stored is the state of a key in the database after a run.
 type stored struct {
 	keyfold.Key
-	hours int64 // uses, as the counts by hour have them
+	hours int64 // the sum of the hourly counts
 }
 
-// remains is what the database has after a run, by id.
+// remains is the content of the database after a run, by ID.
 type remains struct {
 	keys  map[string]stored
 	users map[string]keyfold.User
 }
 
-// verdicts is what a check found.
+// verdicts is the result of a check.
 type verdicts struct {
 	wrongAllows, wrongRefusals, lostChanges, wrongUses []string
 
-	latest         time.Duration // the latest verify that was allowed began so long after the key's end was answered for
+	latest         time.Duration // the longest time from the response to a key's end until an allowed verify began
 	uses, lostUses int64
 }
 
@@ -42,7 +42,7 @@ func (v *verdicts) violations() []string {
 	return slices.Concat(v.wrongAllows, v.wrongRefusals, v.lostChanges, v.wrongUses)
 }
 
-// check compares what clients were told with each other and with the database.
+// check compares the responses to clients with each other and with the database.
 func check(h *history, r remains, p promises) *verdicts {
 	v := &verdicts{}
 	for _, k := range h.keys {
@@ -113,11 +113,11 @@ func (v *verdicts) checkVerify(verify verify, p promises) {
 	}
 }
 
-// count is how often a key was used, as clients know it.
+// count is the number of uses of a key, according to the responses to clients.
 type count struct {
 	answered  int64 // verifies that were allowed
-	mayBeLost int64 // of those
-	unsure    int64 // verifies without an answer, which may count
+	mayBeLost int64 // allowed verifies that the process may have lost
+	unsure    int64 // verifies without a response, which may have been counted
 }
 
 func (c *count) add(v verify, p promises) {
@@ -132,7 +132,7 @@ func (c *count) add(v verify, p promises) {
 	}
 }
 
-// look reads what the database has of a history.
+// look reads the keys and the users of a history from the database.
 func look(ctx context.Context, store keyfold.Store, h *history) (remains, error) {
 	r := remains{keys: map[string]stored{}, users: map[string]keyfold.User{}}
 	now := time.Now()
@@ -167,9 +167,9 @@ func look(ctx context.Context, store keyfold.Store, h *history) (remains, error)
 	return r, nil
 }
 
-// honest is a short history, and what the database should have after it: a key
-// that was revoked at 2 s and one of a user who was disabled at 3 s, each used
-// once before; the second by a process that was killed at 10 s.
+// honest returns a short history and the database that matches it. One key was revoked
+// at 2 s. The user of the other key was disabled at 3 s. Each key was used once before,
+// the second key by a process that was killed at 10 s.
 func honest() (*history, remains) {
 	ends := time.Now().Add(time.Hour)
 	user := &subject{id: "u", end: end{asked: 2900 * time.Millisecond, acked: 3 * time.Second}}
@@ -189,8 +189,8 @@ func honest() (*history, remains) {
 	return h, r
 }
 
-// TestCheckFindsWhatWasPlanted proves that the runs can fail.
-func TestCheckFindsWhatWasPlanted(t *testing.T) {
+// TestCheckFindsPlantedFaults shows that the check of a run can fail.
+func TestCheckFindsPlantedFaults(t *testing.T) {
 	t.Parallel()
 	p := promises{heard: 1200 * time.Millisecond, loss: time.Second}
 	edit := func(r remains, id string, change func(*stored)) {

@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// moment is a time of a run, counted from its start by a clock that never jumps.
+// moment is the time since the start of a run, measured with a monotonic clock.
 type moment = time.Duration
 
-// never is the moment of what has not happened.
+// never is the moment of an event that has not happened.
 const never = moment(math.MaxInt64)
 
-// end is what stops a key or a user for good.
+// end is a change after which a key or a user never works again.
 type end struct {
 	asked  moment // when the first request for it was sent
-	acked  moment // when one was answered for
+	acked  moment // when a response confirmed the change
 	revoke bool   // by a revocation, of a key, or the disabling of a user
 }
 
 func alive() end { return end{asked: never, acked: never} }
 
-// subject is a user, as the clients know it.
+// subject is a user, according to the responses to clients.
 type subject struct {
 	id string
 
@@ -29,10 +29,10 @@ type subject struct {
 	end end
 }
 
-// key is a key as the clients know it: what they asked for and were told.
+// key is a key, according to the requests and the responses of clients.
 type key struct {
 	id, token string
-	user      *subject // nil for none
+	user      *subject // nil if the key has no user
 
 	mu        sync.Mutex // held while it is changed
 	end       end
@@ -41,7 +41,7 @@ type key struct {
 	maybeNext bool        // a rotation may or may not have been made
 }
 
-// stopped returns the end of a key or of its user, whichever came first.
+// stopped returns the end of the key or the end of its user, whichever came first.
 func (k *key) stopped() end {
 	e := k.end
 	if k.user != nil {
@@ -50,7 +50,7 @@ func (k *key) stopped() end {
 	return e
 }
 
-// verdict is how a verify was answered.
+// verdict is the response to a verify.
 type verdict uint8
 
 const (
@@ -60,7 +60,7 @@ const (
 	unanswered          // the connection failed
 )
 
-// verify is one that a client has made.
+// verify is a verify that a client has requested.
 type verify struct {
 	key          *key
 	began, ended moment
@@ -68,17 +68,17 @@ type verify struct {
 	life         *life
 }
 
-// life is one process, from its start to its end.
+// life is the time from the start to the end of a process.
 type life struct {
-	sync   bool   // it stores a use before it answers
-	killed moment // never, if it was stopped in order
+	sync   bool   // the process stores a use before it responds
+	killed moment // never if the process was not killed
 }
 
-// history is what the clients of a run did.
+// history contains all requests of a run and their results.
 type history struct {
 	keys     []*key
 	users    []*subject
 	verifies []verify
 	broken   []string      // answers that no client should get
-	gap      time.Duration // how long nothing ran at all, at most
+	gap      time.Duration // the longest time in which the machine did not run the test
 }

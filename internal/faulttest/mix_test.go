@@ -16,7 +16,7 @@ import (
 	"github.com/keyfold/keyfold/internal/wire"
 )
 
-// mix is what clients do to several processes on one database.
+// mix sends a mix of requests to several processes on one database.
 type mix struct {
 	members []*member
 	client  *http.Client
@@ -26,14 +26,13 @@ type mix struct {
 	history history
 
 	answered, unsure atomic.Int64
-	slowest          atomic.Int64 // nanoseconds that an answer took at most
+	slowest          atomic.Int64 // nanoseconds of the slowest response
 }
 
-// answerLimit is how long a client waits for an answer.
+// answerLimit is the longest time that a client waits for a response.
 const answerLimit = 15 * time.Second
 
-// send makes a request to one of the processes. A status of 0 means that there
-// was no answer.
+// send sends a request to a process. The status is 0 if there was no response.
 func (m *mix) send(ctx context.Context, to *member, method, path, body string, headers ...string) (status int, answer []byte, life *life) {
 	base, life := to.now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerLimit)
@@ -62,16 +61,16 @@ func (m *mix) send(ctx context.Context, to *member, method, path, body string, h
 	}
 }
 
-// outcome is what became of a change.
+// outcome is the result of a change.
 type outcome uint8
 
 const (
-	made   outcome = iota // it was answered for
-	denied                // it was refused, and so not made
-	open                  // unknown
+	made   outcome = iota // the response confirms the change
+	denied                // the change was refused
+	open                  // the result is unknown
 )
 
-// change asks a process, taken at random, for a change.
+// change sends a change to a random process.
 func (m *mix) change(ctx context.Context, path, body string, answer any) outcome {
 	headers := []string{"secret-key", adminSecret}
 	if body != "" {
@@ -103,9 +102,9 @@ func (m *mix) complain(format string, args ...any) {
 	m.history.broken = append(m.history.broken, fmt.Sprintf(format, args...))
 }
 
-// recent is how many of the newest keys and users are changed. They are used
-// too, so that every process knows a key before it ends, and so are older ones,
-// many of which have ended longer ago than is promised for that to be heard.
+// Clients change a random one of the newest 40 keys and users. They verify one of the
+// newest 40 keys, so that every process has cached a key before it ends, or one of the
+// newest 500, many of which ended so long ago that every process must refuse them.
 const (
 	recent = 40
 	older  = 500
@@ -126,7 +125,7 @@ func (m *mix) addKey(k *key) {
 	m.history.keys = append(m.history.keys, k)
 }
 
-// verifyUntil verifies newest keys until ctx is done.
+// verifyUntil verifies random keys until ctx is done.
 func (m *mix) verifyUntil(ctx context.Context) (done []verify) {
 	for ctx.Err() == nil {
 		k := newest(m, &m.history.keys, []int{recent, older}[rand.IntN(2)])
@@ -140,7 +139,7 @@ func (m *mix) verifyUntil(ctx context.Context) (done []verify) {
 		switch status {
 		case http.StatusOK:
 			v.verdict = allowed
-		case http.StatusUnauthorized, http.StatusTooManyRequests: // for one who sent many bad keys
+		case http.StatusUnauthorized, http.StatusTooManyRequests: // 429 after many bad keys
 			v.verdict = refused
 		case http.StatusServiceUnavailable:
 			v.verdict = unavailable
@@ -174,7 +173,7 @@ func (m *mix) changeUntil(ctx context.Context) {
 	}
 }
 
-// ttl is a time at which a key may end, long after the run.
+// ttl returns a random expiry time long after the run.
 func ttl() time.Time {
 	return time.Now().Add(time.Hour + rand.N(1000*time.Hour)).Truncate(time.Second).UTC()
 }
@@ -218,9 +217,9 @@ func (m *mix) disableUser(ctx context.Context) {
 	}
 }
 
-// alter changes a key, whose mu the caller holds.
+// alter changes a key. The caller must hold k.mu.
 func (m *mix) alter(ctx context.Context, k *key, n int) {
-	steady := k.end.asked == never && k.to == "" && !k.maybeNext // so it can be renewed and rotated
+	steady := k.end.asked == never && k.to == "" && !k.maybeNext // the key can be renewed and rotated
 	switch {
 	case n < 60 && steady:
 		m.renew(ctx, k)
@@ -242,7 +241,7 @@ func (m *mix) renew(ctx context.Context, k *key) {
 	case open:
 		k.expires = append(k.expires, at)
 	case denied:
-		if len(k.expires) == 1 { // or an earlier one was made meanwhile
+		if len(k.expires) == 1 { // otherwise an earlier renewal without a response may have been made
 			m.complain("key %s is good and its renewal was refused", k.id)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/keyfold/keyfold/internal/faulttest"
 )
 
-// await waits until a process answers /readyz with that status, and returns how
-// long that took.
+// await waits until /readyz of a process returns the status, and returns the time that
+// it took.
 func (r *run) await(m *member, status int) time.Duration {
 	began := time.Now()
 	for got := 0; got != status; {
@@ -25,7 +25,7 @@ func (r *run) await(m *member, status int) time.Duration {
 	return time.Since(began)
 }
 
-// awaitAll is await for all processes.
+// awaitAll calls await for all processes.
 func (r *run) awaitAll(status int) (longest time.Duration) {
 	began := time.Now()
 	for _, m := range r.members {
@@ -34,7 +34,7 @@ func (r *run) awaitAll(status int) (longest time.Duration) {
 	return time.Since(began)
 }
 
-// count returns how many verifies of the run that began since then had a verdict.
+// count returns the number of verifies that began since the moment and had the verdict.
 func (v *verdicts) count(h *history, of verdict, since moment) (n int) {
 	for i := range h.verifies {
 		if h.verifies[i].verdict == of && h.verifies[i].began >= since {
@@ -44,8 +44,8 @@ func (v *verdicts) count(h *history, of verdict, since moment) (n int) {
 	return n
 }
 
-// TestServerIsStoppedAndStarted ends the database server under load, in order
-// and by a kill, for longer than memory is trusted.
+// TestServerIsStoppedAndStarted shuts down and kills the database server under load, for
+// longer than cached keys may be used.
 func TestServerIsStoppedAndStarted(t *testing.T) {
 	onlyWithEverything(t)
 	for _, name := range []string{"postgres", "mariadb"} {
@@ -83,7 +83,7 @@ func TestServerIsStoppedAndStarted(t *testing.T) {
 	}
 }
 
-// wired puts a wire between each of four processes and the database.
+// wired returns a wire to the database for each of four processes.
 func wired(t *testing.T, database string) (wires []*faulttest.Wire, ways []string) {
 	t.Helper()
 	for range 4 {
@@ -93,8 +93,8 @@ func wired(t *testing.T, database string) (wires []*faulttest.Wire, ways []strin
 	return wires, ways
 }
 
-// TestConnectionsAreCutAtAnyTime cuts all connections of a process every second
-// or so, and others when a COMMIT goes by: before the server has it, and after.
+// TestConnectionsAreCutAtAnyTime cuts all connections of a process about once a second.
+// It also cuts connections before and after they transmit a COMMIT.
 func TestConnectionsAreCutAtAnyTime(t *testing.T) {
 	onlyWithEverything(t)
 	for _, e := range engines() {
@@ -137,8 +137,8 @@ func TestConnectionsAreCutAtAnyTime(t *testing.T) {
 	}
 }
 
-// TestAnswersAreSlow holds up what goes between the processes and the database,
-// for up to three seconds.
+// TestAnswersAreSlow delays the traffic between the processes and the database for up to
+// three seconds.
 func TestAnswersAreSlow(t *testing.T) {
 	onlyWithEverything(t)
 	for _, e := range engines() {

@@ -16,12 +16,12 @@ import (
 	"time"
 )
 
-// patience bounds each wait for something that is bound to happen.
+// patience is the longest time that a test waits for an event.
 const patience = 60 * time.Second
 
 const adminSecret = "5d1c90e7b3f24a68815ee0d94c7fa2b6"
 
-// binary is the command, built once for all tests.
+// binary is the path of the command, which TestMain builds once for all tests.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -42,11 +42,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// member is one of the processes of a run: "keyfold serve" on a database. It may
-// be killed and started again, which begins another life.
+// member is a process of a run, which executes "keyfold serve". A test can kill it and
+// start it again. Each start begins a new life.
 type member struct {
 	database string
-	sync     bool // it stores a use before it answers
+	sync     bool // the process stores a use before it responds
 	clock    func() moment
 
 	mu    sync.Mutex // guards what follows, which changes when it is started again
@@ -57,7 +57,7 @@ type member struct {
 	log   *tail
 }
 
-// tail keeps the last lines of a log.
+// tail is a writer that keeps the last lines of a log.
 type tail struct {
 	mu    sync.Mutex
 	lines []string
@@ -125,7 +125,7 @@ func readLog(r io.Reader, log *tail, listening chan<- string) {
 	}
 }
 
-// now returns where the process listens and which life this is.
+// now returns the URL and the life of the process.
 func (m *member) now() (url string, life *life) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -142,7 +142,7 @@ func (m *member) kill() {
 	<-ended
 }
 
-// stop ends the process with SIGTERM and wants it to end in order.
+// stop ends the process with SIGTERM. It returns an error if the process fails.
 func (m *member) stop() error {
 	_ = m.cmd.Process.Signal(syscall.SIGTERM)
 	select {

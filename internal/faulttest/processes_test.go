@@ -10,8 +10,8 @@ import (
 )
 
 // TestManyProcessesKeepTheirPromises runs four processes on one database.
-// Mutations tried, in addition to those of TestCheckFindsWhatWasPlanted: a poll
-// that evicts nothing and a recorder that drops a batch fail this.
+// In addition to the faults of TestCheckFindsPlantedFaults, it fails with two mutations:
+// a poll that evicts no key, and a recorder that drops a batch.
 func TestManyProcessesKeepTheirPromises(t *testing.T) {
 	t.Parallel()
 	for _, e := range append(engines(), engine{"mongodb", testdb.Mongo}) {
@@ -32,8 +32,8 @@ func TestManyProcessesKeepTheirPromises(t *testing.T) {
 	}
 }
 
-// TestProcessesAreKilledAtAnyTime kills one of four processes every second or
-// so, and starts it again.
+// TestProcessesAreKilledAtAnyTime kills one of four processes about once a second and
+// starts it again.
 func TestProcessesAreKilledAtAnyTime(t *testing.T) {
 	onlyWithEverything(t)
 	for _, e := range append(engines(), engine{"mongodb", testdb.Mongo}) {
@@ -64,7 +64,7 @@ func TestProcessesAreKilledAtAnyTime(t *testing.T) {
 	}
 }
 
-// minuteOr is how long many processes run.
+// minuteOr returns one minute with `make test-faults`, and otherwise the short time.
 func minuteOr(short time.Duration) time.Duration {
 	if everything() {
 		return time.Minute

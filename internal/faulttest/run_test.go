@@ -17,14 +17,14 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// engine is a kind of database that several processes share.
+// engine is a database engine that several processes can share.
 type engine struct {
 	name string
-	make func(testing.TB) string // makes an empty database and returns its URL
+	make func(testing.TB) string // creates an empty database and returns its URL
 }
 
-// engines has a line for each kind of server whose lines and transactions are
-// broken; MongoDB joins where it is processes that are.
+// engines lists the engines for tests that cut connections and transactions. Tests that
+// kill processes also use MongoDB.
 func engines() []engine {
 	return []engine{
 		{"sqlite", func(t testing.TB) string { return "sqlite:" + testdb.SQLite(t) }},
@@ -33,7 +33,7 @@ func engines() []engine {
 	}
 }
 
-// openStore opens what a URL names.
+// openStore opens the store that a URL names.
 func openStore(ctx context.Context, database string) (keyfold.Store, error) {
 	kind, rest, _ := strings.Cut(database, ":")
 	switch kind {
@@ -54,11 +54,11 @@ const (
 	lossOfKill  = time.Second                        // FlushInterval
 )
 
-// everything is set by `make test-faults`. Without it, tests that take long or
-// need servers of their own do not run, and many processes run for seconds.
+// everything is set by `make test-faults`. Without it, tests that take long or start
+// their own servers are skipped, and the tests with many processes run only for seconds.
 func everything() bool { return os.Getenv("KEYFOLD_FAULTS") != "" }
 
-// onlyWithEverything leaves a test to `make test-faults`.
+// onlyWithEverything skips the test unless `make test-faults` runs it.
 func onlyWithEverything(t *testing.T) {
 	t.Helper()
 	if !everything() {
@@ -66,37 +66,36 @@ func onlyWithEverything(t *testing.T) {
 	}
 }
 
-// plan is one run of many processes.
+// plan describes a run of several processes.
 type plan struct {
-	ways   []string // the database, as each process reaches it
-	direct string   // as the check reaches it afterwards
+	ways   []string // the URL of the database for each process
+	direct string   // the URL of the database for the check
 	lasts  time.Duration
-	syncs  int // so many of the processes store uses before they answer
-	// during is what happens to the processes meanwhile; the run goes on until it
-	// has returned. Nil for nothing.
+	syncs  int // the number of processes that store a use before they respond
+	// during injects the faults. The run continues until it returns. It may be nil.
 	during func(ctx context.Context, r *run)
-	// calm is true when the database works all the time, so that changes are
-	// heard with the next poll.
+	// calm says that the database works during the whole run, so that every poll
+	// succeeds.
 	calm bool
-	// least is the number of verifies that must have been allowed, so that the
-	// run shows anything.
+	// least is the number of verifies that must be allowed. A run with fewer shows too
+	// little.
 	least int64
-	// repaired is how long a process that polls the feed may take to finish what a killed
-	// process left, on a store without transactions.
+	// repaired is the longest time that a process may take to finish the changes of a
+	// killed process, on a store without transactions.
 	repaired time.Duration
 }
 
-// run is one that goes on.
+// run is a plan in progress.
 type run struct {
 	t       *testing.T
 	members []*member
 	mix     *mix
 }
 
-// four is the same database for four processes.
+// four returns the ways of four processes to one database.
 func four(database string) []string { return []string{database, database, database, database} }
 
-// carryOut runs the plan and checks what came of it.
+// carryOut runs the plan and checks the result.
 func carryOut(t *testing.T, p plan) *verdicts {
 	t.Helper()
 	began := time.Now()
@@ -125,11 +124,11 @@ func carryOut(t *testing.T, p plan) *verdicts {
 	return r.judge(p)
 }
 
-// clients does what clients do, for as long as the plan says.
+// clients sends requests to the processes until the plan is over.
 func (r *run) clients(p plan) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), p.lasts)
 	defer cancel()
-	if p.during != nil { // it may take longer, and has to be over before the end
+	if p.during != nil { // it must return before the run ends
 		ctx, cancel = context.WithCancel(r.t.Context())
 		defer cancel()
 	}
@@ -156,7 +155,7 @@ func (r *run) clients(p plan) {
 	group.Wait()
 }
 
-// longestGap is how long nothing ran at all, on a machine that is busy.
+// longestGap returns the longest time in which a busy machine did not run the test.
 func longestGap(ctx context.Context) (gap time.Duration) {
 	for last := time.Now(); ctx.Err() == nil; {
 		time.Sleep(5 * time.Millisecond)
@@ -167,11 +166,11 @@ func longestGap(ctx context.Context) (gap time.Duration) {
 	return gap
 }
 
-// judge checks a run that is over.
+// judge checks a finished run.
 func (r *run) judge(p plan) *verdicts {
 	r.t.Helper()
-	// What takes long in a run without faults does so because the machine is
-	// busy, and then a poll may too; but nothing makes up for MaxStaleness.
+	// Without faults, a response is slow because the machine is busy, which also
+	// delays polls. MaxStaleness holds even then.
 	h := &r.mix.history
 	slack := h.gap
 	promised := promises{heard: heardAtAll, loss: lossOfKill}
@@ -215,7 +214,7 @@ func (r *run) judge(p plan) *verdicts {
 	r.t.Logf("latest allow %v after an end was answered for (promise %v); %d uses stored, %d lost; slowest answer %v, longest gap %v",
 		v.latest, promised.heard, v.uses, v.lostUses, time.Duration(r.mix.slowest.Load()), h.gap)
 	if by[allowed] < p.least || by[refused] == 0 || r.mix.answered.Load() == 0 {
-		r.t.Error("too little happened to show anything")
+		r.t.Error("too few requests were answered to check the promises")
 	}
 	return v
 }

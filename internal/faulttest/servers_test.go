@@ -14,14 +14,14 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// servers are database servers of one test.
+// servers are the database servers of one test.
 type servers struct {
 	script    string
-	variables map[string]string // what the script says of them
+	variables map[string]string // the variables that the script sets
 }
 
-// startServers starts servers by one of the scripts. They live until the test
-// ends, or its process: the script runs a command that ends with its input.
+// startServers starts servers with one of the scripts. The servers stop when the test
+// or its process ends, because the command that the script runs ends with its input.
 func startServers(t *testing.T, script string, names ...string) *servers {
 	t.Helper()
 	s := &servers{script: "../../scripts/" + script, variables: map[string]string{}}
@@ -55,7 +55,8 @@ func startServers(t *testing.T, script string, names ...string) *servers {
 	return s
 }
 
-// environment is that of this process, but for servers that it was given.
+// environment returns the environment of this process without the variables that name
+// existing servers.
 func (s *servers) environment() []string {
 	var env []string
 	for _, variable := range os.Environ() {
@@ -70,7 +71,7 @@ func (s *servers) environment() []string {
 	return env
 }
 
-// do has the script do something to the servers.
+// do runs a command of the script on the servers.
 func (s *servers) do(t *testing.T, args ...string) {
 	t.Helper()
 	cmd := exec.Command(s.script, args...)
@@ -80,7 +81,7 @@ func (s *servers) do(t *testing.T, args ...string) {
 	}
 }
 
-// private is a server of its own for one test, with an empty database.
+// private is a server that only one test uses. It has an empty database.
 type private struct {
 	*servers
 	name     string
@@ -101,7 +102,7 @@ func startPrivate(t *testing.T, name string) private {
 	return private{s, name, createDatabase(t, config.Addr, "keyfold")}
 }
 
-// createDatabase makes a database on a MariaDB server and returns its URL.
+// createDatabase creates a database on a MariaDB server and returns its URL.
 func createDatabase(t *testing.T, address, name string) string {
 	t.Helper()
 	db := mysqlPool(t, address)
@@ -111,7 +112,7 @@ func createDatabase(t *testing.T, address, name string) string {
 	return "mysql://root@" + address + "/" + name
 }
 
-// mysqlPool connects to a MariaDB server as its administrator.
+// mysqlPool returns a pool of connections to a MariaDB server as its administrator.
 func mysqlPool(t *testing.T, address string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("mysql", fmt.Sprintf("root@tcp(%s)/", address))
@@ -122,7 +123,7 @@ func mysqlPool(t *testing.T, address string) *sql.DB {
 	return db
 }
 
-// pause waits for a while, or until ctx is done.
+// pause waits until d has passed or ctx is done.
 func pause(ctx context.Context, d moment) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()

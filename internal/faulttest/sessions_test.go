@@ -21,8 +21,8 @@ import (
 // of an account without privileges.
 type oddSession struct {
 	statement string
-	// refused is the setting that an error of mysql.New names; empty where a pool
-	// of the driver's own works on such a session. Open works on all of them.
+	// refused is the setting that the error of mysql.New names. It is empty if New
+	// accepts a pool with such sessions. Open works with all of them.
 	refused string
 }
 
@@ -73,8 +73,8 @@ func oddSessions() []oddSession {
 	}
 }
 
-// sessionsServer is a MariaDB server that runs a statement of the account's on
-// each new connection.
+// sessionsServer is a MariaDB server that runs a statement on each new connection. The
+// statement depends on the account.
 type sessionsServer struct {
 	config *mysql.Config
 	admin  *sql.DB
@@ -100,7 +100,7 @@ func (s *sessionsServer) do(t *testing.T, statements ...string) {
 	}
 }
 
-// database makes a database, and an account for it whose sessions are odd.
+// database creates a database and an account with odd sessions.
 func (s *sessionsServer) database(t *testing.T, statement string) *mysql.Config {
 	t.Helper()
 	name := strings.ToLower(rand.Text()[:16])
@@ -115,13 +115,14 @@ func (s *sessionsServer) database(t *testing.T, statement string) *mysql.Config 
 	return config
 }
 
-// TestOddSessionsOfMariaDB gives an account without SUPER, CONNECTION ADMIN or
-// READ_ONLY ADMIN odd sessions. Open must work on each, and New work or name the
-// setting. `make test-faults` runs the conformance suite on all that work.
+// TestOddSessionsOfMariaDB uses odd sessions of an account without SUPER, CONNECTION
+// ADMIN or READ_ONLY ADMIN. Open must work with each of them. New must work, or return an
+// error that names the setting. `make test-faults` also runs the conformance suite on all
+// sessions that work.
 //
-// Mutations tried: rules.mend that repairs nothing, with which Open is refused
-// 21 times (the driver itself sets the character set); required without sql_mode,
-// in_transaction and unique_checks, with which New takes such pools.
+// Mutations tried: if rules.mend repairs nothing, Open fails 21 times (the driver itself
+// sets the character set). If required lacks sql_mode, in_transaction and unique_checks,
+// New accepts pools with odd sessions.
 func TestOddSessionsOfMariaDB(t *testing.T) {
 	t.Parallel()
 	server := startSessionsServer(t)
@@ -154,9 +155,8 @@ func TestOddSessionsOfMariaDB(t *testing.T) {
 	}
 }
 
-// TestConformanceOnAnOddServer runs the suite where sessions start with
-// everything odd at once, on a server that ignores the character set that a
-// client asks for.
+// TestConformanceOnAnOddServer runs the conformance suite on sessions that combine all odd
+// settings, and on a server that ignores the character set of the client.
 func TestConformanceOnAnOddServer(t *testing.T) {
 	t.Parallel()
 	server := startSessionsServer(t, "--character-set-client-handshake=0", "--character-set-server=gbk", "--collation-server=gbk_chinese_ci",
@@ -165,7 +165,7 @@ func TestConformanceOnAnOddServer(t *testing.T) {
 		"sql_select_limit = 1, max_statement_time = 2, tx_read_only = 1, time_zone = '-11:00'", refused: "character_set_client"})
 }
 
-// conform runs the conformance suite on odd sessions, by each way that works.
+// conform runs the conformance suite on odd sessions, with Open and, if it works, New.
 func (s *sessionsServer) conform(t *testing.T, odd oddSession) {
 	t.Helper()
 	t.Run("Open", func(t *testing.T) {
@@ -196,7 +196,7 @@ func (s *sessionsServer) conform(t *testing.T, odd oddSession) {
 	})
 }
 
-// openPatiently gives a server that runs a whole suite more time than Open does.
+// openPatiently calls Open with more time, because the server is busy with a whole suite.
 func openPatiently(t *testing.T, config *mysql.Config) keyfold.Store {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -209,8 +209,8 @@ func openPatiently(t *testing.T, config *mysql.Config) keyfold.Store {
 	return store
 }
 
-// lifeOfAKey creates, uses and revokes a key with text that means something
-// else under other settings, and finds each change in the feed.
+// lifeOfAKey creates, uses and revokes a key, and looks for each change in the feed. The
+// settings of a session could change the meaning of the name of the key.
 func lifeOfAKey(t *testing.T, store keyfold.Store) {
 	t.Helper()
 	svc, err := keyfold.New(store, &keyfold.Options{PollInterval: 50 * time.Millisecond, VerifyTimeout: 10 * time.Second})

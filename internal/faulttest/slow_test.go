@@ -12,16 +12,16 @@ import (
 	"github.com/keyfold/keyfold/internal/faulttest"
 )
 
-// TestSilentServerPilesNothingUp verifies thousands of times while the server
-// says nothing. Nothing else of this package runs meanwhile, so every goroutine
-// is its own. Mutation tried: a verify that leaves its read behind when its time is over.
-func TestSilentServerPilesNothingUp(t *testing.T) {
+// TestSilentServerDoesNotLeakGoroutines verifies thousands of times while the server does
+// not respond. No other test of the package runs at the same time, so the test can count
+// all goroutines. Mutation tried: a verify that leaves its read running after its timeout.
+func TestSilentServerDoesNotLeakGoroutines(t *testing.T) {
 	onlyWithEverything(t)
 	const workers, limit = 20, 50 * time.Millisecond
-	const silence = 20 * time.Second // longer than a driver takes to give a connection up
+	const silence = 20 * time.Second // longer than the timeouts of the drivers
 	for _, e := range engines() {
 		if e.name == "sqlite" {
-			continue // has no connections
+			continue // SQLite has no connections
 		}
 		t.Run(e.name, func(t *testing.T) {
 			wire, far := faulttest.Through(t, e.make(t))
@@ -59,15 +59,15 @@ func TestSilentServerPilesNothingUp(t *testing.T) {
 				t.Errorf("after the silence: %v", err)
 			}
 			t.Logf("%d goroutines before, %d in the first half of %v, %d in the second; %d verifies", before, early, silence, late, verifies)
-			if most := before + 500; early > most || late > most { // each verify that left one behind would make it thousands
+			if most := before + 500; early > most || late > most { // a leak in every verify would leave thousands
 				t.Errorf("goroutines pile up, want at most %d", most)
 			}
 		})
 	}
 }
 
-// pileUp verifies for a while, and returns the greatest number of goroutines in
-// the first half of it and in the second.
+// pileUp verifies until the time is over. It returns the greatest number of goroutines in
+// the first half and in the second half of this time.
 func pileUp(t *testing.T, svc *keyfold.Service, request keyfold.Request, workers int, lasts time.Duration) (early, late, verifies int) {
 	t.Helper()
 	began := time.Now()

@@ -12,8 +12,8 @@ import (
 	"github.com/keyfold/keyfold/store/postgres"
 )
 
-// TestStandbyIsRefused begins with a current schema, so that opening the store
-// writes nothing. It was seen to fail before sessions were checked.
+// TestStandbyIsRefused begins with a current schema, so that opening the store does not
+// write. The test failed before the store checked its sessions.
 func TestStandbyIsRefused(t *testing.T) {
 	onlyWithEverything(t)
 	pair := startServers(t, "pgreplica")
@@ -21,7 +21,7 @@ func TestStandbyIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	location.RawQuery = "sslmode=disable" // and nothing about the kind of server
+	location.RawQuery = "sslmode=disable" // without target_session_attrs
 	primary, standby, _ := strings.Cut(location.Host, ",")
 
 	location.Host = primary
@@ -67,8 +67,8 @@ func TestStandbyIsRefused(t *testing.T) {
 	t.Errorf("CreateKey after the promotion: %v", last)
 }
 
-// awaitSchema waits until a standby shows the schema: it has received what was
-// committed, and applies it a moment later.
+// awaitSchema waits until a standby has applied the schema. A standby receives a commit
+// before it applies it.
 func awaitSchema(t *testing.T, dsn string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
@@ -82,5 +82,5 @@ func awaitSchema(t *testing.T, dsn string) {
 			return
 		}
 	}
-	t.Fatal("the standby never shows the schema")
+	t.Fatal("the standby has not applied the schema in time")
 }

@@ -1,9 +1,9 @@
-// Package faulttest breaks things on purpose. Its tests run several processes
-// of the command on one database while processes are killed, servers stopped
-// and lines cut, and check what clients were told against what the database
-// holds; docs/reliability.md says what each of them found.
+// Package faulttest injects faults. Its tests run several processes of the command
+// on one database while they kill processes, stop servers and cut connections. Then
+// they compare the responses that clients received with the contents of the
+// database. docs/reliability.md describes the results.
 //
-// A short run is part of the ordinary tests; `make test-faults` runs all.
+// The ordinary tests include a short run; `make test-faults` runs all tests.
 package faulttest
 
 import (
@@ -21,22 +21,22 @@ import (
 	"time"
 )
 
-// Wire is a line to a server that a test can cut or hold up.
+// Wire is a proxy in front of a server. A test can make it cut or delay connections.
 type Wire struct {
 	listener net.Listener
 	server   string
 	matches  atomic.Pointer[func([]byte) bool]
 
 	mu    sync.Mutex
-	held  chan struct{} // not nil while nothing passes
+	held  chan struct{} // not nil while the wire delays all data
 	cut   bool
 	conns []net.Conn
 
 	before, after atomic.Int64
 }
 
-// NewWire listens on a port of its own and passes everything on to the server,
-// until the test ends.
+// NewWire returns a wire that listens on a free port and forwards all connections to
+// the server until the test ends.
 func NewWire(t testing.TB, server string) *Wire {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,7 +57,8 @@ func NewWire(t testing.TB, server string) *Wire {
 	return w
 }
 
-// Through puts a wire into the URL of a database.
+// Through returns a wire to the server of a database, and the URL of the database
+// through that wire.
 func Through(t testing.TB, database string) (w *Wire, far string) {
 	t.Helper()
 	location, err := url.Parse(database)
@@ -69,10 +70,10 @@ func Through(t testing.TB, database string) (w *Wire, far string) {
 	return w, location.String()
 }
 
-// Addr returns where the wire listens, as host:port.
+// Addr returns the address that the wire listens on, as host:port.
 func (w *Wire) Addr() string { return w.listener.Addr().String() }
 
-// Cut drops all connections and refuses new ones, or lets them through again.
+// Cut closes all connections and refuses new ones. Cut(false) accepts connections again.
 func (w *Wire) Cut(cut bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -85,7 +86,7 @@ func (w *Wire) Cut(cut bool) {
 	}
 }
 
-// Hold keeps everything back that is sent, or lets it go.
+// Hold delays all data until Hold(false) is called.
 func (w *Wire) Hold(held bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -97,9 +98,9 @@ func (w *Wire) Hold(held bool) {
 	}
 }
 
-// CutAt cuts a connection, at random, when its client sends what matches: half
-// of the time before it is passed on, and half of the time after, so that the
-// answer is lost. Nil ends it.
+// CutAt makes the wire cut connections at random when a client sends data that matches.
+// Half of the cuts happen before the wire forwards the data. The others happen after it,
+// so that the response is lost. If matches is nil, the wire stops cutting.
 func (w *Wire) CutAt(matches func(sent []byte) bool) {
 	if matches == nil {
 		w.matches.Store(nil)
@@ -108,16 +109,17 @@ func (w *Wire) CutAt(matches func(sent []byte) bool) {
 	w.matches.Store(&matches)
 }
 
-// PostgresCommit matches a COMMIT on its way to PostgreSQL, for [Wire.CutAt].
+// PostgresCommit reports whether a client of PostgreSQL sends a COMMIT. Use it with
+// [Wire.CutAt].
 func PostgresCommit(sent []byte) bool {
 	return len(sent) < 32 && sent[0] == 'Q' && bytes.Contains(bytes.ToLower(sent), []byte("commit"))
 }
 
-// MySQLCommit is PostgresCommit for MariaDB and MySQL.
+// MySQLCommit is like PostgresCommit, for MariaDB and MySQL.
 func MySQLCommit(sent []byte) bool { return len(sent) > 4 && string(sent[4:]) == "\x03COMMIT" }
 
-// Cuts returns how many connections CutAt has cut, before and after what
-// matched was passed on.
+// Cuts returns the number of connections that CutAt has cut before and after the wire
+// forwarded the matching data.
 func (w *Wire) Cuts() (before, after int64) { return w.before.Load(), w.after.Load() }
 
 func (w *Wire) join(client net.Conn) {
@@ -134,7 +136,7 @@ func (w *Wire) join(client net.Conn) {
 		_, _ = client.Close(), server.Close()
 		return
 	}
-	var deaf atomic.Bool // the client hears no more answers
+	var deaf atomic.Bool // the client receives no further responses
 	over, end := context.WithCancel(context.Background())
 	defer end()
 	go func() {
@@ -155,7 +157,7 @@ func (w *Wire) join(client net.Conn) {
 	})
 }
 
-// fate is what becomes of a block and the connection that it is sent on.
+// fate says whether a block of data is forwarded, and whether its connection is cut.
 type fate int
 
 const (
@@ -180,7 +182,7 @@ func (w *Wire) fate(sent []byte) fate {
 	return passOn
 }
 
-// pass passes on what one side sends, until either has closed.
+// pass forwards the data of one side until either side closes its connection.
 func (w *Wire) pass(over context.Context, to, from net.Conn, decide func([]byte) fate) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	reader := bufio.NewReaderSize(from, 64<<10)
@@ -200,8 +202,8 @@ func (w *Wire) pass(over context.Context, to, from net.Conn, decide func([]byte)
 	}
 }
 
-// wait returns when something may pass. It reports false when the sender is
-// gone before that, so that no more waits than is connected.
+// wait returns when data may pass. It returns false if the sender closes its connection
+// first, so that no goroutine waits for a closed connection.
 func (w *Wire) wait(over context.Context, from net.Conn, reader *bufio.Reader) bool {
 	const look = 50 * time.Millisecond
 	for {
