@@ -30,8 +30,7 @@ func (broken) VerifyKey(context.Context, string) (keyfold.VerifyRecord, error) {
 	return keyfold.VerifyRecord{}, errors.New(storeText)
 }
 
-// outcomes returns an error of each kind that Verify has, by its code, made by
-// a real Service.
+// outcomes returns each kind of error of Verify by its code. A real Service returns them.
 func outcomes(t *testing.T) map[keyfold.Outcome]error {
 	t.Helper()
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -159,7 +158,7 @@ func checkWire(t *testing.T, err error, want wire) {
 }
 
 // The mutation that made this fail: the reason of OutcomeOf as the problem's code.
-func TestUnauthenticatedReasonsCannotBeToldApart(t *testing.T) {
+func TestUnauthenticatedReasonsAreIndistinguishable(t *testing.T) {
 	t.Parallel()
 	found := outcomes(t)
 	_, wantHeader, wantBody := httpadapter.Response(found[keyfold.OutcomeUnknown])
@@ -193,7 +192,7 @@ func TestRetryAfterIsRoundedUp(t *testing.T) {
 	}
 }
 
-func TestProblemIsNeverASuccess(t *testing.T) {
+func TestProblemStatusIsAlwaysAnError(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{-1, 0, 99, 200, 399, 600, 1000} {
 		w := httptest.NewRecorder()
@@ -204,7 +203,7 @@ func TestProblemIsNeverASuccess(t *testing.T) {
 	}
 }
 
-func TestWriteLeavesHeadersOfOthersAlone(t *testing.T) {
+func TestWriteKeepsOtherHeaders(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
 	w.Header().Set("Content-Length", "1")
@@ -220,9 +219,9 @@ func TestWriteLeavesHeadersOfOthersAlone(t *testing.T) {
 	}
 }
 
-// compress compresses what its handler writes, as middlewares of that kind do: the
-// header is set before the handler runs. Seen to fail while refusals took the
-// Content-Encoding back, which left clients with bytes that they could not read.
+// compress is a middleware that compresses responses. It sets the Content-Encoding before
+// it calls the handler. The test failed while refusals removed this header, because
+// clients could not decode the response.
 func compress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
@@ -255,7 +254,7 @@ func TestRefusalBehindACompressingMiddlewareCanBeRead(t *testing.T) {
 	}
 }
 
-func TestDetailSaysWhatIsWrong(t *testing.T) {
+func TestProblemDetail(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]string{
 		keyfold.ErrInvalidCredentials:  "The username or password is incorrect.",
@@ -292,7 +291,7 @@ func TestGRPCCodes(t *testing.T) {
 			t.Errorf("%v, wrapped: want %d", err, want)
 		}
 	}
-	busy := errors.Join(keyfold.ErrRateLimited, keyfold.ErrUnavailable) // this process has enough to do
+	busy := errors.Join(keyfold.ErrRateLimited, keyfold.ErrUnavailable) // the process is overloaded
 	if got := httpadapter.GRPCCode(busy); got != 14 {
 		t.Errorf("busy: got %d, want 14", got)
 	}

@@ -53,7 +53,7 @@ func TestOtherPasswordsAreNotCommon(t *testing.T) {
 	}
 }
 
-func TestBlocklistIsWhole(t *testing.T) {
+func TestBlocklistIsWellFormed(t *testing.T) {
 	t.Parallel()
 	list := password.Blocklist()
 	at := 1 << 16
@@ -75,8 +75,8 @@ func TestBlocklistIsWhole(t *testing.T) {
 	}
 }
 
-// One word in 15 000 is taken for a listed one: of 20 000, one or two.
-func TestOtherWordsAreRarelyTakenForListed(t *testing.T) {
+// The blocklist has one false positive in 15 000 words, so 20 000 words have one or two.
+func TestBlocklistHasFewFalsePositives(t *testing.T) {
 	t.Parallel()
 	taken := 0
 	for i := range 20_000 {
@@ -85,6 +85,6 @@ func TestOtherWordsAreRarelyTakenForListed(t *testing.T) {
 		}
 	}
 	if taken > 8 {
-		t.Errorf("%d of 20 000 words are taken for listed ones", taken)
+		t.Errorf("%d of 20 000 words are false positives, want at most 8", taken)
 	}
 }

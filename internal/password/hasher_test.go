@@ -20,10 +20,10 @@ import (
 
 const goodPassword = "a sentence of nobody else"
 
-// current is what OWASP recommends for argon2id.
+// current has the parameters that OWASP recommends for argon2id.
 var current = passwordtest.Argon{Memory: 19456, Time: 2, Threads: 1, Salt: 16, Key: 32}
 
-// hasher is a hasher whose work is counted.
+// hasher is a Hasher that counts its computations.
 type hasher struct {
 	*password.Hasher
 	*passwordtest.KDFs
@@ -51,7 +51,7 @@ func wantVerified(t *testing.T, h hasher, password, stored string, match, outdat
 	}
 }
 
-func TestPasswordIsHashedAsOWASPRecommends(t *testing.T) {
+func TestHashUsesTheRecommendedParameters(t *testing.T) {
 	t.Parallel()
 	h := newHasher(2, time.Minute)
 	one, two := hashed(t, h, goodPassword), hashed(t, h, goodPassword)
@@ -59,14 +59,14 @@ func TestPasswordIsHashedAsOWASPRecommends(t *testing.T) {
 		t.Errorf("hash = %s with %+v", one, *h.Last.Load())
 	}
 	if one == two {
-		t.Error("two hashes of one password are the same: the salt is not new")
+		t.Error("two hashes of one password are equal, want different salts")
 	}
 	wantVerified(t, h, goodPassword, one, true, false)
 	wantVerified(t, h, goodPassword+".", one, false, false)
 	wantVerified(t, h, "", one, false, false)
 }
 
-func TestPasswordHashesOfOtherProgramsVerify(t *testing.T) {
+func TestVerifyAcceptsHashesOfOtherPrograms(t *testing.T) {
 	t.Parallel()
 	h := newHasher(2, time.Minute)
 	past72 := "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789chars after 72 are ignored"
@@ -88,8 +88,8 @@ func TestPasswordHashesOfOtherProgramsVerify(t *testing.T) {
 	}
 }
 
-// The predecessor hashed the bytes that came; its users type them again.
-func TestBcryptTakesTheBytesAsTyped(t *testing.T) {
+// The predecessor hashed the bytes of the request without normalizing them.
+func TestBcryptPasswordsAreNotNormalized(t *testing.T) {
 	t.Parallel()
 	h := newHasher(1, time.Minute)
 	stored, err := bcrypt.GenerateFromPassword([]byte("cafe\u0301 society"), bcrypt.MinCost)
@@ -109,8 +109,8 @@ func TestPasswordsAreComparedInNFC(t *testing.T) {
 	wantVerified(t, h, "caf\u00e9 society\u00a0nights", stored, false, false)
 }
 
-// A mutation that makes this fail: return at once from verify without pretend.
-func TestVerifyCostsOneHashWhateverIsGiven(t *testing.T) {
+// A mutation that makes this fail: Verify that returns without calling Pretend.
+func TestVerifyAlwaysComputesOneHash(t *testing.T) {
 	t.Parallel()
 	h := newHasher(1, time.Minute)
 	stored := hashed(t, h, goodPassword)
@@ -143,7 +143,7 @@ func TestVerifyCostsOneHashWhateverIsGiven(t *testing.T) {
 	}
 }
 
-func TestHashRefusesWhatNoVerifyWouldTake(t *testing.T) {
+func TestHashRefusesUnusablePasswords(t *testing.T) {
 	t.Parallel()
 	h := newHasher(1, time.Minute)
 	for name, typed := range map[string]string{
@@ -158,14 +158,14 @@ func TestHashRefusesWhatNoVerifyWouldTake(t *testing.T) {
 		})
 	}
 	if got := h.Computed.Load(); got != 0 {
-		t.Errorf("%d hashes of refused passwords", got)
+		t.Errorf("%d hashes of refused passwords, want none", got)
 	}
-	// 256 characters once composed, 1 024 before: as many bytes as there can be.
+	// This password has the maximum size: 1 024 code points, which NFC composes to 256.
 	longest := strings.Repeat("\u03b1\u0313\u0300\u0345", 256)
 	wantVerified(t, h, longest, hashed(t, h, longest), true, false)
 }
 
-// Salts and keys of the lengths that are usual, as base64.
+// A salt and a key of the usual lengths, in base64.
 var (
 	salt16 = strings.Repeat("c2Fs", 5) + "cw"   // 16 bytes
 	key32  = strings.Repeat("a2V5", 10) + "a2U" // 32 bytes
@@ -175,7 +175,7 @@ func phc(parameters, salt, key string) string {
 	return "$argon2id$v=19$" + parameters + "$" + salt + "$" + key
 }
 
-func TestHashOfUnknownFormIsRefusedAndNeverComputed(t *testing.T) {
+func TestVerifyRefusesUnsupportedHashes(t *testing.T) {
 	t.Parallel()
 	h := newHasher(1, time.Minute)
 	good := "m=19456,t=2,p=1"
@@ -230,16 +230,16 @@ func TestHashOfUnknownFormIsRefusedAndNeverComputed(t *testing.T) {
 				t.Errorf("%s: match %v, outdated %v, %v; want ErrUnknownHash", name, match, outdated, err)
 			}
 			if err != nil && strings.Contains(err.Error(), stored) {
-				t.Errorf("%s: the error shows the hash", name)
+				t.Errorf("%s: the error contains the hash", name)
 			}
 		})
 	}
 	if got := h.Computed.Load(); got != 0 {
-		t.Errorf("%d hashes were computed", got)
+		t.Errorf("%d hashes were computed, want none", got)
 	}
 }
 
-func TestWeakerHashIsOutdatedOnlyBesideAMatch(t *testing.T) {
+func TestWeakHashIsOutdatedOnlyIfThePasswordMatches(t *testing.T) {
 	t.Parallel()
 	h := newHasher(1, time.Minute)
 	h.Replace(func() any { return nil }) // every key is zeros
@@ -270,8 +270,8 @@ func TestWeakerHashIsOutdatedOnlyBesideAMatch(t *testing.T) {
 	}
 }
 
-// A mutation that makes this fail: make the channel of slots one longer.
-func TestNoMoreThanTheSlotsAreComputedAtOnce(t *testing.T) {
+// A mutation that makes this fail: one slot more.
+func TestSlotsLimitConcurrentHashes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHasher(2, 2*time.Second)
@@ -306,7 +306,7 @@ func TestNoMoreThanTheSlotsAreComputedAtOnce(t *testing.T) {
 	})
 }
 
-func TestPasswordWaitsForASlotOnlySoLong(t *testing.T) {
+func TestWaitForASlotIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHasher(1, 2*time.Second)
@@ -343,8 +343,8 @@ func TestPasswordWaitsForASlotOnlySoLong(t *testing.T) {
 	})
 }
 
-// FuzzStoredPasswordHash gives verify what a row may hold, with functions in
-// place of the real ones that check what these would get.
+// FuzzStoredPasswordHash calls Verify with arbitrary stored hashes. It replaces the
+// expensive functions with functions that check their arguments.
 func FuzzStoredPasswordHash(f *testing.F) {
 	f.Add(phc("m=19456,t=2,p=1", salt16, key32))
 	f.Add(phc("m=131072,t=16,p=255", salt16, key32))
@@ -378,8 +378,8 @@ func FuzzStoredPasswordHash(f *testing.F) {
 	})
 }
 
-// The library decodes a stored hash once more. A text that it read in another way
-// than the parser would escape the bounds.
+// The library decodes a stored hash again. If it decoded a hash in a different way from
+// parsePHC, the hash could exceed the bounds.
 func FuzzLibraryReadsPHCLikeTheParser(f *testing.F) {
 	f.Add(phc("m=19456,t=2,p=1", salt16, key32))
 	f.Add(phc("m=131072,t=16,p=255", salt16, key32))
