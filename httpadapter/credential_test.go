@@ -13,7 +13,7 @@ import (
 
 const jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln"
 
-func TestExtractFindsTheKey(t *testing.T) {
+func TestExtractTokenFindsTheKey(t *testing.T) {
 	t.Parallel()
 	key, other := madeUp(""), madeUp("BBBBBBBBBBBBBBBB")
 	type headers = http.Header
@@ -59,7 +59,7 @@ func TestExtractFindsTheKey(t *testing.T) {
 	}
 }
 
-func TestExtractAsksForCanonicalNames(t *testing.T) {
+func TestExtractTokenUsesCanonicalNames(t *testing.T) {
 	t.Parallel()
 	_, _ = httpadapter.ExtractToken(func(name string) []string {
 		if name != http.CanonicalHeaderKey(name) {
@@ -69,7 +69,7 @@ func TestExtractAsksForCanonicalNames(t *testing.T) {
 	})
 }
 
-func TestExtractIsCheapWhateverItGets(t *testing.T) {
+func TestExtractTokenDoesNotAllocate(t *testing.T) {
 	huge := strings.Repeat("k", 1<<20)
 	lines := slices.Repeat([]string{madeUp(""), huge, ""}, 1000)
 	got := testing.AllocsPerRun(10, func() {

@@ -12,7 +12,7 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// exampleService returns a Service and the token of a key with that scope.
+// exampleService returns a Service and the token of a key with the scope.
 func exampleService(scope string) (*keyfold.Service, string) {
 	svc, err := keyfold.New(memory.New(), nil)
 	if err != nil {
@@ -27,7 +27,7 @@ func exampleService(scope string) (*keyfold.Service, string) {
 	return svc, token.Reveal()
 }
 
-// get prints the answer to a request with that token.
+// get prints the answer to a request with the token.
 func get(h http.Handler, target, token string) {
 	r := httptest.NewRequest("GET", target, nil)
 	if token != "" {
@@ -158,7 +158,7 @@ func ExampleKeyFunc() {
 
 func ExampleTrustedProxies() {
 	svc, _ := exampleService("reports:read")
-	proxies, err := httpadapter.ParseProxies("10.0.0.0/24") // the load balancers, and nothing else
+	proxies, err := httpadapter.ParseProxies("10.0.0.0/24") // only the load balancers
 	if err != nil {
 		panic(err)
 	}
@@ -167,7 +167,7 @@ func ExampleTrustedProxies() {
 }
 
 func ExampleRouteFunc() {
-	// For a router that keeps its pattern in the context.
+	// This router keeps its pattern in the context.
 	type patternKey struct{}
 	svc, _ := exampleService("reports:read")
 	guard := httpadapter.RequireKey(svc, httpadapter.RouteFunc(func(r *http.Request) string {
@@ -189,10 +189,10 @@ func ExampleErrorHandler() {
 	// 401 {"title":"Unauthorized","status":401,"detail":"Present a valid API key, as Authorization: Bearer or X-API-Key.","code":"invalid_token"}
 }
 
-// A framework that is not net/http needs three calls.
+// A framework that does not use net/http needs three calls.
 func ExampleExtractToken() {
 	svc, token := exampleService("reports:read")
-	header := http.Header{"X-Api-Key": {token}} // the framework's own
+	header := http.Header{"X-Api-Key": {token}} // the headers of the framework
 
 	presented, err := httpadapter.ExtractToken(func(name string) []string { return header[name] })
 	var id keyfold.Identity
@@ -201,7 +201,7 @@ func ExampleExtractToken() {
 	}
 	if err != nil {
 		status, header, body := httpadapter.Response(err)
-		fmt.Println(status, header, body) // write them
+		fmt.Println(status, header, body) // write the response here
 		return
 	}
 	fmt.Println(id.Name())

@@ -13,7 +13,7 @@ import (
 	"github.com/keyfold/keyfold/httpadapter"
 )
 
-// from sends a key, or none, from an address.
+// from sends a request from an address, with a key or without one.
 func from(h http.Handler, address, token string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("GET", "/reports", nil)
 	r.RemoteAddr = address + ":4711"
@@ -25,7 +25,7 @@ func from(h http.Handler, address, token string) *httptest.ResponseRecorder {
 	return w
 }
 
-func TestTenBadKeysAMinuteThenTheAddressHasToWait(t *testing.T) {
+func TestAddressWaitsAfterTenBadKeysInAMinute(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, nil)
 	_, good := newKey(t, svc, keyfold.NewKey{Name: "ci"})
@@ -48,7 +48,7 @@ func TestTenBadKeysAMinuteThenTheAddressHasToWait(t *testing.T) {
 	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "45" {
 		t.Errorf("bad key 11: %d, Retry-After %q; want 429 and 45", w.Code, w.Header().Get("Retry-After"))
 	}
-	// The mutation that made this fail: asking the limit before the key.
+	// The mutation that made this fail: checking the limit before the key.
 	if w := from(h, address, good); w.Code != http.StatusOK {
 		t.Errorf("a good key from the same address: %d, want 200", w.Code)
 	}
@@ -115,8 +115,8 @@ func TestRoutesOfOneServiceCountTogether(t *testing.T) {
 	}
 }
 
-// A gRPC interceptor counts with the middlewares of its Service.
-func TestFailuresAreLimitedWithoutARequest(t *testing.T) {
+// A gRPC interceptor and the middlewares of its Service count together.
+func TestLimitFailuresCountsWithTheMiddlewares(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, nil)
 	client := netip.MustParseAddr("198.51.100.9")
@@ -150,7 +150,7 @@ func TestFailuresAreLimitedWithoutARequest(t *testing.T) {
 // wrapped is a Verifier of a program that embeds a Service.
 type wrapped struct{ *keyfold.Service }
 
-// Mutation tried: a limiter for each Guard, whatever its Verifier.
+// Mutation tried: a limiter for each Guard.
 func TestGuardsOfOneServiceCountTogether(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, nil)
@@ -205,7 +205,7 @@ func TestGuardCountsForAnyVerifier(t *testing.T) {
 	if w := from(httpadapter.NewGuard(verifier).RequireKey()(whose), client.String(), madeUp("")); w.Code != http.StatusUnauthorized {
 		t.Errorf("a bad key for another Guard: %d, want 401", w.Code)
 	}
-	for range 20 { // without a Guard there is no place for a count
+	for range 20 { // without a Guard, failures are not counted
 		if err := httpadapter.LimitFailures(verifier, client, keyfold.ErrUnauthenticated); !errors.Is(err, keyfold.ErrUnauthenticated) {
 			t.Fatalf("LimitFailures for a Verifier without state: %v", err)
 		}

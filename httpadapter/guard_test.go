@@ -16,7 +16,7 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// whose answers with the name of the key that the request came with.
+// whose answers with the name of the request's key.
 var whose = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	id, ok := httpadapter.IdentityFrom(r.Context())
 	if !ok {
@@ -45,7 +45,7 @@ func TestGoodKeyReachesHandlerWithIdentity(t *testing.T) {
 }
 
 // The mutation that made this fail: no test of id.IsZero() in the guard.
-func TestNobodyIsNeverLetIn(t *testing.T) {
+func TestGuardRequiresAnIdentityAndNoError(t *testing.T) {
 	t.Parallel()
 	reached := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the handler was reached") })
 	for name, verifier := range map[string]*spy{
@@ -66,14 +66,14 @@ func TestNobodyIsNeverLetIn(t *testing.T) {
 	}
 }
 
-func TestIdentityFromReportsNoneWithoutGuard(t *testing.T) {
+func TestIdentityFromWithoutGuard(t *testing.T) {
 	t.Parallel()
 	if id, ok := httpadapter.IdentityFrom(context.Background()); ok || !id.IsZero() {
-		t.Errorf("got %v, %t, want nobody, false", id, ok)
+		t.Errorf("got %v, %t, want the zero Identity, false", id, ok)
 	}
 }
 
-func TestNilVerifierPanicsAtStart(t *testing.T) {
+func TestNilVerifierPanics(t *testing.T) {
 	t.Parallel()
 	defer func() {
 		if recover() == nil {
@@ -83,8 +83,8 @@ func TestNilVerifierPanicsAtStart(t *testing.T) {
 	httpadapter.RequireKey(nil)
 }
 
-// Such a route would answer 403 to every key, for ever.
-func TestScopeThatNoKeyCanHoldPanicsAtStart(t *testing.T) {
+// Such a route would answer every key with 403.
+func TestScopeThatNoKeyCanHavePanics(t *testing.T) {
 	t.Parallel()
 	svc, err := keyfold.New(memory.New(), &keyfold.Options{Scopes: []string{"reports:read", "bills:*"}})
 	if err != nil {
@@ -117,7 +117,7 @@ func TestScopeThatNoKeyCanHoldPanicsAtStart(t *testing.T) {
 	}
 }
 
-func TestOneVerifyGetsAllThatIsKnown(t *testing.T) {
+func TestVerifyReceivesAllDataOfTheRequest(t *testing.T) {
 	t.Parallel()
 	verifier := &spy{id: somebody(t)}
 	token := madeUp("")
@@ -137,7 +137,7 @@ func TestOneVerifyGetsAllThatIsKnown(t *testing.T) {
 	}
 }
 
-func TestRequestWithoutKeyIsVerifiedSoThatItIsCounted(t *testing.T) {
+func TestRequestWithoutKeyIsVerified(t *testing.T) {
 	t.Parallel()
 	verifier := &spy{err: keyfold.ErrUnauthenticated}
 	send(httpadapter.RequireKey(verifier)(whose), "GET", "/")
@@ -147,7 +147,7 @@ func TestRequestWithoutKeyIsVerifiedSoThatItIsCounted(t *testing.T) {
 }
 
 // The mutation that made this fail: the second key replacing the first.
-func TestTwoDifferentKeysAreRefusedUnverified(t *testing.T) {
+func TestTwoDifferentKeysAreRefusedWithoutVerify(t *testing.T) {
 	t.Parallel()
 	verifier := &spy{id: somebody(t)}
 	h := httpadapter.RequireKey(verifier, httpadapter.QueryParam("key"))(whose)
@@ -168,8 +168,8 @@ func TestTwoDifferentKeysAreRefusedUnverified(t *testing.T) {
 	}
 }
 
-// The mutation that made this fail: calling the handler whatever Verify said.
-func TestOptionalKeyLetsStrangersInButNoBadKey(t *testing.T) {
+// The mutation that made this fail: calling the handler after an error of Verify.
+func TestOptionalKeyAcceptsMissingButNotBadKeys(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, nil)
 	_, good := newKey(t, svc, keyfold.NewKey{Name: "ci", Scopes: []string{"a:b"}})
@@ -200,7 +200,7 @@ func TestOptionalKeyLetsStrangersInButNoBadKey(t *testing.T) {
 }
 
 // The mutation that made this fail: QueryParam's name defaulting to "api_key".
-func TestQueryHoldsNoKeyUnlessSwitchedOn(t *testing.T) {
+func TestQueryParameterIsReadOnlyWithQueryParam(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, nil)
 	_, token := newKey(t, svc, keyfold.NewKey{Name: "ci"})
@@ -227,7 +227,7 @@ func TestQueryHoldsNoKeyUnlessSwitchedOn(t *testing.T) {
 	}
 }
 
-func TestKeysFromTriesOneAfterTheOther(t *testing.T) {
+func TestKeyFuncTriesKeysInOrder(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, nil)
 	_, reader := newKey(t, svc, keyfold.NewKey{Name: "reader", Scopes: []string{"reports:read"}})
@@ -251,7 +251,7 @@ func TestKeysFromTriesOneAfterTheOther(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			read := httpadapter.KeyFunc(func(*http.Request) []string { return test.keys })
 			h := httpadapter.RequireKey(svc, httpadapter.Scopes("reports:read"), read)(whose)
-			w := send(h, "GET", "/reports?key="+reader, "X-API-Key", reader) // neither is looked at
+			w := send(h, "GET", "/reports?key="+reader, "X-API-Key", reader) // KeyFunc replaces both
 			if w.Code != test.status || test.body != "" && w.Body.String() != test.body {
 				t.Errorf("%s: got %d %q, want %d %q", test.name, w.Code, w.Body, test.status, test.body)
 			}
@@ -266,7 +266,7 @@ func TestKeysFromTriesOneAfterTheOther(t *testing.T) {
 	}
 }
 
-func TestKeysFromStopsWhereNothingWasDecided(t *testing.T) {
+func TestKeyFuncStopsIfVerifyCannotDecide(t *testing.T) {
 	t.Parallel()
 	verifier := &spy{err: keyfold.ErrUnavailable}
 	h := httpadapter.RequireKey(verifier, httpadapter.KeyFunc(func(*http.Request) []string { return []string{"a", "b"} }))(whose)
@@ -275,7 +275,7 @@ func TestKeysFromStopsWhereNothingWasDecided(t *testing.T) {
 	}
 }
 
-func TestErrorHandlerAnswersInstead(t *testing.T) {
+func TestErrorHandlerReplacesTheAnswer(t *testing.T) {
 	t.Parallel()
 	var got error
 	h := httpadapter.RequireKey(newService(t, nil), httpadapter.ErrorHandler(nil),
@@ -292,7 +292,7 @@ func TestErrorHandlerAnswersInstead(t *testing.T) {
 	}
 }
 
-func TestLongHeadersAreCut(t *testing.T) {
+func TestLongHeadersAreTruncated(t *testing.T) {
 	t.Parallel()
 	verifier := &spy{id: somebody(t)}
 	long := strings.Repeat("x", 1<<20)
@@ -309,8 +309,7 @@ type stub struct{ id keyfold.Identity }
 
 func (s stub) Verify(context.Context, keyfold.Request) (keyfold.Identity, error) { return s.id, nil }
 
-// The two are the request with the Identity in its context: a context and a
-// copy of the request.
+// The two allocations are a context with the Identity and a copy of the request.
 func TestGuardAddsTwoAllocations(t *testing.T) {
 	verifier := stub{id: somebody(t)}
 	proxies := proxies(t, "192.0.2.0/24")
@@ -371,7 +370,7 @@ func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d discard) WriteHeader(int)             {}
 
 // Mutation tried: options of a middleware that change the Guard, or the next middleware.
-func TestMiddlewareHasTheOptionsOfItsGuardAndItsOwn(t *testing.T) {
+func TestMiddlewareCombinesItsOptionsWithThoseOfTheGuard(t *testing.T) {
 	t.Parallel()
 	verifier := &spy{id: somebody(t)}
 	status := func(code int) httpadapter.Option {

@@ -11,8 +11,7 @@ import (
 	"github.com/keyfold/keyfold/httpadapter"
 )
 
-// slow is a handler whose requests stay in progress until those of their key are let
-// go.
+// slow is a handler whose requests stay in progress until the test releases their key.
 type slow struct {
 	entered chan struct{}
 	leave   sync.Map // by token
@@ -26,8 +25,8 @@ func (s *slow) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	<-leave.(chan struct{})
 }
 
-// start sends requests that stay in progress, and returns a function that lets those
-// of the token go and waits for them.
+// start sends requests that stay in progress. It returns a function that releases the
+// requests of the token and waits for them.
 func (s *slow) start(t *testing.T, h http.Handler, token string, requests int) (end func()) {
 	t.Helper()
 	leave := make(chan struct{})
@@ -43,7 +42,7 @@ func (s *slow) start(t *testing.T, h http.Handler, token string, requests int) (
 	}
 }
 
-// Mutations tried: a request that is not taken back; one count for all keys.
+// Mutations tried: a finished request that still counts; one count for all keys.
 func TestInFlightLimitsTheRequestsOfOneKey(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, nil)
@@ -77,7 +76,7 @@ func TestInFlightOfAGuardCountsAllItsMiddlewares(t *testing.T) {
 		}
 	}
 	third := newSlow()
-	third.start(t, guard.RequireKey(httpadapter.InFlight(1))(third), token, 1)() // counts on its own
+	third.start(t, guard.RequireKey(httpadapter.InFlight(1))(third), token, 1)() // has its own count
 }
 
 // Mutation tried: each middleware counts.
@@ -95,7 +94,7 @@ func TestNestedMiddlewaresCountARequestOnce(t *testing.T) {
 }
 
 // Mutation tried: leave without defer.
-func TestRequestThatPanicsIsNotInFlightForever(t *testing.T) {
+func TestPanicEndsARequestInProgress(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, nil)
 	_, token := newKey(t, svc, keyfold.NewKey{})
@@ -114,7 +113,7 @@ func TestRequestThatPanicsIsNotInFlightForever(t *testing.T) {
 	}
 }
 
-func TestInFlightOfNothingPanicsAtStart(t *testing.T) {
+func TestInFlightBelowOnePanics(t *testing.T) {
 	t.Parallel()
 	defer func() {
 		if recover() == nil {

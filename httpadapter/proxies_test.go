@@ -19,8 +19,8 @@ import (
 	"github.com/keyfold/keyfold/httpadapter"
 )
 
-// Mutations tried: no check of the width; a check of each network alone; no check
-// of the parts of IPv6 that stand for IPv4.
+// Mutations tried: no check of the width; a check of each network separately; no check
+// of the parts of IPv6 that represent IPv4.
 func TestProxiesThatHoldHalfOfAllAddressesAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, list := range []string{
@@ -96,7 +96,7 @@ func TestWideProxiesAreWarnedOf(t *testing.T) {
 	}
 }
 
-// Not parallel: it replaces slog.Default().
+// This test is not parallel, because it replaces slog.Default().
 func TestMiddlewareWarnsOfWideProxiesOnce(t *testing.T) {
 	var log bytes.Buffer
 	before := slog.Default()
@@ -121,7 +121,7 @@ func TestMiddlewareWarnsOfWideProxiesOnce(t *testing.T) {
 	}
 }
 
-// serveUnix serves on a Unix socket and returns a client for it.
+// serveUnix starts a server on a Unix socket and returns a client for it.
 func serveUnix(t *testing.T, h http.Handler) *http.Client {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -176,9 +176,9 @@ func TestProxyOnAUnixSocketIsTrustedWhenItIsNamed(t *testing.T) {
 	}
 }
 
-// A process that may open the socket chooses the name of its own end, which a
-// server sees as RemoteAddr. Mutation tried: ClientIP that reads RemoteAddr.
-func TestNameOfAUnixPeerIsNoAddress(t *testing.T) {
+// A client of a Unix socket chooses the name of its end, which the server sees as
+// RemoteAddr. Mutation tried: ClientIP that reads RemoteAddr.
+func TestUnixPeerNameIsNotAnAddress(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequest("GET", "/", nil)
 	r.RemoteAddr = "127.0.0.1:80" // a path relative to the working directory

@@ -32,7 +32,7 @@ func TestReadinessAsksOnceASecondAndRevealsNoError(t *testing.T) {
 	}
 }
 
-// sick is a store of which a part fails.
+// sick is a store with a part that fails.
 type sick struct {
 	keyfold.Store
 	probe, record error

@@ -23,7 +23,7 @@ func TestRouteIsThePatternNeverThePath(t *testing.T) {
 			verifier := &spy{id: somebody(t)}
 			mux := http.NewServeMux()
 			mux.Handle(row.pattern, httpadapter.RequireKey(verifier)(whose))
-			for range 2 { // made, then remembered
+			for range 2 { // the second name comes from the memory
 				send(mux, row.method, "http://example.com/reports/s3cret")
 			}
 			for _, got := range verifier.seen {
@@ -57,7 +57,7 @@ func TestRouteOptionReplacesThePattern(t *testing.T) {
 	}
 }
 
-func TestMoreRoutesThanAreRememberedAreNamedAllTheSame(t *testing.T) {
+func TestRoutesBeyondTheLimitAreNamed(t *testing.T) {
 	t.Parallel()
 	verifier := &spy{id: somebody(t)}
 	h := httpadapter.RequireKey(verifier)(whose)

@@ -13,7 +13,7 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// newService returns a Service on an empty store.
+// newService returns a Service with an empty store.
 func newService(t testing.TB, options *keyfold.Options) *keyfold.Service {
 	t.Helper()
 	return newServiceOn(t, memory.New(), options)
@@ -28,7 +28,7 @@ func newServiceOn(t testing.TB, store keyfold.Store, options *keyfold.Options) *
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_ = svc.Close(ctx) // a store that fails cannot take the usage
+		_ = svc.Close(ctx) // returns an error if the store fails
 	})
 	return svc
 }
@@ -42,8 +42,8 @@ func newKey(t testing.TB, svc *keyfold.Service, n keyfold.NewKey) (id, token str
 	return key.ID, secret.Reveal()
 }
 
-// madeUp returns a token of the right shape whose secret was never issued. An
-// empty id means one that does not exist.
+// madeUp returns a well-formed token with a secret that was never issued. If id is empty,
+// the token has an ID that does not exist.
 func madeUp(id string) string {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	if id == "" {
@@ -59,7 +59,7 @@ func madeUp(id string) string {
 	return body + string(crc[:])
 }
 
-// spy is a Verifier that keeps the requests it was asked about.
+// spy is a Verifier that records the requests.
 type spy struct {
 	id   keyfold.Identity
 	err  error
@@ -83,7 +83,8 @@ func somebody(t testing.TB) keyfold.Identity {
 	return id
 }
 
-// send lets the handler answer a request with these headers, given in pairs.
+// send calls the handler with a request and returns the response. The headers are pairs
+// of a name and a value.
 func send(h http.Handler, method, target string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, nil)
 	for i := 0; i < len(headers); i += 2 {
