@@ -53,9 +53,9 @@ func TestParseDatabase(t *testing.T) {
 	}
 }
 
-// What only the driver would find comes before anything is opened, and each
-// error asks for a form that is taken.
-func TestDatabaseURLThatNoDriverTakes(t *testing.T) {
+// ParseDatabase finds errors that otherwise only the driver would find. Each error names
+// a form that is accepted.
+func TestDatabaseURLThatNoDriverAccepts(t *testing.T) {
 	t.Parallel()
 	for text, reason := range map[string]string{
 		"sqlite::memory:":                     "it must be sqlite:FILE or sqlite:/DIRECTORY/FILE",
@@ -126,7 +126,7 @@ func TestPredecessorsDatabaseVariables(t *testing.T) {
 	}
 }
 
-func TestPredecessorsDatabaseVariablesThatAreWrong(t *testing.T) {
+func TestInvalidPredecessorsDatabaseVariables(t *testing.T) {
 	t.Parallel()
 	for environ, want := range map[string]string{
 		"DATABASE_MODE=":         "DATABASE_MODE must be sqlite",
@@ -167,8 +167,8 @@ func TestPredecessorsDatabaseVariablesThatAreWrong(t *testing.T) {
 	wantsError(t, err, "MYSQL_PASSWORD", "is a comment", "your password")
 }
 
-// The predecessor connected to MySQL as root with a password of its own.
-func TestMySQLHasNoUserOrPasswordOfItsOwn(t *testing.T) {
+// The predecessor connected to MySQL as root with a built-in password.
+func TestMySQLHasNoDefaultUserOrPassword(t *testing.T) {
 	t.Parallel()
 	_, err := read("DATABASE_MODE=mysql", "MYSQL_HOST=h", "MYSQL_DATABASE=d")
 	wantsError(t, err, "MYSQL_USER", "is not set")
@@ -177,9 +177,9 @@ func TestMySQLHasNoUserOrPasswordOfItsOwn(t *testing.T) {
 	}
 }
 
-// Such names are common: a program that has them for itself must not have its keys
-// moved to another database, nor be refused for a value that it alone understands.
-func TestCommonNamesSteerOnlyNextToThePredecessors(t *testing.T) {
+// Other programs use these names too. Their values must not select another database for
+// the keys, and must not cause errors.
+func TestCommonNamesAreReadOnlyWithThePredecessors(t *testing.T) {
 	t.Parallel()
 	for environ, want := range map[string]string{
 		"DATABASE_MODE=postgres POSTGRES_URI=postgres://u@h/d":                              "keyfold.db",
@@ -211,7 +211,7 @@ func TestCommonNamesSteerOnlyNextToThePredecessors(t *testing.T) {
 	wantsError(t, err, "FASTAPI_AUTH_DB_LOCATION", "differ")
 }
 
-func TestURLThatIsNotUsedIsWarnedOf(t *testing.T) {
+func TestUnusedURLCausesAWarning(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"POSTGRES_URI", "MYSQL_URI", "MONGODB_URL"} {
 		t.Run(name, func(t *testing.T) {

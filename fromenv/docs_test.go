@@ -29,7 +29,7 @@ func example(t *testing.T) string {
 	return string(text)
 }
 
-// allNames are the names that [fromenv.Variables] tells of.
+// allNames returns all names in [fromenv.Variables].
 func allNames() (all []string) {
 	for _, v := range fromenv.Variables() {
 		all = append(append(all, v.Name), v.Aliases...)
@@ -60,7 +60,7 @@ func TestExampleFileExplainsEveryVariable(t *testing.T) {
 	}
 }
 
-func TestExampleFileAsItIsSetsNothing(t *testing.T) {
+func TestUneditedExampleFileSetsNothing(t *testing.T) {
 	t.Parallel()
 	config, err := readFile(t, example(t))
 	if err != nil || !reflect.DeepEqual(config, mustRead(t)) {
@@ -68,8 +68,7 @@ func TestExampleFileAsItIsSetsNothing(t *testing.T) {
 	}
 }
 
-// Every line of the example is good when its # is taken away, and what is shown
-// as a default is one.
+// Every line of the example is valid without its #, and the defaults in it are correct.
 func TestExampleFileShowsDefaults(t *testing.T) {
 	t.Parallel()
 	defaults := map[string]string{}
@@ -88,7 +87,7 @@ func TestExampleFileShowsDefaults(t *testing.T) {
 		config, err := readFile(t, strings.TrimPrefix(match[0], "#"))
 		switch {
 		case value == "" && (strings.Contains(name, "SECRET") || strings.Contains(name, "PEPPER")):
-			wantsError(t, err, name, "is set but blank") // and not a secret that everybody knows
+			wantsError(t, err, name, "is set but blank") // the example must not contain a usable secret
 		case strings.HasSuffix(name, "_FILE"):
 			wantsError(t, err, name, "names a file that cannot be read")
 		case name == "KEYFOLD_CURRENT_PEPPER":
@@ -101,9 +100,9 @@ func TestExampleFileShowsDefaults(t *testing.T) {
 	}
 }
 
-// A default that is written out means what is meant without it: for options
-// what options.go says.
-func TestDefaultsAreThoseOfTheOptions(t *testing.T) {
+// Setting a variable to its documented default must have the same effect as not setting
+// it. The defaults of options are in options.go.
+func TestDefaultsMatchTheOptions(t *testing.T) {
 	t.Parallel()
 	constants := defaultConstants(t)
 	for _, v := range fromenv.Variables() {
@@ -112,7 +111,7 @@ func TestDefaultsAreThoseOfTheOptions(t *testing.T) {
 		}
 		config := mustRead(t, v.Name+"="+v.Default)
 		field := strings.ReplaceAll(strings.TrimPrefix(v.Name, "KEYFOLD_"), "_", "")
-		if v.Name == "KEYFOLD_PASSWORD_MIN_LENGTH" { // the policy's own, stated in password_policy.go
+		if v.Name == "KEYFOLD_PASSWORD_MIN_LENGTH" { // password_policy.go has this default
 			continue
 		}
 		want, found := constants["default"+strings.ToLower(field)]
@@ -128,14 +127,14 @@ func TestDefaultsAreThoseOfTheOptions(t *testing.T) {
 		}
 		delete(constants, "default"+strings.ToLower(field))
 	}
-	delete(constants, "defaultoverlap") // of a call, not of an option
+	delete(constants, "defaultoverlap") // the default of RotateOptions
 	for name := range constants {
 		t.Errorf("no variable has the default of %s", name)
 	}
 }
 
-// defaultConstants returns the constants of options.go that begin with
-// "default", by their name in lower case, as Go writes their values.
+// defaultConstants returns the constants of options.go whose names begin with "default".
+// The keys are the names in lower case, and the values are in Go syntax.
 func defaultConstants(t *testing.T) map[string]string {
 	t.Helper()
 	files := token.NewFileSet()
@@ -143,7 +142,7 @@ func defaultConstants(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checker := types.Config{Importer: importer.ForCompiler(files, "source", nil), Error: func(error) {}} // the file is but a part of its package
+	checker := types.Config{Importer: importer.ForCompiler(files, "source", nil), Error: func(error) {}} // the file is only a part of its package
 	pkg, _ := checker.Check("keyfold", files, []*ast.File{file}, nil)
 	values := map[string]string{}
 	for _, name := range pkg.Scope().Names() {
@@ -157,7 +156,7 @@ func defaultConstants(t *testing.T) map[string]string {
 	return values
 }
 
-func TestTableOfTheGuideIsComplete(t *testing.T) {
+func TestConfigurationTableIsComplete(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../docs/configuration.md")
 	if err != nil {

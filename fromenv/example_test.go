@@ -18,7 +18,7 @@ import (
 
 func ExampleRead() {
 	config, err := fromenv.ReadConfig(&fromenv.Source{
-		File:     os.DevNull, // no file
+		File:     os.DevNull, // read no file
 		Environ:  []string{"KEYFOLD_DATABASE_URL=postgres://app:pa$WORD@db.example.com/keys", "KEYFOLD_KEY_TTL=30d"},
 		Settings: []fromenv.Setting{{Variable: "KEYFOLD_ADDR", Value: ":9090", From: "--addr"}},
 	})
@@ -84,7 +84,7 @@ func ExampleConfig_Open() {
 }
 
 func ExampleConfig_Options() {
-	// A program that makes its Service itself, here with a store of its own.
+	// This program creates its Service itself, with its own store.
 	config, err := fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: []string{"KEYFOLD_USAGE=sync"}})
 	if err != nil {
 		log.Fatal(err)

@@ -11,7 +11,8 @@ import (
 	"github.com/keyfold/keyfold/fromenv"
 )
 
-// warningsOf reads a .env file with that text, mode and owner, and these variables.
+// warningsOf returns the warnings for a .env file with the text, the mode and the owner,
+// and for the variables.
 func warningsOf(t *testing.T, text string, mode os.FileMode, owner int, environ ...string) []string {
 	t.Helper()
 	path := write(t, ".env", text)
@@ -36,8 +37,8 @@ const (
 	foreign    = "belongs to another user"
 )
 
-// isMounted reports whether files here are as orchestrators mount secrets: root's, in
-// memory. Those may be read by everybody.
+// isMounted reports whether files in the directory are in memory and belong to root, as
+// secrets that an orchestrator mounts. All users may read such files.
 func isMounted(t *testing.T) bool {
 	t.Helper()
 	file, err := os.Open(write(t, "file", ""))
@@ -49,7 +50,7 @@ func isMounted(t *testing.T) bool {
 }
 
 // Mutation tried: an exposure that is always empty.
-func TestFileThatOthersCanReadOrChangeIsWarnedOf(t *testing.T) {
+func TestExposedFileCausesAWarning(t *testing.T) {
 	t.Parallel()
 	secret := "KEYFOLD_SECRET='" + goodSecret + "'\n"
 	for name, row := range map[string]struct {
@@ -77,13 +78,13 @@ func TestFileThatOthersCanReadOrChangeIsWarnedOf(t *testing.T) {
 				t.Errorf("%s: warnings %q, want %q", name, got, row.want)
 			}
 			if strings.Contains(strings.Join(got, ""), goodSecret) {
-				t.Errorf("%s: the warning holds the secret", name)
+				t.Errorf("%s: the warning contains the secret", name)
 			}
 		})
 	}
 }
 
-func TestFileOfAnotherUserIsWarnedOf(t *testing.T) {
+func TestFileOfAnotherUserCausesAWarning(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a file away")
@@ -98,7 +99,7 @@ func TestFileOfAnotherUserIsWarnedOf(t *testing.T) {
 	}
 }
 
-func TestSecretFileThatOthersCanReadIsWarnedOf(t *testing.T) {
+func TestExposedSecretFileCausesAWarning(t *testing.T) {
 	t.Parallel()
 	path := write(t, "secret", goodSecret)
 	for mode, want := range map[os.FileMode]string{0o400: "", 0o440: "", 0o444: readable, 0o666: changeable} {
@@ -113,7 +114,7 @@ func TestSecretFileThatOthersCanReadIsWarnedOf(t *testing.T) {
 			t.Errorf("mode %o: warnings %q, want %q", mode, config.Warnings, want)
 		}
 		if strings.Contains(strings.Join(config.Warnings, ""), path) {
-			t.Errorf("mode %o: a warning holds the path, which may be a secret under the wrong name: %q", mode, config.Warnings)
+			t.Errorf("mode %o: a warning contains the path, which may be a secret under the wrong name: %q", mode, config.Warnings)
 		}
 	}
 }

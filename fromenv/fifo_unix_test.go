@@ -12,8 +12,8 @@ import (
 	"github.com/keyfold/keyfold/fromenv"
 )
 
-// Opening a FIFO without a writer waits for ever.
-func TestFileThatIsAFIFOIsRefusedUnopened(t *testing.T) {
+// Opening a FIFO without a writer blocks forever.
+func TestFIFOIsRefusedWithoutOpeningIt(t *testing.T) {
 	t.Parallel()
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -40,8 +40,8 @@ func TestFileThatIsAFIFOIsRefusedUnopened(t *testing.T) {
 	}
 }
 
-// Kubernetes mounts the keys of a secret as links to files behind another link.
-func TestFileBehindLinksIsRead(t *testing.T) {
+// Kubernetes mounts the keys of a secret behind two links.
+func TestLinkedFileIsRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := write(t, "secret", goodSecret)
@@ -52,7 +52,7 @@ func TestFileBehindLinksIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := mustRead(t, "KEYFOLD_SECRET_FILE="+filepath.Join(dir, "secret")).Secret.Reveal(); got != goodSecret {
-		t.Error("the secret is not what the file holds")
+		t.Error("the secret differs from the content of the file")
 	}
 	null := filepath.Join(dir, ".env")
 	if err := os.Symlink(os.DevNull, null); err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/keyfold/keyfold/fromenv"
 )
 
-// godotenv takes "$" and what follows for a variable of the same file, outside
-// single quotes. Mutation tried: expandedNames without the mark.
+// Outside single quotes, godotenv expands "$" and a name to a variable of the same file.
+// Mutation tried: expandedNames without the mark.
 func TestDollarOutsideSingleQuotesIsAnError(t *testing.T) {
 	t.Parallel()
 	const url = "postgres://u:pa$WORD@h/d"
@@ -18,7 +18,7 @@ func TestDollarOutsideSingleQuotesIsAnError(t *testing.T) {
 		"KEYFOLD_DATABASE_URL=\"" + url + "\"":                                     "",
 		"export KEYFOLD_DATABASE_URL=" + url:                                       "",
 		"KEYFOLD_DATABASE_URL: " + url:                                             "",
-		"KEYFOLD_DATABASE_URL=postgres://u:pa$word@h/d":                            "", // what this parser keeps and shells drop
+		"KEYFOLD_DATABASE_URL=postgres://u:pa$word@h/d":                            "", // this parser keeps the $, but shells expand it
 		"KEYFOLD_DATABASE_URL=postgres://u:pa$@h/d":                                "",
 		"KEYFOLD_DATABASE_URL=postgres://u:${WORD}@h/d":                            "",
 		"WORD=x\nKEYFOLD_DATABASE_URL=postgres://u:${WORD}@h/d":                    "",
@@ -73,7 +73,7 @@ func TestFileIsReadAsItIsWritten(t *testing.T) {
 	}
 }
 
-func TestMalformedFileIsAnErrorThatNamesTheLine(t *testing.T) {
+func TestErrorOfAMalformedFileNamesTheLine(t *testing.T) {
 	t.Parallel()
 	for text, line := range map[string]string{
 		"hunter-two":                                       "line 1:",
@@ -94,7 +94,7 @@ func TestMalformedFileIsAnErrorThatNamesTheLine(t *testing.T) {
 	wantsError(t, err, path, "larger than 64 KiB")
 }
 
-// No file makes Read panic or its error hold what the file holds.
+// ReadConfig must not panic, and its error must not contain a part of the file.
 func FuzzFile(f *testing.F) {
 	for _, seed := range []string{"KEYFOLD_ADDR=':1'", "A=$B", "A='", "A=\"\\", "export A", ": =", "KEYFOLD_SECRET a=b", "\ufeff#", "KEYFOLD_KEY_TTL=\"$A\\n\"\r\n"} {
 		f.Add(seed)

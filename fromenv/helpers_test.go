@@ -16,8 +16,8 @@ const (
 	otherSecret = "07c4e2d9b8a15f36c0de74198ab2f35e"
 )
 
-// read reads these variables, NAME=value, and no file. DATABASE_MODE and DEV_MODE
-// are read too.
+// read reads the variables, each as NAME=value, and no file. It also reads DATABASE_MODE
+// and DEV_MODE.
 func read(environ ...string) (*fromenv.Config, error) {
 	if environ == nil {
 		environ = []string{}
@@ -25,7 +25,7 @@ func read(environ ...string) (*fromenv.Config, error) {
 	return fromenv.ReadConfig(&fromenv.Source{File: os.DevNull, Environ: environ, Compat: true})
 }
 
-// mustRead is read for variables that are good.
+// mustRead is like read, but fails the test if there is an error.
 func mustRead(t *testing.T, environ ...string) *fromenv.Config {
 	t.Helper()
 	config, err := read(environ...)
@@ -35,7 +35,7 @@ func mustRead(t *testing.T, environ ...string) *fromenv.Config {
 	return config
 }
 
-// write puts a file into a directory that goes away.
+// write writes a file in a temporary directory and returns its path.
 func write(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -45,7 +45,7 @@ func write(t *testing.T, name, text string) string {
 	return path
 }
 
-// readFile reads a .env file with this text, and these variables over it.
+// readFile reads a .env file with the text, and the variables as the environment.
 func readFile(t *testing.T, text string, environ ...string) (*fromenv.Config, error) {
 	t.Helper()
 	if environ == nil {
@@ -54,8 +54,8 @@ func readFile(t *testing.T, text string, environ ...string) (*fromenv.Config, er
 	return fromenv.ReadConfig(&fromenv.Source{File: write(t, ".env", text), Environ: environ, Compat: true})
 }
 
-// wantsError checks that the error is an [fromenv.Error] under that name, with
-// that reason, and repeats none of the hidden texts.
+// wantsError checks that err is an [fromenv.Error] with the name and the reason, and does
+// not contain any of the hidden texts.
 func wantsError(t *testing.T, err error, name, reason string, hidden ...string) {
 	t.Helper()
 	if err == nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// inMemory is an opener of any engine that opens the store in memory.
+// inMemory is an Opener for any engine. It opens an in-memory store.
 type inMemory struct {
 	engine string
 	opened func(source string) error
@@ -39,8 +39,8 @@ func (o inMemory) OpenStore(_ context.Context, source string) (keyfold.Store, er
 	return memory.New(), nil
 }
 
-// life creates a key, verifies it and closes; then it looks whether the use is
-// stored by opening again.
+// life creates a key, verifies it and closes the App. Then it opens the App again and
+// checks that the use was stored.
 func life(t *testing.T, config *fromenv.Config) {
 	t.Helper()
 	open := func() *fromenv.App {
@@ -58,7 +58,7 @@ func life(t *testing.T, config *fromenv.Config) {
 	if _, err := app.Service.Verify(t.Context(), keyfold.Request{Token: token.Reveal()}); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second does nothing
+	for range 2 { // the second Close does nothing
 		if err := app.Close(context.Background()); err != nil {
 			t.Errorf("Close: %v", err)
 		}
@@ -92,8 +92,8 @@ func TestOpenOnPostgres(t *testing.T) {
 	life(t, mustRead(t, "DATABASE_MODE=postgres", "POSTGRES_SSL=disable", "POSTGRES_URI="+dsn))
 }
 
-// Characters that mean something in a URL, a file or a shell are taken as they
-// are, from parts and, escaped, in a URL.
+// A password can contain characters that are special in a URL, a file or a shell. They
+// are escaped in a URL and unescaped in the variables for its parts.
 func TestOpenOnMariaDB(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.MariaDBURL(t)
@@ -123,7 +123,7 @@ func TestOpenOnMariaDB(t *testing.T) {
 	}
 }
 
-// partsOf takes a URL apart into variables.
+// partsOf returns the parts of a URL as variables.
 func partsOf(t *testing.T, prefix, dsn string) []string {
 	t.Helper()
 	location, err := url.Parse(dsn)
@@ -137,10 +137,10 @@ func partsOf(t *testing.T, prefix, dsn string) []string {
 	}
 }
 
-// mariaDBUser makes a user that has the database, with that password.
+// mariaDBUser creates a user with the password and all privileges on the database.
 func mariaDBUser(t *testing.T, location *url.URL, password string) string {
 	t.Helper()
-	dsn := location.String() // which the caller changes
+	dsn := location.String() // before the caller changes it
 	store, err := mysql.Open(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func TestMongoDBIsNotReplacedBySQLite(t *testing.T) {
 	if entries, err := os.ReadDir("."); err != nil || len(entries) > 0 {
 		t.Errorf("files were made: %v, %v", entries, err)
 	}
-	// An opener is all that is missing.
+	// With an Opener, the same configuration works.
 	var source string
 	opener := inMemory{"mongodb", func(s string) error { source = s; return nil }}
 	store, err := mustRead(t, "KEYFOLD_DATABASE_URL=mongodb://u:p@h1,h2/d").OpenStore(t.Context(), sqlite.Opener{}, opener)
@@ -200,7 +200,7 @@ func TestMongoDBIsNotReplacedBySQLite(t *testing.T) {
 	wantsError(t, err, "DATABASE_MODE", "no variable says where")
 }
 
-func TestDatabaseOfAnEngineThatIsNotNamed(t *testing.T) {
+func TestDatabaseWithoutOpenerIsAnError(t *testing.T) {
 	t.Parallel()
 	_, err := mustRead(t, "KEYFOLD_DATABASE_URL=mysql://u:hunter-two@h/d").Open(t.Context(), postgres.Opener{}, inMemory{engine: "sqlite"})
 	wantsError(t, err, "KEYFOLD_DATABASE_URL", "selects mysql://h/d, but this program supports only postgres, sqlite", "hunter")
@@ -208,8 +208,8 @@ func TestDatabaseOfAnEngineThatIsNotNamed(t *testing.T) {
 	wantsError(t, err, "KEYFOLD_DATABASE_URL", "selects sqlite:keyfold.db, but this program supports only postgres")
 }
 
-// An opener that is careless with its connection string does not give it away.
-func TestErrorsOfOpenersHoldNoPassword(t *testing.T) {
+// The connection string must stay hidden even if the error of an Opener contains it.
+func TestErrorsOfOpenersDoNotContainThePassword(t *testing.T) {
 	t.Parallel()
 	const password = "hunter-two"
 	for _, dsn := range []string{"postgres://u:" + password + "@h/d", "postgres://u:" + password + "@h/d?sslmode=disable"} {

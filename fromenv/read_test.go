@@ -15,7 +15,7 @@ import (
 
 const day = 24 * time.Hour
 
-func TestNothingSetMeansTheDefaults(t *testing.T) {
+func TestDefaultsWithoutVariables(t *testing.T) {
 	t.Parallel()
 	config := mustRead(t)
 	if got := config.Options(); !reflect.DeepEqual(got, &keyfold.Options{}) {
@@ -30,10 +30,10 @@ func TestNothingSetMeansTheDefaults(t *testing.T) {
 	}
 }
 
-// accepted is a good value of each variable and what it means.
+// accepted has a valid value for each variable and its meaning.
 var accepted = []struct {
 	name, value string
-	with        []string // that it needs in addition
+	with        []string // other variables that it needs
 	get         func(*fromenv.Config) any
 	want        any
 }{
@@ -116,7 +116,7 @@ func TestWideProxiesAreAWarning(t *testing.T) {
 	}
 }
 
-// A new option needs a variable, or a place in this list of what only code can set.
+// A new option needs a variable, or an entry in this list of options for programs.
 func TestEveryOptionHasAVariable(t *testing.T) {
 	t.Parallel()
 	config := mustRead(t, "KEYFOLD_PREFIX=a", "KEYFOLD_ENVIRONMENT=a", "KEYFOLD_KEY_TTL=2d", "KEYFOLD_MAX_OVERLAP=2d", "KEYFOLD_SCOPES=a:b",
@@ -133,9 +133,9 @@ func TestEveryOptionHasAVariable(t *testing.T) {
 	}
 }
 
-// The predecessor took a default for what it did not understand. An error names
-// the variable and what is wanted, and does not repeat the value.
-func TestValueThatIsNotUnderstoodIsAnError(t *testing.T) {
+// The predecessor replaced invalid values with defaults. Keyfold returns an error that
+// names the variable and the valid values, and does not repeat the value.
+func TestInvalidValuesAreErrors(t *testing.T) {
 	t.Parallel()
 	const junk = "hunter-two"
 	for _, row := range []struct{ name, says, values string }{
@@ -192,8 +192,8 @@ func TestValueThatIsNotUnderstoodIsAnError(t *testing.T) {
 	}
 }
 
-// blank values, comments and quotes are what a mistake in a file or on a
-// command line leaves behind.
+// A mistake in a file or on a command line often leads to a blank value, a comment or
+// quotes.
 func TestUntidyValuesAreErrors(t *testing.T) {
 	t.Parallel()
 	for _, v := range fromenv.Variables() {
@@ -224,7 +224,7 @@ func TestUntidyValuesAreErrors(t *testing.T) {
 	wantsError(t, err, "KEYFOLD_ENV_FILE", "is set but blank")
 }
 
-func TestAllThatIsWrongIsSaidAtOnce(t *testing.T) {
+func TestAllErrorsAreReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := read("KEYFOLD_ADDR=x", "KEYFOLD_KEY_TTL=x", "KEYFOLD_SECRET=x", "DATABASE_MODE=x", "KEYFOLD_NO_SUCH_THING=x")
 	for _, name := range []string{"KEYFOLD_ADDR", "KEYFOLD_KEY_TTL", "KEYFOLD_SECRET", "DATABASE_MODE", "KEYFOLD_NO_SUCH_THING"} {
@@ -244,7 +244,7 @@ func TestMisspeltVariableIsAnError(t *testing.T) {
 		"KEYFOLD_MAX_PENDING_EVENT":  "KEYFOLD_MAX_PENDING_EVENTS",
 		"KEYFOLD_KEY_TTL_FILE":       "",
 		"KEYFOLD_AN_ELEPHANT_AT_SEA": "",
-		"KEYFOLD_PORT":               "", // of Kubernetes it would be tcp://…
+		"KEYFOLD_PORT":               "", // Kubernetes sets it to tcp://…
 		"KEYFOLD_HTTP_PORT":          "",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,9 +263,9 @@ func TestMisspeltVariableIsAnError(t *testing.T) {
 	}
 }
 
-// "NAME value" instead of "NAME=value" makes the value a part of the name where
-// it holds a "=", as base64 does.
-func TestNameThatMayHoldASecretIsNotRepeated(t *testing.T) {
+// If a user writes "NAME value" instead of "NAME=value", and the value contains "=", as in
+// base64, the parser reads a part of the value as the name.
+func TestNameThatMayContainASecretIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	for name, entry := range map[string]string{
 		"a space": "KEYFOLD_SECRET aHVudGVyLXR3bw==", "a long name": "KEYFOLD_SECRET_" + strings.Repeat("HUNTER", 6) + "=1", "a typo": "KEYFOLD_SECRETaHVudGVyLXR3bw=x",
@@ -280,21 +280,21 @@ func TestNameThatMayHoldASecretIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestVariablesOfOthersAreLeftAlone(t *testing.T) {
+func TestVariablesOfOtherProgramsAreIgnored(t *testing.T) {
 	t.Parallel()
 	mustRead(t,
 		// Kubernetes, next to services named keyfold, keyfold-admin:
 		"KEYFOLD_SERVICE_HOST=10.0.0.1", "KEYFOLD_SERVICE_PORT=8080", "KEYFOLD_SERVICE_PORT_HTTP=8080", "KEYFOLD_PORT=tcp://10.0.0.1:8080",
 		"KEYFOLD_PORT_8080_TCP=tcp://10.0.0.1:8080", "KEYFOLD_PORT_8080_TCP_PROTO=tcp", "KEYFOLD_PORT_8080_TCP_PORT=8080", "KEYFOLD_PORT_8080_TCP_ADDR=10.0.0.1",
 		"KEYFOLD_ADMIN_SERVICE_HOST=10.0.0.2", "KEYFOLD_ADMIN_PORT_53_UDP_ADDR=10.0.0.2",
-		// Our own tests:
+		// The tests of Keyfold:
 		"KEYFOLD_TEST_POSTGRES_DSN=x", "KEYFOLD_BENCH_FULL=1", "KEYFOLD_SERVICES_DIR=x",
 		// Other programs:
 		"POSTGRES_USER=$x", "POSTGRES_PORT=x", "URI=# x", "MYSQL_PASSWORD=", "NO_EQUALS_SIGN",
 	)
 }
 
-func TestEnvironmentWinsOverTheFile(t *testing.T) {
+func TestEnvironmentTakesPrecedenceOverTheFile(t *testing.T) {
 	t.Parallel()
 	const file = "KEYFOLD_ADDR='127.0.0.1:1111'\nKEYFOLD_PREFIX='filed'\nKEYFOLD_KEY_TTL=junk # which is not read\n"
 	config, err := readFile(t, file, "KEYFOLD_ADDR=127.0.0.1:2222", "KEYFOLD_KEY_TTL=1d")
@@ -303,7 +303,7 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 	}
 }
 
-func TestSettingWinsOverVariableFileFormAndAlias(t *testing.T) {
+func TestSettingTakesPrecedence(t *testing.T) {
 	t.Parallel()
 	config, err := fromenv.ReadConfig(&fromenv.Source{
 		File:    write(t, ".env", "KEYFOLD_ADDR='junk'\n"),
@@ -326,7 +326,7 @@ func TestSettingWinsOverVariableFileFormAndAlias(t *testing.T) {
 	wantsError(t, err, "--prefix", "must be 1 to 16 lower-case", "HUNTER")
 }
 
-func TestKeyfoldNameWinsOverItsAlias(t *testing.T) {
+func TestKeyfoldNameTakesPrecedenceOverItsAlias(t *testing.T) {
 	t.Parallel()
 	config := mustRead(t,
 		"KEYFOLD_SECRET="+goodSecret, "FASTAPI_AUTH_SECRET=# set your secret key here", "FASTAPI_SIMPLE_SECURITY_SECRET=x",
@@ -396,7 +396,7 @@ func TestSecretsCanBeReadFromFiles(t *testing.T) {
 }
 
 // Mutation tried: godotenv.Load in place of UnmarshalBytes.
-func TestReadChangesNoEnvironment(t *testing.T) {
+func TestReadConfigDoesNotChangeTheEnvironment(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile(".env", []byte("KEYFOLD_ADDR=':1'\nSOMETHING_ELSE=1\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -407,7 +407,7 @@ func TestReadChangesNoEnvironment(t *testing.T) {
 		t.Fatalf("%+v, %v", config, err)
 	}
 	if after := os.Environ(); !slices.Equal(before, after) {
-		t.Errorf("the environment was changed to %v", after)
+		t.Errorf("ReadConfig changed the environment to %v", after)
 	}
 }
 

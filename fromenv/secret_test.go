@@ -12,7 +12,7 @@ import (
 	"github.com/keyfold/keyfold/fromenv"
 )
 
-func TestSecretIsRefusedUnlessItIsOne(t *testing.T) {
+func TestWeakSecretsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ name, value, says string }{
 		{"empty", "", "is set but blank"},
@@ -47,9 +47,9 @@ func TestSecretIsRefusedUnlessItIsOne(t *testing.T) {
 	}
 }
 
-// The predecessor's own example, as it stands in its .env: what is behind "="
-// looks like a comment and is read as the value, which everybody knows.
-func TestExampleLineOfThePredecessorFails(t *testing.T) {
+// The example of the predecessor has a comment directly after "=", which the parser reads
+// as the value. Everyone who has seen the example knows this secret.
+func TestPredecessorsExampleSecretIsRefused(t *testing.T) {
 	t.Parallel()
 	_, err := readFile(t, "FASTAPI_AUTH_SECRET= # set your secret key here\nFASTAPI_AUTH_AUTOMATIC_EXPIRATION=15 # Default=15\nFASTAPI_AUTH_DB_LOCATION=sqlite.db # change location of sqlite.db\n")
 	wantsError(t, err, "FASTAPI_AUTH_SECRET", "is a comment, not a value", "set your secret")
@@ -59,7 +59,7 @@ func TestExampleLineOfThePredecessorFails(t *testing.T) {
 	}
 }
 
-// Mutation tried: no comparison of the two.
+// Mutation tried: no comparison of the two secrets.
 func TestPreviousSecretMustDiffer(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"KEYFOLD_SECRET", "FASTAPI_AUTH_SECRET"} {
@@ -69,7 +69,7 @@ func TestPreviousSecretMustDiffer(t *testing.T) {
 	mustRead(t, "KEYFOLD_SECRET="+goodSecret, "KEYFOLD_PREVIOUS_SECRET="+otherSecret)
 }
 
-func TestShortSecretsAreForThePredecessorsNamesAlone(t *testing.T) {
+func TestShortSecretsAreAcceptedOnlyUnderThePredecessorsNames(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"FASTAPI_AUTH_SECRET", "FASTAPI_SIMPLE_SECURITY_SECRET"} {
 		t.Run(name, func(t *testing.T) {
@@ -101,9 +101,9 @@ func TestPreviousSecretNeedsASecret(t *testing.T) {
 	wantsError(t, err, "KEYFOLD_PREVIOUS_SECRET", "is set, but KEYFOLD_SECRET is not", goodSecret)
 }
 
-// Each secret holds a canary, and whatever a Config can be turned into does not.
-// Mutations tried: Secret with a string for its pointer; Peppers in the options
-// of the Config; Database with a string for its source.
+// Each secret contains a canary, which no representation of a Config may contain.
+// Mutations tried: Secret with a string instead of its pointer; Peppers in the options of
+// the Config; Database with a string instead of its source.
 func TestConfigHidesItsSecrets(t *testing.T) {
 	t.Parallel()
 	const canary = "c4n4ry"
