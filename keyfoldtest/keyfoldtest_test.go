@@ -12,13 +12,13 @@ import (
 	"github.com/keyfold/keyfold/keyfoldtest"
 )
 
-// report is a handler such as a program has.
+// report is a handler of the program under test.
 func report(w http.ResponseWriter, r *http.Request) {
 	id, _ := httpadapter.IdentityFrom(r.Context())
 	fmt.Fprint(w, "report of ", id.OwnerID())
 }
 
-func TestHandlerIsTestedWithARealKey(t *testing.T) {
+func TestNewKeyReachesAHandler(t *testing.T) {
 	t.Parallel()
 	clock := keyfoldtest.NewClock(time.Time{})
 	svc := keyfoldtest.New(t, &keyfold.Options{Now: clock.Now})
@@ -41,7 +41,7 @@ func TestHandlerIsTestedWithARealKey(t *testing.T) {
 	}
 }
 
-func TestIdentityIsWhatARequestWouldGet(t *testing.T) {
+func TestIdentityMatchesThatOfARequest(t *testing.T) {
 	t.Parallel()
 	id := keyfoldtest.Identity(t, keyfold.NewKey{Name: "ci", Scopes: []string{"a:*"}, Metadata: map[string]string{"plan": "pro"}})
 	if id.Name() != "ci" || !id.HasScope("a:b") || id.HasScope("b:b") || id.Metadata("plan") != "pro" {

@@ -20,7 +20,7 @@ func TestWordsAreChosenByRankAndLength(t *testing.T) {
 	for word, want := range map[string]bool{
 		"password": true, "qwerty": true, "aphraseofours": true, "twelvelowest": true,
 		"Password": false, "abc": false, "pâsswort": false, "eightlow": false, "": false,
-		// The words before are three, so this is the one of rank 50 000.
+		// Three words come before, so this word has rank 50 000.
 		"f49996": true, "f49997": false,
 	} {
 		t.Run(word, func(t *testing.T) {
@@ -31,7 +31,7 @@ func TestWordsAreChosenByRankAndLength(t *testing.T) {
 	}
 }
 
-func TestEncodedSetHoldsTheHashesInOrder(t *testing.T) {
+func TestEncodedHashesAreInOrder(t *testing.T) {
 	t.Parallel()
 	encoded, err := encode(map[string]bool{"password": true, "qwerty": true})
 	if err != nil || len(encoded) != 1<<16+4 {
@@ -50,7 +50,7 @@ func TestEncodedSetHoldsTheHashesInOrder(t *testing.T) {
 	}
 }
 
-func TestPhrasesAreInTheFormOfTheList(t *testing.T) {
+func TestPhrasesAreNormalized(t *testing.T) {
 	t.Parallel()
 	all := strings.Fields(phrases)
 	if !slices.IsSorted(all) || len(all) != len(slices.Compact(slices.Clone(all))) {
