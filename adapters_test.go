@@ -71,7 +71,7 @@ func TestAdapterStateIsMadeOnceByConcurrentCalls(t *testing.T) {
 	}
 }
 
-// An adapter that counts requests, however many handlers it has made.
+// This adapter counts the requests of all its handlers together.
 func ExampleService_AdapterState() {
 	svc, err := keyfold.New(memory.New(), nil)
 	if err != nil {

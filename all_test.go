@@ -10,7 +10,7 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-func TestAllYieldsWhatThePagesHold(t *testing.T) {
+func TestAllYieldsTheRowsOfAllPages(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	svc := newService(t, memory.New(), nil)

@@ -19,8 +19,8 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// heard waits until the Service follows the change feed: from then on it
-// serves keys from memory.
+// heard waits until the Service follows the change feed. From then on, it uses cached
+// keys.
 func heard(t testing.TB, svc *keyfold.Service) {
 	t.Helper()
 	if err := svc.Sync(t.Context()); err != nil {
@@ -134,7 +134,7 @@ func TestChangesTakeEffectAtOnceInTheProcess(t *testing.T) {
 }
 
 func TestChangeThatFailedIsForgottenToo(t *testing.T) {
-	// Its commit may have worked and only the answer be lost.
+	// The commit may have succeeded even if the response was lost.
 	t.Parallel()
 	store := &lostRevoke{spy: newSpy()}
 	svc := newService(t, store, nil)
@@ -149,7 +149,7 @@ func TestChangeThatFailedIsForgottenToo(t *testing.T) {
 	}
 }
 
-// lostRevoke changes state but loses the answer.
+// lostRevoke is a store that revokes the key and then returns an error.
 type lostRevoke struct{ *spy }
 
 func (l *lostRevoke) SetKeyState(ctx context.Context, ids []string, change keyfold.StateChange, reason string, m keyfold.Mutation) ([]string, error) {
@@ -220,7 +220,7 @@ func TestSlowReadCannotBringARevokedKeyBack(t *testing.T) {
 	}
 }
 
-// slowRead answers one verify late, with what was true when it was asked.
+// slowRead is a store that delays one read, which then returns the old state.
 type slowRead struct {
 	*spy
 	slow       atomic.Bool
@@ -259,7 +259,7 @@ func TestConcurrentMissesOfOneKeyMakeOneRead(t *testing.T) {
 	})
 }
 
-func TestCallerThatGoesAwayTakesNobodyWithIt(t *testing.T) {
+func TestCancelledCallerDoesNotCancelOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := newSpy()
@@ -383,7 +383,7 @@ func TestSilentFeedSendsVerifiesToTheStore(t *testing.T) {
 	})
 }
 
-// deaf is a store whose feed can fall silent.
+// deaf is a store whose change feed can stop responding.
 type deaf struct {
 	*spy
 	silent atomic.Bool
@@ -450,7 +450,7 @@ func TestNothingIsServedBeyondItsAge(t *testing.T) {
 	})
 }
 
-// mute is a store whose feed answers but never tells of anything.
+// mute is a store whose change feed responds but never reports a change.
 type mute struct{ *spy }
 
 func (m *mute) Changes(ctx context.Context, cursor string) ([]keyfold.Change, string, error) {
@@ -459,7 +459,7 @@ func (m *mute) Changes(ctx context.Context, cursor string) ([]keyfold.Change, st
 }
 
 func TestClockThatJumpsStopsServingFromMemory(t *testing.T) {
-	// A machine that slept: its wall clock moved, its monotonic one did not.
+	// While a machine sleeps, its wall clock moves and its monotonic clock does not.
 	t.Parallel()
 	clock := newClock()
 	store := newSpy()

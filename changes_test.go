@@ -13,7 +13,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// feed is a store whose feed the test watches and disturbs.
+// feed is a store whose change feed the test can observe and disturb.
 type feed struct {
 	*spy
 	mu     sync.Mutex
@@ -56,7 +56,7 @@ func (f *feed) polls() []time.Time {
 	return slices.Clone(f.began)
 }
 
-// follows makes a Service that follows the feed, and a key that it remembers.
+// follows returns a Service that follows the feed, and a key that it has cached.
 func follows(t *testing.T, store keyfold.Store, opts keyfold.Options) (*keyfold.Service, string) {
 	t.Helper()
 	opts.Now = time.Now
@@ -91,7 +91,7 @@ func TestFailedPollIsTriedAgainWithinASecond(t *testing.T) {
 }
 
 func TestVerifyThatFindsItsMemoryStaleAsksForAPoll(t *testing.T) {
-	// A machine that slept wakes with most of PollInterval still to wait.
+	// When a machine wakes, most of PollInterval can still be left to wait.
 	// Mutation tried: fresh() without the wake reads the store for a minute.
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -18,14 +18,14 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// refuseCheck is the check of a database that this process must not decide on.
+// refuseCheck is a check that refuses the database for this process.
 func refuseCheck(context.Context) error {
 	return fmt.Errorf("%w: of another planet", keyfold.ErrCheckFailed)
 }
 
 func failCheck(context.Context) error { return errors.New("connection reset by peer") }
 
-// mustFail checks that err is the answer of refuseCheck.
+// mustFail checks that err is the error of refuseCheck.
 func mustFail(t *testing.T, what string, err error) {
 	t.Helper()
 	if !errors.Is(err, keyfold.ErrUnavailable) || !errors.Is(err, keyfold.ErrCheckFailed) ||
@@ -133,8 +133,8 @@ func checkLog(t *testing.T, log string) {
 	}
 }
 
-// A database that is away answers nothing, so the last answer stands for as long
-// as what is remembered does. Mutation tried: an answer that stands for ever.
+// If the database does not respond, the last result of the check is used for as long as
+// cached keys are. Mutation tried: a result that is used forever.
 func TestCheckWithoutAnAnswerIsLikeAFeedThatIsNotHeard(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]keyfold.Options{
@@ -171,7 +171,7 @@ func TestCheckWithoutAnAnswerIsLikeAFeedThatIsNotHeard(t *testing.T) {
 }
 
 // A machine that slept, or a process that was stopped, has not polled for long.
-// Mutation tried: an answer whose age is not looked at.
+// Mutation tried: a result whose age is not checked.
 func TestVerifyAfterASleepRunsTheCheckFirst(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]keyfold.Options{"with a cache": {}, "without a cache": {DisableCache: true}} {
@@ -239,8 +239,8 @@ func TestServiceInATransactionObeysTheCheck(t *testing.T) {
 	})
 }
 
-// reads are the methods of a Store that pass whether or not the check does. The
-// read of a verify is among them, because it is checked before.
+// reads are the methods of a Store that do not require a successful check. The read of a
+// verify is one of them, because Verify requires the check itself.
 var reads = []string{
 	"Audit", "AddSetting", "Changes", "Check", "Close", "DatabaseID", "Key", "Keys", "OneTimeToken", "Ping", "Setting",
 	"Throttle", "UsageEvents", "UsageHours", "User", "UserByEmail", "UserByUsername", "Users", "VerifyKey",
@@ -274,7 +274,7 @@ func TestEveryChangeWaitsForTheCheck(t *testing.T) {
 	}
 }
 
-// Usage waits until the check passes again: it is neither lost nor given up.
+// Usage waits until the check passes again, and none is lost.
 // Mutation tried: a batch that counts a failed check as a refusal of the store.
 func TestUsageIsKeptWhileTheCheckFails(t *testing.T) {
 	t.Parallel()

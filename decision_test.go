@@ -13,7 +13,7 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-func TestDecideReturnsWhatVerifyReturns(t *testing.T) {
+func TestDecideAgreesWithVerify(t *testing.T) {
 	t.Parallel()
 	spy := newSpy()
 	svc := newService(t, spy, &keyfold.Options{DisableCache: true})

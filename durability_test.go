@@ -26,7 +26,7 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// database is an engine that keeps what a process leaves behind.
+// database is an engine whose data survives a process.
 type database struct {
 	name string
 	new  func(testing.TB) string // makes an empty one and returns where it is
@@ -96,7 +96,7 @@ func onEveryDatabase(t *testing.T, test func(t *testing.T, d database, dsn strin
 	}
 }
 
-// counted is what the store has of a key: uses, the sum of its hours, events.
+// counted returns the uses of a key in the store and the sum of its hourly counts.
 func counted(t *testing.T, store keyfold.Store, keyID string) (uses, hours int64) {
 	t.Helper()
 	key, err := store.Key(t.Context(), keyID)
@@ -190,7 +190,7 @@ func tell(what byte, uses int64) {
 	_, _ = os.Stdout.Write(binary.LittleEndian.AppendUint64(line, uint64(uses)))
 }
 
-// telling is a store that reports batches.
+// telling is a store that reports each batch.
 type telling struct{ keyfold.Store }
 
 func (s telling) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (keyfold.UsageResult, error) {
@@ -206,7 +206,7 @@ func (s telling) RecordUsage(ctx context.Context, batch keyfold.UsageBatch) (key
 	return result, err
 }
 
-// verifyUntilKilled is the child: it never returns.
+// verifyUntilKilled runs in the child process and never returns.
 func verifyUntilKilled(args []string) {
 	engine, mode, token, dsn := args[0], args[1], args[2], args[3]
 	i := slices.IndexFunc(databases(), func(d database) bool { return d.name == engine })
@@ -241,7 +241,7 @@ func verifyUntilKilled(args []string) {
 	select {}
 }
 
-// life is what a child told before it was killed.
+// life is the report of a child process before it was killed.
 type life struct {
 	verified []int64 // when
 	stored   []int64 // when the store had answered
@@ -249,7 +249,7 @@ type life struct {
 	inFlight int64   // uses in the batch that was on its way
 }
 
-// liveAndDie runs a child and kills it.
+// liveAndDie starts a child process and kills it.
 func liveAndDie(t *testing.T, engine, mode, token, dsn string, after time.Duration) (l life) {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0])
@@ -486,7 +486,7 @@ func TestStoreThatStallsSlowsNoVerify(t *testing.T) {
 		})
 	}
 	group.Wait()
-	// The store has taken nothing so far, and every verify was answered.
+	// So far, the store has accepted nothing, and every verify has returned.
 	if got, err := inner.Key(t.Context(), key.ID); err != nil || got.Uses != 0 || uses.Load() < pending {
 		t.Errorf("%d uses are stored and %d happened, %v; want none and more than may wait", got.Uses, uses.Load(), err)
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// The examples use the store in memory, a clock that stands still, and leave
-// errors out where none can come.
+// The examples use an in-memory store and a fixed clock. They ignore errors that cannot
+// occur.
 func exampleService() (context.Context, *keyfold.Service) {
 	svc, err := keyfold.New(memory.New(), &keyfold.Options{Now: func() time.Time {
 		return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -6,7 +6,7 @@ import (
 	"github.com/keyfold/keyfold/internal/password/passwordtest"
 )
 
-// CheckPassword is what a Service does with its policy.
+// CheckPassword checks a password as a Service does.
 func CheckPassword(policy PasswordPolicy, password string, own ...string) error {
 	policy, err := policy.withDefaults("policy")
 	if err != nil {
@@ -18,11 +18,11 @@ func CheckPassword(policy PasswordPolicy, password string, own ...string) error 
 // KDFs counts the key derivations of a Service.
 type KDFs = passwordtest.KDFs
 
-// CountKDFs counts what a Service derives from passwords from now on.
+// CountKDFs counts the password hashes that a Service computes from now on.
 func CountKDFs(s *Service) *KDFs { return passwordtest.Count(s.passwords) }
 
-// UncheckedStore is the store that a Service writes to, with nothing behind it
-// and a check that always fails.
+// UncheckedStore returns the store that a Service writes to, without an underlying store.
+// Its check has returned the error failed.
 func UncheckedStore(opts Options, failed error) Store {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -33,17 +33,17 @@ func UncheckedStore(opts Options, failed error) Store {
 	return checked{nil, check, &changeHealth{opts: &opts}, false}
 }
 
-// NarrowGate leaves so many places to anonymous requests and hashes so many
-// passwords at a time, whatever the machine has. It returns the KDFs.
+// NarrowGate limits the anonymous requests and the concurrent password hashes,
+// independently of the machine. It returns the KDFs.
 func NarrowGate(s *Service, places, slots int) *KDFs {
 	s.gate = newGate(places, s.now)
 	s.passwords = password.New(slots, passwordWait)
 	return passwordtest.Count(s.passwords)
 }
 
-// GateAddresses is how many addresses each table of the gate holds.
+// GateAddresses is the maximum number of addresses in each table of the gate.
 const GateAddresses = gateAddresses
 
-// CheapKDFs counts what a Service derives from passwords from now on, and makes
-// it cheap: for tests that try thousands of passwords.
+// CheapKDFs is like CountKDFs, and makes hashing cheap for tests that try thousands of
+// passwords.
 func CheapKDFs(s *Service) *KDFs { return passwordtest.Cheapen(s.passwords) }

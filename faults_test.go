@@ -17,8 +17,8 @@ import (
 	"github.com/keyfold/keyfold/store/postgres"
 )
 
-// wired is a store at the other end of a wire, with a pool of a size, and a way
-// to take the whole pool.
+// wired is a store behind a wire. Its pool has a fixed size, and the test can take all
+// connections of the pool.
 type wired struct {
 	*faulttest.Wire
 	store   keyfold.Store

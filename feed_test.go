@@ -24,7 +24,7 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// engine is a database that several stores share, as processes do.
+// engine is a database that several stores share, as several processes would.
 type engine struct {
 	name string
 	dsn  string
@@ -77,7 +77,7 @@ func rawPool(t testing.TB, driver, dsn string) *sql.DB {
 // noSQL is the engine that tests leave out which speak SQL or begin transactions.
 const noSQL = "mongodb"
 
-// onEveryEngine runs a test on each engine, side by side: they mostly wait.
+// onEveryEngine runs a test on all engines in parallel, because the tests mostly wait.
 func onEveryEngine(t *testing.T, test func(*testing.T, *engine), without ...string) {
 	t.Helper()
 	var group sync.WaitGroup
@@ -92,7 +92,7 @@ func onEveryEngine(t *testing.T, test func(*testing.T, *engine), without ...stri
 	}
 }
 
-// store opens one more store, as another process would.
+// store opens another store, as another process would.
 func (e *engine) store(t testing.TB) keyfold.Store {
 	t.Helper()
 	store, err := e.open(t.Context(), e.dsn)
@@ -127,10 +127,11 @@ func (e *engine) begin(t testing.TB, svc *keyfold.Service) (*sql.Tx, *keyfold.Se
 	return tx, svc.With(e.bind(tx))
 }
 
-// rarely polls so seldom that only Sync, or the store itself, makes it hear.
+// rarely polls so rarely that a Service notices changes only if the test calls Sync
+// or the store notifies it.
 var rarely = keyfold.Options{PollInterval: time.Minute, PollAfter: keyfold.Never, MaxStaleness: time.Hour, CacheMaxAge: time.Hour, FlushInterval: time.Minute}
 
-// remembered makes keys and a Service that serves them from memory.
+// remembered creates n keys and two Services. The Service here has cached the keys.
 func remembered(t testing.TB, e *engine, opts keyfold.Options, n int) (here, there *keyfold.Service, keys []keyfold.Key, tokens []string) {
 	t.Helper()
 	here, there = e.service(t, opts), e.service(t, opts)
@@ -160,7 +161,7 @@ func wants(t testing.TB, svc *keyfold.Service, token string, want keyfold.Outcom
 	}
 }
 
-// until waits for a verify to have an outcome.
+// until waits until a verify has the outcome.
 func until(t testing.TB, svc *keyfold.Service, token string, want keyfold.Outcome, limit time.Duration) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -377,7 +378,7 @@ func backUp(t *testing.T, e *engine) (restore func()) {
 }
 
 func TestProcessWhoseFeedIsAwayAsksTheStore(t *testing.T) {
-	// The feed cannot be read, keys can.
+	// The store can read keys, but not the feed.
 	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, e *engine) {
 		var failed atomic.Int64
@@ -440,7 +441,7 @@ func TestProcessWhoseDatabaseIsAwayRefusesAndRecoversByItself(t *testing.T) {
 	}, "sqlite", noSQL)
 }
 
-// line is a proxy before a server that can be cut.
+// line is a proxy in front of a server. The test can cut its connections.
 type line struct {
 	dsn    string
 	target string

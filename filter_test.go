@@ -7,9 +7,8 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// A handler that lists "my keys" by the owner of the identity must not list
-// everybody's for a key that has no owner. Seen to fail with filters that were
-// strings, where empty meant all.
+// A handler that lists the keys of the identity's owner must not list all keys if the key
+// has no owner. The test failed while filters were strings, and an empty one meant all.
 func TestFilterOfAnIdentityWithoutAnOwnerIsNeverAll(t *testing.T) {
 	t.Parallel()
 	onEveryStore(t, func(t *testing.T, store keyfold.Store) {

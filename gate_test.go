@@ -16,7 +16,7 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// lock is the memory store with a lock on one of its methods.
+// lock is a memory store that can block one of its methods.
 type lock struct {
 	keyfold.Store
 
@@ -28,7 +28,7 @@ type lock struct {
 
 func newLock() *lock { return &lock{Store: memory.New()} }
 
-// close makes a method wait until the returned function is called.
+// close blocks a method until the test calls the returned function.
 func (l *lock) close(method string) (open func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,7 +57,7 @@ func (l *lock) pass(ctx context.Context, method, of string) error {
 	}
 }
 
-// called returns the calls of a method, or all.
+// called returns the calls of the methods whose names begin with method.
 func (l *lock) called(method string) (calls []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,7 +167,7 @@ func newGuests(t *testing.T) *guests {
 	return c
 }
 
-// requests are all that strangers can ask for, by user.
+// requests returns all requests that an anonymous client can make, by user.
 func (c *guests) requests() map[string]func(i int) error {
 	ctx := c.t.Context()
 	ip := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
@@ -283,8 +283,8 @@ func TestFreedPlaceGoesToTheNextAtOnce(t *testing.T) {
 	})
 }
 
-// Mutation tried: a wait that ends without leaving the queue, whose place is
-// lost.
+// Mutation tried: a request that stops waiting without leaving the queue, so that its
+// place is lost.
 func TestCallerWhoGoesAwayTakesNoPlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -303,7 +303,7 @@ func TestCallerWhoGoesAwayTakesNoPlace(t *testing.T) {
 	})
 }
 
-// Malformed input is refused whether there is a place or not.
+// Malformed input is refused even if there is no free place.
 func TestMalformedInputNeedsNoPlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -391,7 +391,7 @@ func TestMailThatFindsNoRoomCostsNoStoreCall(t *testing.T) {
 	})
 }
 
-// A transaction of the caller's holds a connection that others may wait for.
+// A transaction of the caller holds a connection, for which other requests may wait.
 func TestOneTimeTokenInATransactionNeedsNoPlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -408,7 +408,7 @@ func TestOneTimeTokenInATransactionNeedsNoPlace(t *testing.T) {
 	})
 }
 
-// queueAtGate is a Service with one place, before which requests stand in line.
+// queueAtGate is a Service with one place, for which requests wait in a queue.
 type queueAtGate struct{ *guests }
 
 func newQueueAtGate(t *testing.T) *queueAtGate {
@@ -417,7 +417,7 @@ func newQueueAtGate(t *testing.T) *queueAtGate {
 	return l
 }
 
-// proves makes the address one from which somebody has logged in.
+// proves logs a user in from the address.
 func (l *queueAtGate) proves(from string) {
 	l.t.Helper()
 	if _, err := l.Authenticate(l.t.Context(), keyfold.Credentials{Identifier: "user0", Password: password, IP: netip.MustParseAddr(from)}); err != nil {
@@ -425,7 +425,7 @@ func (l *queueAtGate) proves(from string) {
 	}
 }
 
-// tries logs in under a name that no user has.
+// tries logs in with a username that does not exist.
 func (l *queueAtGate) tries(name, from string) {
 	login := keyfold.Credentials{Identifier: name, Password: password}
 	if from != "" {
@@ -434,7 +434,7 @@ func (l *queueAtGate) tries(name, from string) {
 	_, _ = l.Authenticate(l.t.Context(), login)
 }
 
-// fails makes attempts from the address that fail, each under a name of its own.
+// fails makes failed attempts from the address, each with another username.
 func (l *queueAtGate) fails(from string, times int) {
 	for i := range times {
 		l.tries(fmt.Sprint("failed-", i, strings.NewReplacer(".", "-", ":", "-").Replace(from)), from)
@@ -541,7 +541,8 @@ func TestManyFreshAddressesLeaveThoseThatSucceededInFront(t *testing.T) {
 	})
 }
 
-// What decided nothing says nothing about the address, and a mail proves nothing.
+// A request without a decision does not affect the rank of an address, and neither does a
+// mail.
 func TestOnlyDecisionsMoveAnAddress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -265,7 +265,7 @@ func TestRotateEndsTheOldKeyExactlyAfterTheOverlap(t *testing.T) {
 
 // A rotation without an overlap is for a key that has leaked, and clocks differ.
 // Mutation tried: a rotation that sets the old key's deadline to now.
-func TestRotationWithoutOverlapEndsTheKeyWhateverTheClock(t *testing.T) {
+func TestRotationWithoutOverlapEndsTheKeyDespiteClockSkew(t *testing.T) {
 	t.Parallel()
 	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
 		clock := newClock()
@@ -454,7 +454,7 @@ func TestIdleKeyIsRefusedUntilItIsRenewedOrEnabled(t *testing.T) {
 	l.wants(token, keyfold.OutcomeAllowed)
 }
 
-func TestBulkChangesTouchOnlyWhatMatches(t *testing.T) {
+func TestBulkChangesAffectOnlyMatchingKeys(t *testing.T) {
 	l := newLifecycle(t)
 	tokens := map[string]string{}
 	ids := map[string]string{}

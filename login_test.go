@@ -326,7 +326,7 @@ func TestThrottlesAreNamedByASecretOfTheDatabase(t *testing.T) {
 	}
 }
 
-// namesOfThrottles notes on which an attempt counts.
+// namesOfThrottles records the throttles on which an attempt counts.
 type namesOfThrottles struct {
 	keyfold.Store
 	names []string
@@ -381,7 +381,7 @@ func TestTwentyAddressesADayBecomeKnown(t *testing.T) {
 	})
 }
 
-// hangUp is a store whose caller goes away while the user is looked up.
+// hangUp is a store whose caller cancels the request during the lookup of the user.
 type hangUp struct {
 	keyfold.Store
 	cancel atomic.Pointer[context.CancelFunc]

@@ -17,7 +17,7 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// postbox keeps what is mailed. Deliver, when set, comes before.
+// postbox is a Mailer that keeps the mails. If deliver is set, it is called first.
 type postbox struct {
 	deliver func(ctx context.Context, mail keyfold.IssuedOneTimeToken) error
 
@@ -43,7 +43,7 @@ func (p *postbox) all() []keyfold.IssuedOneTimeToken {
 	return p.mails
 }
 
-func TestMailIsSentToKnownUsersOnlyAndTheAnswerTellsNobody(t *testing.T) {
+func TestMailIsSentOnlyToKnownUsersWithoutRevealingThem(t *testing.T) {
 	// Mutation tried: mailOneTime without a look at EmailVerifiedAt mails bob twice.
 	t.Parallel()
 	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
@@ -166,7 +166,7 @@ func TestMailThatFailedIsNotCounted(t *testing.T) {
 	})
 }
 
-func TestHonestPeopleBehindOneAddressAreAllServed(t *testing.T) {
+func TestHonestUsersBehindOneAddressAreAllServed(t *testing.T) {
 	// Mutation tried: the rule of log-ins.
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -227,7 +227,7 @@ func TestSendNeedsAMailer(t *testing.T) {
 
 // Mutations tried: close that waits for the Mailer; that waits before usage is
 // written; a panic that is not recovered from.
-func TestCloseWritesUsageAndReturnsWhateverTheMailerDoes(t *testing.T) {
+func TestCloseWritesUsageEvenIfTheMailerHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		never := make(chan struct{})
@@ -265,7 +265,7 @@ func TestCloseWritesUsageAndReturnsWhateverTheMailerDoes(t *testing.T) {
 	})
 }
 
-// crowd makes a Service with users "user0", "user1", … who have an address.
+// crowd returns a Service with the users "user0", "user1", …, who have an email address.
 func crowd(t *testing.T, n int, box *postbox) *keyfold.Service {
 	t.Helper()
 	svc := newService(t, memory.New(), &keyfold.Options{Mailer: box, Now: time.Now})

@@ -11,8 +11,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// modelKey is a key as plainly as it can be told: the oracle that random
-// histories are compared with.
+// modelKey is a simple model of a key. The test compares random histories with it.
 type modelKey struct {
 	id, token string
 	scopes    []string
@@ -27,7 +26,7 @@ type modelKey struct {
 
 func (m *modelKey) expired(now time.Time) bool { return !m.expires.IsZero() && !now.Before(m.expires) }
 
-// outcome is what a verify must answer.
+// outcome returns the outcome that a verify must have.
 func (m *modelKey) outcome(now time.Time, want string) keyfold.Outcome {
 	switch {
 	case m.deleted:
@@ -44,7 +43,7 @@ func (m *modelKey) outcome(now time.Time, want string) keyfold.Outcome {
 	return keyfold.OutcomeAllowed
 }
 
-// history plays random steps on a Service and on the model.
+// history applies random steps to a Service and to the model.
 type history struct {
 	t     *testing.T
 	svc   *keyfold.Service
@@ -244,7 +243,7 @@ func (h *history) update(m *modelKey) {
 	}
 }
 
-// compare looks at every key as it is stored.
+// compare compares every stored key with the model.
 func (h *history) compare() {
 	if err := h.svc.Flush(h.t.Context()); err != nil {
 		h.t.Fatal(err)

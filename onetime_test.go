@@ -16,7 +16,7 @@ import (
 	"github.com/keyfold/keyfold"
 )
 
-// desk is a Service that makes one-time tokens, with a clock that tests move.
+// desk is a Service for one-time tokens with a clock that the test controls.
 type desk struct {
 	*keyfold.Service
 	t     *testing.T
@@ -24,7 +24,7 @@ type desk struct {
 	store keyfold.Store
 }
 
-// onEveryDesk runs a test on a Service on each store, with one user, "ann".
+// onEveryDesk runs a test on each store, with a Service and one user, "ann".
 func onEveryDesk(t *testing.T, test func(*desk, keyfold.User), without ...string) {
 	t.Parallel()
 	onEveryStore(t, func(t *testing.T, store keyfold.Store) {
@@ -36,7 +36,7 @@ func onEveryDesk(t *testing.T, test func(*desk, keyfold.User), without ...string
 
 const moved = "ann@example.org"
 
-// token makes a token for a user, for ChangeEmail one to the address moved.
+// token creates a token for a user. For ChangeEmail, the token is for the address moved.
 func (d *desk) token(purpose keyfold.OneTimePurpose, userID string) string {
 	d.t.Helper()
 	to := ""
@@ -59,7 +59,7 @@ func (d *desk) use(purpose keyfold.OneTimePurpose, token string) (keyfold.User, 
 	return d.ResetPassword(d.t.Context(), token, another, keyfold.ResetOptions{})
 }
 
-// noGood checks that a token is refused as any other that is none.
+// noGood checks that a token is refused in the same way as an unknown token.
 func (d *desk) noGood(what string, purpose keyfold.OneTimePurpose, token string) {
 	d.t.Helper()
 	_, err := d.use(purpose, token)
@@ -193,7 +193,7 @@ func TestOneOfFiftyRacingUsesWins(t *testing.T) {
 	})
 }
 
-func TestOneTimeTokenDiesWithWhatItWasMadeFor(t *testing.T) {
+func TestOneTimeTokenIsInvalidatedByRelatedChanges(t *testing.T) {
 	onEveryDesk(t, func(d *desk, _ keyfold.User) {
 		ctx := d.t.Context()
 		for i, row := range []struct {
@@ -253,7 +253,7 @@ func TestResetRevokesTheKeysOnlyWhenAsked(t *testing.T) {
 			wants(d.t, d.Service, more, want, fmt.Sprint("revoke ", revoke))
 			wants(d.t, d.Service, other, keyfold.OutcomeAllowed, "a key without a user")
 		}
-		// A reset that is refused revokes nothing.
+		// A refused reset does not revoke keys.
 		_, fresh := create(d.t, d.Service, keyfold.NewKey{UserID: user.ID})
 		_, err := d.ResetPassword(d.t.Context(), "kf1t_"+strings.Repeat("0", 43), another, keyfold.ResetOptions{RevokeKeys: true})
 		wantErr(d.t, "a reset by garbage", err, keyfold.ErrUnauthenticated)
@@ -261,7 +261,7 @@ func TestResetRevokesTheKeysOnlyWhenAsked(t *testing.T) {
 	})
 }
 
-// halfReset is a store on which keys cannot be revoked.
+// halfReset is a store that cannot revoke keys.
 type halfReset struct{ keyfold.Store }
 
 var errHalf = errors.New("the disk is full")
@@ -293,7 +293,7 @@ func TestResetAndItsRevocationsAreOneStep(t *testing.T) {
 	}, "mongodb") // it has no transactions
 }
 
-func TestOneTimeTokensThatCannotBeAreRefused(t *testing.T) {
+func TestInvalidOneTimeTokensAreRefused(t *testing.T) {
 	l := newLifecycle(t)
 	ctx := t.Context()
 	user := join(t, l.Service, keyfold.NewUser{Username: "ann", Email: "ann@example.com"})
@@ -336,7 +336,7 @@ func TestOneTimeTokensThatCannotBeAreRefused(t *testing.T) {
 	wantErr(t, "a disabled user", err, keyfold.ErrConflict)
 }
 
-func TestStoredOneTimeTokenIsNoCredential(t *testing.T) {
+func TestStoredOneTimeTokenIsNotACredential(t *testing.T) {
 	l := newLifecycle(t)
 	user := join(t, l.Service, keyfold.NewUser{Email: "ann@example.com"})
 	mail, err := l.CreateOneTimeToken(t.Context(), keyfold.PurposeVerifyEmail, user.ID, "")

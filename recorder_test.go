@@ -17,7 +17,7 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// batches sees every batch before the store does, and may refuse it.
+// batches is a store that records every batch, and can refuse it.
 type batches struct {
 	keyfold.Store
 	see func(context.Context, keyfold.UsageBatch) error
@@ -76,7 +76,7 @@ func TestUsageSyncSharesOneWriteAmongMany(t *testing.T) {
 	})
 }
 
-// What gathered behind a slow write may be more than one batch.
+// The events that wait during a slow write can be more than one batch.
 func TestUsageSyncWaitsForEveryBatchOfABacklog(t *testing.T) {
 	// Mutation tried: waking those who wait with the first batch fails this.
 	t.Parallel()
@@ -106,7 +106,7 @@ func TestUsageSyncWaitsForEveryBatchOfABacklog(t *testing.T) {
 	})
 }
 
-func TestUsageSyncRefusesWhatItCannotStore(t *testing.T) {
+func TestUsageSyncRefusesVerifiesItCannotStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := newSpy()
@@ -272,8 +272,7 @@ func TestSamplesStayWithinADailyBudgetAndLastAllDay(t *testing.T) {
 	}
 }
 
-// A store that works but refuses one batch must neither hold up the others nor
-// make that one vanish.
+// A batch that the store refuses must not delay the other batches, and must not be lost.
 func TestBatchThatIsRefusedForLongIsSetAsideAndNotLost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

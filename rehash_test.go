@@ -187,7 +187,7 @@ func TestOneOfRacingChangePasswordsWins(t *testing.T) {
 	})
 }
 
-func TestDamagedHashLetsNobodyInAndIsNoVerdict(t *testing.T) {
+func TestDamagedHashRefusesLogInsAsUnavailable(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
 	svc := newService(t, store, nil)

@@ -15,10 +15,10 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// counts are numbers of verifies.
+// counts contains numbers of verifies.
 type counts map[keyfold.Outcome]int64
 
-// tally is a report in a form that tests compare: what did not happen is left out.
+// tally is a report that tests can compare. It omits counts of zero.
 type tally map[time.Time]counts
 
 func (t tally) add(at time.Time, code keyfold.Outcome, n int64) {
@@ -145,7 +145,7 @@ func TestReportIsBounded(t *testing.T) {
 	}
 }
 
-// rollupsOnly is a store in which single events cannot be read.
+// rollupsOnly is a store that cannot read single events.
 type rollupsOnly struct{ keyfold.Store }
 
 func (rollupsOnly) UsageEvents(context.Context, keyfold.UsageScan) ([]keyfold.UsageEvent, error) {

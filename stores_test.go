@@ -21,7 +21,7 @@ import (
 	"github.com/keyfold/keyfold/store/sqlite"
 )
 
-// hostTx is a transaction of the program that Keyfold lives in.
+// hostTx is a transaction of the program that embeds Keyfold.
 type hostTx struct {
 	keyfold.Tx
 	exec             func(statement string) error // a statement of the host's own
@@ -36,7 +36,7 @@ type host struct {
 	count func(t *testing.T) int // the host's rows
 }
 
-// hosts are the ways in which a program may hand its transaction over.
+// hosts are the ways in which a program can pass its transaction.
 func hosts() map[string]func(*testing.T) host {
 	return map[string]func(*testing.T) host{
 		"sqlite":       sqliteHost,
@@ -75,7 +75,7 @@ func mysqlOpen(ctx context.Context, dsn string) (keyfold.Store, error) { return 
 
 func mongoOpen(ctx context.Context, uri string) (keyfold.Store, error) { return mongo.Open(ctx, uri) }
 
-// few returns n, or a fifth of it on a store that takes milliseconds for a call.
+// few returns n, or a fifth of n for a store whose calls take milliseconds.
 func few(store keyfold.Store, n int) int {
 	if _, slow := store.(*mongo.Store); slow {
 		return max(1, n/5)
@@ -83,7 +83,7 @@ func few(store keyfold.Store, n int) int {
 	return n
 }
 
-// opened closes a store when the test ends.
+// opened returns a function that closes a store when the test ends.
 func opened(t *testing.T) func(keyfold.Store, error) keyfold.Store {
 	return func(store keyfold.Store, err error) keyfold.Store {
 		t.Helper()

@@ -14,7 +14,7 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// newDoor makes a door on a store in memory, where passwords cost little.
+// newDoor returns a door with an in-memory store and cheap password hashes.
 func newDoor(t *testing.T) (*door, *keyfold.KDFs) {
 	t.Helper()
 	clock := newClock()
@@ -22,8 +22,8 @@ func newDoor(t *testing.T) (*door, *keyfold.KDFs) {
 	return d, keyfold.CheapKDFs(d.Service)
 }
 
-// answer is what a caller can see of a log-in: its error without the code, which
-// is for the log, and its work.
+// answer is the visible result of a log-in: the error without its code, which is only for
+// the log, and the work.
 func (d *door) answer(kdfs *keyfold.KDFs, login, secret, from string) string {
 	before := kdfs.Computed.Load()
 	err := d.try(login, secret, from)
@@ -176,7 +176,8 @@ func TestGuessesADayAreAsDocumented(t *testing.T) {
 	}
 }
 
-// locked is an account that strangers keep waiting, by both of its names.
+// locked makes strangers fail to log in until the account has to wait under both of its
+// names.
 func (d *door) locked(afar string) {
 	d.t.Helper()
 	d.besieges("ann")
@@ -284,7 +285,7 @@ func TestAdministratorLiftsTheWaits(t *testing.T) {
 	})
 }
 
-func TestWrongClockLocksNobodyOutForLong(t *testing.T) {
+func TestWrongClockDoesNotLockUsersOutForLong(t *testing.T) {
 	// Mutations tried: reserveAll without outwait; outwait that removes the throttle
 	// at once.
 	t.Parallel()

@@ -172,7 +172,7 @@ func TestSwappedHeadUnderARightChecksumCostsOneReadAndIsRefused(t *testing.T) {
 	}
 }
 
-func TestStoredHashIsNoCredential(t *testing.T) {
+func TestStoredHashIsNotACredential(t *testing.T) {
 	t.Parallel()
 	store := newSpy()
 	svc := newService(t, store, nil)

@@ -14,13 +14,13 @@ import (
 	"github.com/keyfold/keyfold/store/memory"
 )
 
-// Passwords that a policy lets through, whatever the user is called.
+// These passwords satisfy the default policy for every username.
 const (
 	password = "seven otters juggle 41 plums"
 	another  = "a cello under 9 wet blankets"
 )
 
-// join makes a user or ends the test.
+// join creates a user. If that fails, the test ends.
 func join(t testing.TB, svc *keyfold.Service, n keyfold.NewUser) keyfold.User {
 	t.Helper()
 	user, err := svc.CreateUser(t.Context(), n)
@@ -30,7 +30,7 @@ func join(t testing.TB, svc *keyfold.Service, n keyfold.NewUser) keyfold.User {
 	return user
 }
 
-// must ends the test on an error of a step that only prepares.
+// must ends the test if a preparing step returns an error.
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -38,7 +38,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// wantUser checks what the store says of a user.
+// wantUser checks the stored user.
 func wantUser(t testing.TB, svc *keyfold.Service, what string, want keyfold.User) {
 	t.Helper()
 	got, err := svc.User(t.Context(), want.ID)
@@ -47,7 +47,7 @@ func wantUser(t testing.TB, svc *keyfold.Service, what string, want keyfold.User
 	}
 }
 
-// atOnce runs fn n times at once and returns what each returned.
+// atOnce calls fn n times concurrently and returns the results.
 func atOnce(n int, fn func(i int) error) []error {
 	errs := make([]error, n)
 	start := make(chan struct{})
@@ -142,7 +142,7 @@ func TestLifeOfAUser(t *testing.T) {
 	})
 }
 
-func TestUsersThatCannotBeAreRefusedByField(t *testing.T) {
+func TestInvalidUsersAreRefusedByField(t *testing.T) {
 	l := newLifecycle(t)
 	ctx := t.Context()
 	user := join(t, l.Service, keyfold.NewUser{Username: "ann"})
@@ -183,7 +183,7 @@ func TestUsersThatCannotBeAreRefusedByField(t *testing.T) {
 	wantField(t, "a key of an unknown user", err, "user_id")
 }
 
-func TestCheckPasswordIsWhatCreateUserAsks(t *testing.T) {
+func TestCheckPasswordAgreesWithCreateUser(t *testing.T) {
 	t.Parallel()
 	svc, err := keyfold.New(memory.New(), &keyfold.Options{PasswordPolicy: keyfold.PasswordPolicy{MinLength: 20}})
 	must(t, err)
@@ -280,7 +280,7 @@ func served(t *testing.T, store keyfold.Store, opts keyfold.Options) (here, ther
 	return here, there, watch, user, token
 }
 
-// remembers makes a Service follow the feed and remember a key.
+// remembers waits until a Service follows the feed and has cached a key.
 func remembers(t *testing.T, svc *keyfold.Service, token string) {
 	t.Helper()
 	outcome(svc, token) // begins to follow the feed
@@ -288,7 +288,7 @@ func remembers(t *testing.T, svc *keyfold.Service, token string) {
 	outcome(svc, token)
 }
 
-// seldom polls so rarely that only Sync makes it hear.
+// seldom polls so rarely that a Service notices changes only through Sync.
 func seldom() keyfold.Options {
 	return keyfold.Options{PollInterval: time.Minute, PollAfter: keyfold.Never, MaxStaleness: time.Hour, CacheMaxAge: time.Hour}
 }

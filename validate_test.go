@@ -92,7 +92,7 @@ func TestCreateNamesTheBadFieldAndStoresNothing(t *testing.T) {
 	}
 }
 
-// What is allowed is said as flags, the admin API and Go all take it.
+// Errors write the allowed values in a form that flags, the admin API and Go all accept.
 func TestAllowedValuesAreToldAsTheyAreWritten(t *testing.T) {
 	t.Parallel()
 	svc := newService(t, memory.New(), nil)

@@ -92,7 +92,7 @@ func TestStateOfAKeyIsTheOutcomeOfAVerify(t *testing.T) {
 }
 
 func TestVerifyLooksAtTheSecretBeforeTheState(t *testing.T) {
-	// Who does not hold the secret must not learn that a key was revoked.
+	// A client without the secret must not learn that a key was revoked.
 	l := newLifecycle(t)
 	key, token := l.create(keyfold.NewKey{})
 	l.must(l.RevokeKey(t.Context(), key.ID, ""))
@@ -184,7 +184,7 @@ func TestRequestForAWildcardIsAMistake(t *testing.T) {
 	}
 }
 
-func TestRegistryPermitsExactlyWhatItLists(t *testing.T) {
+func TestRegistryPermitsOnlyListedScopes(t *testing.T) {
 	t.Parallel()
 	svc, err := keyfold.New(memory.New(), &keyfold.Options{Scopes: []string{"reports:read", "bills:*"}})
 	if err != nil {
@@ -444,5 +444,5 @@ func TestMalformedIDsCostNoStoreCall(t *testing.T) {
 	}
 }
 
-// refusing panics on every call: it stands where no call may come.
+// refusing is a store that panics on every call. Tests use it if no call is expected.
 type refusing struct{ keyfold.Store }
