@@ -40,8 +40,8 @@ func (t *trial) audited(m keyfold.Mutation) []keyfold.AuditEntry {
 	return slices.DeleteFunc(page, func(entry keyfold.AuditEntry) bool { return entry.Action != m.Action })
 }
 
-// wantRows checks that a mutation wrote change rows for these targets, and one audit row
-// with all its fields.
+// wantRows checks the change rows of a mutation as wantChanges does, and that it wrote one
+// audit row with all its fields.
 func (t *trial) wantRows(cursor string, m keyfold.Mutation, targets ...string) {
 	t.Helper()
 	t.wantChanges(cursor, m, targets...)
@@ -56,9 +56,9 @@ func (t *trial) wantRows(cursor string, m keyfold.Mutation, targets ...string) {
 	}
 }
 
-// wantChanges checks that a mutation wrote change rows for these targets and no
-// others. A store may write a row again: on MongoDB, a process that completes the
-// mutation of another one does.
+// wantChanges checks that a mutation wrote exactly one change row for each target. A
+// store without transactions may write a row again, because a caller that completes the
+// mutation of another one does not know whether the row was returned in time.
 func (t *trial) wantChanges(cursor string, m keyfold.Mutation, targets ...string) {
 	t.Helper()
 	var got []string
@@ -69,8 +69,11 @@ func (t *trial) wantChanges(cursor string, m keyfold.Mutation, targets ...string
 		}
 	}
 	slices.Sort(got)
-	got = slices.Compact(got)
 	slices.Sort(targets)
+	once := slices.Compact(slices.Clone(got))
+	if len(once) < len(got) && !t.hasTx() {
+		got = once
+	}
 	if !slices.Equal(got, targets) {
 		t.Errorf("%s wrote change rows for %q, want %q", m.Action, got, targets)
 	}
