@@ -10,50 +10,29 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/keyfold/keyfold"
+	"github.com/keyfold/keyfold/httpadapter/admin/internal/usagequery"
 	"github.com/keyfold/keyfold/internal/usageexport"
 )
 
 type (
-	usageFilter struct {
-		KeyID   string   `query:"key_id" doc:"Only this key."`
-		OwnerID string   `query:"owner_id" doc:"Only keys of this owner that still exist. It excludes key_id."`
-		UserID  string   `query:"user_id" doc:"Only keys of this user that still exist. It excludes key_id and owner_id."`
-		From    string   `query:"from" format:"date-time" doc:"The start of the period, inclusive. The default is 24 hours before its end."`
-		To      string   `query:"to" format:"date-time" doc:"The end of the period, exclusive. The default is now."`
-		Outcome []string `query:"outcome,explode" enum:"allowed,missing,malformed,unknown,wrong_secret,revoked,disabled,expired,idle,user_disabled,scope,ip,rate_limited,credits,unavailable" doc:"Only requests with one of these outcomes. Repeat the parameter for several outcomes. The default is all outcomes."`
-	}
+	countUsageInput struct{ usagequery.Filter }
 
 	listUsageInput struct {
-		KeyID   string   `query:"key_id" doc:"Only this key."`
-		OwnerID string   `query:"owner_id" doc:"Only keys of this owner that still exist. It excludes key_id."`
-		UserID  string   `query:"user_id" doc:"Only keys of this user that still exist. It excludes key_id and owner_id."`
-		From    string   `query:"from" format:"date-time" doc:"The start of the period, inclusive. The default is 24 hours before its end."`
-		To      string   `query:"to" format:"date-time" doc:"The end of the period, exclusive. The default is now."`
-		Outcome []string `query:"outcome,explode" enum:"allowed,missing,malformed,unknown,wrong_secret,revoked,disabled,expired,idle,user_disabled,scope,ip,rate_limited,credits,unavailable" doc:"Only requests with one of these outcomes. Repeat the parameter for several outcomes. The default is all outcomes."`
-		Cursor  string   `query:"cursor" doc:"The member next of the previous page. The other parameters must be the same."`
-		Limit   int      `query:"limit" minimum:"1" maximum:"200" doc:"The maximum number of events. The default is 50."`
+		usagequery.Filter
+		Cursor string `query:"cursor" doc:"The member next of the previous page. The other parameters must be the same."`
+		Limit  int    `query:"limit" minimum:"1" maximum:"200" doc:"The maximum number of events. The default is 50."`
 	}
 
 	usagePageOutput struct{ Body keyfold.UsagePage }
 
 	usageReportInput struct {
-		By      string   `query:"by" enum:"hour,day" doc:"The length of the intervals. The default is hour."`
-		KeyID   string   `query:"key_id" doc:"Only this key."`
-		OwnerID string   `query:"owner_id" doc:"Only keys of this owner that still exist. It excludes key_id."`
-		UserID  string   `query:"user_id" doc:"Only keys of this user that still exist. It excludes key_id and owner_id."`
-		From    string   `query:"from" format:"date-time" doc:"The start of the period, inclusive. The default is 24 hours before its end, or 30 days in a report by day."`
-		To      string   `query:"to" format:"date-time" doc:"The end of the period, exclusive. The default is now."`
-		Outcome []string `query:"outcome,explode" enum:"allowed,missing,malformed,unknown,wrong_secret,revoked,disabled,expired,idle,user_disabled,scope,ip,rate_limited,credits,unavailable" doc:"Only requests with one of these outcomes. Repeat the parameter for several outcomes. The default is all outcomes."`
+		By string `query:"by" enum:"hour,day" doc:"The length of the intervals. The default is hour."`
+		usagequery.Filter
 	}
 
 	exportUsageInput struct {
-		Format  string   `query:"format" enum:"ndjson,csv" doc:"The format of the export: JSON lines or CSV. The default is ndjson."`
-		KeyID   string   `query:"key_id" doc:"Only this key."`
-		OwnerID string   `query:"owner_id" doc:"Only keys of this owner that still exist. It excludes key_id."`
-		UserID  string   `query:"user_id" doc:"Only keys of this user that still exist. It excludes key_id and owner_id."`
-		From    string   `query:"from" format:"date-time" doc:"The start of the period, inclusive. The default is 24 hours before its end."`
-		To      string   `query:"to" format:"date-time" doc:"The end of the period, exclusive. The default is now."`
-		Outcome []string `query:"outcome,explode" enum:"allowed,missing,malformed,unknown,wrong_secret,revoked,disabled,expired,idle,user_disabled,scope,ip,rate_limited,credits,unavailable" doc:"Only requests with one of these outcomes. Repeat the parameter for several outcomes. The default is all outcomes."`
+		Format string `query:"format" enum:"ndjson,csv" doc:"The format of the export: JSON lines or CSV. The default is ndjson."`
+		usagequery.Filter
 	}
 
 	usageReportOutput struct{ Body keyfold.UsageReport }
@@ -69,7 +48,8 @@ func (a *api) usageRoutes(r *routes) {
 		"Days begin at midnight UTC. A report covers at most 31 days by hour and 366 days by day. The counts are exact.", a.reportUsage)
 }
 
-func (f *usageFilter) query() (keyfold.UsageQuery, error) {
+// usageQuery returns the query that the parameters name.
+func usageQuery(f *usagequery.Filter) (keyfold.UsageQuery, error) {
 	from, err := parseTime("from", f.From)
 	if err != nil {
 		return keyfold.UsageQuery{}, err
@@ -90,8 +70,7 @@ func (f *usageFilter) query() (keyfold.UsageQuery, error) {
 }
 
 func (a *api) listUsage(ctx context.Context, in *listUsageInput) (*usagePageOutput, error) {
-	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, UserID: in.UserID, From: in.From, To: in.To, Outcome: in.Outcome}
-	q, err := filter.query()
+	q, err := usageQuery(&in.Filter)
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +105,7 @@ func (r *routes) addUsageExport() {
 // exportUsage reads the first events before it answers, so that a query that is
 // refused, or a database that is away, still has a problem document.
 func (a *api) exportUsage(ctx context.Context, in *exportUsageInput) (*huma.StreamResponse, error) {
-	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, UserID: in.UserID, From: in.From, To: in.To, Outcome: in.Outcome}
-	q, err := filter.query()
+	q, err := usageQuery(&in.Filter)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +149,8 @@ const (
 	exportTimeout = 30 * time.Second // as `keyfold serve` gives for every response
 )
 
-func (a *api) countUsage(ctx context.Context, in *usageFilter) (*usageTotalsOutput, error) {
-	q, err := in.query()
+func (a *api) countUsage(ctx context.Context, in *countUsageInput) (*usageTotalsOutput, error) {
+	q, err := usageQuery(&in.Filter)
 	if err != nil {
 		return nil, err
 	}
@@ -184,8 +162,7 @@ func (a *api) countUsage(ctx context.Context, in *usageFilter) (*usageTotalsOutp
 }
 
 func (a *api) reportUsage(ctx context.Context, in *usageReportInput) (*usageReportOutput, error) {
-	filter := usageFilter{KeyID: in.KeyID, OwnerID: in.OwnerID, UserID: in.UserID, From: in.From, To: in.To, Outcome: in.Outcome}
-	q, err := filter.query()
+	q, err := usageQuery(&in.Filter)
 	if err != nil {
 		return nil, err
 	}
