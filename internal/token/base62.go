@@ -2,7 +2,8 @@ package token
 
 import "hash/crc32"
 
-const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+// Alphabet has the base62 digits in the order of their values.
+const Alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // base62Digits is the digit that each byte stands for, notDigit for all others.
 const base62Digits = "" +
@@ -24,6 +25,9 @@ const base62Digits = "" +
 	"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
 
 const notDigit = 0x80 // this bit is set for bytes that are not digits
+
+// DigitOf returns the value of a base62 digit, and 0xff for any other byte.
+func DigitOf(c byte) byte { return base62Digits[c] }
 
 // IsBase62 reports whether s consists of base62 digits. It looks each byte up
 // instead of comparing ranges: the characters are random, so half of such
@@ -74,7 +78,7 @@ func checksum(s string) uint32 {
 // encodeCRC writes v in base62, most significant digit first, padded with "0".
 func encodeCRC(v uint32) (out [crcLen]byte) {
 	for i := crcLen - 1; i >= 0; i-- {
-		out[i] = base62[v%62]
+		out[i] = Alphabet[v%62]
 		v /= 62
 	}
 	return out

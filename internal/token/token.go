@@ -112,7 +112,7 @@ func Random(n int) string {
 		_, _ = rand.Read(block[:]) // never fails: crypto/rand ends the program instead
 		for _, b := range block {
 			if b < 248 && len(out) < n {
-				out = append(out, base62[b%62])
+				out = append(out, Alphabet[b%62])
 			}
 		}
 	}

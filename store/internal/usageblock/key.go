@@ -1,6 +1,10 @@
 package usageblock
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/keyfold/keyfold/internal/token"
+)
 
 // Key is the id of a key in the form that a block has it. Ids of 16 base62 digits,
 // which all generated ids are, take 12 bytes.
@@ -13,21 +17,6 @@ type Key struct {
 const noHalf = 1<<48 - 1
 
 var noKey = Key{hi: noHalf, lo: noHalf}
-
-const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-// digits has the value of each base62 digit and 0xff for other bytes.
-var digits = newDigits()
-
-func newDigits() (table [256]byte) {
-	for i := range table {
-		table[i] = 0xff
-	}
-	for value := range len(base62) {
-		table[base62[value]] = byte(value)
-	}
-	return table
-}
 
 // KeyOf returns the key with that id, which is empty for events without a key.
 func KeyOf(id string) Key {
@@ -45,13 +34,10 @@ func KeyOf(id string) Key {
 }
 
 func parseHalf(half string) (n uint64, ok bool) {
-	bad := byte(0)
 	for i := range len(half) {
-		digit := digits[half[i]]
-		bad |= digit
-		n = n*62 + uint64(digit)
+		n = n*62 + uint64(token.DigitOf(half[i]))
 	}
-	return n, bad != 0xff && bad < 64
+	return n, token.IsBase62(half)
 }
 
 // String returns the id of the key.
@@ -70,7 +56,7 @@ func (k Key) String() string {
 
 func formatHalf(half []byte, n uint64) {
 	for i := len(half) - 1; i >= 0; i-- {
-		half[i] = base62[n%62]
+		half[i] = token.Alphabet[n%62]
 		n /= 62
 	}
 }
