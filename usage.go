@@ -78,10 +78,16 @@ func (s *Service) AllUsage(ctx context.Context, q UsageQuery) iter.Seq2[UsageEve
 	return func(yield func(UsageEvent, error) bool) {
 		q.Limit = 0
 		scan, _, err := s.usageScan(ctx, &q)
-		for scan.Limit = streamedPage; err == nil; {
-			var events []UsageEvent
-			if events, err = s.store.UsageEvents(ctx, scan); err != nil {
-				break
+		if err != nil {
+			yield(UsageEvent{}, err)
+			return
+		}
+		scan.Limit = streamedPage
+		for {
+			events, err := s.store.UsageEvents(ctx, scan)
+			if err != nil {
+				yield(UsageEvent{}, storeError(ctx, err))
+				return
 			}
 			for i := range events {
 				if !yield(events[i], nil) {
@@ -94,7 +100,6 @@ func (s *Service) AllUsage(ctx context.Context, q UsageQuery) iter.Seq2[UsageEve
 			last := &events[len(events)-1]
 			scan.After = EventPosition{At: last.At, Seq: last.Seq}
 		}
-		yield(UsageEvent{}, storeError(ctx, err))
 	}
 }
 

@@ -301,8 +301,10 @@ func refusalFor(reason keycache.Reason) error {
 		return errIdle
 	case keycache.Network:
 		return errIP
+	case keycache.Scope:
+		return errScope
 	}
-	return errScope
+	return &unavailable{cause: fmt.Errorf("keyfold: unknown reason %d to refuse a key", reason)}
 }
 
 // reportOutage logs why a verify is refused with an [ErrUnavailable], unless its
